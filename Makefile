@@ -1,0 +1,129 @@
+# `make help` lists the targets. The environment in .venv is made when it is first needed, and
+# brought up to date when pyproject.toml changes. Another Python: make PYTHON=python3.13 ...
+# (after `make clean`).
+PYTHON ?= python3
+PYTEST_ARGS ?=
+
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+SOURCES := $(wildcard flowconv tests benchmarks)
+
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+.PHONY: help
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-13s %s\n", $$1, $$2}' Makefile
+
+.PHONY: install
+install: $(STAMP) ## Make the environment in .venv
+
+# $(1): folder of the environment; it is made again if its Python is gone.
+define make_venv
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+		found=$$($(PYTHON) --version 2>/dev/null) || found=missing; \
+		echo "flowconv needs Python 3.11 or newer, but $(PYTHON) is $$found." \
+			"Choose another: make PYTHON=python3.12 ..." >&2; \
+		exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+		echo "$(PYTHON) cannot make environments: its modules venv and ensurepip are missing" \
+			"(on Debian and Ubuntu: apt-get install python3-venv)." >&2; \
+		exit 1; }
+	@$(1)/bin/python -c '' 2>/dev/null || $(PYTHON) -m venv --clear $(1)
+endef
+
+$(STAMP): pyproject.toml
+	$(call make_venv,$(VENV))
+	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	@touch $@
+
+.PHONY: format
+format: $(STAMP) ## Format the code and repair what ruff can; changes files
+	$(BIN)/ruff check --fix-only --quiet $(SOURCES)
+	$(BIN)/ruff format $(SOURCES)
+
+.PHONY: lint
+lint: $(STAMP) ## Check format and style; changes nothing
+	$(BIN)/ruff format --check $(SOURCES)
+	$(BIN)/ruff check $(SOURCES)
+
+.PHONY: typecheck
+typecheck: $(STAMP) ## Check the types
+	$(BIN)/mypy $(SOURCES)
+
+.PHONY: check
+check: lint typecheck ## lint and typecheck
+
+.PHONY: test
+test: $(STAMP) ## Run the tests that need pip's packages alone; PYTEST_ARGS='-k name' chooses
+	$(BIN)/python -m pytest -m 'not s3server' $(PYTEST_ARGS)
+
+.PHONY: test-s3
+test-s3: $(STAMP) ## Run the tests against Ceph; without it they are skipped, or fail if FLOWCONV_REQUIRE_S3=1
+	$(BIN)/python -m pytest -m s3server $(PYTEST_ARGS)
+
+.PHONY: test-lowest
+test-lowest: ## Run the tests with the lowest releases that pyproject.toml allows, in .venv-lowest
+	$(call make_venv,$(VENV)-lowest)
+	@$(VENV)-lowest/bin/python -c "$$LOWEST" > $(VENV)-lowest/constraints.txt
+	@cat $(VENV)-lowest/constraints.txt
+	$(VENV)-lowest/bin/python -m pip install --quiet --editable '.[test]' \
+		--constraint $(VENV)-lowest/constraints.txt
+	$(VENV)-lowest/bin/python -m pytest -m 'not s3server' $(PYTEST_ARGS)
+
+# The dependencies' own bounds, `>=` made `==`.
+define LOWEST
+import tomllib
+with open('pyproject.toml', 'rb') as file:
+    for requirement in tomllib.load(file)['project']['dependencies']:
+        print(requirement.replace('>=', '=='))
+endef
+export LOWEST
+
+.PHONY: bench
+bench: $(STAMP) ## Run the benchmarks
+	@for script in benchmarks/bench_*.py; do \
+		echo "$$script"; $(BIN)/python "$$script" || exit 1; \
+	done
+
+.PHONY: bench-smoke
+bench-smoke: $(STAMP) ## Run each benchmark once, on a small input
+	@for script in benchmarks/bench_*.py; do \
+		echo "$$script --smoke"; $(BIN)/python "$$script" --smoke || exit 1; \
+	done
+
+.PHONY: demo
+demo: $(STAMP) ## Make sample logs, convert them and query the result, in demo/
+	@rm -rf demo
+	$(BIN)/flowconv generate demo/logs
+	$(BIN)/flowconv inspect "$$(find demo/logs -name '*.log.gz' | sort | head -n 1 || true)"
+	$(BIN)/flowconv convert demo/logs demo/lake
+	@echo; echo "$$DEMO_QUERY"; echo
+	@$(BIN)/python -c "$$DEMO_QUERY"
+
+define DEMO_QUERY
+import polars as pl
+
+flows = pl.scan_parquet('demo/lake/vpc/')
+print(
+    flows.filter(pl.col('action') == 'ACCEPT')
+    .group_by('date', 'dstport')
+    .agg(pl.len().alias('flows'), pl.sum('bytes'))
+    .sort('bytes', descending=True)
+    .head(5)
+    .collect()
+)
+endef
+export DEMO_QUERY
+
+.PHONY: clean
+clean: ## Remove the environments, caches, builds and the demo
+	rm -rf $(VENV) $(VENV)-lowest demo build dist *.egg-info \
+		.mypy_cache .pytest_cache .ruff_cache .hypothesis
+	find $(SOURCES) -type d \( -name __pycache__ -o -name .mypy_cache -o -name .pytest_cache \
+		-o -name .ruff_cache -o -name .hypothesis \) -prune -exec rm -rf {} +
