@@ -1,0 +1,86 @@
+"""Everything that flowconv raises, by what the caller can do about it.
+
+    FlowconvError
+    ├── UsageError              an argument that cannot be: change it
+    ├── StorageError            a bucket or folder that does not answer as it should
+    ├── LakeError               the destination is not a lake, or not one of these options
+    ├── ParseError              a line that does not fit, where such lines are not set aside
+    └── UnreadableObjectError   one object; a run names it, converts the others and goes on
+        ├── FetchError          it could not be fetched: may pass if tried again
+        ├── CorruptObjectError  its gzip data is damaged or ends early
+        └── FormatError         its fields are not known, or its shape is not
+
+A message says where, what was found, what was expected and what to do. Logs hold customers'
+addresses, so a message quotes one token at the most, cut to 40 characters, and never a line.
+"""
+
+
+class FlowconvError(Exception):
+    """Base of all errors that flowconv raises on purpose.
+
+    Attributes:
+        uri: The object, file or bucket concerned, if there is one.
+        line: The line in it, counted from 1, if there is one.
+        field: AWS's name of the field concerned, if there is one.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        uri: str | None = None,
+        line: int | None = None,
+        field: str | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.uri = uri
+        self.line = line
+        self.field = field
+
+    @property
+    def reason(self) -> str:
+        """The message alone, for a report that names the place in a column of its own."""
+        return str(self.args[0])
+
+    def __str__(self) -> str:
+        """Say the place first: `uri: line 41: message`."""
+        where = [self.uri or "", f"line {self.line}" if self.line is not None else ""]
+        return ": ".join([part for part in where if part] + [self.reason])
+
+
+class UsageError(FlowconvError):
+    """An argument or option that cannot be, or that does not go with another."""
+
+
+class StorageError(FlowconvError):
+    """A bucket or folder is missing, refuses access, is full, or does not answer."""
+
+
+class LakeError(FlowconvError):
+    """The destination is not a lake of flowconv, or was made with other options."""
+
+
+class ParseError(FlowconvError):
+    """A line does not fit its header, and the caller asked to stop there."""
+
+
+class UnreadableObjectError(FlowconvError):
+    """One object cannot be read whole; nothing of it is converted."""
+
+
+class FetchError(UnreadableObjectError):
+    """The object could not be fetched, after retries; trying again later may help."""
+
+
+class CorruptObjectError(UnreadableObjectError):
+    """The object's gzip data is damaged or ends early."""
+
+
+class FormatError(UnreadableObjectError):
+    """The object's fields are not known, or it is no text of flow logs at all."""
+
+
+def quote(token: bytes | str) -> str:
+    """Return one token of a log as a message may show it: printable, at most 40 characters."""
+    text = token.decode("utf-8", "backslashreplace") if isinstance(token, bytes) else token
+    return repr(text if len(text) <= 40 else text[:39] + "…")
