@@ -1,0 +1,5 @@
+"""python -m flowconv."""
+
+from flowconv.cli import app
+
+app()

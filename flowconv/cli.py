@@ -1,0 +1,307 @@
+"""The command line: options in, one library call, report or error out."""
+
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from flowconv import console
+from flowconv.errors import FlowconvError, UsageError
+from flowconv.generating import GenerateOptions
+from flowconv.generating import generate as generate_
+from flowconv.options import (
+    ConvertOptions,
+    parse_day,
+    parse_size,
+    parse_storage_options,
+)
+
+DONE, FAILED, USAGE, INCOMPLETE, INTERRUPTED = 0, 1, 2, 3, 130
+
+app = typer.Typer(
+    name="flowconv",
+    help="Convert AWS VPC Flow Logs to partitioned Parquet.",
+    epilog="Begin with: flowconv generate logs && flowconv convert logs lake",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+_HELP = {f.name: f.metadata["help"] for f in fields(ConvertOptions)}
+_DEFAULTS = ConvertOptions(workers=1)
+_SAMPLE_HELP = {f.name: f.metadata["help"] for f in fields(GenerateOptions)}
+_SAMPLE = GenerateOptions()
+
+
+def _option(name: str, *declarations: str, **kwargs: Any) -> Any:
+    """An option of `convert`, with the help of the field of ConvertOptions."""
+    return typer.Option(*declarations, help=_HELP[name], **kwargs)
+
+
+def _sample(name: str, **kwargs: Any) -> Any:
+    """An option of `generate`, with the help of the field of GenerateOptions."""
+    return typer.Option(help=_SAMPLE_HELP[name], **kwargs)
+
+
+SourceOptions = Annotated[
+    list[str], _option("source_options", "--source-option", metavar="KEY=VALUE")
+]
+FormatOption = Annotated[str | None, _option("format", "--format", metavar="FIELDS")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for programs on stdout.")]
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from flowconv import __version__
+
+        typer.echo(f"flowconv {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def main(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Convert AWS VPC Flow Logs to partitioned Parquet."""
+
+
+@app.command()
+def convert(
+    source: Annotated[
+        str,
+        typer.Argument(
+            help="A folder, an object, or an s3:// URL of a bucket, prefix or object.",
+            show_default=False,
+        ),
+    ],
+    dest: Annotated[
+        str, typer.Argument(help="The lake: a folder or an s3:// URL.", show_default=False)
+    ],
+    format: FormatOption = None,
+    account: Annotated[str | None, _option("account", "--account")] = None,
+    region: Annotated[str | None, _option("region", "--region")] = None,
+    since: Annotated[str | None, _option("since", "--since", metavar="DAY")] = None,
+    until: Annotated[str | None, _option("until", "--until", metavar="DAY")] = None,
+    partition_by: Annotated[
+        str, _option("partition_by", "--partition-by", metavar="NAME,NAME…")
+    ] = ",".join(_DEFAULTS.partition_by),
+    time_type: Annotated[
+        str, _option("time_type", "--time-type", metavar="timestamp|epoch")
+    ] = _DEFAULTS.time_type,
+    compression: Annotated[
+        str, _option("compression", "--compression", metavar="CODEC")
+    ] = _DEFAULTS.compression,
+    target_file_size: Annotated[
+        str, _option("target_file_size", "--target-file-size", metavar="SIZE")
+    ] = "256MB",
+    workers: Annotated[int, _option("workers", "--workers", "-w", metavar="N")] = 0,
+    memory_limit: Annotated[str, _option("memory_limit", "--memory-limit", metavar="SIZE")] = "0",
+    on_bad_line: Annotated[
+        str, _option("on_bad_line", "--on-bad-line", metavar="quarantine|fail")
+    ] = _DEFAULTS.on_bad_line,
+    source_option: SourceOptions = [],  # noqa: B006 - typer's way to repeat an option
+    dest_option: Annotated[
+        list[str], _option("dest_options", "--dest-option", metavar="KEY=VALUE")
+    ] = [],  # noqa: B006
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show what would be read and written, and stop.")
+    ] = False,
+    json_: JsonOption = False,
+) -> None:
+    """Convert the flow logs below SOURCE to Parquet tables below DEST.
+
+    Every object is read by its header line: any fields, in any order. Records go to
+    DEST/vpc/aws_account_id=…/aws_region=…/date=…/ by their own start time in UTC. Lines that do
+    not fit are kept in DEST/_flowconv/quarantine/ and do not stop the run.
+
+    Exit codes: 0 done, 1 failed, 2 wrong usage, 3 finished but some lines or objects could not be
+    read.
+
+    [bold]Examples[/bold]
+
+    flowconv convert ./logs ./lake
+
+    flowconv convert s3://my-logs/AWSLogs/ s3://my-lake/flows --since 2d --until 1d
+
+    flowconv convert s3://my-logs/AWSLogs/123456789012/vpcflowlogs/eu-west-1/2026/01/ ./lake
+
+    flowconv convert ./exported ./lake --format default --account 123456789012
+    """
+    with _errors(json_):
+        options = ConvertOptions(
+            format=format,
+            account=account,
+            region=region,
+            partition_by=tuple(name.strip() for name in partition_by.split(",") if name.strip()),
+            time_type=time_type,  # type: ignore[arg-type]
+            since=parse_day(since) if since else None,
+            until=parse_day(until) if until else None,
+            compression=compression,  # type: ignore[arg-type]
+            target_file_size=parse_size(target_file_size),
+            workers=workers,
+            memory_limit=parse_size(memory_limit),
+            on_bad_line=on_bad_line,  # type: ignore[arg-type]
+            source_options=parse_storage_options(source_option),
+            dest_options=parse_storage_options(dest_option),
+        )
+        if dry_run:
+            from flowconv.pipeline import plan
+
+            planned = plan(source, dest, options)
+            _print_json(planned.to_dict()) if json_ else console.print_plan(planned)
+            return
+        from flowconv.pipeline import convert as convert_
+
+        with console.progress() as on_progress:
+            report = convert_(source, dest, options, on_progress=on_progress)
+        _print_json(report.to_dict()) if json_ else console.print_report(report)
+    if not report.complete:
+        raise typer.Exit(INCOMPLETE)
+
+
+@app.command()
+def inspect(
+    objects: Annotated[
+        list[str],
+        typer.Argument(help="Objects of flow logs: files or s3:// URLs.", show_default=False),
+    ],
+    format: FormatOption = None,
+    rows: Annotated[
+        int, typer.Option("--rows", "-n", min=0, help="So many records are shown.")
+    ] = 5,
+    source_option: SourceOptions = [],  # noqa: B006
+    json_: JsonOption = False,
+) -> None:
+    """Show what an object holds: its fields and their versions, its first records, its bad lines.
+
+    Exit code 3 says that an object could not be read, or that lines of it do not fit.
+
+    [bold]Examples[/bold]
+
+    flowconv inspect logs/AWSLogs/…/123456789012_vpcflowlogs_eu-west-1_fl-0abc_….log.gz
+
+    flowconv inspect --format default export/000000.gz
+    """
+    with _errors(json_):
+        from flowconv.inspecting import inspect_object
+
+        options = parse_storage_options(source_option)
+        inspections = [
+            inspect_object(uri, format=format, rows=rows, options=options) for uri in objects
+        ]
+        if json_:
+            _print_json([inspection.to_dict() for inspection in inspections])
+        else:
+            for inspection in inspections:
+                console.print_inspection(inspection)
+    if any(not inspection.complete for inspection in inspections):
+        raise typer.Exit(INCOMPLETE)
+
+
+@app.command()
+def schema(json_: JsonOption = False) -> None:
+    """Show every field of flow logs, its column and type in the table, its version and meaning."""
+    from flowconv.fields import FIELDS
+    from flowconv.normalising import column_type
+
+    described = [
+        {
+            "table": str(table),
+            "field": field.name,
+            "column": field.column,
+            "type": str(column_type(field, "timestamp")),
+            "version": field.version,
+            "meaning": field.meaning,
+        }
+        for table, table_fields in FIELDS.items()
+        for field in table_fields
+    ]
+    if json_:
+        _print_json(described)
+    else:
+        console.print_schema(described)
+
+
+@app.command()
+def generate(
+    directory: Annotated[Path, typer.Argument(help="Where to write.", show_default=False)],
+    seed: Annotated[int, _sample("seed")] = 0,
+    versions: Annotated[str, _sample("versions", metavar="2,3,4,5")] = "2,3,4,5",
+    accounts: Annotated[int, _sample("accounts")] = _SAMPLE.accounts,
+    regions: Annotated[int, _sample("regions")] = _SAMPLE.regions,
+    days: Annotated[int, _sample("days")] = _SAMPLE.days,
+    start_day: Annotated[str, _sample("start_day", metavar="DAY")] = str(_SAMPLE.start_day),
+    objects: Annotated[int, _sample("objects")] = _SAMPLE.objects,
+    records: Annotated[int, _sample("records")] = _SAMPLE.records,
+    custom_orders: Annotated[bool, _sample("custom_orders")] = _SAMPLE.custom_orders,
+    ipv6_share: Annotated[float, _sample("ipv6_share")] = _SAMPLE.ipv6_share,
+    nodata_share: Annotated[float, _sample("nodata_share")] = _SAMPLE.nodata_share,
+    skipdata_share: Annotated[float, _sample("skipdata_share")] = _SAMPLE.skipdata_share,
+    hive: Annotated[bool, _sample("hive")] = _SAMPLE.hive,
+    per_hour: Annotated[bool, _sample("per_hour")] = _SAMPLE.per_hour,
+    json_: JsonOption = False,
+) -> None:
+    """Write sample flow logs in AWS's key layout, to try flowconv without an AWS account.
+
+    The same seed and options give the same bytes.
+
+    [bold]Examples[/bold]
+
+    flowconv generate logs
+
+    flowconv generate big --versions 5 --objects 12 --records 250000 --accounts 1 --regions 1
+    """
+    with _errors(json_):
+        try:
+            chosen = tuple(int(version) for version in versions.split(","))
+        except ValueError:
+            raise UsageError(f"--versions: {versions!r} is no list such as 2,5.") from None
+        options = GenerateOptions(
+            seed=seed,
+            versions=chosen,
+            accounts=accounts,
+            regions=regions,
+            days=days,
+            start_day=parse_day(start_day),
+            objects=objects,
+            records=records,
+            custom_orders=custom_orders,
+            ipv6_share=ipv6_share,
+            nodata_share=nodata_share,
+            skipdata_share=skipdata_share,
+            hive=hive,
+            per_hour=per_hour,
+        )
+        report = generate_(directory, options)
+        if json_:
+            _print_json(asdict(report))
+        else:
+            console.print_generated(directory, report)
+
+
+@contextmanager
+def _errors(json_: bool) -> Iterator[None]:
+    """Turn errors into a message on stderr (and JSON on stdout) and an exit code."""
+    try:
+        yield
+    except FlowconvError as error:
+        console.print_error(str(error))
+        if json_:
+            place = {"uri": error.uri, "line": error.line, "field": error.field}
+            _print_json({"error": error.reason, **place})
+        raise typer.Exit(USAGE if isinstance(error, UsageError) else FAILED) from None
+    except KeyboardInterrupt:
+        console.print_error("stopped. What was finished is kept; nothing half-written is left.")
+        raise typer.Exit(INTERRUPTED) from None
+
+
+def _print_json(value: Any) -> None:
+    json.dump(value, sys.stdout, indent=2)
+    sys.stdout.write("\n")

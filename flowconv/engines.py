@@ -1,0 +1,99 @@
+"""Runs tasks: threads here. A task is picklable, so a distributed engine can run the same ones."""
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from flowconv.planning import Task
+
+T = TypeVar("T")
+
+# How often the caller hears of the progress.
+_TICK_S = 0.2
+
+
+class Stopped(Exception):  # noqa: N818 - it is a request, not an error
+    """Raised within a task that was asked to stop."""
+
+
+@dataclass(slots=True)
+class RunProgress:
+    """How far a run has come; workers add to it, the caller reads it.
+
+    Attributes:
+        total_objects: Objects to read.
+        total_bytes: Their size as they are stored.
+        objects: Objects read so far.
+        source_bytes: Bytes of them.
+        rows: Rows parsed so far.
+        text_bytes: Text parsed so far.
+    """
+
+    total_objects: int
+    total_bytes: int
+    objects: int = 0
+    source_bytes: int = 0
+    rows: int = 0
+    text_bytes: int = 0
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+    _stop: threading.Event = field(default_factory=threading.Event)
+
+    def add(
+        self, *, objects: int = 0, source_bytes: int = 0, rows: int = 0, text_bytes: int = 0
+    ) -> None:
+        """Count work that was done.
+
+        Raises:
+            Stopped: The run is to end; the task must clean up and leave.
+        """
+        if self._stop.is_set():
+            raise Stopped
+        with self._lock:
+            self.objects += objects
+            self.source_bytes += source_bytes
+            self.rows += rows
+            self.text_bytes += text_bytes
+
+    def stop(self) -> None:
+        """Ask all tasks to stop."""
+        self._stop.set()
+
+
+def run_tasks(
+    tasks: Sequence[Task],
+    run_task: Callable[[Task, RunProgress], T],
+    workers: int,
+    on_progress: Callable[[RunProgress], None] | None,
+) -> Iterator[T]:
+    """Run tasks in threads; every heavy call of a task releases the interpreter's lock.
+
+    When a task raises, or the caller is interrupted (Ctrl-C), the tasks under way are asked to
+    stop and are waited for; each leaves nothing behind.
+
+    Args:
+        tasks: What to run, in this order.
+        run_task: Does one task. It calls `RunProgress.add` at least once per block.
+        workers: So many at once.
+        on_progress: Called in this thread several times a second, and at the end.
+
+    Yields:
+        Results, in the order in which tasks finish.
+    """
+    progress = RunProgress(
+        sum(len(task.log_objects) for task in tasks), sum(task.size_bytes for task in tasks)
+    )
+    with ThreadPoolExecutor(workers, "flowconv-worker") as pool:
+        waiting: set[Future[T]] = {pool.submit(run_task, task, progress) for task in tasks}
+        try:
+            while waiting:
+                done, waiting = wait(waiting, _TICK_S, FIRST_COMPLETED)
+                if on_progress:
+                    on_progress(progress)
+                for future in done:
+                    yield future.result()
+        finally:
+            progress.stop()
+            for future in waiting:
+                future.cancel()

@@ -1,0 +1,125 @@
+"""Looks into one object and says what it holds, without writing anything."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from flowconv.errors import UnreadableObjectError, UsageError
+from flowconv.fetching import ObjectFetcher
+from flowconv.formats import LogFormat, declared_format
+from flowconv.listing import list_objects
+from flowconv.normalising import normalise
+from flowconv.parsing import BlockParser, RejectedLine
+from flowconv.reading import read_blocks
+from flowconv.report import LineCounts
+from flowconv.storage import open_storage
+
+# An object may be nothing but bad lines; so many are kept to be shown.
+_MOST_REJECTED = 1000
+
+
+@dataclass(slots=True)
+class Inspection:
+    """What an object holds.
+
+    Attributes:
+        uri: The object.
+        size_bytes: Its size as it is stored.
+        lines: Its lines by kind.
+        formats: The fields that its headers name, in the order in which they come.
+        records: The first records: column -> value, columns as in the table.
+        rejected: The first thousand lines that do not fit.
+        unreadable: Why the object cannot be read whole, if it cannot.
+    """
+
+    uri: str
+    size_bytes: int
+    lines: LineCounts = field(default_factory=LineCounts)
+    formats: list[LogFormat] = field(default_factory=list)
+    records: list[dict[str, Any]] = field(default_factory=list)
+    rejected: list[RejectedLine] = field(default_factory=list)
+    unreadable: str | None = None
+
+    @property
+    def complete(self) -> bool:
+        """The object can be read, and every line of it fits."""
+        return self.unreadable is None and self.lines.rejected == 0
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values for JSON; times are ISO 8601."""
+        return {
+            "uri": self.uri,
+            "size_bytes": self.size_bytes,
+            "unreadable": self.unreadable,
+            "lines": {"lines": self.lines.lines, **asdict(self.lines)},
+            "formats": [
+                {
+                    "table": str(format_.table),
+                    "fields": [f.name for f in format_.fields],
+                    "unknown_fields": [f.name for f in format_.unknown_fields],
+                }
+                for format_ in self.formats
+            ],
+            "records": [
+                {column: _plain(value) for column, value in record.items()}
+                for record in self.records
+            ],
+            "rejected": [
+                {"line": line.line, "reason": line.reason, "field": line.field}
+                for line in self.rejected
+            ],
+        }
+
+
+def inspect_object(
+    uri: str,
+    *,
+    format: str | None = None,
+    rows: int = 5,
+    options: Mapping[str, str] | None = None,
+) -> Inspection:
+    """Read one object whole and say what it holds.
+
+    Args:
+        uri: A file or an `s3://` URL of one object.
+        format: Its fields if it has no header, as for `ConvertOptions.format`.
+        rows: So many records are returned.
+        options: Storage options, as for `ConvertOptions.source_options`.
+
+    Raises:
+        UsageError: It is a folder or prefix, or the format is none.
+        StorageError: The storage does not answer.
+    """
+    declared = declared_format(format) if format else None
+    storage = open_storage(uri, options or {})
+    log_objects = list(list_objects(storage))
+    if [o.uri for o in log_objects] != [storage.root]:
+        raise UsageError("this is no single object; inspect reads one at a time.", uri=storage.root)
+    inspection = Inspection(storage.root, log_objects[0].size_bytes)
+    fetcher = ObjectFetcher(storage, None, log_objects)
+    parser = BlockParser(declared)
+    failures: dict[Any, UnreadableObjectError] = {}
+    try:
+        for block in read_blocks(log_objects, fetcher.open, declared, failures):
+            parsed = parser.parse(block)
+            for _, counts in parsed.counts:
+                inspection.lines += counts
+            for batch in parsed.batches:
+                if batch.format not in inspection.formats:
+                    inspection.formats.append(batch.format)
+                wanted = batch.table.num_rows and rows - len(inspection.records)
+                if wanted > 0:
+                    first = normalise(batch, "timestamp").rows.slice(0, wanted)
+                    inspection.records += first.to_pylist()
+            room = _MOST_REJECTED - len(inspection.rejected)
+            inspection.rejected += parsed.rejected[:room]
+    except UnreadableObjectError as error:
+        failures[error.uri] = error
+    for failure in failures.values():
+        place = f"line {failure.line}: " if failure.line else ""
+        inspection.unreadable = place + failure.reason
+    return inspection
+
+
+def _plain(value: Any) -> Any:
+    return value.isoformat() if hasattr(value, "isoformat") else value

@@ -1,0 +1,130 @@
+"""Stage 5, raw batches -> flow batches: the table's columns, types and times."""
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+from urllib.parse import unquote_to_bytes
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from flowconv.fields import ALWAYS_COLUMNS, FIELDS, TAG_FIELDS, TIME_COLUMNS, Field, Table
+from flowconv.listing import LogObject
+from flowconv.parsing import MAX_SECONDS, RawBatch
+
+TimeType = Literal["timestamp", "epoch"]
+
+# Microseconds are what Spark, Delta and Iceberg expect; the log has whole seconds.
+TIMESTAMP = pa.timestamp("us", tz="UTC")
+
+# Where pandas is installed, pyarrow imports it (0.2 s) when it first converts a Python number; a
+# scalar made from bytes spares that.
+_MILLION = pa.Array.from_buffers(
+    pa.int64(), 1, [None, pa.py_buffer((1_000_000).to_bytes(8, sys.byteorder))]
+)[0]
+
+
+@dataclass(frozen=True, slots=True)
+class FlowBatch:
+    """Rows as the table has them, in the order of the log.
+
+    Done: the table's columns in its order, its types, UTC times, nulls for what the log lacks,
+    percent-decoded tag values. Not yet done: the split into partitions.
+
+    Attributes:
+        table: The table that the rows belong to.
+        rows: The columns that every file has, then those that this log has beyond them.
+        sources: The objects that the rows come from, in the rows' order, and how many are theirs.
+    """
+
+    table: Table
+    rows: pa.Table
+    sources: tuple[tuple[LogObject, int], ...]
+
+
+def normalise(batch: RawBatch, time_type: TimeType) -> FlowBatch:
+    """Give every column its name, place and type in the table.
+
+    Args:
+        batch: Columns as the log has them. Left unchanged.
+        time_type: `timestamp` makes `start` and `end` UTC timestamps in microseconds, `epoch`
+            leaves them int64 seconds.
+
+    Returns:
+        The same rows. Times in milliseconds, which some logs have, have become seconds.
+    """
+    raw = batch.table
+    present = set(batch.format.columns)
+    fields = [*ALWAYS_COLUMNS[batch.format.table], *batch.format.extra_fields]
+    columns = []
+    for field in fields:
+        if field.column not in present:
+            columns.append(_nulls(raw.num_rows, column_type(field, time_type)))
+        elif field.column in TIME_COLUMNS:
+            columns.append(_times(raw[field.column], time_type))
+        elif field in TAG_FIELDS:
+            columns.append(_percent_decoded(raw[field.column]))
+        else:
+            columns.append(raw[field.column])
+    rows = pa.table(columns, names=[field.column for field in fields])
+    return FlowBatch(batch.format.table, rows, batch.sources)
+
+
+def column_type(field: Field, time_type: TimeType) -> pa.DataType:
+    """Return the type of a field's column in the table."""
+    if field.column in TIME_COLUMNS and time_type == "timestamp":
+        return TIMESTAMP
+    return field.type
+
+
+def table_schema(
+    table: Table, time_type: TimeType = "timestamp", extra_fields: tuple[Field, ...] = ()
+) -> pa.Schema:
+    """Return the schema of a table's rows: what every file has, and the given fields beyond.
+
+    Raises:
+        KeyError: There is no such table.
+    """
+    fields = [*ALWAYS_COLUMNS[table], *extra_fields]
+    return pa.schema([(field.column, column_type(field, time_type)) for field in fields])
+
+
+def known_extra_fields(table: Table) -> tuple[Field, ...]:
+    """Return the known fields that only the files of logs with them have, in AWS's order."""
+    return tuple(field for field in FIELDS[table] if field not in ALWAYS_COLUMNS[table])
+
+
+def _nulls(rows: int, type_: Any) -> "pa.ChunkedArray[Any]":
+    return pa.chunked_array([pa.nulls(rows, type_)])
+
+
+def _times(seconds: "pa.ChunkedArray[Any]", time_type: TimeType) -> "pa.ChunkedArray[Any]":
+    most = pc.max(seconds).as_py()
+    if most is not None and most > MAX_SECONDS:
+        milliseconds = pc.greater(seconds, pa.scalar(MAX_SECONDS))
+        seconds = pc.if_else(milliseconds, pc.divide(seconds, pa.scalar(1000)), seconds)
+    if time_type == "epoch":
+        return seconds
+    return pc.multiply(seconds, _MILLION).cast(TIMESTAMP)
+
+
+def _percent_decoded(column: "pa.ChunkedArray[Any]") -> "pa.ChunkedArray[Any]":
+    # Tags repeat on every record of a resource, so only the distinct values are decoded.
+    return _map_distinct(column, _unquote)
+
+
+def _unquote(text: str) -> str:
+    try:
+        return unquote_to_bytes(text).decode()
+    except UnicodeDecodeError:
+        return text
+
+
+def _map_distinct(
+    column: "pa.ChunkedArray[Any]", function: Callable[[str], str]
+) -> "pa.ChunkedArray[Any]":
+    coded = column.combine_chunks().dictionary_encode()
+    distinct: Any = coded.dictionary.to_pylist()
+    values = pa.array([function(value) for value in distinct], pa.string())
+    return pa.chunked_array([values.take(coded.indices)])

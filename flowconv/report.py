@@ -1,0 +1,168 @@
+"""What a run says when it is done: counts of lines, objects, files and bytes."""
+
+from collections import Counter
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class LineCounts:
+    """Lines of an object by kind; every line is of exactly one.
+
+    Attributes:
+        header: Lines that name the fields.
+        blank: Lines without any value.
+        comment: Lines with nothing but a comment, which begins with `#`.
+        rows: Lines that became a row.
+        rejected: Lines that do not fit; they are in the quarantine.
+    """
+
+    header: int = 0
+    blank: int = 0
+    comment: int = 0
+    rows: int = 0
+    rejected: int = 0
+
+    @property
+    def lines(self) -> int:
+        """All lines."""
+        return self.header + self.blank + self.comment + self.rows + self.rejected
+
+    def __add__(self, other: "LineCounts") -> "LineCounts":
+        return LineCounts(
+            self.header + other.header,
+            self.blank + other.blank,
+            self.comment + other.comment,
+            self.rows + other.rows,
+            self.rejected + other.rejected,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class DataFile:
+    """A Parquet file of a table.
+
+    Attributes:
+        path: Below the lake.
+        rows: Its rows.
+        size_bytes: Its size.
+        columns: Its columns, in their order.
+    """
+
+    path: str
+    rows: int
+    size_bytes: int
+    columns: tuple[str, ...]
+
+
+@dataclass(slots=True)
+class TaskResult:
+    """What a task read and wrote.
+
+    Attributes:
+        task_id: The task.
+        counts: Uri -> lines by kind, of the objects that were converted.
+        unreadable: Uri -> reason, of the others.
+        rejected: Reason -> number of lines in the quarantine.
+        unknown_fields: Names in headers that AWS does not document.
+        source_bytes: Size of the converted objects as they are stored.
+        text_bytes: Size of their text.
+        files: The files written.
+    """
+
+    task_id: str
+    counts: dict[str, LineCounts] = field(default_factory=dict)
+    unreadable: dict[str, str] = field(default_factory=dict)
+    rejected: Counter[str] = field(default_factory=Counter)
+    unknown_fields: set[str] = field(default_factory=set)
+    source_bytes: int = 0
+    text_bytes: int = 0
+    files: tuple[DataFile, ...] = ()
+
+
+@dataclass(slots=True)
+class ConvertReport:
+    """What a run of `convert` read and wrote.
+
+    Attributes:
+        source: What was read.
+        lake: Where the tables are.
+        objects: Objects that were converted.
+        unreadable: Uri -> reason, of objects of which nothing was converted.
+        left_out: Kind -> number, of objects that were not to be read, such as `undated` ones
+            when days are chosen.
+        lines: Lines of the converted objects by kind.
+        rejected: Reason -> number, of lines in the quarantine.
+        unknown_fields: Names in headers that AWS does not document; kept as text columns.
+        source_bytes: Size of the converted objects as they are stored.
+        text_bytes: Size of their text.
+        written_bytes: Size of the Parquet files.
+        tables: Table -> rows.
+        directories: Partitions that got files.
+        files: Parquet files.
+        seconds: Wall time.
+    """
+
+    source: str
+    lake: str
+    objects: int = 0
+    unreadable: dict[str, str] = field(default_factory=dict)
+    left_out: Counter[str] = field(default_factory=Counter)
+    lines: LineCounts = field(default_factory=LineCounts)
+    rejected: Counter[str] = field(default_factory=Counter)
+    unknown_fields: set[str] = field(default_factory=set)
+    source_bytes: int = 0
+    text_bytes: int = 0
+    written_bytes: int = 0
+    tables: Counter[str] = field(default_factory=Counter)
+    directories: set[str] = field(default_factory=set)
+    files: int = 0
+    seconds: float = 0.0
+
+    def add(self, done: TaskResult) -> None:
+        """Count in what a task did."""
+        self.objects += len(done.counts)
+        self.unreadable |= done.unreadable
+        for count in done.counts.values():
+            self.lines += count
+        self.rejected.update(done.rejected)
+        self.unknown_fields |= done.unknown_fields
+        self.source_bytes += done.source_bytes
+        self.text_bytes += done.text_bytes
+        for file in done.files:
+            self.written_bytes += file.size_bytes
+            self.tables[file.path.partition("/")[0]] += file.rows
+            self.directories.add(file.path.rpartition("/")[0])
+        self.files += len(done.files)
+
+    @property
+    def partitions(self) -> int:
+        """Number of directories that got files."""
+        return len(self.directories)
+
+    @property
+    def complete(self) -> bool:
+        """Every object was read, and every line of them fits."""
+        return not self.unreadable and not self.rejected
+
+    @property
+    def text_megabytes_per_second(self) -> float:
+        """Text converted per second of the run, in millions of bytes."""
+        return self.text_bytes / 1e6 / self.seconds if self.seconds else 0.0
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values for JSON; keys are this class's attributes."""
+        plain = {f.name: getattr(self, f.name) for f in fields(self)}
+        lines = {f.name: getattr(self.lines, f.name) for f in fields(LineCounts)}
+        return plain | {
+            "lines": {"lines": self.lines.lines, **lines},
+            "left_out": dict(self.left_out),
+            "rejected": dict(self.rejected),
+            "tables": dict(self.tables),
+            "directories": sorted(self.directories),
+            "partitions": self.partitions,
+            "unknown_fields": sorted(self.unknown_fields),
+            "seconds": round(self.seconds, 3),
+            "text_megabytes_per_second": round(self.text_megabytes_per_second, 1),
+            "complete": self.complete,
+        }

@@ -1,0 +1,118 @@
+"""read(): flow logs as a stream of Arrow record batches, without writing anything."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import date
+
+import pyarrow as pa
+
+from flowconv.errors import FormatError, UnreadableObjectError, UsageError, quote
+from flowconv.fetching import AHEAD_OBJECTS, ObjectFetcher
+from flowconv.fields import Table
+from flowconv.formats import LogFormat, declared_format
+from flowconv.listing import LogObject, list_objects
+from flowconv.normalising import FlowBatch, known_extra_fields, normalise, table_schema
+from flowconv.parsing import BlockParser, RejectedLine, bad_line_error
+from flowconv.reading import read_blocks
+from flowconv.storage import Storage, open_storage
+
+
+def read(
+    source: str,
+    *,
+    format: str | None = None,
+    table: str = "vpc",
+    extra_fields: Sequence[str] | None = None,
+    since: date | None = None,
+    until: date | None = None,
+    source_options: Mapping[str, str] | None = None,
+    on_rejected: Callable[[RejectedLine], None] | None = None,
+) -> pa.RecordBatchReader:
+    """Read the flow logs below a prefix as a stream of Arrow record batches.
+
+    Nothing is written, and no more than some blocks of text and objects fetched ahead are held in
+    memory. Any library that knows Arrow's PyCapsule interface takes the result, such as
+    `polars.DataFrame(reader)` or DuckDB.
+
+    Args:
+        source: A folder, an object, or an `s3://` URL of a bucket, a prefix or an object.
+        format: Fields of objects without a header, as for `ConvertOptions.format`.
+        table: `vpc`, or `tgw` for transit gateway logs; records of the other are left out.
+        extra_fields: AWS's names of the fields that are wanted beyond those of versions 2 to 5.
+            None takes the known ones of all versions.
+        since: First day, by the day in the objects' keys.
+        until: Last day, included.
+        source_options: Storage options, as for `ConvertOptions.source_options`.
+        on_rejected: Called with each line that does not fit. Without it, the first raises.
+
+    Returns:
+        Batches in the order of the keys. Columns: the 29 of versions 2 to 5 (tgw: all 36), then
+        the extra ones; int32, int64, string, and UTC timestamps in microseconds.
+
+    Raises:
+        UsageError: The source or the format is none.
+        StorageError: The source does not answer.
+        UnreadableObjectError: While the stream is read: an object cannot be read whole, or has
+            a field beyond `extra_fields`. Rows of it may have been given out already if it is
+            larger than a block of 8 MB.
+        ParseError: While the stream is read: a line does not fit, and there is no `on_rejected`.
+    """
+    try:
+        wanted = Table(table)
+    except ValueError:
+        raise UsageError(f"{table!r} is no table; there are vpc and tgw.") from None
+    declared = declared_format(format) if format else None
+    if extra_fields is None:
+        extra = known_extra_fields(wanted)
+    else:
+        extra = declared_format(" ".join(extra_fields)).extra_fields if extra_fields else ()
+    schema = table_schema(wanted, extra_fields=extra)
+    storage = open_storage(source, source_options or {})
+    log_objects = sorted(list_objects(storage, since=since, until=until), key=lambda o: o.uri)
+    batches = _read_batches(storage, log_objects, declared, wanted, schema, on_rejected)
+    return pa.RecordBatchReader.from_batches(schema, batches)
+
+
+def _read_batches(
+    storage: Storage,
+    log_objects: Sequence[LogObject],
+    declared: LogFormat | None,
+    table: Table,
+    schema: pa.Schema,
+    on_rejected: Callable[[RejectedLine], None] | None,
+) -> Iterator[pa.RecordBatch]:
+    failures: dict[LogObject, UnreadableObjectError] = {}
+    parser = BlockParser(declared)
+    with ThreadPoolExecutor(AHEAD_OBJECTS, "flowconv-fetch") as pool:
+        fetcher = ObjectFetcher(storage, None if storage.is_local else pool, log_objects)
+        try:
+            for block in read_blocks(log_objects, fetcher.open, declared, failures):
+                for error in failures.values():
+                    raise error
+                parsed = parser.parse(block)
+                for line in parsed.rejected:
+                    if on_rejected is None:
+                        raise bad_line_error(line)
+                    on_rejected(line)
+                for batch in parsed.batches:
+                    if batch.format.table is table and batch.table.num_rows:
+                        yield from _with_schema(normalise(batch, "timestamp"), schema)
+            for error in failures.values():
+                raise error
+        finally:
+            fetcher.close()
+
+
+def _with_schema(batch: FlowBatch, schema: pa.Schema) -> list[pa.RecordBatch]:
+    rows = batch.rows
+    for name in rows.column_names:
+        if name not in schema.names:
+            raise FormatError(
+                f"the header has the field {quote(name)}, which is not asked for. Name it in "
+                "extra_fields.",
+                uri=batch.sources[0][0].uri,
+            )
+    for field in schema:
+        if field.name not in rows.column_names:
+            rows = rows.append_column(field, pa.nulls(rows.num_rows, field.type))
+    return rows.select(schema.names).to_batches()

@@ -1,0 +1,161 @@
+"""Stage 7, pieces -> staged files: Parquet that readers cannot see yet."""
+
+from dataclasses import dataclass, field
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from flowconv.options import Compression, ConvertOptions
+from flowconv.partitioning import PartitionKey
+from flowconv.report import DataFile
+from flowconv.storage import StagedSink, Storage, storage_errors
+
+STAGING = "_flowconv/staging"
+
+# Each row group carries its own statistics and dictionaries. 100 to 250 thousand rows ran alike,
+# and twice that needed twice the memory for no gain.
+ROW_GROUP_ROWS = 128 << 10
+
+# What one task may hold back, over all partitions, before the fullest is written out.
+BUFFERED_BYTES = 64 << 20
+
+# A task normally has one partition, or two around midnight. With more (a column's, or copies
+# whose keys say nothing) the one that rested longest is closed.
+OPEN_FILES = 16
+
+# Readers skip row groups by these. On the others statistics cost 10 % of the writing time.
+_STATISTICS = (
+    *("start", "end", "srcaddr", "dstaddr", "srcport", "dstport", "interface_id"),
+    *("pkt_srcaddr", "pkt_dstaddr", "tgw_id", "tgw_attachment_id"),
+)
+
+# Numbers that hardly repeat are smaller without a dictionary, by a sixth. DELTA_BINARY_PACKED is
+# quicker but larger; BYTE_STREAM_SPLIT is best at both, but many readers do not know it for
+# integers (benchmarks/README.md, "write").
+_PLAIN = ("srcport", "dstport", "packets", "bytes")
+
+
+@dataclass(frozen=True, slots=True)
+class StagedFile:
+    """A whole Parquet file that readers see once its sink is published."""
+
+    file: DataFile
+    sink: StagedSink
+
+
+@dataclass(slots=True)
+class _OpenFile:
+    sink: StagedSink
+    parquet: pq.ParquetWriter
+    path: str
+    rows: int = 0
+
+
+@dataclass(slots=True)
+class _Pending:
+    """Rows of one partition that wait for a row group to fill."""
+
+    pieces: list[pa.Table] = field(default_factory=list)
+    rows: int = 0
+    size_bytes: int = 0
+
+
+class TaskWriter:
+    """Writes one task's rows to files named `<task>-<n>.parquet`.
+
+    What goes into which file depends on the rows and their order alone, not on the machine, so a
+    task that runs again writes the same files. Not to be shared between threads.
+    """
+
+    def __init__(self, storage: Storage, task_id: str, options: ConvertOptions) -> None:
+        self._storage = storage
+        self._task_id = task_id
+        self._options = options
+        self._pending: dict[tuple[PartitionKey, tuple[str, ...]], _Pending] = {}
+        self._open: dict[tuple[PartitionKey, tuple[str, ...]], _OpenFile] = {}
+        self._staged: list[StagedFile] = []
+        self._buffered_bytes = 0
+        self._next_number = 0
+
+    def write(self, key: PartitionKey, rows: pa.Table) -> None:
+        """Add rows to a partition.
+
+        Raises:
+            StorageError: The lake cannot be written to.
+        """
+        # Logs of one partition may differ in the columns that go beyond the usual ones; a file
+        # has one schema.
+        pending = self._pending.setdefault((key, tuple(rows.column_names)), _Pending())
+        pending.pieces.append(rows)
+        pending.rows += rows.num_rows
+        pending.size_bytes += rows.nbytes
+        self._buffered_bytes += rows.nbytes
+        if pending.rows >= ROW_GROUP_ROWS:
+            self._write_row_group((key, tuple(rows.column_names)))
+        while self._buffered_bytes > BUFFERED_BYTES:
+            self._write_row_group(max(self._pending, key=lambda k: self._pending[k].size_bytes))
+
+    def close(self) -> list[StagedFile]:
+        """Finish all files; none is visible yet.
+
+        Raises:
+            StorageError: The lake cannot be written to.
+        """
+        for key in list(self._pending):
+            self._write_row_group(key)
+        for key in list(self._open):
+            self._close_file(key)
+        return self._staged
+
+    def discard(self) -> None:
+        """Remove all that was written."""
+        for file in self._open.values():
+            file.sink.discard()
+        for staged in self._staged:
+            staged.sink.discard()
+
+    def _write_row_group(self, key: tuple[PartitionKey, tuple[str, ...]]) -> None:
+        pending = self._pending.pop(key)
+        self._buffered_bytes -= pending.size_bytes
+        rows = pa.concat_tables(pending.pieces)
+        # Taken out and put back, so that the first in order is the one that rested longest.
+        file = self._open.pop(key, None) or self._open_file(key[0], rows.schema)
+        self._open[key] = file
+        with storage_errors(file.sink.uri):
+            file.parquet.write_table(rows, row_group_size=max(1, rows.num_rows))
+        file.rows += rows.num_rows
+        if file.sink.tell() >= self._options.target_file_size:
+            self._close_file(key)
+        elif len(self._open) > OPEN_FILES:
+            self._close_file(next(iter(self._open)))
+
+    def _open_file(self, key: PartitionKey, schema: pa.Schema) -> _OpenFile:
+        name = f"{self._task_id}-{self._next_number:04d}.parquet"
+        self._next_number += 1
+        path = f"{key.table}/{key.path}/{name}"
+        sink = self._storage.open_staged(path, f"{STAGING}/{name}")
+        return _OpenFile(sink, parquet_writer(sink.file, schema, self._options.compression), path)
+
+    def _close_file(self, key: tuple[PartitionKey, tuple[str, ...]]) -> None:
+        file = self._open.pop(key)
+        with storage_errors(file.sink.uri):
+            file.parquet.close()
+        file.sink.close()
+        data_file = DataFile(file.path, file.rows, file.sink.tell(), key[1])
+        self._staged.append(StagedFile(data_file, file.sink))
+
+
+def parquet_writer(
+    file: pa.NativeFile, schema: pa.Schema, compression: Compression
+) -> pq.ParquetWriter:
+    """Return a writer whose files are small, quick to write, and let readers skip row groups."""
+    return pq.ParquetWriter(
+        file,
+        schema,
+        compression=compression,
+        use_dictionary=[n for n in schema.names if n not in _PLAIN],  # type: ignore[arg-type]
+        write_statistics=[name for name in _STATISTICS if name in schema.names],
+        write_batch_size=64 << 10,
+        # Parquet's own types say it all; Arrow's schema would double a small file's footer.
+        store_schema=False,
+    )
