@@ -11,19 +11,20 @@ The data's way, stage by stage:
 7. `writing`: staged Parquet files, published when their task is done
 
 `pipeline` runs them. Importing flowconv opens no connection, reads no environment and configures
-no logging.
+no logging; what it offers is imported when it is first used, as pyarrow and polars take a while.
 """
 
-from importlib.metadata import version
+from typing import TYPE_CHECKING
 
-from flowconv.errors import FlowconvError
-from flowconv.lake import scan
-from flowconv.options import ConvertOptions
-from flowconv.pipeline import convert
-from flowconv.report import ConvertReport
-from flowconv.streaming import read
+if TYPE_CHECKING:
+    from flowconv.errors import FlowconvError
+    from flowconv.lake import scan
+    from flowconv.options import ConvertOptions
+    from flowconv.pipeline import convert
+    from flowconv.report import ConvertReport
+    from flowconv.streaming import read
 
-__version__ = version("flowconv")
+    __version__: str
 
 __all__ = [
     "ConvertOptions",
@@ -34,3 +35,31 @@ __all__ = [
     "read",
     "scan",
 ]
+
+# Type checkers do not see these functions, or they would take any name for one of ours.
+if not TYPE_CHECKING:
+    _HOMES = {
+        "ConvertOptions": "flowconv.options",
+        "ConvertReport": "flowconv.report",
+        "FlowconvError": "flowconv.errors",
+        "convert": "flowconv.pipeline",
+        "read": "flowconv.streaming",
+        "scan": "flowconv.lake",
+    }
+
+    def __getattr__(name):
+        if name == "__version__":
+            from importlib.metadata import version
+
+            value = version("flowconv")
+        elif name in _HOMES:
+            from importlib import import_module
+
+            value = getattr(import_module(_HOMES[name]), name)
+        else:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        globals()[name] = value  # so that this function is called once for each name
+        return value
+
+    def __dir__():
+        return sorted({*globals(), *__all__})

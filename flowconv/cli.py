@@ -207,7 +207,14 @@ def inspect(
 
 @app.command()
 def schema(json_: JsonOption = False) -> None:
-    """Show every field of flow logs, its column and type in the table, its version and meaning."""
+    """Show every field of flow logs, its column and type in the table, its version and meaning.
+
+    [bold]Examples[/bold]
+
+    flowconv schema
+
+    flowconv schema --json
+    """
     from flowconv.fields import FIELDS
     from flowconv.normalising import column_type
 

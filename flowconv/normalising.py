@@ -18,13 +18,6 @@ TimeType = Literal["timestamp", "epoch"]
 # Microseconds are what Spark, Delta and Iceberg expect; the log has whole seconds.
 TIMESTAMP = pa.timestamp("us", tz="UTC")
 
-# Where pandas is installed, pyarrow imports it (0.2 s) when it first converts a Python number; a
-# scalar made from bytes spares that.
-_MILLION = pa.Array.from_buffers(
-    pa.int64(), 1, [None, pa.py_buffer((1_000_000).to_bytes(8, sys.byteorder))]
-)[0]
-
-
 @dataclass(frozen=True, slots=True)
 class FlowBatch:
     """Rows as the table has them, in the order of the log.
@@ -71,6 +64,16 @@ def normalise(batch: RawBatch, time_type: TimeType) -> FlowBatch:
     return FlowBatch(batch.format.table, rows, batch.sources)
 
 
+def arrow_integer(value: int) -> Any:
+    """Return an int64 scalar.
+
+    Where pandas is installed, pyarrow imports it (0.2 s) to convert a first Python or NumPy value;
+    making the scalar from bytes spares that.
+    """
+    data = value.to_bytes(8, sys.byteorder, signed=True)
+    return pa.Array.from_buffers(pa.int64(), 1, [None, pa.py_buffer(data)])[0]
+
+
 def column_type(field: Field, time_type: TimeType) -> pa.DataType:
     """Return the type of a field's column in the table."""
     if field.column in TIME_COLUMNS and time_type == "timestamp":
@@ -106,7 +109,7 @@ def _times(seconds: "pa.ChunkedArray[Any]", time_type: TimeType) -> "pa.ChunkedA
         seconds = pc.if_else(milliseconds, pc.divide(seconds, pa.scalar(1000)), seconds)
     if time_type == "epoch":
         return seconds
-    return pc.multiply(seconds, _MILLION).cast(TIMESTAMP)
+    return pc.multiply(seconds, arrow_integer(1_000_000)).cast(TIMESTAMP)
 
 
 def _percent_decoded(column: "pa.ChunkedArray[Any]") -> "pa.ChunkedArray[Any]":

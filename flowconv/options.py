@@ -8,7 +8,6 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Any, Literal, get_args
 
 from flowconv.errors import UsageError
-from flowconv.fields import ALWAYS_COLUMNS, Table
 
 MIB = 1 << 20
 
@@ -193,17 +192,25 @@ def available_cores() -> int:
 
 
 def _check_partitions(names: tuple[str, ...]) -> None:
-    columns = {f.column for f in ALWAYS_COLUMNS[Table.VPC]} - {"account_id", "region"}
-    columns -= {"start", "end"}
     known = [*KEY_PARTITIONS, *TIME_PARTITIONS]
     _require(bool(names), "--partition-by: name at least one partition, such as date.")
     _require(
         len(set(names)) == len(names),
         f"--partition-by: {', '.join(names)} names one of them twice.",
     )
-    for name in names:
+    others = [name for name in names if name not in known]
+    if not others:
+        return
+    from flowconv.fields import (
+        ALWAYS_COLUMNS,
+        Table,
+    )  # imports pyarrow, which `--help` can do without
+
+    columns = {f.column for f in ALWAYS_COLUMNS[Table.VPC]} - {"account_id", "region"}
+    columns -= {"start", "end"}
+    for name in others:
         _require(
-            name in known or name in columns,
+            name in columns,
             f"--partition-by: {name!r} is no partition. Choose from {', '.join(known)}, "
             "or one of the columns of versions 2 to 5 such as vpc_id, action or interface_id.",
         )

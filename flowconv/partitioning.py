@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 
 from flowconv.fields import Table
 from flowconv.listing import LogObject
-from flowconv.normalising import FlowBatch
+from flowconv.normalising import FlowBatch, arrow_integer
 
 # What Hive, and every reader after it, takes for null.
 NULL_PARTITION = "__HIVE_DEFAULT_PARTITION__"
@@ -73,7 +73,8 @@ def split_by_partition(
         yield PartitionKey(batch.table, _path(partition_by, levels, 0)), batch.rows
         return
     order = np.argsort(group, kind="stable")
-    rows = batch.rows.take(order)
+    places: Any = pa.Array.from_buffers(pa.int64(), len(order), [None, pa.py_buffer(order)])
+    rows = batch.rows.take(places)
     bounds = np.searchsorted(group[order], np.arange(combined + 1))
     for start, stop in pairwise(bounds.tolist()):
         key = PartitionKey(batch.table, _path(partition_by, levels, int(order[start])))
@@ -132,7 +133,8 @@ def _of_time(
         least, most = bounds["min"] // unit, bounds["max"] // unit
         if least == most:
             return _Level([name(least)], _NO_CODES)
-    numbers = start.fill_null(pa.scalar(-1)).to_numpy() // unit
+    filled: Any = pc.coalesce(start, arrow_integer(-1)).combine_chunks()
+    numbers = np.frombuffer(filled.buffers()[1], np.int64, len(filled), 8 * filled.offset) // unit
     if start.null_count:
         fallback = [of_source(source) for source, _ in batch.sources]
         coded = _repeat(batch, [-1 if period is None else period for period in fallback])

@@ -1,0 +1,1 @@
+"""One module per alternative; each runs in a process of its own: `-m contenders.NAME TASK.json`."""

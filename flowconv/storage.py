@@ -1,0 +1,500 @@
+"""Where objects and lakes are: a local folder, or a prefix in S3.
+
+Both are used through `Storage`, with paths relative to its root. What S3 needs is in `s3`, which
+is imported only when an `s3://` URL is opened: its libraries take half a second.
+"""
+
+import errno
+import os
+import re
+import secrets
+import stat
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+from urllib.parse import unquote
+
+import pyarrow as pa
+
+from flowconv.errors import FetchError, StorageError, UsageError, quote
+
+OPTION_NAMES = (
+    *("key", "secret", "token", "profile", "endpoint_url", "region"),
+    *("anon", "requester_pays"),
+)
+
+# Files that are being written and do not count yet; a crash may leave them behind.
+_UNFINISHED = re.compile(r"\.unfinished-[0-9a-f]{16}")
+
+
+@dataclass(frozen=True, slots=True)
+class StoredFile:
+    """An object in S3, or a local file.
+
+    Attributes:
+        path: Relative to the storage's root; "" if the root itself is this one file.
+        size_bytes: Its size.
+        etag: S3's ETag without quotes; locally `<size>-<time of modification in ns>`.
+    """
+
+    path: str
+    size_bytes: int
+    etag: str
+
+
+@dataclass(frozen=True, slots=True)
+class Folder:
+    """What has files below it.
+
+    Attributes:
+        path: Relative to the storage's root, with a slash at its end: S3 also has `a//`.
+    """
+
+    path: str
+
+
+class StagedSink(Protocol):
+    """A file that is written below the lake, but not visible at its path until it is published.
+
+    It is used by one thread at a time.
+    """
+
+    uri: str
+    """Where it will be visible."""
+
+    file: pa.NativeFile
+    """What to write to, such as with `pyarrow.parquet.ParquetWriter`. Its errors are those of the
+    system: write within `storage_errors(sink.uri)`."""
+
+    def tell(self) -> int:
+        """Return the number of bytes written; also after it is closed."""
+        ...
+
+    def close(self) -> None:
+        """Finish writing; it stays invisible. Calling it again does nothing.
+
+        Raises:
+            StorageError: What is left could not be written.
+        """
+        ...
+
+    def publish(self) -> None:
+        """Close it, make it durable and visible at its path, replacing what was there.
+
+        Raises:
+            StorageError: It could not be made visible.
+        """
+        ...
+
+    def discard(self) -> None:
+        """Close it and remove what was written, unless it is published; never raises.
+
+        What cannot be removed is left to `Storage.discard_staged`.
+        """
+        ...
+
+
+class Storage(Protocol):
+    """A folder of files, local or in S3; all paths are relative to its root, with slashes.
+
+    A folder's path may have a slash at its end or not; the root's is "".
+
+    Its methods may be called from any thread, and block. All of them raise StorageError if the
+    bucket or folder is missing, refuses access, is full, or does not answer.
+    """
+
+    root: str
+    """`s3://bucket/prefix` or an absolute local path; no slash at its end."""
+
+    is_local: bool
+
+    def uri(self, path: str) -> str:
+        """Return the full name of a path."""
+        ...
+
+    def list_files(self, below: str = "") -> Iterator[StoredFile]:
+        """List all files below a folder, in the order of their paths' bytes.
+
+        Nothing is held but one page (S3) or the folders on the way (local). If the root is a file
+        itself, it is listed. A folder that does not exist below the root has no files.
+
+        Raises:
+            StorageError: Also if the root is a local folder that does not exist.
+        """
+        ...
+
+    def list_folder(self, below: str = "") -> Iterator[StoredFile | Folder]:
+        """List one level: the files and folders directly in a folder, in order."""
+        ...
+
+    def list_directories(self, below: str = "") -> list[str]:
+        """Return the names of the folders directly in a folder, sorted."""
+        ...
+
+    def fetch(self, path: str, start: int = 0, size: int | None = None) -> bytes:
+        """Return a file's bytes, all or a range of them; without holding Python's lock in S3.
+
+        What may pass is tried again a few times.
+
+        Args:
+            path: The file.
+            start: Offset of the first byte.
+            size: Number of bytes; None takes all that follow.
+
+        Raises:
+            FetchError: The file is gone or refused, or has no such bytes.
+        """
+        ...
+
+    def read(self, path: str) -> bytes | None:
+        """Return a small file; None if there is none."""
+        ...
+
+    def write(self, path: str, data: bytes) -> None:
+        """Write a small file, whole or not at all, replacing what was there."""
+        ...
+
+    def create(self, path: str, data: bytes) -> bool:
+        """Write a small file, whole or not at all, if there is none.
+
+        Returns:
+            Whether it was written; of several who try at once, one gets True.
+        """
+        ...
+
+    def delete(self, paths: Sequence[str]) -> None:
+        """Delete files; those that do not exist are fine."""
+        ...
+
+    def open_staged(self, path: str, staging: str) -> StagedSink:
+        """Begin a file that is not visible at `path` until it is published.
+
+        Args:
+            path: The file's path once it is published.
+            staging: Where it is kept until then, with an ending of its own; S3 needs no place.
+        """
+        ...
+
+    def discard_staged(self, staging: str) -> int:
+        """Remove what crashed runs left: files below a staging folder, unfinished uploads in S3.
+
+        Nobody else may be writing to this storage at the time.
+
+        Returns:
+            How many were removed.
+        """
+        ...
+
+
+def open_storage(url: str, options: Mapping[str, str] | None = None) -> Storage:
+    """Return the storage at a local path, a `file://` URL or an `s3://` URL.
+
+    Nothing is connected to or looked for yet.
+
+    Args:
+        url: A folder, a bucket, a prefix or one object.
+        options: For S3: key, secret, token, profile, endpoint_url, region, anon=true,
+            requester_pays=true. What they leave open is taken from where AWS's tools take it.
+
+    Raises:
+        UsageError: It is none of these, or an option is not known.
+    """
+    options = options or {}
+    for name in options:
+        if name not in OPTION_NAMES:
+            raise UsageError(
+                f"{quote(name)} is no storage option. There are {', '.join(OPTION_NAMES)}."
+            )
+    if url.startswith("s3://"):
+        from flowconv.s3 import S3Storage
+
+        return S3Storage(url, options)
+    if options:
+        raise UsageError(
+            f"{', '.join(sorted(options))}: a local folder takes no storage options. Leave them "
+            "out, or name an s3:// URL.",
+            uri=url,
+        )
+    if url.startswith("file:///"):
+        return LocalStorage(unquote(url.removeprefix("file://")))
+    if scheme := re.match(r"[A-Za-z][A-Za-z0-9+.-]+://", url):
+        raise UsageError(
+            f"{scheme[0]} is not supported. Name a local folder, or s3://bucket/prefix.", uri=url
+        )
+    if not url or "\0" in url:
+        raise UsageError(f"{quote(url)} is no folder. Name one, or s3://bucket/prefix.")
+    return LocalStorage(url)
+
+
+@contextmanager
+def storage_errors(uri: str) -> Iterator[None]:
+    """Turn the system's errors on a file into StorageError, saying what to do.
+
+    Raises:
+        StorageError: In place of an OSError.
+    """
+    try:
+        yield
+    except OSError as exc:
+        raise StorageError(_explain(exc), uri=uri) from exc
+
+
+class LocalStorage:
+    """A local folder, or a single file."""
+
+    is_local = True
+
+    def __init__(self, path: str) -> None:
+        # Path.resolve() would follow links.
+        self.root = Path(os.path.abspath(path)).as_posix()  # noqa: PTH100
+
+    def uri(self, path: str) -> str:
+        """Return the absolute path."""
+        return f"{self.root.rstrip('/')}/{path}" if path else self.root
+
+    def list_files(self, below: str = "") -> Iterator[StoredFile]:
+        """See `Storage`. Links are followed, but not in circles."""
+        return self._walk(below, ())
+
+    def list_folder(self, below: str = "") -> Iterator[StoredFile | Folder]:
+        """See `Storage`."""
+        uri = self.uri(below)
+        with storage_errors(uri):
+            try:
+                entries = sorted(os.scandir(uri), key=_place_in_order)
+            except FileNotFoundError as exc:
+                if below:
+                    return
+                raise StorageError(
+                    "there is no such folder or file. Check the name.", uri=uri
+                ) from exc
+            except NotADirectoryError:
+                if not below:
+                    yield _stored_file("", os.stat(uri))  # noqa: PTH116  # as for the entries
+                return
+            for entry in entries:
+                path = f"{below.rstrip('/')}/{entry.name}" if below else entry.name
+                if entry.is_dir():
+                    yield Folder(f"{path}/")
+                elif not _UNFINISHED.fullmatch(entry.name):
+                    try:
+                        status = entry.stat()
+                    except FileNotFoundError:
+                        if not entry.is_symlink():
+                            continue  # Deleted meanwhile.
+                        # Leads nowhere: whoever fetches it hears so.
+                        status = entry.stat(follow_symlinks=False)
+                    if stat.S_ISREG(status.st_mode) or stat.S_ISLNK(status.st_mode):
+                        yield _stored_file(path, status)
+
+    def list_directories(self, below: str = "") -> list[str]:
+        """See `Storage`."""
+        return [
+            entry.path.split("/")[-2]
+            for entry in self.list_folder(below)
+            if isinstance(entry, Folder)
+        ]
+
+    def fetch(self, path: str, start: int = 0, size: int | None = None) -> bytes:
+        """See `Storage`."""
+        uri = self.uri(path)
+        try:
+            with open(uri, "rb", buffering=0) as file:  # noqa: PTH123  # a third of the time
+                file.seek(start)
+                wanted = os.fstat(file.fileno()).st_size - start if size is None else size
+                pieces = []
+                while wanted > 0 and (piece := file.read(wanted)):
+                    pieces.append(piece)
+                    wanted -= len(piece)
+        except OSError as exc:
+            raise FetchError(_explain(exc), uri=uri) from exc
+        if size is not None and wanted:
+            raise FetchError(
+                f"the file ends {wanted} bytes early; it has changed since it was listed. "
+                "Run again when it is complete.",
+                uri=uri,
+            )
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    def read(self, path: str) -> bytes | None:
+        """See `Storage`."""
+        with storage_errors(self.uri(path)):
+            try:
+                return Path(self.uri(path)).read_bytes()
+            except FileNotFoundError:
+                return None
+
+    def write(self, path: str, data: bytes) -> None:
+        """See `Storage`."""
+        with storage_errors(self.uri(path)), self._unfinished(path, data) as unfinished:
+            unfinished.replace(self.uri(path))
+
+    def create(self, path: str, data: bytes) -> bool:
+        """See `Storage`."""
+        target = Path(self.uri(path))
+        with storage_errors(str(target)), self._unfinished(path, data) as unfinished:
+            try:
+                target.hardlink_to(unfinished)
+            except FileExistsError:
+                return False
+            except OSError as exc:
+                if exc.errno not in _NO_HARD_LINKS:
+                    raise
+                return _create_without_link(target, data)
+        return True
+
+    def delete(self, paths: Sequence[str]) -> None:
+        """See `Storage`."""
+        for path in paths:
+            with storage_errors(self.uri(path)):
+                Path(self.uri(path)).unlink(missing_ok=True)
+
+    def open_staged(self, path: str, staging: str) -> StagedSink:
+        """See `Storage`."""
+        # Unique, so that two runs that work at the same task do not meet.
+        staged = f"{staging}.{secrets.token_hex(8)}"
+        return _LocalSink(Path(self.uri(staged)), Path(self.uri(path)))
+
+    def discard_staged(self, staging: str) -> int:
+        """See `Storage`."""
+        paths = [file.path for file in self.list_files(staging)]
+        self.delete(paths)
+        return len(paths)
+
+    def _walk(self, below: str, above: tuple[tuple[int, int], ...]) -> Iterator[StoredFile]:
+        for entry in self.list_folder(below):
+            if isinstance(entry, StoredFile):
+                yield entry
+                continue
+            with storage_errors(self.uri(entry.path)):
+                try:
+                    status = Path(self.uri(entry.path)).stat()
+                except FileNotFoundError:
+                    continue
+            # Windows numbers no files here; there a circle of links ends with the longest path.
+            here = (status.st_dev, status.st_ino)
+            if here not in above:
+                yield from self._walk(entry.path, (*above, here))
+
+    @contextmanager
+    def _unfinished(self, path: str, data: bytes) -> Iterator[Path]:
+        """Give a complete, durable file beside `path`; then make what was done with it durable."""
+        folder = Path(self.uri(path)).parent
+        _make_folder(folder)
+        unfinished = folder / f".unfinished-{secrets.token_hex(8)}"
+        try:
+            with unfinished.open("xb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            yield unfinished
+        finally:
+            unfinished.unlink(missing_ok=True)
+        _sync_folder(folder)
+
+
+class _LocalSink:
+    """A file below the lake's staging folder, so on the same device as the place it is moved to."""
+
+    def __init__(self, staged: Path, target: Path) -> None:
+        self.uri = str(target)
+        self._staged = staged
+        self._target = target
+        self._size_bytes = 0
+        self._published = False
+        with storage_errors(str(staged)):
+            staged.parent.mkdir(parents=True, exist_ok=True)
+            self.file: pa.NativeFile = pa.OSFile(str(staged), "wb")
+
+    def tell(self) -> int:
+        return self._size_bytes if self.file.closed else self.file.tell()
+
+    def close(self) -> None:
+        if not self.file.closed:
+            with storage_errors(self.uri):
+                self._size_bytes = self.file.tell()
+                self.file.close()
+
+    def publish(self) -> None:
+        self.close()
+        with storage_errors(self.uri):
+            with self._staged.open("rb+") as file:
+                os.fsync(file.fileno())
+            _make_folder(self._target.parent)
+            self._staged.replace(self._target)
+            self._published = True
+            _sync_folder(self._target.parent)
+
+    def discard(self) -> None:
+        with suppress(StorageError):
+            self.close()
+        if not self._published:
+            with suppress(OSError):
+                self._staged.unlink(missing_ok=True)
+
+
+# What file systems answer that know no hard links: FAT, some network shares and containers.
+_NO_HARD_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
+
+_ADVICE = {
+    errno.EACCES: "access is denied. Check the permissions.",
+    errno.EPERM: "access is denied. Check the permissions.",
+    errno.ENOENT: "there is no such file; it may have been removed meanwhile. Run again.",
+    errno.EISDIR: "this is a folder, where a file was expected.",
+    errno.ENOTDIR: "a part of this path is a file, where a folder was expected.",
+    errno.ENOSPC: "the disk is full. Make room and run again; what is published stays valid.",
+    errno.EDQUOT: "the disk quota is used up. Make room and run again; what is published stays "
+    "valid.",
+    errno.EROFS: "the file system is read-only. Choose another place.",
+    errno.EMFILE: "too many files are open. Raise the limit (ulimit -n), or use fewer workers.",
+    errno.ENAMETOOLONG: "the name is too long for this file system.",
+    errno.EIO: "the device reports an error. Check the disk.",
+    errno.ESTALE: "the network share was lost. Run again when it is back.",
+}
+
+
+def _explain(exc: OSError) -> str:
+    reason = exc.strerror or str(exc)
+    return _ADVICE.get(exc.errno or 0) or f"the system says: {reason}."
+
+
+def _place_in_order(entry: "os.DirEntry[str]") -> bytes:
+    """Sort as S3 does, by the bytes of whole paths: a folder counts with its slash."""
+    name = os.fsencode(entry.name)
+    return name + b"/" if entry.is_dir() else name
+
+
+def _stored_file(path: str, status: os.stat_result) -> StoredFile:
+    return StoredFile(path, status.st_size, f"{status.st_size}-{status.st_mtime_ns}")
+
+
+def _create_without_link(target: Path, data: bytes) -> bool:
+    """Create exclusively, though readers may see the file before it is complete."""
+    try:
+        with target.open("xb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+    except FileExistsError:
+        return False
+    return True
+
+
+def _make_folder(folder: Path) -> None:
+    """Make a folder and those above it, and make their names durable."""
+    if not folder.is_dir():
+        _make_folder(folder.parent)
+        folder.mkdir(exist_ok=True)
+        _sync_folder(folder.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    if os.name == "nt":  # Windows opens no folders; NTFS keeps a journal of names.
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,43 @@
+"""Fixtures that several test files share."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import pytest
+
+from s3_servers import S3Server, ceph_available, ceph_server, moto_server
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "s3server: needs Ceph's S3 server (make test-s3)")
+
+
+@pytest.fixture(scope="session")
+def moto_s3() -> Iterator[S3Server]:
+    """moto's S3 server, one for the whole run."""
+    with moto_server() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def ceph_s3() -> Iterator[S3Server]:
+    """Ceph's S3 server, one for the whole run; tests that use it are marked `s3server`.
+
+    Where Ceph is missing they are skipped, or fail if FLOWCONV_REQUIRE_S3 is 1.
+    """
+    if reason := ceph_available():
+        if os.environ.get("FLOWCONV_REQUIRE_S3") == "1":
+            pytest.fail(f"FLOWCONV_REQUIRE_S3=1, but {reason}", pytrace=False)
+        pytest.skip(reason)
+    with ceph_server() as server:
+        yield server
+
+
+@pytest.fixture(params=["moto", pytest.param("ceph", marks=pytest.mark.s3server)])
+def s3(request: pytest.FixtureRequest) -> S3Server:
+    """Each of the servers: the same test against moto and, marked `s3server`, against Ceph."""
+    server = request.getfixturevalue(f"{request.param}_s3")
+    assert isinstance(server, S3Server)
+    return server
