@@ -404,6 +404,12 @@ def say(message: str) -> None:
     print(message, file=sys.stderr, flush=True)
 
 
+def warn_if_busy() -> None:
+    load = os.getloadavg()[0]
+    if load > 0.5:
+        say(f"The machine is busy (load {load:.1f}): trust CPU seconds more than wall time.")
+
+
 def machine() -> dict[str, Any]:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     packages = ("pyarrow", "isal", "numpy", *ALTERNATIVES.values())
@@ -465,6 +471,7 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.rounds < 1:
         parser.error("--rounds: the least is 1")
+    warn_if_busy()
     bench = Bench(arguments)
     bench.cache.mkdir(parents=True, exist_ok=True)
     for case, run in CASES.items():

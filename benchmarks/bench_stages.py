@@ -64,7 +64,7 @@ def run(dataset: Dataset, lake: Path) -> Clock:
     buffer = bytearray(1 << 20)
     with clock.stage(FLOOR):
         for path in Path(dataset.folder).rglob("*.log.gz"):
-            with igzip.open(path) as text:
+            with igzip.open(path) as text:  # type: ignore[no-untyped-call]
                 while text.readinto(buffer):
                     pass
     options = ConvertOptions(workers=1)

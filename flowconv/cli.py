@@ -103,6 +103,7 @@ def convert(
     ] = "256MB",
     workers: Annotated[int, _option("workers", "--workers", "-w", metavar="N")] = 0,
     memory_limit: Annotated[str, _option("memory_limit", "--memory-limit", metavar="SIZE")] = "0",
+    wait: Annotated[bool, _option("wait", "--wait")] = False,
     on_bad_line: Annotated[
         str, _option("on_bad_line", "--on-bad-line", metavar="quarantine|fail")
     ] = _DEFAULTS.on_bad_line,
@@ -147,6 +148,7 @@ def convert(
             target_file_size=parse_size(target_file_size),
             workers=workers,
             memory_limit=parse_size(memory_limit),
+            wait=wait,
             on_bad_line=on_bad_line,  # type: ignore[arg-type]
             source_options=parse_storage_options(source_option),
             dest_options=parse_storage_options(dest_option),

@@ -94,7 +94,11 @@ def print_report(report: "ConvertReport") -> None:
     table = _key_values()
     table.add_row("source", escape(report.source))
     table.add_row("lake", escape(report.lake))
-    table.add_row("objects", f"{report.objects:,} converted, {len(report.unreadable):,} unreadable")
+    table.add_row(
+        "objects",
+        f"{report.objects:,} converted, {report.already_converted:,} converted before, "
+        f"{len(report.changed):,} changed, {len(report.unreadable):,} unreadable",
+    )
     for kind, number in sorted(report.left_out.items()):
         table.add_row("left out", f"{number:,} {kind}")
     table.add_row("rows", rows or "0")
@@ -124,6 +128,9 @@ def print_report(report: "ConvertReport") -> None:
             f"Rejected lines are in {escape(report.lake)}/_flowconv/quarantine/, "
             "each with its object, number and reason."
         )
+    for uri in _first(sorted(report.changed)):
+        console.print(f"changed since it was converted, not converted again: {escape(uri)}")
+    _say_how_many_more(console, len(report.changed))
     for uri, reason in _first(sorted(report.unreadable.items())):
         console.print(f"unreadable: {escape(uri)}: {escape(reason)}")
     _say_how_many_more(console, len(report.unreadable))
@@ -147,6 +154,8 @@ def print_plan(plan: "Plan") -> None:
         f"{plan.objects:,} objects, {_size(plan.size_bytes)}, would be read from "
         f"{escape(plan.source)} and written to {escape(plan.lake)}; nothing was."
     )
+    if plan.already_converted:
+        console.print(f"converted before: {plan.already_converted:,} objects")
     for kind, number in sorted(plan.left_out.items()):
         console.print(f"left out: {number:,} {kind}")
 

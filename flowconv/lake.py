@@ -1,25 +1,25 @@
 """What is done with a lake that exists: its layout, and lazy queries over it."""
 
 import json
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass
 from datetime import date
 from typing import TYPE_CHECKING, Any, Literal
 
 from flowconv.errors import LakeError, UsageError
 from flowconv.fields import ALWAYS_COLUMNS, FIELDS, TEXT, Field, Table
+from flowconv.ledger import INTENTS, Ledger
 from flowconv.normalising import TimeType, table_schema
 from flowconv.options import ConvertOptions
-from flowconv.partitioning import directory_name, encode_value
+from flowconv.partitioning import NULL_PARTITION, directory_name, encode_value
+from flowconv.report import DataFile
 from flowconv.storage import Storage, open_storage
+from flowconv.writing import STAGING
 
 if TYPE_CHECKING:
     import polars as pl
 
 _LAYOUT = "_flowconv/lake.json"
-
-# One empty file per column that only some files of a table have; their names are all a scan needs.
-_EXTRA_COLUMNS = "_flowconv/columns"
 
 
 def scan(
@@ -59,10 +59,10 @@ def scan(
     chosen = Table(table) if table in list(Table) else None
     if chosen is None:
         raise UsageError(f"{table!r} is no table; there are vpc and tgw.")
-    wanted = _Wanted(since, until, _encoded(accounts), _encoded(regions))
+    wanted = _Wanted(chosen, since, until, _encoded(accounts), _encoded(regions))
     wanted.check(layout, storage)
-    files = list(_partition_files(storage, chosen, layout, wanted))
-    schema = table_schema(chosen, layout.time_type, tuple(_extra_columns(storage, chosen)))
+    files = [file for file, _ in Ledger.read(storage).files.values() if wanted.has(file.path)]
+    schema = table_schema(chosen, layout.time_type, _extra_fields(chosen, files))
     polars_schema: dict[str, Any] = dict(pl.from_arrow(schema.empty_table()).schema)  # type: ignore[union-attr]
     partitions: dict[str, Any] = {
         directory_name(name): pl.Date() if name == "date" else pl.String()
@@ -73,7 +73,7 @@ def scan(
     # polars takes every `name=value` of a file's path for a partition, above the lake too.
     above = {part.partition("=")[0]: pl.String() for part in storage.root.split("/") if "=" in part}
     return pl.scan_parquet(
-        [storage.uri(path) for path in files],
+        [storage.uri(file.path) for file in files],
         schema=polars_schema,
         hive_schema=above | partitions,
         hive_partitioning=True,
@@ -150,26 +150,22 @@ def ensure_layout(storage: Storage, options: ConvertOptions) -> None:
         )
 
 
-def note_extra_columns(storage: Storage, table: Table, columns: Collection[str]) -> None:
-    """Note that files of a table have columns beyond those that all have."""
-    for column in set(columns) - {field.column for field in ALWAYS_COLUMNS[table]}:
-        storage.create(f"{_EXTRA_COLUMNS}/{table}/{column}", b"")
-
-
-def _extra_columns(storage: Storage, table: Table) -> Iterator[Field]:
-    noted = {
-        file.path.rpartition("/")[2] for file in storage.list_files(f"{_EXTRA_COLUMNS}/{table}")
-    }
-    known = [field for field in FIELDS[table] if field.column in noted]
-    yield from known
-    for column in sorted(noted - {field.column for field in known}):
-        yield Field(column, column, TEXT, 0, "not documented by AWS")
+def remove_leftovers(storage: Storage, ledger: Ledger) -> None:
+    """Remove what runs left that were killed; the caller holds the lake's lock."""
+    intents = [file.path for file in storage.list_files(INTENTS)]
+    live = ledger.files
+    for intent in intents:
+        paths: list[str] = json.loads(storage.read(intent) or b"[]")
+        storage.delete([path for path in paths if path not in live])
+        storage.delete([intent])
+    storage.discard_staged(STAGING)
 
 
 @dataclass(frozen=True, slots=True)
 class _Wanted:
-    """The partitions that a scan is asked for; values as they stand in directory names."""
+    """The files that a scan is asked for; values as they stand in directory names."""
 
+    table: Table
     since: date | None
     until: date | None
     accounts: frozenset[str] | None
@@ -189,33 +185,32 @@ class _Wanted:
                     uri=storage.root,
                 )
 
-    def has(self, name: str, value: str) -> bool:
+    def has(self, path: str) -> bool:
+        """Tell whether a file of the lake is asked for, by its path."""
+        table, *directories, _ = path.split("/")
+        return table == self.table and all(
+            self._has_value(*directory.split("=", 1)) for directory in directories
+        )
+
+    def _has_value(self, name: str, value: str) -> bool:
         if name == "aws_account_id":
             return self.accounts is None or value in self.accounts
         if name == "aws_region":
             return self.regions is None or value in self.regions
-        if name == "date":
-            # Null's name sorts behind every date; it is wanted only if all are.
-            first = self.since is None or str(self.since) <= value
-            last = self.until is None or value <= str(self.until)
-            return first and last and (value[0] != "_" or self.since is None)
+        if name == "date" and (self.since or self.until):
+            if value == NULL_PARTITION:
+                return False
+            return str(self.since or date.min) <= value <= str(self.until or date.max)
         return True
 
 
-def _partition_files(
-    storage: Storage, table: Table, layout: Layout, wanted: _Wanted
-) -> Iterator[str]:
-    directories = [str(table)]
-    for name in layout.partition_by:
-        directories = [
-            f"{directory}/{below}"
-            for directory in directories
-            for below in storage.list_directories(directory)
-            if wanted.has(name, below.partition("=")[2])
-        ]
-    for directory in directories:
-        for file in storage.list_files(directory):
-            yield file.path
+def _extra_fields(table: Table, files: Collection[DataFile]) -> tuple[Field, ...]:
+    """Return the fields of the columns that only some files have, known ones first."""
+    columns = {column for file in files for column in file.columns}
+    columns -= {field.column for field in ALWAYS_COLUMNS[table]}
+    known = tuple(field for field in FIELDS[table] if field.column in columns)
+    unknown = sorted(columns - {field.column for field in known})
+    return known + tuple(Field(c, c, TEXT, 0, "not documented by AWS") for c in unknown)
 
 
 def _encoded(values: Collection[str] | None) -> frozenset[str] | None:

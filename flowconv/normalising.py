@@ -18,6 +18,7 @@ TimeType = Literal["timestamp", "epoch"]
 # Microseconds are what Spark, Delta and Iceberg expect; the log has whole seconds.
 TIMESTAMP = pa.timestamp("us", tz="UTC")
 
+
 @dataclass(frozen=True, slots=True)
 class FlowBatch:
     """Rows as the table has them, in the order of the log.
@@ -109,7 +110,8 @@ def _times(seconds: "pa.ChunkedArray[Any]", time_type: TimeType) -> "pa.ChunkedA
         seconds = pc.if_else(milliseconds, pc.divide(seconds, pa.scalar(1000)), seconds)
     if time_type == "epoch":
         return seconds
-    return pc.multiply(seconds, arrow_integer(1_000_000)).cast(TIMESTAMP)
+    microseconds: pa.ChunkedArray[Any] = pc.multiply(seconds, arrow_integer(1_000_000))
+    return microseconds.cast(TIMESTAMP)
 
 
 def _percent_decoded(column: "pa.ChunkedArray[Any]") -> "pa.ChunkedArray[Any]":

@@ -79,6 +79,9 @@ class ConvertOptions:
         "workers. 0 sets no limit. The process needs some 150 MB besides.",
         default=0,
     )
+    wait: bool = _described(
+        "Wait while another run writes to DEST, instead of failing.", default=False
+    )
     on_bad_line: Literal["quarantine", "fail"] = _described(
         "What happens to a line that does not fit: set it aside below DEST/_flowconv/quarantine/ "
         "and go on, or fail at the first.",
@@ -201,10 +204,7 @@ def _check_partitions(names: tuple[str, ...]) -> None:
     others = [name for name in names if name not in known]
     if not others:
         return
-    from flowconv.fields import (
-        ALWAYS_COLUMNS,
-        Table,
-    )  # imports pyarrow, which `--help` can do without
+    from flowconv.fields import ALWAYS_COLUMNS, Table  # brings pyarrow, which --help goes without
 
     columns = {f.column for f in ALWAYS_COLUMNS[Table.VPC]} - {"account_id", "region"}
     columns -= {"start", "end"}

@@ -1,30 +1,28 @@
 """convert(): the stages in order."""
 
+import secrets
+import socket
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Executor, ThreadPoolExecutor
-from dataclasses import asdict, dataclass
-from datetime import date
-from typing import Any, Self
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, date, datetime
+from typing import Any
 
+from flowconv.converting import TaskConverter
 from flowconv.engines import RunProgress, run_tasks
-from flowconv.errors import UnreadableObjectError
-from flowconv.fetching import AHEAD_OBJECTS, ObjectFetcher
-from flowconv.fields import Table
-from flowconv.formats import declared_format
-from flowconv.lake import ensure_layout, note_extra_columns
+from flowconv.errors import FlowconvError
+from flowconv.fetching import AHEAD_OBJECTS
+from flowconv.lake import ensure_layout, remove_leftovers
+from flowconv.ledger import Ledger, Run
 from flowconv.listing import LogObject, list_objects
-from flowconv.normalising import normalise
+from flowconv.locking import Lock
 from flowconv.options import ConvertOptions
-from flowconv.parsing import BlockParser, ParsedBlock, bad_line_error
-from flowconv.partitioning import split_by_partition
 from flowconv.planning import Task, plan_tasks
-from flowconv.quarantine import QuarantineWriter
-from flowconv.reading import LogBlock, read_blocks
-from flowconv.report import ConvertReport, LineCounts, TaskResult
+from flowconv.report import ConvertReport
 from flowconv.storage import Storage, open_storage
-from flowconv.writing import TaskWriter
 
 
 def convert(
@@ -43,6 +41,9 @@ def convert(
         options: How; see `ConvertOptions`.
         on_progress: Called in this thread several times a second.
 
+    Objects that the lake's ledger has are not read again, so a run converts what is new. A task's
+    rows count all at once, and a run that was killed leaves nothing that the next does not mend.
+
     Returns:
         What was read and written. Lines that do not fit and objects that cannot be read do not
         stop the run; they are in the report, and the lines also in the lake's quarantine.
@@ -50,18 +51,93 @@ def convert(
     Raises:
         UsageError: Source or destination is none.
         StorageError: Source or destination does not answer, or the destination is full.
+        LakeError: The destination is no lake or one of other options, or another run writes to it.
         ParseError: A line does not fit and `on_bad_line` is `fail`.
     """
     options = options or ConvertOptions()
-    started = time.monotonic()
-    with _Job(source, dest, options) as job:
-        report = ConvertReport(job.source.root, job.lake.root)
-        ensure_layout(job.lake, options)
-        tasks = plan_tasks(job.list_objects(report.left_out), options)
-        for done in run_tasks(tasks, job.run_task, options.tasks_at_once, on_progress):
-            report.add(done)
-    report.seconds = time.monotonic() - started
+    logs = open_storage(source, options.source_options)
+    lake = open_storage(dest, options.dest_options)
+    ensure_layout(lake, options)
+    report = ConvertReport(logs.root, lake.root, _new_run_id())
+    with Lock(lake, report.run_id, wait=options.wait), _request_pool(logs) as requests:
+        ledger = Ledger.read(lake)
+        with _recorded(ledger, report):
+            remove_leftovers(lake, ledger)
+            listed = _list(logs, lake, options, report.left_out)
+            tasks = plan_tasks(_unconverted(listed, ledger, report), options)
+            converter = TaskConverter(logs, requests, lake, ledger, report.run_id, options)
+            for done in run_tasks(tasks, converter.convert, options.tasks_at_once, on_progress):
+                report.add(done)
     return report
+
+
+@contextmanager
+def _recorded(ledger: Ledger, report: ConvertReport) -> Iterator[None]:
+    """Record the run's beginning and its end, also where it fails."""
+    started = time.monotonic()
+    run = Run(report.run_id, datetime.now(UTC), socket.gethostname())
+    ledger.begin(run)
+    failure = ""
+    try:
+        yield
+    except BaseException as error:
+        failure = str(error) or type(error).__name__
+        raise
+    finally:
+        report.seconds = time.monotonic() - started
+        summary = {key: report.to_dict()[key] for key in _IN_LEDGER} | {"failure": failure}
+        ended = replace(run, ended=datetime.now(UTC), report=summary)
+        if failure:
+            with suppress(FlowconvError):  # What went wrong first is what matters.
+                ledger.end(ended)
+        else:
+            ledger.end(ended)
+
+
+_IN_LEDGER = (
+    *("source", "objects", "already_converted", "lines", "rejected", "source_bytes"),
+    *("text_bytes", "written_bytes", "files", "partitions", "seconds"),
+    *("number_changed", "number_unreadable"),
+)
+
+
+@contextmanager
+def _request_pool(logs: Storage) -> Iterator[Executor | None]:
+    """Give threads for fetching ahead; a local source is read without."""
+    if logs.is_local:
+        yield None
+        return
+    pool = ThreadPoolExecutor(AHEAD_OBJECTS, "flowconv-fetch")
+    try:
+        yield pool
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _list(
+    logs: Storage, lake: Storage, options: ConvertOptions, left_out: Counter[str]
+) -> Iterator[LogObject]:
+    """List the source; the lake may lie within it and is left out."""
+    return list_objects(logs, options.since, options.until, lake.root, left_out)
+
+
+def _unconverted(
+    listed: Iterable[LogObject], ledger: Ledger, report: ConvertReport
+) -> Iterator[LogObject]:
+    """Take away what the ledger has; an object that changed since is reported."""
+    converted = ledger.converted()
+    for log_object in listed:
+        etag = converted.get(log_object.uri)
+        if etag is None:
+            yield log_object
+        elif etag == log_object.etag:
+            report.already_converted += 1
+        else:
+            report.changed.append(log_object.uri)
+
+
+def _new_run_id() -> str:
+    return f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,12 +169,14 @@ class Plan:
         source: What would be read.
         lake: Where it would be written.
         groups: What would be read, by account, region and day.
+        already_converted: Objects that earlier runs converted.
         left_out: Kind -> number, of objects that would not be read.
     """
 
     source: str
     lake: str
     groups: tuple[PlannedGroup, ...]
+    already_converted: int
     left_out: Mapping[str, int]
 
     @property
@@ -118,6 +196,7 @@ class Plan:
             "lake": self.lake,
             "objects": self.objects,
             "size_bytes": self.size_bytes,
+            "already_converted": self.already_converted,
             "left_out": dict(self.left_out),
             "groups": [
                 asdict(group) | {"day": group.day and group.day.isoformat()}
@@ -134,154 +213,23 @@ def plan(source: str, dest: str, options: ConvertOptions | None = None) -> Plan:
         StorageError: The source does not answer.
     """
     options = options or ConvertOptions()
-    left_out: Counter[str] = Counter()
-    with _Job(source, dest, options) as job:
-        tasks = plan_tasks(job.list_objects(left_out), options)
-        by_group: dict[tuple[str, str, date], list[Task]] = {}
-        for task in tasks:
-            group = (task.account_id or "", task.region or "", task.day or date.min)
-            by_group.setdefault(group, []).append(task)
-        groups = tuple(
-            PlannedGroup(
-                same[0].account_id,
-                same[0].region,
-                same[0].day,
-                sum(len(task.log_objects) for task in same),
-                sum(task.size_bytes for task in same),
-                len(same),
-            )
-            for _, same in sorted(by_group.items())
+    logs = open_storage(source, options.source_options)
+    lake = open_storage(dest, options.dest_options)
+    report = ConvertReport(logs.root, lake.root, "")
+    listed = _list(logs, lake, options, report.left_out)
+    by_group: dict[tuple[str, str, date], list[Task]] = {}
+    for task in plan_tasks(_unconverted(listed, Ledger.read(lake), report), options):
+        group = (task.account_id or "", task.region or "", task.day or date.min)
+        by_group.setdefault(group, []).append(task)
+    groups = tuple(
+        PlannedGroup(
+            same[0].account_id,
+            same[0].region,
+            same[0].day,
+            sum(len(task.log_objects) for task in same),
+            sum(task.size_bytes for task in same),
+            len(same),
         )
-        return Plan(job.source.root, job.lake.root, groups, left_out)
-
-
-class _Job:
-    """What the tasks of a run share."""
-
-    def __init__(self, source: str, dest: str, options: ConvertOptions) -> None:
-        self._options = options
-        self._declared = declared_format(options.format) if options.format else None
-        self.source = open_storage(source, options.source_options)
-        self.lake = open_storage(dest, options.dest_options)
-        self._requests: Executor | None = None
-        if not self.source.is_local:
-            self._requests = ThreadPoolExecutor(AHEAD_OBJECTS, "flowconv-fetch")
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._requests:
-            self._requests.shutdown(cancel_futures=True)
-
-    def list_objects(self, left_out: Counter[str]) -> Iterator[LogObject]:
-        """List the source; the lake may lie within it and is left out."""
-        options = self._options
-        return list_objects(
-            self.source,
-            since=options.since,
-            until=options.until,
-            leave_out=self.lake.root,
-            left_out=left_out,
-        )
-
-    def run_task(self, task: Task, progress: RunProgress) -> TaskResult:
-        """Convert one task's objects and publish the files."""
-        failures: dict[LogObject, UnreadableObjectError] = {}
-        while True:
-            attempt = _Attempt(task, self.lake, self._options)
-            log_objects = [o for o in task.log_objects if o not in failures]
-            try:
-                self._convert(log_objects, attempt, failures, progress)
-                return attempt.publish(failures)
-            except UnreadableObjectError as error:
-                # A large object failed after some of its rows were written: again, without it.
-                attempt.discard()
-                failures |= {o: error for o in log_objects if o.uri == error.uri}
-            except BaseException:
-                attempt.discard()
-                raise
-
-    def _convert(
-        self,
-        log_objects: Sequence[LogObject],
-        attempt: "_Attempt",
-        failures: dict[LogObject, UnreadableObjectError],
-        progress: RunProgress,
-    ) -> None:
-        options = self._options
-        fetcher = ObjectFetcher(
-            self.source,
-            self._requests,
-            log_objects,
-            on_piece=lambda size_bytes: progress.add(source_bytes=size_bytes),
-        )
-        parser = BlockParser(self._declared)
-        try:
-            for block in read_blocks(log_objects, fetcher.open, self._declared, failures):
-                parsed = parser.parse(block)
-                attempt.add(block, parsed)
-                for batch in parsed.batches:
-                    flows = normalise(batch, options.time_type)
-                    for key, piece in split_by_partition(
-                        flows, options.partition_by, options.account, options.region
-                    ):
-                        attempt.writer.write(key, piece)
-                progress.add(
-                    objects=sum(span.ends_object for span in block.spans),
-                    rows=sum(batch.table.num_rows for batch in parsed.batches),
-                    text_bytes=block.size,
-                )
-        finally:
-            fetcher.close()
-
-
-class _Attempt:
-    """What one run through a task's objects has made so far."""
-
-    def __init__(self, task: Task, lake: Storage, options: ConvertOptions) -> None:
-        self._lake = lake
-        self.writer = TaskWriter(lake, task.id, options)
-        self._quarantine = QuarantineWriter(lake, task.id)
-        self._fail_on_bad_line = options.on_bad_line == "fail"
-        self._result = TaskResult(task.id)
-        self._counts: dict[LogObject, LineCounts] = {}
-
-    def add(self, block: LogBlock, parsed: ParsedBlock) -> None:
-        """Count a block, and set its rejected lines aside.
-
-        Raises:
-            ParseError: There is one, and the run is to fail at the first.
-        """
-        if parsed.rejected and self._fail_on_bad_line:
-            raise bad_line_error(parsed.rejected[0])
-        self._quarantine.write(parsed.rejected)
-        self._result.rejected.update(line.reason for line in parsed.rejected)
-        self._result.text_bytes += block.size
-        for batch in parsed.batches:
-            self._result.unknown_fields.update(f.name for f in batch.format.unknown_fields)
-        for log_object, counts in parsed.counts:
-            self._counts[log_object] = self._counts.get(log_object, LineCounts()) + counts
-
-    def publish(self, failures: Mapping[LogObject, UnreadableObjectError]) -> TaskResult:
-        """Make the files visible."""
-        staged = self.writer.close()
-        self._quarantine.close()
-        for file in staged:
-            table, columns = Table(file.file.path.partition("/")[0]), file.file.columns
-            note_extra_columns(self._lake, table, columns)
-        for file in staged:
-            file.sink.publish()
-        if self._quarantine.sink:
-            self._quarantine.sink.publish()
-        result = self._result
-        result.files = tuple(file.file for file in staged)
-        result.counts = {o.uri: counts for o, counts in self._counts.items()}
-        result.source_bytes = sum(o.size_bytes for o in self._counts)
-        result.unreadable = {o.uri: error.reason for o, error in failures.items()}
-        return result
-
-    def discard(self) -> None:
-        """Remove what was written and is not published."""
-        self.writer.discard()
-        self._quarantine.discard()
+        for _, same in sorted(by_group.items())
+    )
+    return Plan(logs.root, lake.root, groups, report.already_converted, report.left_out)

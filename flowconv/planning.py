@@ -28,6 +28,7 @@ class Task:
         region: Of the objects' keys, if they say it.
         day: Of the objects' keys, if they say it; their records may be of the day before.
         log_objects: What is read, in this order.
+        replaces: Tasks whose rows count no more when this one's do.
     """
 
     id: str
@@ -35,6 +36,7 @@ class Task:
     region: str | None
     day: date | None
     log_objects: tuple[LogObject, ...]
+    replaces: tuple[str, ...] = ()
 
     @property
     def size_bytes(self) -> int:

@@ -4,6 +4,7 @@ import json
 from collections.abc import Sequence
 
 from flowconv.parsing import RejectedLine
+from flowconv.report import DataFile
 from flowconv.storage import StagedSink, Storage, storage_errors
 from flowconv.writing import STAGING
 
@@ -15,8 +16,10 @@ class QuarantineWriter:
 
     def __init__(self, storage: Storage, task_id: str) -> None:
         self._storage = storage
-        self._name = f"{task_id}.jsonl"
-        self.sink: StagedSink | None = None
+        self._path = f"{QUARANTINE}/{task_id}.jsonl"
+        self._staging = f"{STAGING}/{task_id}.jsonl"
+        self._sink: StagedSink | None = None
+        self._lines = 0
 
     def write(self, lines: Sequence[RejectedLine]) -> None:
         """Add lines; bytes that are no UTF-8 are kept as Python's surrogate escapes.
@@ -26,21 +29,28 @@ class QuarantineWriter:
         """
         if not lines:
             return
-        if self.sink is None:
-            path = f"{QUARANTINE}/{self._name}"
-            self.sink = self._storage.open_staged(path, f"{STAGING}/{self._name}")
-        with storage_errors(self.sink.uri):
-            self.sink.file.write("".join(_record(line) for line in lines).encode())
+        if self._sink is None:
+            self._sink = self._storage.open_staged(self._path, self._staging)
+        self._lines += len(lines)
+        with storage_errors(self._sink.uri):
+            self._sink.file.write("".join(_record(line) for line in lines).encode())
 
-    def close(self) -> None:
-        """Finish the file; it is not visible yet."""
-        if self.sink:
-            self.sink.close()
+    def close(self) -> list[DataFile]:
+        """Finish the file, if there is one; it is not visible yet."""
+        if self._sink is None:
+            return []
+        self._sink.close()
+        return [DataFile(self._path, self._lines, self._sink.tell(), ())]
+
+    def publish(self) -> None:
+        """Make the file visible, if there is one."""
+        if self._sink:
+            self._sink.publish()
 
     def discard(self) -> None:
         """Remove what was written."""
-        if self.sink:
-            self.sink.discard()
+        if self._sink:
+            self._sink.discard()
 
 
 def _record(line: RejectedLine) -> str:

@@ -1,7 +1,9 @@
 """What a run says when it is done: counts of lines, objects, files and bytes."""
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
+from datetime import date
 from typing import Any
 
 
@@ -40,13 +42,13 @@ class LineCounts:
 
 @dataclass(frozen=True, slots=True)
 class DataFile:
-    """A Parquet file of a table.
+    """A file that holds what a task read: Parquet of a table, or rejected lines.
 
     Attributes:
         path: Below the lake.
-        rows: Its rows.
+        rows: Its rows or lines.
         size_bytes: Its size.
-        columns: Its columns, in their order.
+        columns: Its columns, in their order; none if it holds rejected lines.
     """
 
     path: str
@@ -54,30 +56,54 @@ class DataFile:
     size_bytes: int
     columns: tuple[str, ...]
 
+    @property
+    def is_data(self) -> bool:
+        """It is Parquet of a table, not a file of rejected lines."""
+        return bool(self.columns)
 
-@dataclass(slots=True)
+
+@dataclass(frozen=True, slots=True)
+class ConvertedObject:
+    """An object whose rows are in the lake.
+
+    Attributes:
+        uri: The object.
+        size_bytes: Its size as it is stored.
+        etag: Its etag when it was converted.
+        day: The day that its key says, if it does.
+        counts: Its lines by kind.
+        fields: The fields of its first header, separated by spaces.
+    """
+
+    uri: str
+    size_bytes: int
+    etag: str
+    day: date | None
+    counts: LineCounts
+    fields: str
+
+
+@dataclass(frozen=True, slots=True)
 class TaskResult:
     """What a task read and wrote.
 
     Attributes:
         task_id: The task.
-        counts: Uri -> lines by kind, of the objects that were converted.
+        objects: The objects that were converted.
         unreadable: Uri -> reason, of the others.
         rejected: Reason -> number of lines in the quarantine.
         unknown_fields: Names in headers that AWS does not document.
-        source_bytes: Size of the converted objects as they are stored.
-        text_bytes: Size of their text.
+        text_bytes: Size of the text.
         files: The files written.
     """
 
     task_id: str
-    counts: dict[str, LineCounts] = field(default_factory=dict)
-    unreadable: dict[str, str] = field(default_factory=dict)
-    rejected: Counter[str] = field(default_factory=Counter)
-    unknown_fields: set[str] = field(default_factory=set)
-    source_bytes: int = 0
-    text_bytes: int = 0
-    files: tuple[DataFile, ...] = ()
+    objects: tuple[ConvertedObject, ...]
+    unreadable: Mapping[str, str]
+    rejected: Counter[str]
+    unknown_fields: frozenset[str]
+    text_bytes: int
+    files: tuple[DataFile, ...]
 
 
 @dataclass(slots=True)
@@ -87,7 +113,11 @@ class ConvertReport:
     Attributes:
         source: What was read.
         lake: Where the tables are.
+        run_id: The run, as the ledger and the logs name it.
         objects: Objects that were converted.
+        already_converted: Objects that earlier runs converted.
+        changed: Uris of objects that changed since they were converted; their rows are the old
+            ones until they are reprocessed.
         unreadable: Uri -> reason, of objects of which nothing was converted.
         left_out: Kind -> number, of objects that were not to be read, such as `undated` ones
             when days are chosen.
@@ -105,7 +135,10 @@ class ConvertReport:
 
     source: str
     lake: str
+    run_id: str
     objects: int = 0
+    already_converted: int = 0
+    changed: list[str] = field(default_factory=list)
     unreadable: dict[str, str] = field(default_factory=dict)
     left_out: Counter[str] = field(default_factory=Counter)
     lines: LineCounts = field(default_factory=LineCounts)
@@ -121,19 +154,19 @@ class ConvertReport:
 
     def add(self, done: TaskResult) -> None:
         """Count in what a task did."""
-        self.objects += len(done.counts)
+        self.objects += len(done.objects)
         self.unreadable |= done.unreadable
-        for count in done.counts.values():
-            self.lines += count
+        for converted in done.objects:
+            self.lines += converted.counts
+            self.source_bytes += converted.size_bytes
         self.rejected.update(done.rejected)
         self.unknown_fields |= done.unknown_fields
-        self.source_bytes += done.source_bytes
         self.text_bytes += done.text_bytes
-        for file in done.files:
+        for file in filter(lambda file: file.is_data, done.files):
+            self.files += 1
             self.written_bytes += file.size_bytes
             self.tables[file.path.partition("/")[0]] += file.rows
             self.directories.add(file.path.rpartition("/")[0])
-        self.files += len(done.files)
 
     @property
     def partitions(self) -> int:
@@ -142,8 +175,8 @@ class ConvertReport:
 
     @property
     def complete(self) -> bool:
-        """Every object was read, and every line of them fits."""
-        return not self.unreadable and not self.rejected
+        """Every object was read, none has changed since, and every line fits."""
+        return not self.unreadable and not self.rejected and not self.changed
 
     @property
     def text_megabytes_per_second(self) -> float:
@@ -164,5 +197,7 @@ class ConvertReport:
             "unknown_fields": sorted(self.unknown_fields),
             "seconds": round(self.seconds, 3),
             "text_megabytes_per_second": round(self.text_megabytes_per_second, 1),
+            "number_changed": len(self.changed),
+            "number_unreadable": len(self.unreadable),
             "complete": self.complete,
         }

@@ -93,11 +93,8 @@ class S3Storage:
 
     def list_directories(self, below: str = "") -> list[str]:
         """See `Storage`."""
-        return [
-            entry.path.split("/")[-2]
-            for entry in self.list_folder(below)
-            if isinstance(entry, Folder)
-        ]
+        entries = self.list_folder(below)
+        return sorted(entry.path.split("/")[-2] for entry in entries if isinstance(entry, Folder))
 
     def fetch(self, path: str, start: int = 0, size: int | None = None) -> bytes:
         """See `Storage`."""
@@ -169,7 +166,8 @@ class S3Storage:
         # One by one: a request for many names its keys in XML, which cannot hold every key.
         for start in range(0, len(paths), _DELETES_AT_ONCE):
             some = paths[start : start + _DELETES_AT_ONCE]
-            deletes = [self._connection.start("delete_object", Key=self._key(p)) for p in some]
+            with _storage_errors(self.root):
+                deletes = [self._connection.start("delete_object", Key=self._key(p)) for p in some]
             for path, done in zip(some, deletes, strict=True):
                 with _storage_errors(self.uri(path)):
                     done.result()
@@ -210,18 +208,19 @@ class S3Storage:
         empty = True
         with _storage_errors(self.uri(below)):
             for page in self._pages(Prefix=folder_key, **request):
-                files = [
+                entries: list[StoredFile | Folder] = [
                     StoredFile(entry["Key"][root_length:], entry["Size"], entry["ETag"].strip('"'))
                     for entry in page.get("Contents", [])
                 ]
-                folders = [
+                entries += [
                     Folder(entry["Prefix"][root_length:])
                     for entry in page.get("CommonPrefixes", [])
                 ]
-                empty = empty and not files and not folders
-                # The root's own marker has no path; it would be taken for an object.
-                in_order = sorted([f for f in files if f.path] + folders, key=_place_in_order)
-                yield from in_order
+                empty = empty and not entries
+                for entry in sorted(entries, key=_place_in_order):
+                    # The root's own marker has no path; it would be taken for an object.
+                    if entry.path:
+                        yield entry
             if empty and not below and self._root_key:
                 yield from self._list_root()
 
@@ -399,7 +398,7 @@ class _S3Sink:
     def __init__(self, connection: _Connection, key: str, uri: str) -> None:
         self.uri = uri
         self._upload = _Upload(connection, key, uri)
-        self.file: pa.NativeFile = pa.PythonFile(self._upload, mode="w")
+        self.file: pa.NativeFile = pa.PythonFile(self._upload, mode="w")  # type: ignore[arg-type]
 
     def tell(self) -> int:
         return self._upload.tell()
@@ -524,7 +523,8 @@ _CLIENT_ERRORS = (
 # By S3's code, HTTP's status or the exception's name. Those of the first kind concern the whole
 # bucket: nothing else in it can be had either.
 _OF_BUCKET = {
-    "NoSuchBucket": "there is no such bucket. Check its name, and the endpoint if it is not at AWS.",
+    "NoSuchBucket": "there is no such bucket. Check its name, and endpoint_url=… if it is not at "
+    "AWS.",
     "InvalidBucketName": "this is no name of a bucket.",
     "InvalidAccessKeyId": "the access key is not known here. Check the credentials and the "
     "endpoint.",
@@ -603,8 +603,9 @@ def _code(exc: BaseException) -> str:
         return str(answer["Error"].get("Code", ""))
     # obstore gives text alone.
     text = str(exc)
-    if match := re.search(r"<Code>(\w+)</Code>|status code: (\d+)", text):
-        return match[1] or match[2]
+    for pattern in (r"<Code>(\w+)</Code>", r"status code: (\d+)"):
+        if match := re.search(pattern, text):
+            return match[1]
     if "error sending request" in text:
         return "EndpointConnectionError"
     return type(exc).__name__

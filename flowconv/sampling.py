@@ -21,9 +21,8 @@ import pyarrow as pa
 from flowconv.generating import BUCKET_S, REGIONS, FlowLog, GenerateOptions, aws_id
 
 _MAX_CONVERSATIONS: Final = 40_000  # per network
-_BUSY_HEAD: Final = (
-    100.0  # Zipf-Mandelbrot shift: the busiest conversation has about 0.2% of records
-)
+# Zipf-Mandelbrot shift: the busiest conversation has about 0.2% of records.
+_BUSY_HEAD: Final = 100.0
 
 # Columns that differ from record to record; a conversation settles all others.
 _VARYING: Final = frozenset(("srcport", "dstport", "packets", "bytes", "start", "end", "tcp_flags"))
@@ -167,6 +166,7 @@ class Network:
 def make_network(
     rng: random.Random, options: GenerateOptions, account: str, region: str
 ) -> Network:
+    """Make up the interfaces of an account and region, and their conversations."""
     interfaces = _make_interfaces(rng, REGIONS[region])
     neighbours: defaultdict[str, list[_Interface]] = defaultdict(list)
     for interface in interfaces:

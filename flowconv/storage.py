@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 from urllib.parse import unquote
 
 import pyarrow as pa
@@ -177,6 +177,10 @@ class Storage(Protocol):
         """
         ...
 
+    def polars_options(self) -> dict[str, Any]:
+        """Return what `polars.scan_parquet` needs to read files by their `uri`."""
+        ...
+
     def discard_staged(self, staging: str) -> int:
         """Remove what crashed runs left: files below a staging folder, unfinished uploads in S3.
 
@@ -291,11 +295,8 @@ class LocalStorage:
 
     def list_directories(self, below: str = "") -> list[str]:
         """See `Storage`."""
-        return [
-            entry.path.split("/")[-2]
-            for entry in self.list_folder(below)
-            if isinstance(entry, Folder)
-        ]
+        entries = self.list_folder(below)
+        return sorted(entry.path.split("/")[-2] for entry in entries if isinstance(entry, Folder))
 
     def fetch(self, path: str, start: int = 0, size: int | None = None) -> bytes:
         """See `Storage`."""
@@ -356,6 +357,10 @@ class LocalStorage:
         # Unique, so that two runs that work at the same task do not meet.
         staged = f"{staging}.{secrets.token_hex(8)}"
         return _LocalSink(Path(self.uri(staged)), Path(self.uri(path)))
+
+    def polars_options(self) -> dict[str, Any]:
+        """See `Storage`."""
+        return {}
 
     def discard_staged(self, staging: str) -> int:
         """See `Storage`."""
@@ -444,6 +449,7 @@ _ADVICE = {
     errno.ENOENT: "there is no such file; it may have been removed meanwhile. Run again.",
     errno.EISDIR: "this is a folder, where a file was expected.",
     errno.ENOTDIR: "a part of this path is a file, where a folder was expected.",
+    errno.EEXIST: "a part of this path is a file, where a folder was expected.",
     errno.ENOSPC: "the disk is full. Make room and run again; what is published stays valid.",
     errno.EDQUOT: "the disk quota is used up. Make room and run again; what is published stays "
     "valid.",

@@ -4,10 +4,17 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from unittest import mock
 
 import pytest
+from hypothesis import settings
 
 from s3_servers import S3Server, ceph_available, ceph_server, moto_server
+
+# An example's time depends on the machine. CI always tries the same ones.
+settings.register_profile("default", deadline=None)
+settings.register_profile("ci", deadline=None, derandomize=True)
+settings.load_profile("ci" if os.environ.get("CI") else "default")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -41,3 +48,10 @@ def s3(request: pytest.FixtureRequest) -> S3Server:
     server = request.getfixturevalue(f"{request.param}_s3")
     assert isinstance(server, S3Server)
     return server
+
+
+@pytest.fixture(scope="module")
+def quick_disk() -> Iterator[None]:
+    """Files are not made durable, for tests that write many: each fsync takes milliseconds."""
+    with mock.patch("os.fsync"):
+        yield

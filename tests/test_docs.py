@@ -182,7 +182,7 @@ def option_table() -> str:
         if param.param_type_name != "option":
             continue
         names = ", ".join(f"`{name}`" for name in param.opts)
-        has_default = param.default not in (None, False, []) and not callable(param.default)
+        has_default = isinstance(param.default, str | int) and param.default is not False
         default = f"`{param.default}`" if has_default else ""
         rows.append(f"| {names} | {default} | {param.help} |")
     return "\n".join(["| Option | Default | Meaning |", "|---|---|---|", *rows])
@@ -261,11 +261,18 @@ def test_readme_names_every_command() -> None:
     assert all(f"flowconv {name}" in TEXT for name in COMMANDS)
 
 
+def test_contributing_names_every_module() -> None:
+    text = (README.parent / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    modules = {path.stem for path in (README.parent / "flowconv").glob("[a-z]*.py")}
+    named = set(re.findall(r"`([a-z0-9]+)`", text.partition("| Modules |")[2].partition("\n\n")[0]))
+    assert named == modules
+
+
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_completion_script_is_made(shell: str) -> None:
-    # Typer detects the shell; this is how it is told.
+    # `flowconv --show-completion` finds out which shell it runs in; this is how it is told.
     done = subprocess.run(
-        [sys.executable, "-m", "flowconv"],
+        [Path(sys.executable).parent / "flowconv"],
         check=False,
         env={**os.environ, "_FLOWCONV_COMPLETE": f"source_{shell}"},
         capture_output=True,

@@ -26,7 +26,7 @@ def make_buffer() -> None:
 
 
 def gunzip(file: str) -> None:
-    with igzip.open(file) as text:
+    with igzip.open(file) as text:  # type: ignore[no-untyped-call]
         while text.readinto(of_thread.buffer):
             pass
 

@@ -1,0 +1,192 @@
+"""One task: its objects read, parsed, normalised, partitioned, written, and committed at once."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Executor
+
+from flowconv.engines import RunProgress
+from flowconv.errors import UnreadableObjectError
+from flowconv.fetching import ObjectFetcher
+from flowconv.formats import declared_format
+from flowconv.ledger import Commit, Ledger, write_intent
+from flowconv.listing import LogObject
+from flowconv.normalising import normalise
+from flowconv.options import ConvertOptions
+from flowconv.parsing import BlockParser, ParsedBlock, bad_line_error
+from flowconv.partitioning import split_by_partition
+from flowconv.planning import Task
+from flowconv.quarantine import QuarantineWriter
+from flowconv.reading import LogBlock, read_blocks
+from flowconv.report import ConvertedObject, LineCounts, TaskResult
+from flowconv.storage import Storage
+from flowconv.writing import TaskWriter
+
+
+class TaskConverter:
+    """Converts the tasks of a run; used by all its threads.
+
+    Args:
+        source: Where the objects are.
+        requests: Runs the requests for objects that are fetched ahead; None for a local source.
+        lake: Where the tables are.
+        ledger: Records what is done.
+        run_id: The run.
+        options: How.
+    """
+
+    def __init__(
+        self,
+        source: Storage,
+        requests: Executor | None,
+        lake: Storage,
+        ledger: Ledger,
+        run_id: str,
+        options: ConvertOptions,
+    ) -> None:
+        self._source = source
+        self._requests = requests
+        self._lake = lake
+        self._ledger = ledger
+        self._run_id = run_id
+        self._options = options
+        self._declared = declared_format(options.format) if options.format else None
+
+    def convert(self, task: Task, progress: RunProgress) -> TaskResult:
+        """Convert a task's objects and commit their rows; what fails leaves nothing behind.
+
+        Raises:
+            ParseError: A line does not fit, and the run is to fail at the first.
+            StorageError: The lake does not answer, or is full.
+            LakeError: Another run has taken the lake over.
+            Stopped: The run is to end.
+        """
+        failures: dict[LogObject, UnreadableObjectError] = {}
+        while True:
+            attempt = _Attempt(task, self._lake, self._options)
+            log_objects = [o for o in task.log_objects if o not in failures]
+            try:
+                self._read(log_objects, attempt, failures, progress)
+                return self._commit(task, attempt, failures)
+            except UnreadableObjectError as error:
+                # A large object failed after some of its rows were written: again, without it.
+                failures |= {o: error for o in log_objects if o.uri == error.uri}
+            finally:
+                attempt.discard_unpublished()
+
+    def _read(
+        self,
+        log_objects: Sequence[LogObject],
+        attempt: "_Attempt",
+        failures: dict[LogObject, UnreadableObjectError],
+        progress: RunProgress,
+    ) -> None:
+        """Bring the objects' rows into staged files."""
+        options = self._options
+        fetcher = ObjectFetcher(
+            self._source,
+            self._requests,
+            log_objects,
+            on_piece=lambda size_bytes: progress.add(source_bytes=size_bytes),
+        )
+        parser = BlockParser(self._declared)
+        try:
+            for block in read_blocks(log_objects, fetcher.open, self._declared, failures):
+                parsed = parser.parse(block)
+                for batch in parsed.batches:
+                    flows = normalise(batch, options.time_type)
+                    for key, piece in split_by_partition(
+                        flows, options.partition_by, options.account, options.region
+                    ):
+                        attempt.writer.write(key, piece)
+                attempt.count(block, parsed)
+                progress.add(
+                    objects=sum(span.ends_object for span in block.spans),
+                    rows=sum(batch.table.num_rows for batch in parsed.batches),
+                    text_bytes=block.size,
+                )
+        finally:
+            fetcher.close()
+
+    def _commit(
+        self,
+        task: Task,
+        attempt: "_Attempt",
+        failures: Mapping[LogObject, UnreadableObjectError],
+    ) -> TaskResult:
+        """Publish the files, then make them count."""
+        result = attempt.finish(failures)
+        if not result.objects:
+            return result
+        old = [file.path for file in self._ledger.files_of(task.replaces)]
+        new = [file.path for file in result.files]
+        intent = write_intent(self._lake, task.id, [*old, *new])
+        attempt.publish()
+        self._ledger.commit(
+            Commit(task.id, self._run_id, result.objects, result.files, task.replaces)
+        )
+        self._lake.delete([path for path in old if path not in new])
+        self._lake.delete([intent])
+        return result
+
+
+class _Attempt:
+    """What one run through a task's objects has made so far."""
+
+    def __init__(self, task: Task, lake: Storage, options: ConvertOptions) -> None:
+        self.writer = TaskWriter(lake, task.id, options)
+        self._task_id = task.id
+        self._quarantine = QuarantineWriter(lake, task.id)
+        self._fail_on_bad_line = options.on_bad_line == "fail"
+        self._rejected: Counter[str] = Counter()
+        self._unknown_fields: set[str] = set()
+        self._text_bytes = 0
+        self._counts: dict[LogObject, LineCounts] = {}
+        self._fields: dict[LogObject, str] = {}
+
+    def count(self, block: LogBlock, parsed: ParsedBlock) -> None:
+        """Count a block's lines, and set those aside that do not fit.
+
+        Raises:
+            ParseError: There is one, and the run is to fail at the first.
+        """
+        if parsed.rejected and self._fail_on_bad_line:
+            raise bad_line_error(parsed.rejected[0])
+        self._quarantine.write(parsed.rejected)
+        self._rejected.update(line.reason for line in parsed.rejected)
+        self._text_bytes += block.size
+        for batch in parsed.batches:
+            self._unknown_fields.update(field.name for field in batch.format.unknown_fields)
+        names = " ".join(field.name for field in block.format.fields)
+        for log_object, counts in parsed.counts:
+            self._counts[log_object] = self._counts.get(log_object, LineCounts()) + counts
+            self._fields.setdefault(log_object, names)
+
+    def finish(self, failures: Mapping[LogObject, UnreadableObjectError]) -> TaskResult:
+        """Finish the files, which stay invisible, and sum up."""
+        files = [staged.file for staged in self.writer.close()]
+        files += self._quarantine.close()
+        return TaskResult(
+            self._task_id,
+            tuple(
+                ConvertedObject(
+                    *(one.uri, one.size_bytes, one.etag, one.day), counts, self._fields[one]
+                )
+                for one, counts in self._counts.items()
+            ),
+            {one.uri: error.reason for one, error in failures.items()},
+            self._rejected,
+            frozenset(self._unknown_fields),
+            self._text_bytes,
+            tuple(files),
+        )
+
+    def publish(self) -> None:
+        """Make the files visible."""
+        for staged in self.writer.close():
+            staged.sink.publish()
+        self._quarantine.publish()
+
+    def discard_unpublished(self) -> None:
+        """Remove what was written, unless it is published."""
+        self.writer.discard()
+        self._quarantine.discard()

@@ -1,0 +1,436 @@
+"""Stage 8: which objects are converted, and which files hold their rows.
+
+Below `_flowconv/ledger/` lie numbered records, each written once and only if its number is free:
+
+    000000000007   begin   a run starts; whoever wrote before it can commit no more
+    000000000008   commit  a task's objects are converted, and these files hold their rows
+    000000000009   end     the run is over, with its report
+
+A data file counts if a commit names it and no later one replaces that commit. A writer that was
+paused, and whose lock was taken over, finds the number that it expects taken by the next run's
+`begin`, and stops. Commits are merged into a checkpoint (`<number>.objects.parquet` and others)
+now and then, and removed; the begins stay, since they are what stops such a writer.
+"""
+
+import json
+import secrets
+import threading
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, astuple, dataclass, field, fields
+from datetime import UTC, date, datetime
+from typing import Any, Self
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from flowconv.errors import LakeError
+from flowconv.report import ConvertedObject, DataFile, LineCounts
+from flowconv.storage import Storage
+
+LEDGER = "_flowconv/ledger"
+
+# What is about to be published; a crash in between leaves it behind, and the next run cleans up.
+INTENTS = "_flowconv/intents"
+
+# A read of the ledger takes a request for each commit since the last checkpoint.
+COMMITS_PER_CHECKPOINT = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """A task that is done.
+
+    Attributes:
+        task_id: The task.
+        run_id: The run that did it.
+        objects: What was converted.
+        files: What holds the rows, and the rejected lines if there are any.
+        replaces: Tasks whose objects were converted anew; their files count no more.
+    """
+
+    task_id: str
+    run_id: str
+    objects: tuple[ConvertedObject, ...]
+    files: tuple[DataFile, ...]
+    replaces: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A run as the ledger knows it.
+
+    Attributes:
+        run_id: Its id.
+        began: When, in UTC.
+        host: On which machine.
+        ended: When, in UTC; None while it runs, or if it was killed.
+        report: What it said at its end (`ConvertReport.to_dict` without the lists).
+    """
+
+    run_id: str
+    began: datetime
+    host: str
+    ended: datetime | None = None
+    report: Mapping[str, Any] = field(default_factory=dict)
+
+
+class LostLockError(LakeError):
+    """Another run took the lake over; what this one has not committed does not count."""
+
+
+class Ledger:
+    """A lake's ledger as it was when it was read, and the way to add to it.
+
+    `commit` may be called from any thread.
+    """
+
+    def __init__(self, storage: Storage) -> None:
+        self._storage = storage
+        self._mutex = threading.Lock()
+        self._last_number = 0
+        self._checkpoint = _Checkpoint(storage)
+        self._commits: dict[str, Commit] = {}
+        self._replaced: set[str] = set()
+        self._commit_numbers: list[int] = []
+        self._runs: dict[str, Run] = {}
+
+    @classmethod
+    def read(cls, storage: Storage) -> Self:
+        """Return what the lake's ledger says now; empty if there is none.
+
+        Raises:
+            LakeError: The ledger is damaged.
+            StorageError: The lake does not answer.
+        """
+        while True:
+            ledger = cls(storage)
+            if ledger._load():
+                return ledger
+            # A run merged the records while they were being read: there is a new checkpoint.
+
+    @property
+    def files(self) -> dict[str, tuple[DataFile, str]]:
+        """The files that count, of data and of rejected lines: path -> file and task."""
+        return self._checkpoint.files(self._replaced) | {
+            file.path: (file, commit.task_id)
+            for commit in self._commits.values()
+            for file in commit.files
+        }
+
+    @property
+    def runs(self) -> list[Run]:
+        """All runs, oldest first."""
+        return sorted((self._checkpoint.runs() | self._runs).values(), key=lambda run: run.began)
+
+    def files_of(self, task_ids: Iterable[str]) -> list[DataFile]:
+        """Return the files of tasks."""
+        wanted = frozenset(task_ids)
+        if not wanted:
+            return []
+        return [file for file, task_id in self.files.values() if task_id in wanted]
+
+    def converted(self) -> dict[str, str]:
+        """Return the etag of every converted object by its uri."""
+        converted = self._checkpoint.converted(self._replaced)
+        for commit in self._commits.values():
+            converted |= {converted_.uri: converted_.etag for converted_ in commit.objects}
+        return converted
+
+    def objects(self) -> pa.Table:
+        """Return all converted objects: a row each, with its task and lines by kind."""
+        new = [_objects_table(commit) for commit in self._commits.values()]
+        return pa.concat_tables([self._checkpoint.objects(self._replaced), *new])
+
+    def begin(self, run: Run) -> None:
+        """Note that a run starts; from here on no other run can commit.
+
+        Raises:
+            LakeError: Another run began at the same moment.
+        """
+        try:
+            self._append({"kind": "begin", "run_id": run.run_id, "host": run.host})
+        except LostLockError:
+            raise LakeError(
+                "another run began at the same moment. Run again when it is done.",
+                uri=self._storage.root,
+            ) from None
+        self._runs[run.run_id] = run
+
+    def commit(self, commit: Commit) -> None:
+        """Make a task's rows count, all at once.
+
+        Raises:
+            LostLockError: Another run has taken the lake over.
+            StorageError: The lake does not answer.
+        """
+        with self._mutex:
+            number = self._append({"kind": "commit", **_commit_to_json(commit)})
+            self._apply(number, commit)
+
+    def end(self, run: Run) -> None:
+        """Note that a run is over, and merge the commits if they have become many."""
+        assert run.ended
+        self._append({"kind": "end", "run_id": run.run_id, "report": dict(run.report)})
+        self._runs[run.run_id] = run
+        if len(self._commit_numbers) >= COMMITS_PER_CHECKPOINT:
+            self._merge()
+
+    def _load(self) -> bool:
+        """Read checkpoint and records; False if one of them vanished meanwhile."""
+        numbers = []
+        for file in self._storage.list_files(LEDGER):
+            name = file.path.rpartition("/")[2]
+            number = int(name[:12]) if name[:12].isdecimal() else 0
+            if name[12:] == "":
+                numbers.append(number)
+            elif name[12:] == _OBJECTS:
+                self._checkpoint = _Checkpoint(self._storage, number)
+        self._last_number = max([self._checkpoint.number, *numbers])
+        for number in sorted(n for n in numbers if n > self._checkpoint.number):
+            written = self._storage.read(_record_path(number))
+            if written is None:
+                return False
+            self._replay(number, written)
+        return True
+
+    def _replay(self, number: int, written: bytes) -> None:
+        try:
+            record = json.loads(written)
+            kind, at = record["kind"], datetime.fromisoformat(record["at"])
+            if kind == "begin":
+                self._runs[record["run_id"]] = Run(record["run_id"], at, record["host"])
+            elif kind == "end" and (run := self._runs.get(record["run_id"])):
+                ended = Run(run.run_id, run.began, run.host, at, record["report"])
+                self._runs[run.run_id] = ended
+            elif kind == "commit":
+                self._apply(number, _commit_from_json(record))
+        except (ValueError, KeyError, TypeError, IndexError) as error:
+            raise LakeError(
+                f"the ledger's record {_record_path(number)} is damaged ({error!r}). Restore it "
+                "from a copy; without it, rows would be converted twice.",
+                uri=self._storage.root,
+            ) from error
+
+    def _apply(self, number: int, commit: Commit) -> None:
+        for task_id in commit.replaces:
+            self._commits.pop(task_id, None)
+            self._replaced.add(task_id)
+        self._commits[commit.task_id] = commit
+        self._commit_numbers.append(number)
+
+    def _append(self, record: dict[str, Any]) -> int:
+        """Write the next record; nobody else has written it."""
+        number = self._last_number + 1
+        record["at"] = datetime.now(UTC).isoformat(timespec="milliseconds")
+        # Makes it our own beyond doubt when an answer is lost and the write is tried again.
+        record["token"] = secrets.token_hex(8)
+        data = json.dumps(record, separators=(",", ":")).encode()
+        path = _record_path(number)
+        if not self._storage.create(path, data) and self._storage.read(path) != data:
+            raise LostLockError(
+                "another run has taken this lake over, since this one did not answer for a while. "
+                "What it had not committed will be converted by the other, or by the next run.",
+                uri=self._storage.root,
+            )
+        self._last_number = number
+        return number
+
+    def _merge(self) -> None:
+        """Write a checkpoint of all up to now, and remove what it holds."""
+        old = self._checkpoint
+        self._checkpoint = old.replaced_by(
+            self._last_number, self.objects(), list(self.files.values()), self.runs
+        )
+        self._storage.delete([_record_path(number) for number in self._commit_numbers])
+        old.delete()
+        self._commits, self._replaced, self._commit_numbers = {}, set(), []
+
+
+def _record_path(number: int) -> str:
+    return f"{LEDGER}/{number:012d}"
+
+
+_OBJECTS, _FILES, _RUNS = ".objects.parquet", ".files.parquet", ".runs.parquet"
+
+_OBJECTS_SCHEMA: pa.Schema = pa.schema(
+    [  # type: ignore[arg-type]
+        ("task_id", pa.string()),
+        ("uri", pa.string()),
+        ("size_bytes", pa.int64()),
+        ("etag", pa.string()),
+        ("day", pa.date32()),
+        *((f.name, pa.int64()) for f in fields(LineCounts)),
+        ("fields", pa.string()),
+    ]
+)
+
+_FILES_SCHEMA: pa.Schema = pa.schema(
+    [  # type: ignore[arg-type]
+        ("task_id", pa.string()),
+        ("path", pa.string()),
+        ("rows", pa.int64()),
+        ("size_bytes", pa.int64()),
+        ("columns", pa.string()),
+    ]
+)
+
+_RUNS_SCHEMA: pa.Schema = pa.schema(
+    [  # type: ignore[arg-type]
+        ("run_id", pa.string()),
+        ("began", pa.timestamp("ms", "UTC")),
+        ("host", pa.string()),
+        ("ended", pa.timestamp("ms", "UTC")),
+        ("report", pa.string()),
+    ]
+)
+
+
+class _Checkpoint:
+    """All that the ledger said up to a number; 0 is the empty one. Read when asked for."""
+
+    def __init__(self, storage: Storage, number: int = 0) -> None:
+        self._storage = storage
+        self.number = number
+
+    def objects(self, without: Iterable[str]) -> pa.Table:
+        return self._read(_OBJECTS, _OBJECTS_SCHEMA, without)
+
+    def converted(self, without: Iterable[str]) -> dict[str, str]:
+        table = self._read(_OBJECTS, _OBJECTS_SCHEMA, without, ["uri", "etag"])
+        uris: Any = table["uri"].to_pylist()
+        return dict(zip(uris, table["etag"].to_pylist(), strict=True))
+
+    def files(self, without: Iterable[str]) -> dict[str, tuple[DataFile, str]]:
+        rows = self._read(_FILES, _FILES_SCHEMA, without).to_pylist()
+        return {
+            row["path"]: (
+                DataFile(
+                    row["path"],
+                    row["rows"],
+                    row["size_bytes"],
+                    tuple(row["columns"].split()),
+                ),
+                row["task_id"],
+            )
+            for row in rows
+        }
+
+    def runs(self) -> dict[str, Run]:
+        rows = self._read(_RUNS, _RUNS_SCHEMA, ()).to_pylist()
+        return {row["run_id"]: Run(**row | {"report": json.loads(row["report"])}) for row in rows}
+
+    def replaced_by(
+        self,
+        number: int,
+        objects: pa.Table,
+        files_: Iterable[tuple[DataFile, str]],
+        runs: Iterable[Run],
+    ) -> "_Checkpoint":
+        """Write a later checkpoint; the objects come last and make it count."""
+        file_rows = [
+            asdict(file) | {"columns": " ".join(file.columns), "task_id": task_id}
+            for file, task_id in files_
+        ]
+        run_rows = [asdict(run) | {"report": json.dumps(dict(run.report))} for run in runs]
+        later = _Checkpoint(self._storage, number)
+        later._write(_FILES, pa.Table.from_pylist(file_rows, _FILES_SCHEMA))
+        later._write(_RUNS, pa.Table.from_pylist(run_rows, _RUNS_SCHEMA))
+        later._write(_OBJECTS, objects)
+        return later
+
+    def delete(self) -> None:
+        if self.number:
+            # The objects first: without them the rest does not count.
+            self._storage.delete([self._path(_OBJECTS)])
+            self._storage.delete([self._path(_FILES), self._path(_RUNS)])
+
+    def _path(self, part: str) -> str:
+        return f"{_record_path(self.number)}{part}"
+
+    def _write(self, part: str, table: pa.Table) -> None:
+        sink = pa.BufferOutputStream()
+        pq.write_table(table, sink, compression="zstd")
+        self._storage.write(self._path(part), sink.getvalue().to_pybytes())
+
+    def _read(
+        self,
+        part: str,
+        schema: pa.Schema,
+        without: Iterable[str],
+        columns: list[str] | None = None,
+    ) -> pa.Table:
+        if self.number == 0:
+            return schema.empty_table()
+        written = self._storage.read(self._path(part))
+        if written is None:
+            raise LakeError(
+                f"the ledger's checkpoint {self._path(part)} is gone; if no other run is merging "
+                "the ledger at the moment, restore it from a copy.",
+                uri=self._storage.root,
+            )
+        dropped = pa.array(list(without), pa.string())
+        if len(dropped):
+            task_ids = pq.read_table(pa.BufferReader(written), columns=["task_id"])["task_id"]
+            kept = pc.invert(pc.is_in(task_ids, dropped))
+            return pq.read_table(pa.BufferReader(written), columns=columns).filter(kept)
+        return pq.read_table(pa.BufferReader(written), columns=columns)
+
+
+def _objects_table(commit: Commit) -> pa.Table:
+    rows = [
+        asdict(converted) | asdict(converted.counts) | {"task_id": commit.task_id}
+        for converted in commit.objects
+    ]
+    return pa.Table.from_pylist(rows, _OBJECTS_SCHEMA)
+
+
+def _commit_to_json(commit: Commit) -> dict[str, Any]:
+    # Thousands of objects share a header: it is written once.
+    headers = list(dict.fromkeys(converted.fields for converted in commit.objects))
+    return {
+        "task_id": commit.task_id,
+        "run_id": commit.run_id,
+        "headers": headers,
+        "objects": [
+            [
+                *(one.uri, one.size_bytes, one.etag, one.day and one.day.isoformat()),
+                *astuple(one.counts),
+                headers.index(one.fields),
+            ]
+            for one in commit.objects
+        ],
+        "files": [asdict(file) for file in commit.files],
+        "replaces": list(commit.replaces),
+    }
+
+
+def _commit_from_json(record: Mapping[str, Any]) -> Commit:
+    return Commit(
+        record["task_id"],
+        record["run_id"],
+        tuple(
+            ConvertedObject(
+                uri,
+                size_bytes,
+                etag,
+                day and date.fromisoformat(day),
+                LineCounts(*counts),
+                record["headers"][header],
+            )
+            for uri, size_bytes, etag, day, *counts, header in record["objects"]
+        ),
+        tuple(DataFile(**file | {"columns": tuple(file["columns"])}) for file in record["files"]),
+        tuple(record["replaces"]),
+    )
+
+
+def write_intent(storage: Storage, task_id: str, paths: Iterable[str]) -> str:
+    """Note the files that a task is about to publish or remove, and return where.
+
+    The note goes when the task is committed and its files are in place; where it stays, the next
+    run removes those of them that do not count.
+    """
+    path = f"{INTENTS}/{task_id}.json"
+    storage.write(path, json.dumps(sorted(paths)).encode())
+    return path

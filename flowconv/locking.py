@@ -1,0 +1,164 @@
+"""One writer at a time: a lock file below the lake, with the holder's heartbeat.
+
+The lock keeps runs from disturbing one another; it is not what keeps rows exact. If a holder is
+taken for dead and wakes up, the ledger refuses its commits (see `ledger`).
+"""
+
+import json
+import os
+import socket
+import threading
+import time
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from types import TracebackType
+from typing import Self
+
+from flowconv.errors import FlowconvError, LakeError
+from flowconv.storage import Storage
+
+LOCK = "_flowconv/lock.json"
+
+HEARTBEAT_S = 15.0
+
+# Several heartbeats may be late, and clocks differ by seconds between machines.
+LEASE_S = 120.0
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """Who holds a lake's lock.
+
+    Attributes:
+        run_id: The run.
+        host: On which machine.
+        pid: Its process there.
+        process_start: When that process began, as the system counts; tells a reused number.
+        since: When it took the lock, in UTC.
+        heartbeat: When it last said that it lives, in UTC.
+    """
+
+    run_id: str
+    host: str
+    pid: int
+    process_start: str
+    since: str
+    heartbeat: str
+
+    @property
+    def is_dead(self) -> bool:
+        """It is a process of this machine that is gone, or its lease is over."""
+        if self.host == socket.gethostname():
+            return _process_start(self.pid) != self.process_start
+        silent = datetime.now(UTC) - datetime.fromisoformat(self.heartbeat)
+        return silent.total_seconds() > LEASE_S
+
+    def __str__(self) -> str:
+        """Say who it is, for a message."""
+        return f"run {self.run_id}, process {self.pid} on {self.host}, since {self.since}"
+
+
+class Lock:
+    """Holds a lake's lock within a `with` block, and lets others know that its holder lives.
+
+    Args:
+        storage: The lake.
+        run_id: The run that takes it.
+        wait: Wait while somebody else has it, instead of failing.
+
+    Raises:
+        LakeError: On entering: somebody else has it, and `wait` is false.
+        StorageError: On entering: the lake does not answer.
+    """
+
+    def __init__(self, storage: Storage, run_id: str, *, wait: bool = False) -> None:
+        self._storage = storage
+        self._wait = wait
+        now = _now()
+        self._holder = Holder(
+            run_id, socket.gethostname(), os.getpid(), _process_start(os.getpid()), now, now
+        )
+        self._released = threading.Event()
+        self._heart = threading.Thread(target=self._beat, name="flowconv-heartbeat", daemon=True)
+
+    def __enter__(self) -> Self:
+        while not self._storage.create(LOCK, _encode(self._holder)):
+            holder = read_holder(self._storage)
+            if holder is None:
+                continue
+            if holder.is_dead:
+                self._storage.delete([LOCK])
+            elif self._wait:
+                time.sleep(1)
+            else:
+                raise LakeError(
+                    f"this lake is being written by {holder}. Wait for it (--wait), or run again "
+                    "later.",
+                    uri=self._storage.root,
+                )
+        self._heart.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._released.set()
+        self._heart.join()
+        holder = read_holder(self._storage)
+        if holder and holder.run_id == self._holder.run_id:
+            self._storage.delete([LOCK])
+
+    def _beat(self) -> None:
+        while not self._released.wait(HEARTBEAT_S):
+            try:
+                holder = read_holder(self._storage)
+                if holder is None or holder.run_id != self._holder.run_id:
+                    return  # Taken over; the next commit will find that out.
+                alive = asdict(self._holder) | {"heartbeat": _now()}
+                self._storage.write(LOCK, _encode(Holder(**alive)))
+            except FlowconvError:
+                continue  # The lake does not answer at the moment.
+
+
+def read_holder(storage: Storage) -> Holder | None:
+    """Return who holds the lake's lock; None if nobody does."""
+    written = storage.read(LOCK)
+    if written is None:
+        return None
+    try:
+        return Holder(**json.loads(written))
+    except (ValueError, TypeError):
+        # Not written by us, or by a later flowconv: nobody's that could be asked.
+        raise LakeError(
+            f"{LOCK} is damaged. If no run is under way, delete it.", uri=storage.root
+        ) from None
+
+
+def _encode(holder: Holder) -> bytes:
+    return json.dumps(asdict(holder)).encode()
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def _process_start(pid: int) -> str:
+    """Return when a process of this machine began; "" if there is none such."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:  # noqa: PTH123
+            # Behind the name, which may hold anything: state is the 3rd field, start the 22nd.
+            fields = file.read().rpartition(b")")[2].split()
+            return "" if fields[0] in (b"Z", b"X") else fields[19].decode()
+    except FileNotFoundError:
+        if os.path.isdir("/proc/self"):  # noqa: PTH112
+            return ""
+    try:  # Not Linux: the number must do.
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return ""
+    except PermissionError:
+        pass
+    return "alive"
