@@ -29,6 +29,7 @@ app = typer.Typer(
     epilog="Begin with: flowconv generate logs && flowconv convert logs lake",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",  # joins the lines of a paragraph
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
@@ -125,7 +126,7 @@ def convert(
     Exit codes: 0 done, 1 failed, 2 wrong usage, 3 finished but some lines or objects could not be
     read.
 
-    [bold]Examples[/bold]
+    **Examples**
 
     flowconv convert ./logs ./lake
 
@@ -185,7 +186,7 @@ def inspect(
 
     Exit code 3 says that an object could not be read, or that lines of it do not fit.
 
-    [bold]Examples[/bold]
+    **Examples**
 
     flowconv inspect logs/AWSLogs/…/123456789012_vpcflowlogs_eu-west-1_fl-0abc_….log.gz
 
@@ -211,7 +212,7 @@ def inspect(
 def schema(json_: JsonOption = False) -> None:
     """Show every field of flow logs, its column and type in the table, its version and meaning.
 
-    [bold]Examples[/bold]
+    **Examples**
 
     flowconv schema
 
@@ -261,7 +262,7 @@ def generate(
 
     The same seed and options give the same bytes.
 
-    [bold]Examples[/bold]
+    **Examples**
 
     flowconv generate logs
 

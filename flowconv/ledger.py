@@ -15,7 +15,7 @@ now and then, and removed; the begins stay, since they are what stops such a wri
 import json
 import secrets
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import asdict, astuple, dataclass, field, fields
 from datetime import UTC, date, datetime
 from typing import Any, Self
@@ -293,16 +293,20 @@ class _Checkpoint:
         self._storage = storage
         self.number = number
 
-    def objects(self, without: Iterable[str]) -> pa.Table:
-        return self._read(_OBJECTS, _OBJECTS_SCHEMA, without)
+    def objects(self, without: Collection[str]) -> pa.Table:
+        return self._read(_OBJECTS, without) if self.number else _OBJECTS_SCHEMA.empty_table()
 
-    def converted(self, without: Iterable[str]) -> dict[str, str]:
-        table = self._read(_OBJECTS, _OBJECTS_SCHEMA, without, ["uri", "etag"])
+    def converted(self, without: Collection[str]) -> dict[str, str]:
+        if self.number == 0:
+            return {}
+        table = self._read(_OBJECTS, without, ["uri", "etag"])
         uris: Any = table["uri"].to_pylist()
         return dict(zip(uris, table["etag"].to_pylist(), strict=True))
 
-    def files(self, without: Iterable[str]) -> dict[str, tuple[DataFile, str]]:
-        rows = self._read(_FILES, _FILES_SCHEMA, without).to_pylist()
+    def files(self, without: Collection[str]) -> dict[str, tuple[DataFile, str]]:
+        if self.number == 0:
+            return {}
+        rows = self._read(_FILES, without).to_pylist()
         return {
             row["path"]: (
                 DataFile(
@@ -317,7 +321,9 @@ class _Checkpoint:
         }
 
     def runs(self) -> dict[str, Run]:
-        rows = self._read(_RUNS, _RUNS_SCHEMA, ()).to_pylist()
+        if self.number == 0:
+            return {}
+        rows = self._read(_RUNS, ()).to_pylist()
         return {row["run_id"]: Run(**row | {"report": json.loads(row["report"])}) for row in rows}
 
     def replaced_by(
@@ -356,12 +362,9 @@ class _Checkpoint:
     def _read(
         self,
         part: str,
-        schema: pa.Schema,
-        without: Iterable[str],
+        without: Collection[str],
         columns: list[str] | None = None,
     ) -> pa.Table:
-        if self.number == 0:
-            return schema.empty_table()
         written = self._storage.read(self._path(part))
         if written is None:
             raise LakeError(
@@ -369,8 +372,8 @@ class _Checkpoint:
                 "the ledger at the moment, restore it from a copy.",
                 uri=self._storage.root,
             )
-        dropped = pa.array(list(without), pa.string())
-        if len(dropped):
+        if without:
+            dropped = pa.array(list(without), pa.string())
             task_ids = pq.read_table(pa.BufferReader(written), columns=["task_id"])["task_id"]
             kept = pc.invert(pc.is_in(task_ids, dropped))
             return pq.read_table(pa.BufferReader(written), columns=columns).filter(kept)

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from pathlib import Path
 from unittest import mock
 
 import pytest
 from hypothesis import settings
 
+from flowconv import ConvertOptions, convert
+from flowconv.generating import generate
 from s3_servers import S3Server, ceph_available, ceph_server, moto_server
 
 # An example's time depends on the machine. CI always tries the same ones.
@@ -55,3 +58,20 @@ def quick_disk() -> Iterator[None]:
     """Files are not made durable, for tests that write many: each fsync takes milliseconds."""
     with mock.patch("os.fsync"):
         yield
+
+
+@pytest.fixture(scope="session")
+def sample_logs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What `flowconv generate` writes, in a folder; not to be changed."""
+    folder = tmp_path_factory.mktemp("sample") / "logs"
+    generate(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def sample_lake(sample_logs: Path) -> Path:
+    """The lake of the sample logs; not to be changed."""
+    lake = sample_logs.parent / "lake"
+    with mock.patch("os.fsync"):
+        convert(str(sample_logs), str(lake), ConvertOptions(workers=2))
+    return lake

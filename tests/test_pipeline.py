@@ -1,0 +1,381 @@
+"""Whole conversions: what goes wrong in them, and what must not depend on how they are run."""
+
+import gzip
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from datetime import date
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import polars as pl
+import pyarrow as pa
+import pytest
+
+import flowconv
+from flowconv import ConvertOptions, convert, reading
+from flowconv.engines import RunProgress
+from flowconv.errors import LakeError, ParseError, StorageError, UsageError
+from flowconv.pipeline import plan
+from lakes import ROW, V2, Key, aws_key, data_files, read_quarantine, write_objects
+
+pytestmark = pytest.mark.usefixtures("quick_disk")
+
+GOOD = gzip.compress(V2 + ROW * 3)
+BAD_LINE = b"bogus line\n"
+
+
+def files_of(lake: Path) -> dict[str, bytes]:
+    return {path.relative_to(lake).as_posix(): path.read_bytes() for path in data_files(lake)}
+
+
+def staged(lake: Path) -> list[Path]:
+    return [path for path in (lake / "_flowconv/staging").rglob("*") if path.is_file()]
+
+
+# --- unreadable objects -------------------------------------------------------------------------
+
+LARGE = V2 + BAD_LINE + ROW * 300
+UNREADABLE = {
+    "ends early": (gzip.compress(V2 + ROW)[:-10], "the gzip data ends early"),
+    "damaged": (gzip.compress(V2 + ROW)[:30] + b"\0" * 30, "the gzip data is damaged"),
+    "rubbish behind": (gzip.compress(V2 + ROW) + b"rubbish", "the gzip data is damaged"),
+    "no header": (ROW, "--format"),
+    "no text": (b"\x89PNG\r\n\x1a\n\0\0\n", "--format"),
+    "Parquet": (b"PAR1....", "Parquet"),
+    "a column twice": (b"srcaddr action srcAddr\na b c\n", "'srcaddr' twice"),
+    "large, ends early": (gzip.compress(LARGE)[:-10], "the gzip data ends early"),
+    "large, wrong checksum": (
+        gzip.compress(LARGE)[:-8] + b"\0" * 8,
+        "the gzip data is damaged",
+    ),
+    "large, a column twice later": (LARGE + b"action action\n", "'action' twice"),
+    "large, a line too long": (LARGE + b"x" * 9000, "a line of more than"),
+}
+
+
+@pytest.mark.parametrize("case", UNREADABLE)
+def test_unreadable_objects(tmp_path: Path, case: str) -> None:
+    """Nothing of them gets into the lake, and the others are converted as without them."""
+    body, reason = UNREADABLE[case]
+    others = {aws_key(hash_=f"{n:08x}"): gzip.compress(V2 + ROW * n + BAD_LINE) for n in (1, 2, 4)}
+    bad = aws_key(hash_="00000003")
+    bad_uri = str(tmp_path / "logs" / bad.path)
+    with mock.patch.object(reading, "BLOCK_BYTES", 8000):
+        write_objects(tmp_path / "logs", others | {bad: body})
+        report = convert(str(tmp_path / "logs"), str(tmp_path / "lake"))
+    assert report.unreadable.keys() == {bad_uri}
+    assert reason in report.unreadable[bad_uri]
+    assert not report.complete
+    assert (report.objects, report.lines.rows, report.lines.rejected) == (3, 7, 3)
+    frame = pl.concat(pl.read_parquet(path) for path in data_files(tmp_path / "lake"))
+    assert frame.height == 7
+    assert {uri for uri, *_ in read_quarantine(tmp_path / "lake")} == {
+        str(tmp_path / "logs" / key.path) for key in others
+    }
+    assert not staged(tmp_path / "lake")
+
+
+def test_several_unreadable_objects_in_one_task(tmp_path: Path) -> None:
+    bodies = [GOOD, GOOD[:-4], gzip.compress(LARGE)[:-4], ROW, GOOD, gzip.compress(LARGE)[:-9], GOOD]
+    keys = [aws_key(hash_=f"{n:08x}") for n in range(len(bodies))]
+    write_objects(tmp_path / "logs", dict(zip(keys, bodies, strict=True)))
+    with mock.patch.object(reading, "BLOCK_BYTES", 8000):
+        report = convert(str(tmp_path / "logs"), str(tmp_path / "lake"))
+    assert report.unreadable.keys() == {
+        str(tmp_path / "logs" / keys[n].path) for n in (1, 2, 3, 5)
+    }
+    assert report.lines.rows == 9
+    assert read_quarantine(tmp_path / "lake") == []
+
+
+def test_objects_that_cannot_be_fetched(tmp_path: Path) -> None:
+    write_objects(tmp_path / "logs", {Key("a.log"): GOOD})
+    (tmp_path / "logs/b.log").symlink_to(tmp_path / "nowhere")
+    report = convert(str(tmp_path / "logs"), str(tmp_path / "lake"))
+    assert report.objects == 1
+    assert list(report.unreadable) == [str(tmp_path / "logs/b.log")]
+
+
+# --- lines that do not fit ----------------------------------------------------------------------
+
+
+def test_fail_on_the_first_bad_line(tmp_path: Path) -> None:
+    body = V2 + ROW + ROW.replace(b" 443 ", b" https ") + BAD_LINE
+    write_objects(tmp_path / "logs", {Key("a.log"): body})
+    options = ConvertOptions(on_bad_line="fail")
+    with pytest.raises(ParseError, match="srcport.*whole number") as raised:
+        convert(str(tmp_path / "logs"), str(tmp_path / "lake"), options)
+    error = raised.value
+    assert (error.uri, error.line, error.field) == (str(tmp_path / "logs/a.log"), 3, "srcport")
+    assert "https" not in str(error) or "10.0.0.1" not in str(error)
+    assert not data_files(tmp_path / "lake")
+    assert not read_quarantine(tmp_path / "lake")
+    assert not staged(tmp_path / "lake")
+
+
+def test_fail_does_not_mind_a_log_without_bad_lines(tmp_path: Path) -> None:
+    write_objects(tmp_path / "logs", {Key("a.log"): V2 + b"# c\n\n" + ROW})
+    options = ConvertOptions(on_bad_line="fail")
+    report = convert(str(tmp_path / "logs"), str(tmp_path / "lake"), options)
+    assert report.complete
+    assert report.lines.rows == 1
+
+
+# --- however it is run --------------------------------------------------------------------------
+
+
+def test_workers_do_not_show(tmp_path: Path, sample_logs: Path) -> None:
+    found = []
+    for workers in (1, 2, 4):
+        lake = tmp_path / str(workers)
+        report = convert(str(sample_logs), str(lake), ConvertOptions(workers=workers))
+        described = report.to_dict()
+        for varies in ("lake", "seconds", "text_megabytes_per_second", "run_id"):
+            described.pop(varies, None)
+        found.append((files_of(lake), described))
+    assert found[0] == found[1] == found[2]
+    assert len(found[0][0]) >= 8
+
+
+def test_progress(tmp_path: Path, sample_logs: Path) -> None:
+    seen: list[tuple[int, int, int]] = []
+
+    def on_progress(progress: RunProgress) -> None:
+        assert progress.objects <= progress.total_objects == 32
+        assert progress.source_bytes <= progress.total_bytes
+        seen.append((progress.objects, progress.source_bytes, progress.rows))
+
+    report = convert(str(sample_logs), str(tmp_path / "lake"), on_progress=on_progress)
+    assert seen == sorted(seen)
+    assert seen[-1] == (32, report.source_bytes, report.lines.rows)
+
+
+@pytest.mark.parametrize("source", ["logs", "logs/", "./logs", "logs/a.log", "logs/sub"])
+def test_relative_sources(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str
+) -> None:
+    write_objects(tmp_path / "logs", {Key("a.log"): GOOD, Key("sub/b.log"): GOOD})
+    monkeypatch.chdir(tmp_path)
+    report = convert(source, "lake")
+    assert report.objects == (1 if "/a" in source or "sub" in source else 2)
+    assert report.source == str(tmp_path / source.removeprefix("./")).rstrip("/")
+    assert report.lake == str(tmp_path / "lake")
+
+
+def test_dest_inside_source(tmp_path: Path) -> None:
+    write_objects(tmp_path, {Key("a.log"): GOOD, Key("lake/b.log"): GOOD, Key("lake2/c.log"): GOOD})
+    report = convert(str(tmp_path), str(tmp_path / "lake"))
+    assert report.objects == 2
+    assert report.lines.rows == 6
+
+
+def test_nothing_to_convert(tmp_path: Path) -> None:
+    (tmp_path / "logs").mkdir()
+    report = convert(str(tmp_path / "logs"), str(tmp_path / "lake"))
+    assert (report.objects, report.files, report.complete) == (0, 0, True)
+    report = convert(str(tmp_path / "logs"), str(tmp_path / "lake"))
+    assert report.objects == 0
+
+
+def test_report_is_plain(tmp_path: Path) -> None:
+    key = aws_key()
+    write_objects(tmp_path / "logs", {key: V2 + ROW + BAD_LINE, Key("b.log"): ROW})
+    report = convert(str(tmp_path / "logs"), str(tmp_path / "lake")).to_dict()
+    assert json.loads(json.dumps(report)) == report
+    assert report["lines"] == {
+        **{"lines": 3, "header": 1, "blank": 0, "comment": 0, "rows": 1, "rejected": 1}
+    }
+    assert report["rejected"] == {"too-few-values": 1}
+    assert report["tables"] == {"vpc": 1}
+    assert report["directories"] == [
+        "vpc/aws_account_id=123456789012/aws_region=eu-west-1/date=2026-01-14"
+    ]
+    assert list(report["unreadable"]) == [str(tmp_path / "logs/b.log")]
+    assert report["complete"] is False
+
+
+def test_days_and_what_is_left_out(tmp_path: Path) -> None:
+    objects = {
+        aws_key(time="2026-01-13T12:00"): GOOD,
+        aws_key(time="2026-01-14T12:00"): GOOD,
+        aws_key(time="2026-01-15T12:00"): GOOD,
+        Key("AWSLogs/123456789012/CloudTrail/eu-west-1/2026/01/14/a.json.gz"): b"{}",
+        Key("undated.log"): GOOD,
+        Key("_SUCCESS"): b"",
+    }
+    write_objects(tmp_path / "logs", objects)
+    options = ConvertOptions(since=date(2026, 1, 14), until=date(2026, 1, 14))
+    report = convert(str(tmp_path / "logs"), str(tmp_path / "lake"), options)
+    assert (report.objects, report.complete) == (1, True)
+    assert report.left_out == {"other_services": 1, "undated": 1, "not_logs": 1}
+
+
+def test_plan_writes_nothing(tmp_path: Path, sample_logs: Path) -> None:
+    planned = plan(str(sample_logs), str(tmp_path / "lake"))
+    assert not (tmp_path / "lake").exists()
+    assert planned.objects == 32
+    assert planned.size_bytes == sum(p.stat().st_size for p in sample_logs.rglob("*.gz"))
+    assert len({(g.account_id, g.region) for g in planned.groups}) == 4
+    assert json.loads(json.dumps(planned.to_dict())) == planned.to_dict()
+
+
+# --- destinations -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("other", "message"),
+    [
+        ({"time_type": "epoch"}, "--time-type timestamp"),
+        ({"partition_by": ("date",)}, "--partition-by aws_account_id,aws_region,date"),
+    ],
+    ids=str,
+)
+def test_a_lake_has_one_layout(tmp_path: Path, other: dict[str, Any], message: str) -> None:
+    write_objects(tmp_path / "logs", {aws_key(): GOOD})
+    convert(str(tmp_path / "logs"), str(tmp_path / "lake"))
+    before = files_of(tmp_path / "lake")
+    with pytest.raises(LakeError, match=message) as raised:
+        convert(str(tmp_path / "logs"), str(tmp_path / "lake"), ConvertOptions(**other))
+    assert raised.value.uri == str(tmp_path / "lake")
+    assert files_of(tmp_path / "lake") == before
+
+
+def test_somebody_elses_tables_are_left_alone(tmp_path: Path) -> None:
+    write_objects(tmp_path / "logs", {aws_key(): GOOD})
+    write_objects(tmp_path / "lake", {Key("vpc/theirs.parquet"): b"PAR1"})
+    with pytest.raises(LakeError, match="no lake of flowconv"):
+        convert(str(tmp_path / "logs"), str(tmp_path / "lake"))
+    assert files_of(tmp_path / "lake") == {"vpc/theirs.parquet": b"PAR1"}
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"version": 1}', b"\xff"])
+def test_a_damaged_layout_is_said(tmp_path: Path, content: bytes) -> None:
+    write_objects(tmp_path / "lake", {Key("_flowconv/lake.json"): content})
+    (tmp_path / "logs").mkdir()
+    with pytest.raises(LakeError, match=r"lake\.json is damaged"):
+        convert(str(tmp_path / "logs"), str(tmp_path / "lake"))
+
+
+def test_a_later_lake_is_said(tmp_path: Path) -> None:
+    write_objects(tmp_path / "lake", {Key("_flowconv/lake.json"): b'{"version": 99}'})
+    (tmp_path / "logs").mkdir()
+    with pytest.raises(LakeError, match="update flowconv"):
+        convert(str(tmp_path / "logs"), str(tmp_path / "lake"))
+
+
+def test_a_source_that_does_not_exist(tmp_path: Path) -> None:
+    with pytest.raises(StorageError, match="no such folder"):
+        convert(str(tmp_path / "nowhere"), str(tmp_path / "lake"))
+
+
+@pytest.mark.parametrize("url", ["gs://bucket/x", "", "a\0b"])
+def test_places_that_are_none(tmp_path: Path, url: str) -> None:
+    for source, dest in ((url, str(tmp_path / "lake")), (str(tmp_path), url)):
+        with pytest.raises(UsageError):
+            convert(source, dest)
+
+
+def test_dest_that_is_a_file(tmp_path: Path) -> None:
+    write_objects(tmp_path, {Key("logs/a.log"): GOOD, Key("file"): b"mine"})
+    with pytest.raises(StorageError, match="a part of this path is a file"):
+        convert(str(tmp_path / "logs"), str(tmp_path / "file"))
+    with pytest.raises(StorageError, match="a part of this path is a file"):
+        convert(str(tmp_path / "logs"), str(tmp_path / "file/below"))
+    assert (tmp_path / "file").read_bytes() == b"mine"
+
+
+@pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="root may write anywhere")
+def test_dest_without_permission(tmp_path: Path) -> None:
+    write_objects(tmp_path / "logs", {aws_key(): GOOD})
+    (tmp_path / "lake").mkdir(mode=0o555)
+    with pytest.raises(StorageError, match="access is denied"):
+        convert(str(tmp_path / "logs"), str(tmp_path / "lake"))
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
+def test_a_full_disk(tmp_path: Path) -> None:
+    write_objects(tmp_path / "logs", {aws_key(): GOOD})
+
+    class FullDisk(pa.OSFile):  # type: ignore[misc]
+        def __init__(self, path: str, mode: str) -> None:
+            Path(path).touch()
+            super().__init__("/dev/full", mode)
+
+    with (
+        mock.patch("pyarrow.OSFile", FullDisk),
+        pytest.raises(StorageError, match="the disk is full") as raised,
+    ):
+        convert(str(tmp_path / "logs"), str(tmp_path / "lake"))
+    assert str(raised.value.uri).startswith(str(tmp_path / "lake"))
+    assert not staged(tmp_path / "lake")
+    assert not data_files(tmp_path / "lake")
+
+
+# --- the process --------------------------------------------------------------------------------
+
+
+def start(*arguments: str | Path, before: Callable[[], None] | None = None) -> "subprocess.Popen[str]":
+    package = Path(flowconv.__file__).parent.parent
+    return subprocess.Popen(
+        [sys.executable, "-m", "flowconv", *map(str, arguments)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"PYTHONPATH": str(package)},
+        preexec_fn=before,
+    )
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows limits no files")
+def test_a_file_that_cannot_grow(tmp_path: Path) -> None:
+    """As with a full disk: a clear error, no traceback, nothing half-written."""
+    import resource
+
+    write_objects(tmp_path / "logs", {aws_key(): GOOD})
+    limit = (2000, resource.RLIM_INFINITY)
+    process = start(
+        "convert",
+        tmp_path / "logs",
+        tmp_path / "lake",
+        before=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, limit),
+    )
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert errors.startswith(f"error: {tmp_path / 'lake'}")
+    assert "File too large" in errors
+    assert errors.count("\n") == 1
+    assert not staged(tmp_path / "lake")
+    assert not data_files(tmp_path / "lake")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such signal")
+def test_interrupted(tmp_path: Path) -> None:
+    """Ctrl-C ends a long run soon, and leaves nothing half-written."""
+    first, *others = [aws_key(hash_=f"{n:08x}", time=f"2026-01-{n % 9 + 10}T00:05") for n in range(600)]
+    write_objects(tmp_path / "logs", {first: gzip.compress(V2 + ROW * 90_000, 1)})
+    for key in others:
+        path = tmp_path / "logs" / key.path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.hardlink_to(tmp_path / "logs" / first.path)
+    process = start("convert", tmp_path / "logs", tmp_path / "lake", "--workers", "2")
+    deadline = time.monotonic() + 60
+    while not staged(tmp_path / "lake") and process.poll() is None:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    assert process.poll() is None
+    process.send_signal(signal.SIGINT)
+    output, errors = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert errors == (
+        "error: stopped. What was finished is kept; nothing half-written is left.\n"
+    )
+    assert output == ""
+    assert not staged(tmp_path / "lake")
+    for path in data_files(tmp_path / "lake"):
+        pl.read_parquet_schema(path)
