@@ -104,6 +104,7 @@ def convert(
     ] = "256MB",
     workers: Annotated[int, _option("workers", "--workers", "-w", metavar="N")] = 0,
     memory_limit: Annotated[str, _option("memory_limit", "--memory-limit", metavar="SIZE")] = "0",
+    reprocess: Annotated[bool, _option("reprocess", "--reprocess")] = False,
     wait: Annotated[bool, _option("wait", "--wait")] = False,
     on_bad_line: Annotated[
         str, _option("on_bad_line", "--on-bad-line", metavar="quarantine|fail")
@@ -149,6 +150,7 @@ def convert(
             target_file_size=parse_size(target_file_size),
             workers=workers,
             memory_limit=parse_size(memory_limit),
+            reprocess=reprocess,
             wait=wait,
             on_bad_line=on_bad_line,  # type: ignore[arg-type]
             source_options=parse_storage_options(source_option),

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
+from dataclasses import replace
 
 from flowconv.engines import RunProgress
 from flowconv.errors import UnreadableObjectError
@@ -115,6 +116,9 @@ class TaskConverter:
     ) -> TaskResult:
         """Publish the files, then make them count."""
         result = attempt.finish(failures)
+        if task.replaces and failures:
+            # The old rows of what cannot be read now must not go.
+            result = replace(result, objects=(), files=())
         if not result.objects:
             return result
         old = [file.path for file in self._ledger.files_of(task.replaces)]

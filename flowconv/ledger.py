@@ -137,6 +137,16 @@ class Ledger:
             converted |= {converted_.uri: converted_.etag for converted_ in commit.objects}
         return converted
 
+    def tasks_of(self, uris: Collection[str]) -> dict[str, list[str]]:
+        """Return the tasks that converted any of the objects: task -> all its objects' uris."""
+        objects = self.objects().select(["task_id", "uri"])
+        wanted = pc.is_in(objects["uri"], pa.array(list(uris), pa.string()))
+        task_ids = pc.unique(objects["task_id"].filter(wanted))
+        tasks: dict[str, list[str]] = {}
+        for row in objects.filter(pc.is_in(objects["task_id"], task_ids)).to_pylist():
+            tasks.setdefault(row["task_id"], []).append(row["uri"])
+        return tasks
+
     def objects(self) -> pa.Table:
         """Return all converted objects: a row each, with its task and lines by kind."""
         new = [_objects_table(commit) for commit in self._commits.values()]

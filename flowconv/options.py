@@ -79,6 +79,11 @@ class ConvertOptions:
         "workers. 0 sets no limit. The process needs some 150 MB besides.",
         default=0,
     )
+    reprocess: bool = _described(
+        "Convert objects anew that changed since they were converted, or, with --since or "
+        "--until, all of those days; their old rows are replaced in one commit.",
+        default=False,
+    )
     wait: bool = _described(
         "Wait while another run writes to DEST, instead of failing.", default=False
     )

@@ -73,9 +73,7 @@ def split_by_partition(
         yield PartitionKey(batch.table, _path(partition_by, levels, 0)), batch.rows
         return
     order = np.argsort(group, kind="stable")
-    places: Any = pa.Array.from_buffers(
-        pa.int64(), len(order), [None, pa.py_buffer(memoryview(order))]
-    )
+    places: Any = pa.Array.from_buffers(pa.int64(), len(order), [None, pa.py_buffer(order.data)])
     rows = batch.rows.take(places)
     bounds = np.searchsorted(group[order], np.arange(combined + 1))
     for start, stop in pairwise(bounds.tolist()):

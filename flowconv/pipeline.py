@@ -20,7 +20,7 @@ from flowconv.ledger import Ledger, Run
 from flowconv.listing import LogObject, list_objects
 from flowconv.locking import Lock
 from flowconv.options import ConvertOptions
-from flowconv.planning import Task, plan_tasks
+from flowconv.planning import Task, plan_replacement, plan_tasks
 from flowconv.report import ConvertReport
 from flowconv.storage import Storage, open_storage
 
@@ -63,8 +63,7 @@ def convert(
         ledger = Ledger.read(lake)
         with _recorded(ledger, report):
             remove_leftovers(lake, ledger)
-            listed = _list(logs, lake, options, report.left_out)
-            tasks = plan_tasks(_unconverted(listed, ledger, report), options)
+            tasks = _plan(_list(logs, lake, options, report.left_out), ledger, options, report)
             converter = TaskConverter(logs, requests, lake, ledger, report.run_id, options)
             for done in run_tasks(tasks, converter.convert, options.tasks_at_once, on_progress):
                 report.add(done)
@@ -121,19 +120,58 @@ def _list(
     return list_objects(logs, options.since, options.until, lake.root, left_out)
 
 
+def _plan(
+    listed: Iterable[LogObject], ledger: Ledger, options: ConvertOptions, report: ConvertReport
+) -> list[Task]:
+    """Plan what the ledger does not have, and what is to be converted anew."""
+    again: dict[str, LogObject] = {}
+    tasks = plan_tasks(_unconverted(listed, ledger, options, report, again), options)
+    return tasks + _plan_again(again, ledger, options, report) if again else tasks
+
+
 def _unconverted(
-    listed: Iterable[LogObject], ledger: Ledger, report: ConvertReport
+    listed: Iterable[LogObject],
+    ledger: Ledger,
+    options: ConvertOptions,
+    report: ConvertReport,
+    again: dict[str, LogObject],
 ) -> Iterator[LogObject]:
-    """Take away what the ledger has; an object that changed since is reported."""
+    """Take away what the ledger has; with `reprocess` that is gathered in `again`, by uri."""
     converted = ledger.converted()
     for log_object in listed:
         etag = converted.get(log_object.uri)
         if etag is None:
             yield log_object
-        elif etag == log_object.etag:
+            continue
+        if etag == log_object.etag:
             report.already_converted += 1
         else:
             report.changed.append(log_object.uri)
+        if options.reprocess:
+            again[log_object.uri] = log_object
+
+
+def _plan_again(
+    again: dict[str, LogObject], ledger: Ledger, options: ConvertOptions, report: ConvertReport
+) -> list[Task]:
+    """Plan whole tasks anew: a file holds the rows of many objects, and is replaced as one."""
+    whole_days = options.since is not None or options.until is not None
+    wanted = again.keys() if whole_days else set(report.changed)
+    tasks = []
+    for task_id, uris in ledger.tasks_of(wanted).items():
+        gone = [uri for uri in uris if uri not in again]
+        if gone:
+            report.unreadable |= {
+                uri: f"cannot be converted anew: {len(gone)} objects that were converted with it "
+                "are no longer there, and their rows would be lost. Restore them."
+                for uri in uris
+                if uri in report.changed
+            }
+            continue
+        tasks.append(plan_replacement(task_id, [again[uri] for uri in uris], options))
+        report.already_converted -= len(uris) - len(set(uris) & set(report.changed))
+        report.changed = [uri for uri in report.changed if uri not in uris]
+    return tasks
 
 
 def _new_run_id() -> str:
@@ -218,7 +256,7 @@ def plan(source: str, dest: str, options: ConvertOptions | None = None) -> Plan:
     report = ConvertReport(logs.root, lake.root, "")
     listed = _list(logs, lake, options, report.left_out)
     by_group: dict[tuple[str, str, date], list[Task]] = {}
-    for task in plan_tasks(_unconverted(listed, Ledger.read(lake), report), options):
+    for task in _plan(listed, Ledger.read(lake), options, report):
         group = (task.account_id or "", task.region or "", task.day or date.min)
         by_group.setdefault(group, []).append(task)
     groups = tuple(

@@ -64,6 +64,16 @@ def plan_tasks(log_objects: Iterable[LogObject], options: ConvertOptions) -> lis
     return sorted(tasks, key=lambda task: (-task.size_bytes, task.id))
 
 
+def plan_replacement(
+    old_task_id: str, log_objects: Iterable[LogObject], options: ConvertOptions
+) -> Task:
+    """Return the task that converts a task's objects anew and replaces its rows."""
+    ordered = sorted(log_objects, key=_group_and_place)
+    first = ordered[0]
+    task_id = _task_id(ordered, options, old_task_id)
+    return Task(task_id, first.account_id, first.region, first.day, tuple(ordered), (old_task_id,))
+
+
 def _group_and_place(o: LogObject) -> tuple[bool, str, bool, str, bool, date, str, str]:
     # None sorts first. Within a group the objects of a flow log, which share a header, are
     # neighbours.
@@ -91,8 +101,9 @@ def _chunks(group: Sequence[LogObject], limit: int) -> Iterable[list[LogObject]]
     yield chunk
 
 
-def _task_id(log_objects: Sequence[LogObject], options: ConvertOptions) -> str:
+def _task_id(log_objects: Sequence[LogObject], options: ConvertOptions, replaced: str = "") -> str:
     shape = (
+        replaced,
         *(options.format, options.account, options.region, options.partition_by),
         *(options.time_type, options.compression, options.target_file_size),
     )

@@ -18,6 +18,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -354,10 +355,15 @@ class _Connection:
             }
 
         endpoint = s3.s3.meta.endpoint_url
+        region = s3.s3.meta.region_name
+        trust: dict[str, Any] = {}
+        if authorities := session.get_config_variable("ca_bundle"):
+            trust["root_certificate"] = Path(authorities).read_bytes()
         return obstore.store.S3Store(
             self._bucket,
             endpoint=endpoint,
-            region=s3.s3.meta.region_name or "us-east-1",
+            # botocore's name for no region, with which it signs as for this one.
+            region="us-east-1" if region in (None, "aws-global") else region,
             virtual_hosted_style_request=False,
             skip_signature=self._is_anonymous,
             request_payer=self._pays,
@@ -366,6 +372,7 @@ class _Connection:
                 "allow_http": endpoint.startswith("http://"),
                 "connect_timeout": timedelta(seconds=_CONNECT_TIMEOUT_S),
                 "timeout": timedelta(seconds=_FETCH_TIMEOUT_S),
+                **trust,
             },
             retry_config={
                 "max_retries": _FETCH_RETRIES,
@@ -545,7 +552,7 @@ _OF_BUCKET = {
     "UnauthorizedSSOTokenError": "the single sign-on session has ended. Run aws sso login.",
     "TokenRetrievalError": "the single sign-on session has ended. Run aws sso login.",
     "UnauthenticatedError": "the credentials were refused or could not be had. Renew them.",
-    "NoRegionError": "the region is not known. Set region=… or AWS_REGION.",
+    "NoRegionError": "the region is not known. Set region=… or AWS_DEFAULT_REGION.",
     "PermanentRedirect": "the bucket is in another region. Set region=… to it.",
     "AuthorizationHeaderMalformed": "the bucket is in another region. Set region=… to it.",
     "IllegalLocationConstraintException": "the bucket is in another region. Set region=… to it.",

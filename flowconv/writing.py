@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from flowconv.errors import StorageError
 from flowconv.options import Compression, ConvertOptions
 from flowconv.partitioning import PartitionKey
 from flowconv.report import DataFile
@@ -110,6 +111,8 @@ class TaskWriter:
     def discard(self) -> None:
         """Remove all that was written."""
         for file in self._open.values():
+            # Else it writes its footer when it is deleted, to a file that is closed by then.
+            file.parquet.is_open = False
             file.sink.discard()
         for staged in self._staged:
             staged.sink.discard()
@@ -134,13 +137,20 @@ class TaskWriter:
         self._next_number += 1
         path = f"{key.table}/{key.path}/{name}"
         sink = self._storage.open_staged(path, f"{STAGING}/{name}")
-        return _OpenFile(sink, parquet_writer(sink.file, schema, self._options.compression), path)
+        try:
+            with storage_errors(sink.uri):
+                parquet = parquet_writer(sink.file, schema, self._options.compression)
+        except StorageError:
+            sink.discard()
+            raise
+        return _OpenFile(sink, parquet, path)
 
     def _close_file(self, key: tuple[PartitionKey, tuple[str, ...]]) -> None:
-        file = self._open.pop(key)
+        file = self._open[key]
         with storage_errors(file.sink.uri):
             file.parquet.close()
         file.sink.close()
+        del self._open[key]
         data_file = DataFile(file.path, file.rows, file.sink.tell(), key[1])
         self._staged.append(StagedFile(data_file, file.sink))
 

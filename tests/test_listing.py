@@ -191,7 +191,7 @@ def test_windows(tree: Path, layout: str, window: dict[str, date], days: list[in
         (f"{PLAIN}/2026/01", day_key(14)),
         (f"{PLAIN}/2026/01/14", day_key(14)),
         (f"{HIVE}/year=2026/month=01", day_key(14, HIVE)),
-        (f"AWSLogs/o-ab12cd34ef", day_key(14, ORGANISATION)),
+        ("AWSLogs/o-ab12cd34ef", day_key(14, ORGANISATION)),
         (day_key(14), day_key(14)),
     ],
 )
@@ -360,7 +360,7 @@ def test_odd_keys_are_listed_once(s3: S3Server) -> None:
 
 def test_bucket_s_name_says_nothing(s3: S3Server) -> None:
     client, bucket = s3.client(), s3.make_bucket()
-    client.put_object(Bucket=bucket, Key=f"eu-west-1/2026/01/14/x", Body=b"")
+    client.put_object(Bucket=bucket, Key="eu-west-1/2026/01/14/x", Body=b"")
     environment = {"endpoint_url": s3.endpoint_url, "region": s3.region}
     user = {"key": s3.users[0].access_key, "secret": s3.users[0].secret_key}
     (found,) = list_objects(open_storage(f"s3://{bucket}/eu-west-1", environment | user))

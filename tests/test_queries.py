@@ -289,7 +289,21 @@ def test_null_partitions(tmp_path: Path) -> None:
 
 
 HOSTILE = ["..", ".", "../../x", "/etc/passwd", "a=b", "%2e%2e", "%", "*", "[a]", "?", "{x}", "~"]
-HOSTILE += ["a\0b", "é", "日本", "\\", '"', "'", "$HOME", "-x", NULL, "CON", "a:b", "\x01", "a" * 200]
+HOSTILE += [
+    "a\0b",
+    "é",
+    "日本",
+    "\\",
+    '"',
+    "'",
+    "$HOME",
+    "-x",
+    NULL,
+    "CON",
+    "a:b",
+    "\x01",
+    "a" * 200,
+]
 
 
 def test_hostile_partition_values(tmp_path: Path) -> None:

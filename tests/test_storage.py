@@ -10,7 +10,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -20,12 +20,13 @@ import pyarrow.parquet as pq
 import pytest
 
 from flowconv import s3 as s3_module
-from flowconv import storage as storage_module
 from flowconv.errors import FetchError, FlowconvError, StorageError, UsageError
 from flowconv.storage import Folder, Storage, StoredFile, open_storage, storage_errors
 from s3_servers import S3Server
 
 STAGING = "_flowconv/staging/file"
+
+on_posix = pytest.mark.skipif(os.name == "nt", reason="Windows has other paths and links")
 
 
 def options_of(server: S3Server, user: int = 0, **more: str) -> dict[str, str]:
@@ -300,6 +301,7 @@ def test_what_cannot_be_opened(url: str, options: dict[str, str], message: str) 
     assert "TOPSECRET" not in str(caught.value)
 
 
+@on_posix
 @pytest.mark.parametrize(
     ("url", "root", "uri"),
     [
@@ -345,6 +347,7 @@ def test_missing_folder(tmp_path: Path) -> None:
     assert list(missing.list_files("_flowconv")) == []
 
 
+@on_posix
 def test_links_are_followed_but_not_in_circles(tmp_path: Path) -> None:
     real = tmp_path / "elsewhere"
     real.mkdir()
@@ -394,6 +397,7 @@ def test_create_without_hard_links(
     assert storage.read("x") == b"first"
 
 
+@on_posix
 def test_what_is_published_is_synced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     synced: list[str] = []
     fsync = os.fsync
@@ -639,6 +643,7 @@ def test_profile_goes_before_the_environment(
     _assert_works(open_storage(f"s3://{s3.make_bucket(0)}/p", {"profile": "p"}))
 
 
+@on_posix
 def test_credentials_of_a_process_are_used_by_both_clients(
     s3: S3Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -716,6 +721,50 @@ def test_publish_after_a_lost_answer_is_done(
     sink.file.write(b"x" * (6 << 20))
     sink.publish()
     assert storage.read("x") == b"x" * (6 << 20)
+
+
+@pytest.mark.parametrize("region", [None, "eu-central-1"])
+def test_both_clients_sign_for_the_region(region: str | None) -> None:
+    scopes = []
+
+    def answer(request: BaseHTTPRequestHandler) -> None:
+        scopes.append(request.headers["Authorization"].split("/")[2])
+        _answer(request, 200, b"0", {"Content-Length": "1", **_HEADERS})
+
+    with _server(answer) as options:
+        storage = open_storage("s3://bucket", options | ({"region": region} if region else {}))
+        assert storage.fetch("x") == storage.fetch("x//y") == b"0"
+    assert scopes == [region or "us-east-1"] * 2
+
+
+def test_bucket_at_aws_is_used_where_it_is(
+    moto_s3: S3Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bucket = f"{moto_s3.users[0].name}-elsewhere"
+    moto_s3.client().create_bucket(
+        Bucket=bucket, CreateBucketConfiguration={"LocationConstraint": "eu-central-1"}
+    )
+    monkeypatch.setattr(s3_module, "_is_aws", lambda endpoint_url: True)
+    for user in (0, 1):  # Also where access is denied.
+        storage = open_storage(f"s3://{bucket}", options_of(moto_s3, user))
+        with suppress(FetchError):
+            storage.fetch("x")
+        s3, _ = storage._connection._connect()  # type: ignore[attr-defined]
+        assert s3.s3.meta.region_name == "eu-central-1"
+
+
+@pytest.mark.parametrize(
+    ("endpoint_url", "is_aws"),
+    [
+        ("https://s3.eu-west-1.amazonaws.com", True),
+        ("https://s3.cn-north-1.amazonaws.com.cn", True),
+        ("https://bucket.vpce-1a2b.s3.us-east-1.vpce.amazonaws.com", True),
+        ("http://127.0.0.1:9000", False),
+        ("https://amazonaws.com.example.org", False),
+    ],
+)
+def test_endpoints_of_aws(endpoint_url: str, is_aws: bool) -> None:
+    assert s3_module._is_aws(endpoint_url) is is_aws
 
 
 @contextmanager
