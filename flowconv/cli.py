@@ -104,6 +104,9 @@ def convert(
     ] = "256MB",
     workers: Annotated[int, _option("workers", "--workers", "-w", metavar="N")] = 0,
     memory_limit: Annotated[str, _option("memory_limit", "--memory-limit", metavar="SIZE")] = "0",
+    max_object_size: Annotated[
+        str, _option("max_object_size", "--max-object-size", metavar="SIZE")
+    ] = "16GB",
     reprocess: Annotated[bool, _option("reprocess", "--reprocess")] = False,
     wait: Annotated[bool, _option("wait", "--wait")] = False,
     on_bad_line: Annotated[
@@ -150,6 +153,7 @@ def convert(
             target_file_size=parse_size(target_file_size),
             workers=workers,
             memory_limit=parse_size(memory_limit),
+            max_object_size=parse_size(max_object_size),
             reprocess=reprocess,
             wait=wait,
             on_bad_line=on_bad_line,  # type: ignore[arg-type]

@@ -1,7 +1,7 @@
 """One task: its objects read, parsed, normalised, partitioned, written, and committed at once."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import replace
 
@@ -11,7 +11,7 @@ from flowconv.fetching import ObjectFetcher
 from flowconv.formats import declared_format
 from flowconv.ledger import Commit, Ledger, write_intent
 from flowconv.listing import LogObject
-from flowconv.normalising import normalise
+from flowconv.normalising import FlowBatch, TimeType, normalise
 from flowconv.options import ConvertOptions
 from flowconv.parsing import BlockParser, ParsedBlock, bad_line_error
 from flowconv.partitioning import split_by_partition
@@ -20,7 +20,7 @@ from flowconv.quarantine import QuarantineWriter
 from flowconv.reading import LogBlock, read_blocks
 from flowconv.report import ConvertedObject, LineCounts, TaskResult
 from flowconv.storage import Storage
-from flowconv.writing import TaskWriter
+from flowconv.writing import ROW_GROUP_ROWS, TaskWriter
 
 
 class TaskConverter:
@@ -91,10 +91,11 @@ class TaskConverter:
         )
         parser = BlockParser(self._declared)
         try:
-            for block in read_blocks(log_objects, fetcher.open, self._declared, failures):
+            for block in read_blocks(
+                log_objects, fetcher.open, self._declared, failures, options.max_object_size
+            ):
                 parsed = parser.parse(block)
-                for batch in parsed.batches:
-                    flows = normalise(batch, options.time_type)
+                for flows in _flow_batches(parsed, options.time_type):
                     for key, piece in split_by_partition(
                         flows, options.partition_by, options.account, options.region
                     ):
@@ -103,7 +104,7 @@ class TaskConverter:
                 progress.add(
                     objects=sum(span.ends_object for span in block.spans),
                     rows=sum(batch.table.num_rows for batch in parsed.batches),
-                    text_bytes=block.size,
+                    text_bytes=block.text_bytes,
                 )
         finally:
             fetcher.close()
@@ -133,6 +134,13 @@ class TaskConverter:
         return result
 
 
+def _flow_batches(parsed: ParsedBlock, time_type: TimeType) -> Iterator[FlowBatch]:
+    # A block of very short lines has millions of rows, and each gets all columns of the table.
+    for batch in parsed.batches:
+        for piece in batch.pieces(ROW_GROUP_ROWS):
+            yield normalise(piece, time_type)
+
+
 class _Attempt:
     """What one run through a task's objects has made so far."""
 
@@ -157,7 +165,7 @@ class _Attempt:
             raise bad_line_error(parsed.rejected[0])
         self._quarantine.write(parsed.rejected)
         self._rejected.update(line.reason for line in parsed.rejected)
-        self._text_bytes += block.size
+        self._text_bytes += block.text_bytes
         for batch in parsed.batches:
             self._unknown_fields.update(field.name for field in batch.format.unknown_fields)
         names = " ".join(field.name for field in block.format.fields)

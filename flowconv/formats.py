@@ -154,22 +154,24 @@ def _format(names: Sequence[str]) -> LogFormat:
 
 
 def _unknown(name: str) -> Field:
-    bare = name.removeprefix("${").removesuffix("}")
-    return Field(bare, _column(name), TEXT, 0, "not documented by AWS")
+    return Field(_bare(name), _column(name), TEXT, 0, "not documented by AWS")
 
 
 def _column(name: str) -> str:
     if known := _KNOWN.get(_squash(name)):
         return known.column
-    bare = name.removeprefix("${").removesuffix("}").lower()
-    column = re.sub(r"[^a-z0-9]+", "_", bare)
+    column = re.sub(r"[^a-z0-9]+", "_", _bare(name).lower())
     # Hive refuses a table in which a partition and a column have one name.
     return f"field_{column}" if column in ("date", "hour") or column[:4] == "aws_" else column
 
 
 def _squash(name: str) -> str:
     # account-id, account_id, accountId and ${account-id} are one name in the wild.
-    return name.removeprefix("${").removesuffix("}").lower().replace("-", "").replace("_", "")
+    return _bare(name).lower().replace("-", "").replace("_", "")
+
+
+def _bare(name: str) -> str:
+    return name[2:-1] if name.startswith("${") and name.endswith("}") else name
 
 
 _BY_SQUASH = {table: {_squash(f.name): f for f in fields} for table, fields in FIELDS.items()}

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from flowconv.errors import LakeError, UsageError
 from flowconv.fields import ALWAYS_COLUMNS, FIELDS, TEXT, Field, Table
-from flowconv.ledger import INTENTS, Ledger
+from flowconv.ledger import INTENTS, Ledger, read_intent
 from flowconv.normalising import TimeType, table_schema
 from flowconv.options import ConvertOptions
 from flowconv.partitioning import NULL_PARTITION, directory_name, encode_value
@@ -155,8 +155,7 @@ def remove_leftovers(storage: Storage, ledger: Ledger) -> None:
     intents = [file.path for file in storage.list_files(INTENTS)]
     live = ledger.files
     for intent in intents:
-        paths: list[str] = json.loads(storage.read(intent) or b"[]")
-        storage.delete([path for path in paths if path not in live])
+        storage.delete([path for path in read_intent(storage, intent) if path not in live])
         storage.delete([intent])
     storage.discard_staged(STAGING)
 

@@ -5,11 +5,13 @@ Below `_flowconv/ledger/` lie numbered records, each written once and only if it
     000000000007   begin   a run starts; whoever wrote before it can commit no more
     000000000008   commit  a task's objects are converted, and these files hold their rows
     000000000009   end     the run is over, with its report
+    000000000011   forget  these tasks count no more: flowconv verify found their files damaged
 
-A data file counts if a commit names it and no later one replaces that commit. A writer that was
-paused, and whose lock was taken over, finds the number that it expects taken by the next run's
-`begin`, and stops. Commits are merged into a checkpoint (`<number>.objects.parquet` and others)
-now and then, and removed; the begins stay, since they are what stops such a writer.
+A data file counts if a commit names it and no later record replaces or forgets that commit. A
+writer that was paused, and whose lock was taken over, finds the number that it expects taken by
+the next run's `begin`, and stops. Commits are merged into a checkpoint
+(`<number>.objects.parquet` and others) now and then, and removed; the begins stay, since they are
+what stops such a writer.
 """
 
 import json
@@ -93,6 +95,8 @@ class Ledger:
         self._commits: dict[str, Commit] = {}
         self._replaced: set[str] = set()
         self._commit_numbers: list[int] = []
+        self.missing_records: tuple[str, ...] = ()
+        """Paths of records that are gone; what they said is not known."""
         self._runs: dict[str, Run] = {}
 
     @classmethod
@@ -103,11 +107,14 @@ class Ledger:
             LakeError: The ledger is damaged.
             StorageError: The lake does not answer.
         """
+        missing: tuple[str, ...] = ()
         while True:
             ledger = cls(storage)
-            if ledger._load():
+            if ledger._load() and ledger.missing_records == missing:
                 return ledger
-            # A run merged the records while they were being read: there is a new checkpoint.
+            # A run merged the records while they were listed or read: there is a new checkpoint.
+            # If not, the same records are missing the next time.
+            missing = ledger.missing_records
 
     @property
     def files(self) -> dict[str, tuple[DataFile, str]]:
@@ -178,13 +185,25 @@ class Ledger:
             number = self._append({"kind": "commit", **_commit_to_json(commit)})
             self._apply(number, commit)
 
+    def forget(self, run_id: str, task_ids: Iterable[str]) -> None:
+        """Make tasks count no more, so that the next run converts their objects again.
+
+        Raises:
+            LostLockError: Another run has taken the lake over.
+            StorageError: The lake does not answer.
+        """
+        forgotten = sorted(task_ids)
+        with self._mutex:
+            number = self._append({"kind": "forget", "run_id": run_id, "task_ids": forgotten})
+            self._drop(number, forgotten)
+
     def end(self, run: Run) -> None:
         """Note that a run is over, and merge the commits if they have become many."""
         assert run.ended
         self._append({"kind": "end", "run_id": run.run_id, "report": dict(run.report)})
         self._runs[run.run_id] = run
         if len(self._commit_numbers) >= COMMITS_PER_CHECKPOINT:
-            self._merge()
+            self.merge()
 
     def _load(self) -> bool:
         """Read checkpoint and records; False if one of them vanished meanwhile."""
@@ -197,6 +216,8 @@ class Ledger:
             elif name[12:] == _OBJECTS:
                 self._checkpoint = _Checkpoint(self._storage, number)
         self._last_number = max([self._checkpoint.number, *numbers])
+        expected = range(self._checkpoint.number + 1, self._last_number + 1)
+        self.missing_records = tuple(map(_record_path, sorted(set(expected) - set(numbers))))
         for number in sorted(n for n in numbers if n > self._checkpoint.number):
             written = self._storage.read(_record_path(number))
             if written is None:
@@ -215,6 +236,8 @@ class Ledger:
                 self._runs[run.run_id] = ended
             elif kind == "commit":
                 self._apply(number, _commit_from_json(record))
+            elif kind == "forget":
+                self._drop(number, record["task_ids"])
         except (ValueError, KeyError, TypeError, IndexError) as error:
             raise LakeError(
                 f"the ledger's record {_record_path(number)} is damaged ({error!r}). Restore it "
@@ -223,10 +246,14 @@ class Ledger:
             ) from error
 
     def _apply(self, number: int, commit: Commit) -> None:
-        for task_id in commit.replaces:
+        self._drop(number, commit.replaces)
+        self._commits[commit.task_id] = commit
+
+    def _drop(self, number: int, task_ids: Iterable[str]) -> None:
+        """Let a record take away what counted before it."""
+        for task_id in task_ids:
             self._commits.pop(task_id, None)
             self._replaced.add(task_id)
-        self._commits[commit.task_id] = commit
         self._commit_numbers.append(number)
 
     def _append(self, record: dict[str, Any]) -> int:
@@ -246,7 +273,7 @@ class Ledger:
         self._last_number = number
         return number
 
-    def _merge(self) -> None:
+    def merge(self) -> None:
         """Write a checkpoint of all up to now, and remove what it holds."""
         old = self._checkpoint
         self._checkpoint = old.replaced_by(
@@ -255,6 +282,7 @@ class Ledger:
         self._storage.delete([_record_path(number) for number in self._commit_numbers])
         old.delete()
         self._commits, self._replaced, self._commit_numbers = {}, set(), []
+        self.missing_records = ()
 
 
 def _record_path(number: int) -> str:
@@ -447,3 +475,12 @@ def write_intent(storage: Storage, task_id: str, paths: Iterable[str]) -> str:
     path = f"{INTENTS}/{task_id}.json"
     storage.write(path, json.dumps(sorted(paths)).encode())
     return path
+
+
+def read_intent(storage: Storage, path: str) -> list[str]:
+    """Return the paths that an intent notes; none if it is gone, or no intent of ours."""
+    try:
+        noted = json.loads(storage.read(path) or b"[]")
+    except ValueError:
+        return []
+    return [str(path) for path in noted] if isinstance(noted, list) else []

@@ -79,6 +79,11 @@ class ConvertOptions:
         "workers. 0 sets no limit. The process needs some 150 MB besides.",
         default=0,
     )
+    max_object_size: int = _described(
+        "Text of one object, unpacked, beyond which it is taken for a gzip bomb and not converted, "
+        "such as 16GB.",
+        default=16 << 30,
+    )
     reprocess: bool = _described(
         "Convert objects anew that changed since they were converted, or, with --since or "
         "--until, all of those days; their old rows are replaced in one commit.",
@@ -112,6 +117,10 @@ class ConvertOptions:
         _require(
             self.target_file_size >= MIB,
             f"--target-file-size: {self.target_file_size} bytes are too few; the least is 1 MB.",
+        )
+        _require(
+            self.max_object_size >= MIB,
+            f"--max-object-size: {self.max_object_size} bytes are too few; the least is 1 MB.",
         )
         _require(
             self.compression in COMPRESSIONS,

@@ -8,6 +8,8 @@ Both ways give the same rows; tests/test_parsing.py holds them against the refer
 
 import codecs
 import re
+from collections import deque
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -32,6 +34,10 @@ MAX_MILLISECONDS = MAX_SECONDS * 1000 + 999
 # again (benchmarks/README.md, "parse").
 _CSV_BLOCK_BYTES = 1 << 20
 
+# Each line takes some 50 bytes while it is looked at. AWS's shortest records fill a block with half
+# as many.
+MAX_ODD_LINES = 1 << 18
+
 # Concatenated logs change their fields now and then; an object that does so all the time is an
 # attack, and would be parsed again at every change.
 MAX_HEADER_CHANGES = 64
@@ -54,6 +60,24 @@ class RawBatch:
     format: LogFormat
     table: pa.Table
     sources: tuple[tuple[LogObject, int], ...]
+
+    def pieces(self, most_rows: int) -> Iterator["RawBatch"]:
+        """Cut the batch, without a copy, into pieces of at most so many rows."""
+        if self.table.num_rows <= most_rows:
+            yield self
+            return
+        rest = deque(self.sources)
+        for start in range(0, self.table.num_rows, most_rows):
+            table = self.table.slice(start, most_rows)
+            sources: list[tuple[LogObject, int]] = []
+            missing = table.num_rows
+            while missing:
+                log_object, rows = rest.popleft()
+                sources.append((log_object, min(rows, missing)))
+                if rows > missing:
+                    rest.appendleft((log_object, rows - missing))
+                missing -= sources[-1][1]
+            yield RawBatch(self.format, table, tuple(sources))
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +162,8 @@ class BlockParser:
 def _parse_clean(block: LogBlock) -> pa.Table | None:
     """Return the block's columns if every line is in plain order, else None."""
     text, size = block.buffer, block.size
+    if size == 0:
+        return _empty_table(block.format, block.format.column_types)
     # Tabs and hexadecimal numbers would pass as numbers; carriage returns would end lines.
     if any(text.find(byte, 0, size) >= 0 for byte in (b"\t", b"\r", b"#")):
         return None
@@ -235,6 +261,8 @@ def _parse_odd(
     block: LogBlock, declared: LogFormat | None, changes: int = 0
 ) -> tuple[ParsedBlock, bool]:
     """Parse a block whose lines may be anything; also say whether it was odd indeed."""
+    if sum(span.lines for span in block.spans) > MAX_ODD_LINES:
+        return _parse_in_halves(block, declared, changes), True
     lines = _Lines(block)
     lines.set_aside_undecodable()
     lines.strip_comments()
@@ -242,12 +270,13 @@ def _parse_odd(
     headers: list[int] = []
 
     misfits: list[csv.InvalidRow] = []
-    table = _empty_table(block.format)
+    texts: dict[str, pa.DataType] = dict.fromkeys(block.format.columns, TEXT)
+    table = _empty_table(block.format, texts)
     if line_of_row.size:
         table = _read_csv(
             squeezed,
             block.format,
-            dict.fromkeys(block.format.columns, TEXT),
+            texts,
             misfits,
             lines.longest,
         )
@@ -360,7 +389,7 @@ def _parse_around_header(
     start, stop = int(lines.starts[index]), int(lines.ends[index]) + 1
     at = next(i for i, span in enumerate(block.spans) if span.start <= start < span.stop)
     span = block.spans[at]
-    before = replace(span, stop=start, lines=line - span.first_line)
+    before = replace(span, stop=start, lines=line - span.first_line, ends_object=False)
     after = Span(
         span.log_object,
         stop,
@@ -370,14 +399,53 @@ def _parse_around_header(
         head=LineCounts(header=1),
         ends_object=span.ends_object,
     )
-    parts = [
-        _part(block, (*block.spans[:at], before), block.format),
-        _part(block, (after,), format_),
-    ]
-    if block.spans[at + 1 :]:
-        parts.append(_part(block, block.spans[at + 1 :], block.format))
-    parsed = [_parse_odd(part, declared, changes + 1)[0] for part in parts]
-    block.next_format = parts[-1].next_format
+    spans, others = (*block.spans[:at], before), block.spans[at + 1 :]
+    return _parse_parts(block, spans, (after, format_), others, declared, changes + 1)
+
+
+def _parse_in_halves(block: LogBlock, declared: LogFormat | None, changes: int) -> ParsedBlock:
+    """Parse a block of very short lines in two parts, to bound the memory that they take."""
+    at, span = next((i, s) for i, s in enumerate(block.spans) if s.stop >= block.size // 2)
+    middle = max(span.start, block.size // 2)
+    newline = block.buffer.rfind(b"\n", span.start, middle)
+    if newline < 0:  # A single line fills the first half.
+        newline = block.buffer.find(b"\n", middle)
+    # Its last line belongs to the first part, unless that would be all.
+    cut = newline + 1 if newline + 1 < block.size else span.start
+    lines = block.buffer.count(b"\n", span.start, cut)
+    before = replace(span, stop=cut, lines=lines, ends_object=False)
+    after = replace(
+        span,
+        start=cut,
+        first_line=span.first_line + lines,
+        lines=span.lines - lines,
+        head=LineCounts(),
+    )
+    spans, others = (*block.spans[:at], before), block.spans[at + 1 :]
+    return _parse_parts(block, spans, (after, None), others, declared, changes)
+
+
+def _parse_parts(
+    block: LogBlock,
+    before: tuple[Span, ...],
+    after: tuple[Span, LogFormat | None],
+    others: tuple[Span, ...],
+    declared: LogFormat | None,
+    changes: int,
+) -> ParsedBlock:
+    """Parse a block up to some line, the rest of that line's object, and the other objects.
+
+    The rest is read by a format of its own, or by the one that is in force after the first part.
+    """
+    first = _part(block, before, block.format)
+    parsed = [_parse_odd(first, declared, changes)[0]]
+    rest = _part(block, (after[0],), after[1] or first.next_format)
+    parsed.append(_parse_odd(rest, declared, changes)[0])
+    block.next_format = rest.next_format
+    if others:
+        last = _part(block, others, block.format)
+        parsed.append(_parse_odd(last, declared, changes)[0])
+        block.next_format = last.next_format
     return ParsedBlock(
         tuple(batch for part in parsed for batch in part.batches),
         tuple(count for part in parsed for count in part.counts),
@@ -388,7 +456,8 @@ def _parse_around_header(
 def _part(block: LogBlock, spans: tuple[Span, ...], format_: LogFormat) -> LogBlock:
     first, last = spans[0].start, spans[-1].stop
     moved = tuple(replace(s, start=s.start - first, stop=s.stop - first) for s in spans)
-    return LogBlock(bytes(memoryview(block.buffer)[first:last]), last - first, format_, moved)
+    text = bytes(memoryview(block.buffer)[first:last])
+    return LogBlock(text, len(text), format_, moved, len(text))
 
 
 class _Lines:
@@ -527,5 +596,7 @@ def _as_array(text: bytearray) -> npt.NDArray[np.uint8]:
     return np.frombuffer(text, np.uint8)
 
 
-def _empty_table(format_: LogFormat) -> pa.Table:
-    return pa.table({column: pa.array([], TEXT) for column in format_.columns})
+def _empty_table(format_: LogFormat, types: Mapping[str, pa.DataType]) -> pa.Table:
+    nulls: Any = pa.nulls
+    columns = [nulls(0, types[column]) for column in format_.columns]
+    return pa.table(columns, names=list(format_.columns))

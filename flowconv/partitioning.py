@@ -62,7 +62,7 @@ def split_by_partition(
     """
     if batch.rows.num_rows == 0:
         return
-    levels = [_level(batch, name, account, region) for name in partition_by]
+    levels = [_encoded(_level(batch, name, account, region)) for name in partition_by]
     group, combined = np.zeros(batch.rows.num_rows, np.int64), 1
     for level in levels:
         if len(level.values) > 1:
@@ -93,6 +93,16 @@ class _Level:
 
 
 _NO_CODES: _Codes = np.empty(0, np.int64)
+
+
+def _encoded(level: _Level) -> _Level:
+    """Encode the values, and make one of those that share a directory: hours of several days."""
+    names = [encode_value(value) for value in level.values]
+    number = {name: code for code, name in enumerate(dict.fromkeys(names))}
+    if len(number) == len(names):
+        return _Level([*names], level.codes)
+    merged = np.array([number[name] for name in names], np.int64)
+    return _Level([*number], merged[level.codes])
 
 
 def _level(batch: FlowBatch, name: str, account: str | None, region: str | None) -> _Level:
@@ -174,7 +184,7 @@ def _hour_name(hour: int) -> str:
 
 def _path(names: Sequence[str], levels: Sequence[_Level], row: int) -> str:
     return "/".join(
-        f"{directory_name(name)}={encode_value(level.of_row(row))}"
+        f"{directory_name(name)}={level.of_row(row)}"
         for name, level in zip(names, levels, strict=True)
     )
 

@@ -1,14 +1,25 @@
 """Lines that do not fit: kept below the lake with their place and the reason."""
 
 import json
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
 
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from flowconv.errors import FetchError, LakeError, UsageError
+from flowconv.lake import read_layout
+from flowconv.ledger import Ledger
 from flowconv.parsing import RejectedLine
 from flowconv.report import DataFile
-from flowconv.storage import StagedSink, Storage, storage_errors
+from flowconv.storage import StagedSink, Storage, open_storage, storage_errors
 from flowconv.writing import STAGING
 
 QUARANTINE = "_flowconv/quarantine"
+
+_PIECE_BYTES = 8 << 20
 
 
 class QuarantineWriter:
@@ -62,3 +73,174 @@ def _record(line: RejectedLine) -> str:
         "text": line.text.decode("utf-8", "surrogateescape"),
     }
     return json.dumps(record) + "\n"
+
+
+@dataclass(frozen=True, slots=True)
+class QuarantinedLine:
+    """A rejected line as the quarantine has it.
+
+    Attributes:
+        uri: The object that it is from.
+        line: Its number there, from 1.
+        reason: As `RejectedLine.reason`.
+        field: AWS's name of the field at fault, if it is one.
+        text: The line; bytes that are no UTF-8 are Python's surrogate escapes.
+    """
+
+    uri: str
+    line: int
+    reason: str
+    field: str | None
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class QuarantinedObject:
+    """An object with rejected lines.
+
+    Attributes:
+        uri: The object.
+        task_id: The task that converted it.
+        reasons: Reason -> number of its lines.
+    """
+
+    uri: str
+    task_id: str
+    reasons: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def lines(self) -> int:
+        """Number of its lines in the quarantine."""
+        return self.reasons.total()
+
+
+@dataclass(frozen=True, slots=True)
+class QuarantineReport:
+    """What waits in a lake's quarantine.
+
+    Attributes:
+        lake: The lake.
+        objects: The objects that the lines are from, by uri.
+        shown: The first lines, as many as were asked for.
+    """
+
+    lake: str
+    objects: tuple[QuarantinedObject, ...]
+    shown: tuple[QuarantinedLine, ...]
+
+    @property
+    def lines(self) -> int:
+        """Number of lines."""
+        return sum(one.lines for one in self.objects)
+
+    @property
+    def reasons(self) -> Counter[str]:
+        """Reason -> number of lines."""
+        return sum((one.reasons for one in self.objects), Counter())
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values for JSON."""
+        return {
+            "lake": self.lake,
+            "lines": self.lines,
+            "reasons": dict(self.reasons),
+            "objects": [
+                {"uri": one.uri, "lines": one.lines, "reasons": dict(one.reasons)}
+                for one in self.objects
+            ],
+            "shown": [asdict(line) for line in self.shown],
+        }
+
+
+def read_quarantine(
+    lake: str,
+    *,
+    object: str | None = None,
+    lines: int = 10,
+    options: Mapping[str, str] | None = None,
+) -> QuarantineReport:
+    """Say which lines were rejected, from which objects, and why.
+
+    Args:
+        lake: The lake, as it was given to `convert`.
+        object: Only the lines of this object, as the report names it; None takes all.
+        lines: So many lines are returned; all are counted.
+        options: Storage options, as for `ConvertOptions.dest_options`.
+
+    Raises:
+        UsageError: The object was not converted to this lake.
+        LakeError: There is no lake, or a file of its quarantine is gone or damaged.
+        StorageError: The lake does not answer.
+    """
+    storage = open_storage(lake, options)
+    read_layout(storage)
+    ledger = Ledger.read(storage)
+    objects = _objects_with_rejects(ledger, storage, object)
+    shown: list[QuarantinedLine] = []
+    files = ledger.files
+    for path in sorted({f"{QUARANTINE}/{one.task_id}.jsonl" for one in objects.values()}):
+        if path not in files:
+            raise LakeError(
+                "the ledger knows no file of rejected lines here, but counts such lines. See "
+                "flowconv verify.",
+                uri=storage.uri(path),
+            )
+        try:
+            for line in read_lines(storage, files[path][0]):
+                if line.uri in objects:
+                    objects[line.uri].reasons[line.reason] += 1
+                    if len(shown) < lines:
+                        shown.append(line)
+        except FetchError as error:
+            raise LakeError(
+                f"{error.reason} flowconv verify says what else is damaged.", uri=error.uri
+            ) from error
+    return QuarantineReport(storage.root, tuple(objects.values()), tuple(shown))
+
+
+def read_lines(storage: Storage, file: DataFile) -> Iterator[QuarantinedLine]:
+    """Read a file of rejected lines, a piece at a time.
+
+    Raises:
+        LakeError: It is gone, or is not what was written.
+        StorageError: The lake does not answer.
+        FetchError: The file cannot be fetched.
+    """
+    number = 0
+    rest = b""
+    for start in range(0, file.size_bytes, _PIECE_BYTES):
+        size = min(_PIECE_BYTES, file.size_bytes - start)
+        *whole, rest = (rest + storage.fetch(file.path, start, size)).split(b"\n")
+        if rest and start + size == file.size_bytes:
+            whole.append(rest)  # Its newline is missing: so may more of it.
+        for record in whole:
+            number += 1
+            try:
+                line = QuarantinedLine(**json.loads(record))
+            except (ValueError, TypeError):
+                raise LakeError(
+                    f"record {number} is no JSON of a rejected line. See flowconv verify.",
+                    uri=storage.uri(file.path),
+                ) from None
+            yield line
+
+
+def _objects_with_rejects(
+    ledger: Ledger, storage: Storage, chosen: str | None
+) -> dict[str, QuarantinedObject]:
+    """Return them by uri, in its order."""
+    converted = ledger.objects().select(["uri", "task_id", "rejected"])
+    if chosen is not None:
+        # As the ledger has it: a local path in full.
+        chosen = open_storage(chosen).root
+        converted = converted.filter(pc.equal(converted["uri"], pa.scalar(chosen)))
+        if not converted.num_rows:
+            raise UsageError(
+                f"this object was not converted to {storage.root}; flowconv quarantine "
+                f"{storage.root} lists those with rejected lines.",
+                uri=chosen,
+            )
+    rejected = converted.filter(pc.greater(converted["rejected"], pa.scalar(0))).sort_by("uri")
+    return {
+        row["uri"]: QuarantinedObject(row["uri"], row["task_id"]) for row in rejected.to_pylist()
+    }

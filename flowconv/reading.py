@@ -29,6 +29,9 @@ _zlib: Any = import_module("isal.isal_zlib" if _ISAL else "zlib")
 # times as long. It is also the longest line that is read.
 BLOCK_BYTES = 8 << 20
 
+# Blank lines and comments that may stand before the header.
+MAX_HEAD_LINES = 10_000
+
 _BOM = b"\xef\xbb\xbf"
 
 
@@ -73,16 +76,16 @@ class Span:
 
 @dataclass(slots=True)
 class LogBlock:
-    """Whole lines of text with the same fields, from one object or several.
+    """Whole lines of text with the same fields, from one object or several; headers are cut off.
 
-    Outside the spans there is nothing but newlines: headers are blanked out, not cut, to save a
-    copy. The buffer belongs to the reader and is overwritten when the next block is asked for.
+    The buffer belongs to the reader and is overwritten when the next block is asked for.
 
     Attributes:
         buffer: Holds the block from its beginning; what follows is of no meaning.
         size: Length of the block in bytes; if it is not 0, the last byte is a newline.
         format: The fields of the lines at each span's start.
-        spans: In the order of the text.
+        spans: Where the block's bytes come from, in their order, without gaps.
+        text_bytes: Length of the block with the headers that were cut off.
         next_format: The fields in force after the last line. The parser sets it where a header
             turns up inside the block, and the reader goes on with it in the same object.
     """
@@ -91,6 +94,7 @@ class LogBlock:
     size: int
     format: LogFormat
     spans: tuple[Span, ...]
+    text_bytes: int
     next_format: LogFormat = field(init=False)
 
     def __post_init__(self) -> None:
@@ -102,6 +106,7 @@ def read_blocks(
     open_object: Callable[[LogObject], Readable],
     declared: LogFormat | None,
     failures: dict[LogObject, UnreadableObjectError],
+    max_object_bytes: int | None = None,
 ) -> Iterator[LogBlock]:
     """Read objects in their order, joining those with the same fields.
 
@@ -112,6 +117,7 @@ def read_blocks(
         open_object: Gives an object's bytes as they are stored.
         declared: Fields of objects without a header.
         failures: Gets the objects that could not be read; nothing of them was given out.
+        max_object_bytes: Text of one object beyond which it is unreadable; None is no limit.
 
     Yields:
         Blocks, each valid until the next is asked for.
@@ -124,7 +130,7 @@ def read_blocks(
     for log_object in log_objects:
         given_out = False
         try:
-            text = _Text(log_object, open_object(log_object))
+            text = _Text(log_object, open_object(log_object), max_object_bytes)
             try:
                 for block in reader.append(log_object, text):
                     given_out |= any(span.log_object is log_object for span in block.spans)
@@ -146,7 +152,7 @@ class _BlockReader:
         self.spans: list[Span] = []
         self._declared = declared
         self._format = declared or declared_format("default")
-        self._size = 0
+        self._size = self._head_bytes = 0
         # One byte more, for the newline that an object's last line may lack.
         self._buffer = bytearray(BLOCK_BYTES + 1)
         self._view = memoryview(self._buffer)
@@ -156,23 +162,22 @@ class _BlockReader:
         """Read an object behind what is there, giving out a block whenever there is no room."""
         if self.spans and text.likely_size > BLOCK_BYTES - self._size:
             yield self.take_block()
-        begin = self._size
-        end, at_end = self._fill(text, begin)
-        format_, start, head = self._read_head(log_object, begin, end, at_end)
+        end, at_end = self._fill(text, self._size)
+        format_, start, head = self._read_head(log_object, self._size, end, at_end)
         format_ = format_ or self._format
+        head_bytes = start - self._size
         if self.spans and (not at_end or format_ is not self._format):
             yield self.take_block()
-            self._move(begin, end)
-            begin, start, end = 0, start - begin, end - begin
         self._format = format_
+        self._head_bytes += head_bytes
         line = head.lines + 1
+        end = self._move(start, end, to=self._size)
         while True:
+            start = self._size
             stop = end if at_end else self._buffer.rfind(b"\n", start, end) + 1
             if stop <= start and not at_end:
-                if end - start == BLOCK_BYTES:
+                if end == BLOCK_BYTES:
                     raise _line_too_long(log_object, line)
-                self._move(start, end)
-                start, end = 0, end - start
                 end, at_end = self._fill(text, end)
                 continue
             lines = int(np.count_nonzero(self._bytes[start:stop] == 10))
@@ -185,15 +190,14 @@ class _BlockReader:
             self._format = block.next_format
             line += lines
             head = LineCounts()
-            self._move(stop, end)
-            start, end = 0, end - stop
-            end, at_end = self._fill(text, end)
+            end, at_end = self._fill(text, self._move(stop, end, to=0))
 
     def take_block(self) -> LogBlock:
         """Return what has been gathered, and begin anew."""
-        block = LogBlock(self._buffer, self._size, self._format, tuple(self.spans))
+        text_bytes = self._head_bytes + self._size
+        block = LogBlock(self._buffer, self._size, self._format, tuple(self.spans), text_bytes)
         self.spans = []
-        self._size = 0
+        self._size = self._head_bytes = 0
         return block
 
     def _fill(self, text: "_Text", begin: int) -> tuple[int, bool]:
@@ -210,13 +214,17 @@ class _BlockReader:
             end += count
         return end, False
 
-    def _move(self, start: int, stop: int) -> None:
-        self._buffer[: stop - start] = self._buffer[start:stop]
+    def _move(self, start: int, stop: int, to: int) -> int:
+        """Move bytes towards the front; return where they end then."""
+        end = to + stop - start
+        if start != to:
+            self._view[to:end] = self._view[start:stop]
+        return end
 
     def _read_head(
         self, log_object: LogObject, begin: int, end: int, at_end: bool
     ) -> tuple[LogFormat | None, int, LineCounts]:
-        """Find the first header and blank out all up to it.
+        """Find the first header.
 
         Returns:
             The format (None if the object has no line that needs one), where the lines begin that
@@ -228,7 +236,9 @@ class _BlockReader:
         head = LineCounts()
         format_ = None
         needed = False
-        while (newline := self._buffer.find(b"\n", start, end)) >= 0:
+        while (
+            head.lines < MAX_HEAD_LINES and (newline := self._buffer.find(b"\n", start, end)) >= 0
+        ):
             values = split_line(bytes(self._view[start:newline]))
             if values is None or values.tokens:
                 needed = True
@@ -244,20 +254,23 @@ class _BlockReader:
         if format_ is not None:
             head += LineCounts(header=1)
             start = newline + 1
-        elif needed or not at_end:
+        elif needed or not at_end or head.lines == MAX_HEAD_LINES:
             format_ = self._declared
             if format_ is None:
                 raise _no_header(log_object, bytes(self._view[start : start + 4]), head.lines + 1)
-        self._buffer[begin:start] = b"\n" * (start - begin)
         return format_, start, head
 
 
 class _Text:
     """An object's text: gunzipped if its first bytes say so, whatever its name."""
 
-    def __init__(self, log_object: LogObject, stored: Readable) -> None:
+    def __init__(
+        self, log_object: LogObject, stored: Readable, max_bytes: int | None = None
+    ) -> None:
         self._uri = log_object.uri
         self._stored = stored
+        self._max_bytes = max_bytes
+        self._given_bytes = 0
         first = stored.peek_first()
         self._gzip: Any = None
         self.likely_size = log_object.size_bytes
@@ -270,6 +283,17 @@ class _Text:
 
     def readinto(self, buffer: memoryview) -> int:
         """Fill the buffer, or as much of it as there is text; 0 at the end."""
+        count = self._unpack(buffer)
+        self._given_bytes += count
+        if self._max_bytes is not None and self._given_bytes > self._max_bytes:
+            raise FormatError(
+                f"the object unpacks to more than {self._max_bytes} bytes. If it is no gzip bomb, "
+                "raise --max-object-size.",
+                uri=self._uri,
+            )
+        return count
+
+    def _unpack(self, buffer: memoryview) -> int:
         if self._gzip is None:
             return self._stored.readinto(buffer)
         try:

@@ -36,7 +36,7 @@ from flowconv.errors import FetchError, FlowconvError, StorageError, UsageError
 from flowconv.storage import Folder, StagedSink, StoredFile
 
 if TYPE_CHECKING:
-    from obstore.store import S3Credential
+    from obstore.store import ClientConfig, S3Credential
 
 # A server that hangs is given up after some four minutes by s3fs: 3 x 4 attempts.
 _CONNECT_TIMEOUT_S = 5
@@ -177,6 +177,11 @@ class S3Storage:
         """See `Storage`."""
         return _S3Sink(self._connection, self._key(path), self.uri(path))
 
+    def polars_options(self) -> dict[str, Any]:
+        """See `Storage`."""
+        with _storage_errors(self.root):
+            return self._connection.polars_options()
+
     def discard_staged(self, staging: str) -> int:  # noqa: ARG002  # uploads have no place
         """See `Storage`."""
         count = 0
@@ -310,7 +315,7 @@ class _Connection:
         s3 = self._make_s3fs(session, region, {})
         if not self._is_anonymous:
             # Here, rather than in the first request, so that errors are botocore's.
-            fsspec.asyn.sync(s3.loop, _frozen_credentials, session)
+            _credentials(s3)
         if _is_aws(s3.s3.meta.endpoint_url):
             # botocore follows to where a bucket is; obstore does not.
             bucket_region = self._bucket_region(s3)
@@ -319,7 +324,7 @@ class _Connection:
         elif not _has_chosen_checksums(session):
             # Older stores refuse the trailing checksums that are botocore's default.
             s3 = self._make_s3fs(session, region, {"request_checksum_calculation": "when_required"})
-        return s3, self._make_obstore(session, s3)
+        return s3, self._make_obstore(s3)
 
     def _make_s3fs(self, session: Any, region: str | None, config: dict[str, Any]) -> Any:
         s3 = s3fs.S3FileSystem(
@@ -342,43 +347,64 @@ class _Connection:
         s3.connect()
         return s3
 
-    def _make_obstore(self, session: Any, s3: Any) -> obstore.store.S3Store:
+    def _make_obstore(self, s3: Any) -> obstore.store.S3Store:
         def credentials() -> "S3Credential":
-            frozen = fsspec.asyn.sync(s3.loop, _frozen_credentials, session)
+            frozen, expires_at = _credentials(s3)
             return {
                 "access_key_id": frozen.access_key,
                 "secret_access_key": frozen.secret_key,
                 "token": frozen.token,
-                # botocore renews them 10 minutes or more before they end; obstore asks again 5
-                # minutes before this.
-                "expires_at": datetime.now(UTC) + timedelta(minutes=10),
+                "expires_at": expires_at,
             }
 
-        endpoint = s3.s3.meta.endpoint_url
-        region = s3.s3.meta.region_name
-        trust: dict[str, Any] = {}
-        if authorities := session.get_config_variable("ca_bundle"):
-            trust["root_certificate"] = Path(authorities).read_bytes()
+        endpoint_url = s3.s3.meta.endpoint_url
+        client_options: ClientConfig = {
+            "allow_http": endpoint_url.startswith("http://"),
+            "connect_timeout": timedelta(seconds=_CONNECT_TIMEOUT_S),
+            "timeout": timedelta(seconds=_FETCH_TIMEOUT_S),
+        }
+        if authorities := s3.session.get_config_variable("ca_bundle"):
+            client_options["root_certificate"] = Path(authorities).read_bytes()
         return obstore.store.S3Store(
             self._bucket,
-            endpoint=endpoint,
-            # botocore's name for no region, with which it signs as for this one.
-            region="us-east-1" if region in (None, "aws-global") else region,
+            endpoint=endpoint_url,
+            region=_region(s3),
             virtual_hosted_style_request=False,
             skip_signature=self._is_anonymous,
             request_payer=self._pays,
             credential_provider=None if self._is_anonymous else credentials,
-            client_options={
-                "allow_http": endpoint.startswith("http://"),
-                "connect_timeout": timedelta(seconds=_CONNECT_TIMEOUT_S),
-                "timeout": timedelta(seconds=_FETCH_TIMEOUT_S),
-                **trust,
-            },
+            client_options=client_options,
             retry_config={
                 "max_retries": _FETCH_RETRIES,
                 "retry_timeout": timedelta(seconds=_FETCH_RETRY_TIMEOUT_S),
             },
         )
+
+    def polars_options(self) -> dict[str, Any]:
+        """Return how polars is to reach the bucket, with the same credentials."""
+        s3, _ = self._connect()
+
+        def credentials() -> tuple[dict[str, str], int]:
+            frozen, expires_at = _credentials(s3)
+            keys = {
+                "aws_access_key_id": frozen.access_key,
+                "aws_secret_access_key": frozen.secret_key,
+                "aws_session_token": frozen.token,
+            }
+            return {k: v for k, v in keys.items() if v}, int(expires_at.timestamp())
+
+        endpoint_url = s3.s3.meta.endpoint_url
+        return {
+            "storage_options": {
+                "aws_endpoint_url": endpoint_url,
+                "aws_region": _region(s3),
+                "aws_virtual_hosted_style_request": "false",
+                "aws_allow_http": str(endpoint_url.startswith("http://")).lower(),
+                "aws_skip_signature": str(self._is_anonymous).lower(),
+                "aws_request_payer": str(self._pays).lower(),
+            },
+            "credential_provider": None if self._is_anonymous else credentials,
+        }
 
     def _bucket_region(self, s3: Any) -> str | None:
         """Return where the bucket is, which S3 says even to those who may not read it."""
@@ -652,11 +678,28 @@ def _checked(options: Mapping[str, str]) -> Mapping[str, str]:
     return options
 
 
-async def _frozen_credentials(session: Any) -> Any:
-    credentials = await session.get_credentials()
-    if credentials is None:
-        raise botocore_errors.NoCredentialsError
-    return await credentials.get_frozen_credentials()
+def _credentials(s3: Any) -> tuple[Any, datetime]:
+    """Return the credentials of a client of s3fs, renewed if need be, and until when to use them.
+
+    Raises:
+        NoCredentialsError: There are none, or another of botocore's errors.
+    """
+
+    async def get() -> Any:
+        credentials = await s3.session.get_credentials()
+        if credentials is None:
+            raise botocore_errors.NoCredentialsError
+        return await credentials.get_frozen_credentials()
+
+    # botocore renews them 10 minutes or more before they end. Whoever has these asks again some
+    # minutes before this; that costs nothing while they are valid.
+    return fsspec.asyn.sync(s3.loop, get), datetime.now(UTC) + timedelta(minutes=10)
+
+
+def _region(s3: Any) -> str:
+    region = s3.s3.meta.region_name
+    # botocore's name for no region, with which it signs as for this one.
+    return "us-east-1" if region in (None, "aws-global") else str(region)
 
 
 def _is_aws(endpoint_url: str) -> bool:

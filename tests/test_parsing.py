@@ -2,9 +2,11 @@
 
 import gzip
 from dataclasses import dataclass
+from unittest import mock
 
 import pytest
 
+from flowconv import parsing, reading
 from flowconv.errors import FormatError
 from flowconv.parsing import MAX_HEADER_CHANGES
 from in_memory import assert_as_reference, convert_in_memory
@@ -121,6 +123,23 @@ def test_many_blocks_of_a_clean_log() -> None:
 def test_odd_lines_in_every_block() -> None:
     body = V2 + (ROW * 50 + b"...\n" + ROW.replace(b" ", b"  ")) * 60
     assert_as_reference([body, gzip.compress(body)], block_bytes=10_000)
+
+
+def test_blocks_of_very_short_lines_are_parsed_in_halves() -> None:
+    bodies = [
+        b"srcaddr action\n" + b"a b\n" * 40 + b"\n" * 100 + b"version action\n" + b"1 b\n" * 50,
+        b"action\n",
+        b"action\n" + b"\n" * 300 + b"x\n#\n" * 9,
+        b"action\n" + b"x" * 2000 + b"\n" * 100,
+    ]
+    with mock.patch.object(parsing, "MAX_ODD_LINES", 16):
+        assert_as_reference(bodies)
+        assert_as_reference(bodies, block_bytes=4000)
+
+
+def test_too_much_before_the_header_is_unreadable() -> None:
+    (got,) = convert_in_memory([b"\n" * (reading.MAX_HEAD_LINES + 1) + V2 + ROW])
+    assert isinstance(got.failure, FormatError)
 
 
 def test_a_line_longer_than_pyarrows_block() -> None:
