@@ -20,9 +20,11 @@ if TYPE_CHECKING:
     from flowconv.errors import FlowconvError
     from flowconv.lake import scan
     from flowconv.options import ConvertOptions
+    from flowconv.overview import LakeStatus, status
     from flowconv.pipeline import convert
     from flowconv.report import ConvertReport
     from flowconv.streaming import read
+    from flowconv.verifying import VerifyReport, verify
 
     __version__: str
 
@@ -30,10 +32,14 @@ __all__ = [
     "ConvertOptions",
     "ConvertReport",
     "FlowconvError",
+    "LakeStatus",
+    "VerifyReport",
     "__version__",
     "convert",
     "read",
     "scan",
+    "status",
+    "verify",
 ]
 
 # Type checkers do not see these functions, or they would take any name for one of ours.
@@ -42,9 +48,13 @@ if not TYPE_CHECKING:
         "ConvertOptions": "flowconv.options",
         "ConvertReport": "flowconv.report",
         "FlowconvError": "flowconv.errors",
+        "LakeStatus": "flowconv.overview",
+        "VerifyReport": "flowconv.verifying",
         "convert": "flowconv.pipeline",
         "read": "flowconv.streaming",
         "scan": "flowconv.lake",
+        "status": "flowconv.overview",
+        "verify": "flowconv.verifying",
     }
 
     def __getattr__(name):

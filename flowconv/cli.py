@@ -1,12 +1,13 @@
 """The command line: options in, one library call, report or error out."""
 
 import json
+import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, fields
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -20,6 +21,9 @@ from flowconv.options import (
     parse_size,
     parse_storage_options,
 )
+
+if TYPE_CHECKING:
+    from flowconv.report import ConvertReport
 
 DONE, FAILED, USAGE, INCOMPLETE, INTERRUPTED = 0, 1, 2, 3, 130
 
@@ -53,6 +57,18 @@ SourceOptions = Annotated[
     list[str], _option("source_options", "--source-option", metavar="KEY=VALUE")
 ]
 FormatOption = Annotated[str | None, _option("format", "--format", metavar="FIELDS")]
+LakeArgument = Annotated[
+    str,
+    typer.Argument(help="The lake: what was DEST of flowconv convert.", show_default=False),
+]
+LakeOptions = Annotated[
+    list[str],
+    typer.Option(
+        "--dest-option",
+        metavar="KEY=VALUE",
+        help="Storage options of LAKE, as for --source-option of flowconv convert.",
+    ),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for programs on stdout.")]
 
 
@@ -108,6 +124,7 @@ def convert(
         str, _option("max_object_size", "--max-object-size", metavar="SIZE")
     ] = "16GB",
     reprocess: Annotated[bool, _option("reprocess", "--reprocess")] = False,
+    grace: Annotated[float, _option("grace", "--grace", metavar="SECONDS")] = _DEFAULTS.grace,
     wait: Annotated[bool, _option("wait", "--wait")] = False,
     on_bad_line: Annotated[
         str, _option("on_bad_line", "--on-bad-line", metavar="quarantine|fail")
@@ -116,6 +133,21 @@ def convert(
     dest_option: Annotated[
         list[str], _option("dest_options", "--dest-option", metavar="KEY=VALUE")
     ] = [],  # noqa: B006
+    log_format: Annotated[
+        str,
+        typer.Option(
+            metavar="text|json",
+            help="What is written to stderr: progress for people, or one JSON event a line.",
+        ),
+    ] = "text",
+    metrics_file: Annotated[
+        Path | None,
+        typer.Option(
+            help="Write the run's figures there in the OpenMetrics text format, for "
+            "node_exporter's textfile collector.",
+            show_default=False,
+        ),
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show what would be read and written, and stop.")
     ] = False,
@@ -141,6 +173,10 @@ def convert(
     flowconv convert ./exported ./lake --format default --account 123456789012
     """
     with _errors(json_):
+        if log_format not in ("text", "json"):
+            raise UsageError(f"--log-format: {log_format!r} is neither text nor json.")
+        if log_format == "json":
+            console.use_json_log()
         options = ConvertOptions(
             format=format,
             account=account,
@@ -155,6 +191,7 @@ def convert(
             memory_limit=parse_size(memory_limit),
             max_object_size=parse_size(max_object_size),
             reprocess=reprocess,
+            grace=grace,
             wait=wait,
             on_bad_line=on_bad_line,  # type: ignore[arg-type]
             source_options=parse_storage_options(source_option),
@@ -166,13 +203,29 @@ def convert(
             planned = plan(source, dest, options)
             _print_json(planned.to_dict()) if json_ else console.print_plan(planned)
             return
-        from flowconv.pipeline import convert as convert_
-
-        with console.progress() as on_progress:
-            report = convert_(source, dest, options, on_progress=on_progress)
+        report = _convert(source, dest, options, metrics_file)
         _print_json(report.to_dict()) if json_ else console.print_report(report)
     if not report.complete:
         raise typer.Exit(INCOMPLETE)
+
+
+def _convert(
+    source: str, dest: str, options: ConvertOptions, metrics_file: Path | None
+) -> "ConvertReport":
+    """Run the conversion as a job: with progress, signals and metrics."""
+    from flowconv.monitoring import write_metrics
+    from flowconv.pipeline import convert as convert_
+
+    report = None
+    # A job is ended with SIGTERM; that is to be as clean as Ctrl-C.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        with console.progress() as on_progress:
+            report = convert_(source, dest, options, on_progress=on_progress)
+    finally:
+        if metrics_file:
+            write_metrics(metrics_file, report, failed=report is None)
+    return report
 
 
 @app.command()
@@ -300,6 +353,146 @@ def generate(
             _print_json(asdict(report))
         else:
             console.print_generated(directory, report)
+
+
+@app.command()
+def status(
+    lake: LakeArgument,
+    runs: Annotated[int, typer.Option("--runs", "-n", min=0, help="So many runs are shown.")] = 10,
+    dest_option: LakeOptions = [],  # noqa: B006
+    json_: JsonOption = False,
+) -> None:
+    """Show what a lake holds: its last runs, its partitions, its quarantine, and who writes to it.
+
+    Only flowconv's own notes in LAKE are read, so it takes no longer for large lakes. Whether the
+    files are what the notes say, flowconv verify finds out.
+
+    [bold]Examples[/bold]
+
+    flowconv status lake
+
+    flowconv status s3://my-lake/flows --json | jq '.runs[0].state'
+    """
+    with _errors(json_):
+        from flowconv.overview import status as status_
+
+        found = status_(lake, runs=runs, options=parse_storage_options(dest_option))
+        _print_json(found.to_dict()) if json_ else console.print_status(found)
+
+
+@app.command()
+def verify(
+    lake: LakeArgument,
+    source: Annotated[
+        str | None,
+        typer.Option(
+            "--source",
+            metavar="SOURCE",
+            help="What was converted to LAKE: its objects are compared too, and their lines are "
+            "counted again.",
+        ),
+    ] = None,
+    since: Annotated[
+        str | None, typer.Option("--since", metavar="DAY", help="First day of SOURCE to compare.")
+    ] = None,
+    until: Annotated[
+        str | None,
+        typer.Option("--until", metavar="DAY", help="Last day of SOURCE to compare, included."),
+    ] = None,
+    quick: Annotated[
+        bool,
+        typer.Option("--quick", help="Compare names and sizes alone; read no file and no object."),
+    ] = False,
+    repair: Annotated[
+        bool,
+        typer.Option(
+            "--repair",
+            help="Remove files that do not belong to LAKE, and forget damaged ones, so that the "
+            "next run converts their objects again; these must still be in SOURCE.",
+        ),
+    ] = False,
+    wait: Annotated[
+        bool,
+        typer.Option("--wait", help="With --repair: wait while a run writes to LAKE."),
+    ] = False,
+    workers: Annotated[
+        int,
+        typer.Option("--workers", "-w", min=0, help="So many files at once; 0 takes all cores."),
+    ] = 0,
+    source_option: SourceOptions = [],  # noqa: B006
+    dest_option: LakeOptions = [],  # noqa: B006
+    json_: JsonOption = False,
+) -> None:
+    """Check that a lake is whole: every file is there, undamaged, with all its rows; and no other.
+
+    Every page of every file is read, and its checksum compared. With --source also: objects that
+    were not converted or changed since, and lines that are in the objects but not in LAKE. Nothing
+    is changed without --repair.
+
+    Exit codes: 0 all is well, 1 failed, 2 wrong usage, 3 something is not as it should be, or was
+    forgotten and is to be converted again.
+
+    [bold]Examples[/bold]
+
+    flowconv verify lake --source logs
+
+    flowconv verify s3://my-lake/flows --quick
+
+    flowconv verify lake --source logs --repair && flowconv convert logs lake
+    """
+    with _errors(json_):
+        from flowconv.verifying import verify as verify_
+
+        with console.progress() as on_progress:
+            report = verify_(
+                lake,
+                source=source,
+                since=parse_day(since) if since else None,
+                until=parse_day(until) if until else None,
+                quick=quick,
+                repair=repair,
+                wait=wait,
+                workers=workers,
+                options=parse_storage_options(dest_option),
+                source_options=parse_storage_options(source_option),
+                on_progress=on_progress,
+            )
+        _print_json(report.to_dict()) if json_ else console.print_verification(report)
+    if not report.complete:
+        raise typer.Exit(INCOMPLETE)
+
+
+@app.command()
+def quarantine(
+    lake: LakeArgument,
+    object_: Annotated[
+        str | None,
+        typer.Option("--object", metavar="URI", help="Only the lines of this object."),
+    ] = None,
+    lines: Annotated[
+        int, typer.Option("--lines", "-n", min=0, help="So many lines are shown.")
+    ] = 10,
+    dest_option: LakeOptions = [],  # noqa: B006
+    json_: JsonOption = False,
+) -> None:
+    """Show the lines that could not be converted: how many of which object, why, and the lines.
+
+    The lines are shown as they are in the logs, with your customers' addresses.
+
+    [bold]Examples[/bold]
+
+    flowconv quarantine lake
+
+    flowconv quarantine lake --lines 0 --json | jq .reasons
+
+    flowconv quarantine lake --object s3://my-logs/AWSLogs/…/….log.gz --lines 1000
+    """
+    with _errors(json_):
+        from flowconv.quarantine import read_quarantine
+
+        options = parse_storage_options(dest_option)
+        report = read_quarantine(lake, object=object_, lines=lines, options=options)
+        _print_json(report.to_dict()) if json_ else console.print_quarantine(report)
 
 
 @contextmanager

@@ -1,5 +1,6 @@
 """What people see: tables and reports on stdout, progress and errors on stderr."""
 
+import logging
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -12,22 +13,44 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from flowconv.monitoring import log_as_json, log_event
+
 if TYPE_CHECKING:
     from flowconv.engines import RunProgress
     from flowconv.generating import GenerateReport
     from flowconv.inspecting import Inspection
+    from flowconv.overview import LakeStatus, RunStatus
     from flowconv.pipeline import Plan
+    from flowconv.quarantine import QuarantineReport
     from flowconv.report import ConvertReport
+    from flowconv.verifying import VerifyReport
 
 # A log gets a line of progress so often.
 _LINE_EVERY_S = 10.0
 
 # Lists in a report are cut here; --json has all.
 _MOST_LISTED = 10
+_MOST_PARTITIONS = 100
+
+# A rejected line may be megabytes of anything; --json has it whole.
+_MOST_CHARACTERS = 1000
+
+
+_json_log = False
+
+
+def use_json_log() -> None:
+    """Write events to stderr from now on, one JSON object a line, and nothing else."""
+    global _json_log  # noqa: PLW0603
+    _json_log = True
+    log_as_json(sys.stderr)
 
 
 def print_error(message: str) -> None:
     """Print an error on stderr."""
+    if _json_log:
+        log_event("error", level=logging.ERROR, message=message)
+        return
     _stderr().print(f"[bold red]error:[/bold red] {escape(message)}")
 
 
@@ -39,7 +62,7 @@ def progress() -> Iterator[Callable[["RunProgress"], None]]:
         What `convert` calls with its progress.
     """
     console = _stderr()
-    if not console.is_terminal:
+    if _json_log or not console.is_terminal:
         yield _lines(console)
         return
     bar = Progress(
@@ -77,6 +100,16 @@ def _lines(console: Console) -> Callable[["RunProgress"], None]:
             return
         last = now
         done = state.source_bytes / max(1, state.total_bytes)
+        if _json_log:
+            log_event(
+                "progress",
+                objects=state.objects,
+                total_objects=state.total_objects,
+                source_bytes=state.source_bytes,
+                total_bytes=state.total_bytes,
+                rows=state.rows,
+            )
+            return
         left = (now - started) * (1 - done) / done if done else 0
         console.print(
             f"{done:.0%}  {state.objects:,} of {state.total_objects:,} objects  "
@@ -215,6 +248,165 @@ def print_schema(described: Sequence[dict[str, Any]]) -> None:
     for row in described:
         table.add_row(*(str(value) for value in row.values()))
     _stdout().print(table)
+
+
+def print_status(status: "LakeStatus") -> None:
+    """Print what a lake holds, and how its last runs went."""
+    console = _stdout()
+    table = _key_values()
+    table.add_row("lake", escape(status.lake))
+    table.add_row("partitioned", escape(f"by {', '.join(status.layout.partition_by)}"))
+    table.add_row("objects", f"{status.objects:,} converted")
+    table.add_row(
+        "rows",
+        f"{status.rows:,} in {status.files:,} files, {_size(status.size_bytes)}, "
+        f"{len(status.partitions):,} partitions",
+    )
+    table.add_row(
+        "quarantine",
+        f"{status.rejected:,} lines of {status.rejected_objects:,} objects"
+        + (f" (flowconv quarantine {escape(status.lake)})" if status.rejected else ""),
+    )
+    holder = escape(str(status.lock.holder))
+    locks = {
+        "free": "free: no run is under way",
+        "held": f"held by {holder}",
+        "dead": f"left by {holder}, which was killed; the next run takes over",
+        "damaged": "its file is damaged: if no run is under way, delete _flowconv/lock.json",
+    }
+    table.add_row("lock", locks[status.lock.state])
+    console.print(table)
+    if status.runs:
+        console.print()
+        runs = _columns("began (UTC)", "run", "state", *">took >objects >rows >rejected".split())
+        for run in status.runs:
+            runs.add_row(*_run_row(run))
+        console.print(runs)
+        if status.number_runs > len(status.runs):
+            console.print(f"… and {status.number_runs - len(status.runs):,} earlier ones; --runs")
+    for run in status.runs:
+        if run.state == "failed":
+            console.print(f"{run.run.run_id} failed: {escape(str(run.run.report['failure']))}")
+        elif run.state == "killed":
+            console.print(
+                f"{run.run.run_id} was killed on {escape(run.run.host)}; what it had finished "
+                "counts, the next run goes on from there."
+            )
+    if status.partitions:
+        console.print()
+        partitions = _columns("table", "partition", *">files >rows >size".split())
+        for one in status.partitions[:_MOST_PARTITIONS]:
+            partitions.add_row(
+                one.table,
+                escape(one.directory),
+                f"{one.files:,}",
+                f"{one.rows:,}",
+                _size(one.size_bytes),
+            )
+        console.print(partitions)
+        if len(status.partitions) > _MOST_PARTITIONS:
+            console.print(f"… and {len(status.partitions) - _MOST_PARTITIONS:,} more; --json")
+
+
+def _run_row(run: "RunStatus") -> list[str]:
+    report = run.run.report
+    took = "" if run.seconds is None else f"{run.seconds:,.1f} s"
+    row = [f"{run.run.began:%Y-%m-%d %H:%M:%S}", run.run.run_id, run.state, took]
+    if report.get("repair"):
+        return [*row, f"repair: {report['forgotten']:,} tasks forgotten", "", ""]
+    if not report:
+        return [*row, "", "", ""]
+    objects = f"{report['objects']:,}"
+    for what in ("unreadable", "changed"):
+        if number := report[f"number_{what}"]:
+            objects += f", {number:,} {what}"
+    lines = report["lines"]
+    return [*row, objects, f"{lines['rows']:,}", f"{lines['rejected']:,}"]
+
+
+def print_verification(report: "VerifyReport") -> None:
+    """Print what was checked, and what was found."""
+    console = _stdout()
+    table = _key_values()
+    table.add_row("lake", escape(report.lake))
+    if report.source is not None:
+        table.add_row("source", escape(report.source))
+    table.add_row(
+        "files",
+        f"{report.files:,}, {_size(report.size_bytes)}, {report.rows:,} rows, "
+        f"{report.rejected:,} rejected lines",
+    )
+    table.add_row("objects", f"{report.objects:,} converted")
+    if report.source is not None:
+        table.add_row("in source", f"{report.listed:,} objects, {report.lines:,} lines counted")
+        if report.expired:
+            table.add_row("", f"{report.expired:,} converted ones are no longer there")
+    if report.under_way:
+        table.add_row("under way", f"{escape(report.under_way)}: what it writes was left out")
+    table.add_row("time", f"{report.seconds:.1f} s")
+    table.add_row(
+        "problems",
+        ", ".join(f"{n:,} {kind}" for kind, n in report.kinds.items()) or "none",
+    )
+    console.print(table)
+    shown: dict[str, int] = {}
+    for problem in report.problems:
+        shown[problem.kind] = shown.get(problem.kind, 0) + 1
+        if shown[problem.kind] <= _MOST_LISTED:
+            console.print(f"{problem.kind}: {escape(str(problem))}")
+        elif shown[problem.kind] == _MOST_LISTED + 1:
+            more = report.kinds[problem.kind] - _MOST_LISTED
+            console.print(f"… and {more:,} more {problem.kind}; --json lists all.")
+    if report.removed or report.forgotten:
+        console.print(f"Removed {report.removed:,} files, forgot {report.forgotten:,} tasks.")
+    if report.forgotten:
+        console.print(
+            f"Now convert their objects again: flowconv convert {escape(report.source or 'SOURCE')} "
+            f"{escape(report.lake)}"
+        )
+
+
+def print_quarantine(report: "QuarantineReport") -> None:
+    """Print which lines were rejected, and why."""
+    console = _stdout()
+    table = _key_values()
+    table.add_row("lake", escape(report.lake))
+    table.add_row("rejected", f"{report.lines:,} lines of {len(report.objects):,} objects")
+    for reason, number in sorted(report.reasons.items()):
+        table.add_row("", f"{number:,} {reason}")
+    console.print(table)
+    for one in _first(report.objects):
+        reasons = ", ".join(f"{n:,} {reason}" for reason, n in sorted(one.reasons.items()))
+        console.print(f"{escape(one.uri)}: {reasons}")
+    _say_how_many_more(console, len(report.objects))
+    for line in report.shown:
+        where = f" (field {escape(line.field)})" if line.field else ""
+        console.print(f"\n{escape(line.uri)}: line {line.line}: {line.reason}{where}")
+        console.print(f"  {escape(_printable(line.text))}", soft_wrap=True)
+    if report.shown and len(report.shown) < report.lines:
+        console.print(f"\n… and {report.lines - len(report.shown):,} more lines; --lines N")
+
+
+def _printable(text: str) -> str:
+    """Show a line of somebody's log without what would confuse or command a terminal."""
+    shown = text[:_MOST_CHARACTERS].encode("utf-8", "surrogateescape")
+    printable = "".join(
+        character if character.isprintable() else character.encode("unicode_escape").decode()
+        for character in shown.decode("utf-8", "backslashreplace")
+    )
+    return printable + ("…" if len(text) > _MOST_CHARACTERS else "")
+
+
+def _columns(*names: str) -> Table:
+    """Return a table without lines; columns whose names begin with > are flush right."""
+    table = Table(box=None, pad_edge=False)
+    for name in names:
+        table.add_column(
+            name.removeprefix(">"),
+            justify="right" if name.startswith(">") else "left",
+            overflow="fold",
+        )
+    return table
 
 
 def _first(items: Sequence[Any]) -> Sequence[Any]:

@@ -1,5 +1,6 @@
 """One task: its objects read, parsed, normalised, partitioned, written, and committed at once."""
 
+import logging
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Executor
@@ -11,6 +12,7 @@ from flowconv.fetching import ObjectFetcher
 from flowconv.formats import declared_format
 from flowconv.ledger import Commit, Ledger, write_intent
 from flowconv.listing import LogObject
+from flowconv.monitoring import log_event
 from flowconv.normalising import FlowBatch, TimeType, normalise
 from flowconv.options import ConvertOptions
 from flowconv.parsing import BlockParser, ParsedBlock, bad_line_error
@@ -67,12 +69,36 @@ class TaskConverter:
             log_objects = [o for o in task.log_objects if o not in failures]
             try:
                 self._read(log_objects, attempt, failures, progress)
-                return self._commit(task, attempt, failures)
+                result = self._commit(task, attempt, failures)
             except UnreadableObjectError as error:
                 # A large object failed after some of its rows were written: again, without it.
                 failures |= {o: error for o in log_objects if o.uri == error.uri}
+            else:
+                self._log(result)
+                return result
             finally:
                 attempt.discard_unpublished()
+
+    def _log(self, result: TaskResult) -> None:
+        for uri, reason in result.unreadable.items():
+            log_event(
+                "object_unreadable",
+                level=logging.WARNING,
+                run_id=self._run_id,
+                task_id=result.task_id,
+                uri=uri,
+                reason=reason,
+            )
+        log_event(
+            "task_committed",
+            run_id=self._run_id,
+            task_id=result.task_id,
+            objects=len(result.objects),
+            rows=sum(one.counts.rows for one in result.objects),
+            rejected=sum(one.counts.rejected for one in result.objects),
+            files=sum(file.is_data for file in result.files),
+            written_bytes=sum(file.size_bytes for file in result.files if file.is_data),
+        )
 
     def _read(
         self,

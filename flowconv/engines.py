@@ -1,6 +1,7 @@
 """Runs tasks: threads here. A task is picklable, so a distributed engine can run the same ones."""
 
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
@@ -65,35 +66,57 @@ def run_tasks(
     tasks: Sequence[Task],
     run_task: Callable[[Task, RunProgress], T],
     workers: int,
-    on_progress: Callable[[RunProgress], None] | None,
+    grace_s: float = 0.0,
+    on_progress: Callable[[RunProgress], None] | None = None,
 ) -> Iterator[T]:
     """Run tasks in threads; every heavy call of a task releases the interpreter's lock.
 
-    When a task raises, or the caller is interrupted (Ctrl-C), the tasks under way are asked to
-    stop and are waited for; each leaves nothing behind.
+    When a task raises, those under way are asked to stop and are waited for; each leaves nothing
+    behind. When the caller is interrupted (Ctrl-C) they have the grace first, in which they may
+    finish; a second interrupt ends it.
 
     Args:
         tasks: What to run, in this order.
         run_task: Does one task. It calls `RunProgress.add` at least once per block.
         workers: So many at once.
-        on_progress: Called in this thread several times a second, and at the end.
+        grace_s: Time in seconds for tasks under way to finish after an interrupt.
+        on_progress: Called in this thread several times a second.
 
     Yields:
         Results, in the order in which tasks finish.
+
+    Raises:
+        KeyboardInterrupt: The caller was interrupted; all that was done has been yielded.
     """
     progress = RunProgress(
         sum(len(task.log_objects) for task in tasks), sum(task.size_bytes for task in tasks)
     )
+    deadline: float | None = None
     with ThreadPoolExecutor(workers, "flowconv-worker") as pool:
         waiting: set[Future[T]] = {pool.submit(run_task, task, progress) for task in tasks}
         try:
             while waiting:
-                done, waiting = wait(waiting, _TICK_S, FIRST_COMPLETED)
+                try:
+                    done, waiting = wait(waiting, _TICK_S, FIRST_COMPLETED)
+                except KeyboardInterrupt:
+                    now = time.monotonic()
+                    deadline = now + grace_s if deadline is None else now
+                    _cancel(waiting)
+                    continue
                 if on_progress:
                     on_progress(progress)
+                if deadline is not None and time.monotonic() >= deadline:
+                    progress.stop()
                 for future in done:
-                    yield future.result()
+                    if not future.cancelled() and not isinstance(future.exception(), Stopped):
+                        yield future.result()
         finally:
             progress.stop()
-            for future in waiting:
-                future.cancel()
+            _cancel(waiting)
+    if deadline is not None:
+        raise KeyboardInterrupt
+
+
+def _cancel(futures: set[Future[T]]) -> None:
+    for future in futures:
+        future.cancel()

@@ -89,6 +89,11 @@ class ConvertOptions:
         "--until, all of those days; their old rows are replaced in one commit.",
         default=False,
     )
+    grace: float = _described(
+        "Seconds that tasks under way have to finish after SIGTERM or Ctrl-C, before they are "
+        "abandoned; a second signal abandons them at once.",
+        default=10.0,
+    )
     wait: bool = _described(
         "Wait while another run writes to DEST, instead of failing.", default=False
     )
@@ -122,6 +127,7 @@ class ConvertOptions:
             self.max_object_size >= MIB,
             f"--max-object-size: {self.max_object_size} bytes are too few; the least is 1 MB.",
         )
+        _require(self.grace >= 0, f"--grace: {self.grace} is less than 0 seconds.")
         _require(
             self.compression in COMPRESSIONS,
             f"--compression: {self.compression!r} is none of {', '.join(COMPRESSIONS)}.",

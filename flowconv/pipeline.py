@@ -1,5 +1,6 @@
 """convert(): the stages in order."""
 
+import logging
 import secrets
 import socket
 import time
@@ -19,6 +20,7 @@ from flowconv.lake import ensure_layout, remove_leftovers
 from flowconv.ledger import Ledger, Run
 from flowconv.listing import LogObject, list_objects
 from flowconv.locking import Lock
+from flowconv.monitoring import log_event
 from flowconv.options import ConvertOptions
 from flowconv.planning import Task, plan_replacement, plan_tasks
 from flowconv.report import ConvertReport
@@ -65,7 +67,17 @@ def convert(
             remove_leftovers(lake, ledger)
             tasks = _plan(_list(logs, lake, options, report.left_out), ledger, options, report)
             converter = TaskConverter(logs, requests, lake, ledger, report.run_id, options)
-            for done in run_tasks(tasks, converter.convert, options.tasks_at_once, on_progress):
+            log_event(
+                "run_planned",
+                run_id=report.run_id,
+                objects=sum(len(task.log_objects) for task in tasks),
+                tasks=len(tasks),
+                already_converted=report.already_converted,
+                changed=len(report.changed),
+            )
+            for done in run_tasks(
+                tasks, converter.convert, options.tasks_at_once, options.grace, on_progress
+            ):
                 report.add(done)
     return report
 
@@ -76,6 +88,7 @@ def _recorded(ledger: Ledger, report: ConvertReport) -> Iterator[None]:
     started = time.monotonic()
     run = Run(report.run_id, datetime.now(UTC), socket.gethostname())
     ledger.begin(run)
+    log_event("run_began", run_id=run.run_id, source=report.source, lake=report.lake)
     failure = ""
     try:
         yield
@@ -84,7 +97,9 @@ def _recorded(ledger: Ledger, report: ConvertReport) -> Iterator[None]:
         raise
     finally:
         report.seconds = time.monotonic() - started
-        summary = {key: report.to_dict()[key] for key in _IN_LEDGER} | {"failure": failure}
+        described = report.to_dict()
+        summary = {key: described[key] for key in _IN_LEDGER} | {"failure": failure}
+        log_event("run_ended", level=logging.ERROR if failure else logging.INFO, **summary)
         ended = replace(run, ended=datetime.now(UTC), report=summary)
         if failure:
             with suppress(FlowconvError):  # What went wrong first is what matters.
@@ -94,7 +109,7 @@ def _recorded(ledger: Ledger, report: ConvertReport) -> Iterator[None]:
 
 
 _IN_LEDGER = (
-    *("source", "objects", "already_converted", "lines", "rejected", "source_bytes"),
+    *("run_id", "source", "objects", "already_converted", "lines", "rejected", "source_bytes"),
     *("text_bytes", "written_bytes", "files", "partitions", "seconds"),
     *("number_changed", "number_unreadable"),
 )

@@ -55,7 +55,12 @@ _PART_BYTES = 5 << 20
 # Up to this size a closed file is kept in memory until it is published: one request, not three.
 _SMALL_BYTES = 1 << 20
 
+# How a store says that what is to be created exists, AWS's and Ceph's way, and AWS's for: another
+# is just writing it, try again.
 _CREATE_ATTEMPTS = 6
+_EXISTS = ("PreconditionFailed", "412")
+_CONFLICT = ("ConditionalRequestConflict", "OperationAborted", "409")
+
 _DELETES_AT_ONCE = 32
 
 # Names the writer of an object, so that it knows its own again.
@@ -144,23 +149,22 @@ class S3Storage:
             for attempt in range(_CREATE_ATTEMPTS):
                 try:
                     self._connection.call("put_object", **put)
-                except (OSError, botocore_errors.ClientError) as exc:
+                except OSError as exc:
                     code = _code(exc)
-                    # Another is just writing it: S3 asks to try again.
-                    if code in ("ConditionalRequestConflict", "OperationAborted", "409"):
-                        if attempt + 1 < _CREATE_ATTEMPTS:
-                            time.sleep(0.1 * 2**attempt)
-                            continue
+                    if code in _EXISTS:
+                        found = self._connection.find(key)
+                        if found is not None:
+                            # It is ours if the answer to a first attempt was lost on its way.
+                            return bool(found["Metadata"].get(_WRITER) == writer)
+                    elif code not in _CONFLICT:
                         raise
-                    # s3fs knows AWS's way to say that it exists, but not Ceph's.
-                    if code not in ("PreconditionFailed", "412"):
-                        raise
-                    # It may be ours, if the answer to a first attempt was lost on its way.
-                    found = self._connection.call("head_object", Key=key)
-                    return bool(found["Metadata"].get(_WRITER) == writer)
+                    time.sleep(0.1 * 2**attempt)
                 else:
                     return True
-        raise AssertionError  # The last attempt raises.
+        raise StorageError(
+            "others create and delete this object all the time. Run again when they have ended.",
+            uri=self.uri(path),
+        )
 
     def delete(self, paths: Sequence[str]) -> None:
         """See `Storage`."""
@@ -283,6 +287,13 @@ class _Connection:
             return obstore.get_range(store, key, start=start, length=size).to_bytes()
         whole = obstore.get(store, key, options={"range": {"offset": start}} if start else None)
         return whole.bytes().to_bytes()
+
+    def find(self, key: str) -> Any:
+        """Return an object's head; None if there is none."""
+        try:
+            return self.call("head_object", Key=key)
+        except FileNotFoundError:
+            return None
 
     def abort(self, key: str, upload_id: str) -> None:
         """Give up an upload; one that is gone is fine."""
@@ -538,8 +549,8 @@ class _Upload:
             )
         except FileNotFoundError:
             # There is no such upload: if the answer to a first attempt was lost, it is complete.
-            found = self._connection.call("head_object", Key=self._key)
-            if found["ContentLength"] != self._size_bytes:
+            found = self._connection.find(self._key)
+            if found is None or found["ContentLength"] != self._size_bytes:
                 raise
 
 

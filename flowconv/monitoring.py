@@ -1,0 +1,118 @@
+"""What a nightly job tells the outside: events in a log, and metrics in a file.
+
+Events go to the logger `flowconv` of Python's logging, which is silent until it is configured; the
+command line does so. Each has a name (`event`) and plain values; none holds an address.
+"""
+
+import json
+import logging
+import os
+import re
+import secrets
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from flowconv.errors import StorageError
+
+if TYPE_CHECKING:
+    from flowconv.report import ConvertReport
+
+_logger = logging.getLogger("flowconv")
+
+
+def log_event(event: str, *, level: int = logging.INFO, **values: Any) -> None:
+    """Log what happened, as `event key=value …`; a JSON log gets the values as they are."""
+    if _logger.isEnabledFor(level):
+        text = " ".join([event, *(f"{name}={value}" for name, value in values.items())])
+        _logger.log(level, "%s", text, extra={"event": event, "values": values})
+
+
+def log_as_json(stream: Any) -> None:
+    """Write all events of flowconv as JSON, one a line, to a text stream."""
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(_JsonFormatter())
+    _logger.addHandler(handler)
+    _logger.setLevel(logging.INFO)
+    _logger.propagate = False
+
+
+class _JsonFormatter(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        time = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
+        values = getattr(record, "values", {"message": record.getMessage()})
+        event = getattr(record, "event", "message")
+        line = {"time": time, "level": record.levelname.lower(), "event": event, **values}
+        return json.dumps(line, default=str)
+
+
+def write_metrics(path: Path, report: "ConvertReport | None", *, failed: bool) -> None:
+    """Write a run's figures in the OpenMetrics text format, for node_exporter's textfile collector.
+
+    The file is replaced at once, so a collector never reads half of it. After a run that failed
+    before it had a report, only the outcome and the times are written.
+
+    Raises:
+        StorageError: The file cannot be written.
+    """
+    try:
+        last_success = _last_success(path)
+        if not failed:
+            last_success = datetime.now(UTC).timestamp()
+        text = "".join(f"{line}\n" for line in _metrics(report, failed, last_success))
+        unfinished = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+        unfinished.write_text(text)
+        os.replace(unfinished, path)  # noqa: PTH105
+    except OSError as exc:
+        raise StorageError(
+            f"the metrics cannot be written ({exc.strerror}). Check --metrics-file.", uri=str(path)
+        ) from exc
+
+
+def _metrics(
+    report: "ConvertReport | None", failed: bool, last_success: float | None
+) -> Iterator[str]:
+    yield from _gauge("last_run_failed", "1 if the last run failed, else 0.", int(failed))
+    now = datetime.now(UTC).timestamp()
+    yield from _gauge("last_run_timestamp_seconds", "When the last run ended.", now)
+    if last_success is not None:
+        yield from _gauge(
+            "last_success_timestamp_seconds", "When a run last ended without failing.", last_success
+        )
+    if report is not None:
+        figures = {
+            "objects": ("Objects that the last run converted.", report.objects),
+            "objects_unreadable": ("Objects that it could not read.", len(report.unreadable)),
+            "objects_changed": (
+                "Objects that changed after their conversion.",
+                len(report.changed),
+            ),
+            "rows": ("Rows that it wrote.", report.lines.rows),
+            "rejected_lines": ("Lines that it put into quarantine.", report.lines.rejected),
+            "source_bytes": ("Size of the objects as they are stored.", report.source_bytes),
+            "text_bytes": ("Size of their text.", report.text_bytes),
+            "written_bytes": ("Size of the Parquet files written.", report.written_bytes),
+            "seconds": ("Time that it took.", round(report.seconds, 3)),
+        }
+        for name, (help_, value) in figures.items():
+            yield from _gauge(f"last_run_{name}", help_, value)
+        yield "# TYPE flowconv_last_run info"
+        yield "# HELP flowconv_last_run The last run's id."
+        yield f'flowconv_last_run_info{{run_id="{report.run_id}"}} 1'
+    yield "# EOF"
+
+
+def _gauge(name: str, help_: str, value: float) -> Iterator[str]:
+    yield f"# TYPE flowconv_{name} gauge"
+    yield f"# HELP flowconv_{name} {help_}"
+    yield f"flowconv_{name} {value}"
+
+
+def _last_success(path: Path) -> float | None:
+    if not path.exists():
+        return None
+    match = re.search(
+        r"^flowconv_last_success_timestamp_seconds (\S+)$", path.read_text(), re.MULTILINE
+    )
+    return float(match[1]) if match else None
