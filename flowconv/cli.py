@@ -438,7 +438,7 @@ def verify(
 
     flowconv verify s3://my-lake/flows --quick
 
-    flowconv verify lake --source logs --repair && flowconv convert logs lake
+    flowconv verify lake --source logs --repair; flowconv convert logs lake
     """
     with _errors(json_):
         from flowconv.verifying import verify as verify_

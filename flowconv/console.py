@@ -278,7 +278,7 @@ def print_status(status: "LakeStatus") -> None:
     console.print(table)
     if status.runs:
         console.print()
-        runs = _columns("began (UTC)", "run", "state", *">took >objects >rows >rejected".split())
+        runs = _columns(*("began (UTC)", "run", "state", ">took", ">objects", ">rows", ">rejected"))
         for run in status.runs:
             runs.add_row(*_run_row(run))
         console.print(runs)
@@ -294,7 +294,7 @@ def print_status(status: "LakeStatus") -> None:
             )
     if status.partitions:
         console.print()
-        partitions = _columns("table", "partition", *">files >rows >size".split())
+        partitions = _columns("table", "partition", ">files", ">rows", ">size")
         for one in status.partitions[:_MOST_PARTITIONS]:
             partitions.add_row(
                 one.table,
@@ -360,10 +360,8 @@ def print_verification(report: "VerifyReport") -> None:
     if report.removed or report.forgotten:
         console.print(f"Removed {report.removed:,} files, forgot {report.forgotten:,} tasks.")
     if report.forgotten:
-        console.print(
-            f"Now convert their objects again: flowconv convert {escape(report.source or 'SOURCE')} "
-            f"{escape(report.lake)}"
-        )
+        source, lake = escape(report.source or "SOURCE"), escape(report.lake)
+        console.print(f"Now convert their objects again: flowconv convert {source} {lake}")
 
 
 def print_quarantine(report: "QuarantineReport") -> None:

@@ -65,6 +65,7 @@ class SplitLine:
     comment: bool
 
 
+@lru_cache(maxsize=1024)  # Thousands of objects have the same header.
 def split_line(line: bytes) -> SplitLine | None:
     """Split one line (without its newline) at spaces and tabs; None if it is no text.
 

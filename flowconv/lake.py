@@ -153,7 +153,7 @@ def ensure_layout(storage: Storage, options: ConvertOptions) -> None:
 def remove_leftovers(storage: Storage, ledger: Ledger) -> None:
     """Remove what runs left that were killed; the caller holds the lake's lock."""
     intents = [file.path for file in storage.list_files(INTENTS)]
-    live = ledger.files
+    live = ledger.files if intents else {}
     for intent in intents:
         storage.delete([path for path in read_intent(storage, intent) if path not in live])
         storage.delete([intent])

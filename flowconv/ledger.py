@@ -9,7 +9,7 @@ Below `_flowconv/ledger/` lie numbered records, each written once and only if it
 
 A data file counts if a commit names it and no later record replaces or forgets that commit. A
 writer that was paused, and whose lock was taken over, finds the number that it expects taken by
-the next run's `begin`, and stops. Commits are merged into a checkpoint
+the next run's `begin`, and stops. Records are merged into a checkpoint
 (`<number>.objects.parquet` and others) now and then, and removed; the begins stay, since they are
 what stops such a writer.
 """
@@ -17,9 +17,11 @@ what stops such a writer.
 import json
 import secrets
 import threading
-from collections.abc import Collection, Iterable, Mapping
-from dataclasses import asdict, astuple, dataclass, field, fields
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field, fields
 from datetime import UTC, date, datetime
+from itertools import chain
 from typing import Any, Self
 
 import pyarrow as pa
@@ -35,8 +37,17 @@ LEDGER = "_flowconv/ledger"
 # What is about to be published; a crash in between leaves it behind, and the next run cleans up.
 INTENTS = "_flowconv/intents"
 
-# A read of the ledger takes a request for each commit since the last checkpoint.
-COMMITS_PER_CHECKPOINT = 64
+# A read of the ledger takes a request for each record since the last checkpoint. So a run ends with
+# a merge if they have become many,
+RECORDS_PER_CHECKPOINT = 64
+# and a long one merges on its way, so that little is left to read if it is killed, and so that
+# memory stays bounded: an object that is not merged takes 700 bytes. A merge takes 2 s for a
+# million objects (benchmarks/README.md, "bench_ledger").
+_COMMITS_BETWEEN_MERGES = 1024
+_OBJECTS_BETWEEN_MERGES = 200_000
+
+_READS_AT_ONCE = 16
+_ROWS_AT_ONCE = 1 << 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,10 +105,11 @@ class Ledger:
         self._checkpoint = _Checkpoint(storage)
         self._commits: dict[str, Commit] = {}
         self._replaced: set[str] = set()
-        self._commit_numbers: list[int] = []
+        self._merged_away: list[int] = []
         self.missing_records: tuple[str, ...] = ()
         """Paths of records that are gone; what they said is not known."""
         self._runs: dict[str, Run] = {}
+        self._unmerged_objects = 0
 
     @classmethod
     def read(cls, storage: Storage) -> Self:
@@ -131,15 +143,20 @@ class Ledger:
         return sorted((self._checkpoint.runs() | self._runs).values(), key=lambda run: run.began)
 
     def files_of(self, task_ids: Iterable[str]) -> list[DataFile]:
-        """Return the files of tasks."""
+        """Return the files of tasks; may be called from any thread."""
         wanted = frozenset(task_ids)
         if not wanted:
             return []
-        return [file for file, task_id in self.files.values() if task_id in wanted]
+        with self._mutex:  # A merge may be under way.
+            return [file for file, task_id in self.files.values() if task_id in wanted]
 
     def converted(self) -> dict[str, str]:
         """Return the etag of every converted object by its uri."""
-        converted = self._checkpoint.converted(self._replaced)
+        converted: dict[str, str] = {}
+        # A batch at a time: a million objects are 400 MB as it is.
+        for batch in self._checkpoint.object_batches(self._replaced, ["uri", "etag"]):
+            uris: Any = batch["uri"].to_pylist()
+            converted.update(zip(uris, batch["etag"].to_pylist(), strict=True))
         for commit in self._commits.values():
             converted |= {converted_.uri: converted_.etag for converted_ in commit.objects}
         return converted
@@ -156,8 +173,7 @@ class Ledger:
 
     def objects(self) -> pa.Table:
         """Return all converted objects: a row each, with its task and lines by kind."""
-        new = [_objects_table(commit) for commit in self._commits.values()]
-        return pa.concat_tables([self._checkpoint.objects(self._replaced), *new])
+        return pa.Table.from_batches(self._object_batches(), _OBJECTS_SCHEMA)
 
     def begin(self, run: Run) -> None:
         """Note that a run starts; from here on no other run can commit.
@@ -184,6 +200,11 @@ class Ledger:
         with self._mutex:
             number = self._append({"kind": "commit", **_commit_to_json(commit)})
             self._apply(number, commit)
+            if (
+                len(self._merged_away) >= _COMMITS_BETWEEN_MERGES
+                or self._unmerged_objects >= _OBJECTS_BETWEEN_MERGES
+            ):
+                self.merge()
 
     def forget(self, run_id: str, task_ids: Iterable[str]) -> None:
         """Make tasks count no more, so that the next run converts their objects again.
@@ -198,11 +219,12 @@ class Ledger:
             self._drop(number, forgotten)
 
     def end(self, run: Run) -> None:
-        """Note that a run is over, and merge the commits if they have become many."""
+        """Note that a run is over, and merge the records if they have become many."""
         assert run.ended
-        self._append({"kind": "end", "run_id": run.run_id, "report": dict(run.report)})
+        number = self._append({"kind": "end", "run_id": run.run_id, "report": dict(run.report)})
         self._runs[run.run_id] = run
-        if len(self._commit_numbers) >= COMMITS_PER_CHECKPOINT:
+        self._merged_away.append(number)
+        if number - self._checkpoint.number >= RECORDS_PER_CHECKPOINT:
             self.merge()
 
     def _load(self) -> bool:
@@ -218,11 +240,13 @@ class Ledger:
         self._last_number = max([self._checkpoint.number, *numbers])
         expected = range(self._checkpoint.number + 1, self._last_number + 1)
         self.missing_records = tuple(map(_record_path, sorted(set(expected) - set(numbers))))
-        for number in sorted(n for n in numbers if n > self._checkpoint.number):
-            written = self._storage.read(_record_path(number))
-            if written is None:
-                return False
-            self._replay(number, written)
+        new = sorted(n for n in numbers if n > self._checkpoint.number)
+        with ThreadPoolExecutor(_READS_AT_ONCE, "flowconv-ledger") as pool:
+            records = pool.map(self._storage.read, map(_record_path, new))
+            for number, written in zip(new, records, strict=True):
+                if written is None:
+                    return False
+                self._replay(number, written)
         return True
 
     def _replay(self, number: int, written: bytes) -> None:
@@ -234,6 +258,7 @@ class Ledger:
             elif kind == "end" and (run := self._runs.get(record["run_id"])):
                 ended = Run(run.run_id, run.began, run.host, at, record["report"])
                 self._runs[run.run_id] = ended
+                self._merged_away.append(number)
             elif kind == "commit":
                 self._apply(number, _commit_from_json(record))
             elif kind == "forget":
@@ -248,13 +273,14 @@ class Ledger:
     def _apply(self, number: int, commit: Commit) -> None:
         self._drop(number, commit.replaces)
         self._commits[commit.task_id] = commit
+        self._unmerged_objects += len(commit.objects)
 
     def _drop(self, number: int, task_ids: Iterable[str]) -> None:
         """Let a record take away what counted before it."""
         for task_id in task_ids:
             self._commits.pop(task_id, None)
             self._replaced.add(task_id)
-        self._commit_numbers.append(number)
+        self._merged_away.append(number)
 
     def _append(self, record: dict[str, Any]) -> int:
         """Write the next record; nobody else has written it."""
@@ -277,12 +303,18 @@ class Ledger:
         """Write a checkpoint of all up to now, and remove what it holds."""
         old = self._checkpoint
         self._checkpoint = old.replaced_by(
-            self._last_number, self.objects(), list(self.files.values()), self.runs
+            self._last_number, self._object_batches(), list(self.files.values()), self.runs
         )
-        self._storage.delete([_record_path(number) for number in self._commit_numbers])
+        self._storage.delete([_record_path(number) for number in self._merged_away])
         old.delete()
-        self._commits, self._replaced, self._commit_numbers = {}, set(), []
+        self._commits, self._replaced, self._merged_away = {}, set(), []
+        self._unmerged_objects = 0
         self.missing_records = ()
+
+    def _object_batches(self) -> Iterator[pa.RecordBatch]:
+        yield from self._checkpoint.object_batches(self._replaced)
+        for commit in self._commits.values():
+            yield from _objects_table(commit).to_batches()
 
 
 def _record_path(number: int) -> str:
@@ -299,7 +331,7 @@ _OBJECTS_SCHEMA: pa.Schema = pa.schema(
         ("etag", pa.string()),
         ("day", pa.date32()),
         *((f.name, pa.int64()) for f in fields(LineCounts)),
-        ("fields", pa.string()),
+        ("fields", pa.dictionary(pa.int32(), pa.string())),  # a few, of 400 bytes each
     ]
 )
 
@@ -331,20 +363,17 @@ class _Checkpoint:
         self._storage = storage
         self.number = number
 
-    def objects(self, without: Collection[str]) -> pa.Table:
-        return self._read(_OBJECTS, without) if self.number else _OBJECTS_SCHEMA.empty_table()
-
-    def converted(self, without: Collection[str]) -> dict[str, str]:
-        if self.number == 0:
-            return {}
-        table = self._read(_OBJECTS, without, ["uri", "etag"])
-        uris: Any = table["uri"].to_pylist()
-        return dict(zip(uris, table["etag"].to_pylist(), strict=True))
+    def object_batches(
+        self, without: Collection[str], columns: Collection[str] | None = None
+    ) -> Iterator[pa.RecordBatch]:
+        """Give the objects of all tasks but some, a bounded number at a time."""
+        if self.number:
+            yield from self._read(_OBJECTS, without, columns)
 
     def files(self, without: Collection[str]) -> dict[str, tuple[DataFile, str]]:
         if self.number == 0:
             return {}
-        rows = self._read(_FILES, without).to_pylist()
+        rows = chain.from_iterable(batch.to_pylist() for batch in self._read(_FILES, without))
         return {
             row["path"]: (
                 DataFile(
@@ -361,13 +390,13 @@ class _Checkpoint:
     def runs(self) -> dict[str, Run]:
         if self.number == 0:
             return {}
-        rows = self._read(_RUNS, ()).to_pylist()
+        rows = chain.from_iterable(batch.to_pylist() for batch in self._read(_RUNS, ()))
         return {row["run_id"]: Run(**row | {"report": json.loads(row["report"])}) for row in rows}
 
     def replaced_by(
         self,
         number: int,
-        objects: pa.Table,
+        objects: Iterable[pa.RecordBatch],
         files_: Iterable[tuple[DataFile, str]],
         runs: Iterable[Run],
     ) -> "_Checkpoint":
@@ -378,8 +407,8 @@ class _Checkpoint:
         ]
         run_rows = [asdict(run) | {"report": json.dumps(dict(run.report))} for run in runs]
         later = _Checkpoint(self._storage, number)
-        later._write(_FILES, pa.Table.from_pylist(file_rows, _FILES_SCHEMA))
-        later._write(_RUNS, pa.Table.from_pylist(run_rows, _RUNS_SCHEMA))
+        later._write(_FILES, pa.Table.from_pylist(file_rows, _FILES_SCHEMA).to_batches())
+        later._write(_RUNS, pa.Table.from_pylist(run_rows, _RUNS_SCHEMA).to_batches())
         later._write(_OBJECTS, objects)
         return later
 
@@ -392,17 +421,20 @@ class _Checkpoint:
     def _path(self, part: str) -> str:
         return f"{_record_path(self.number)}{part}"
 
-    def _write(self, part: str, table: pa.Table) -> None:
+    def _write(self, part: str, batches: Iterable[pa.RecordBatch]) -> None:
         sink = pa.BufferOutputStream()
-        pq.write_table(table, sink, compression="zstd")
+        schema = {_OBJECTS: _OBJECTS_SCHEMA, _FILES: _FILES_SCHEMA, _RUNS: _RUNS_SCHEMA}[part]
+        with pq.ParquetWriter(sink, schema, compression="zstd") as writer:
+            for some in _in_groups(batches):
+                writer.write_table(pa.Table.from_batches(some, schema))
         self._storage.write(self._path(part), sink.getvalue().to_pybytes())
 
     def _read(
         self,
         part: str,
         without: Collection[str],
-        columns: list[str] | None = None,
-    ) -> pa.Table:
+        columns: Collection[str] | None = None,
+    ) -> Iterator[pa.RecordBatch]:
         written = self._storage.read(self._path(part))
         if written is None:
             raise LakeError(
@@ -410,20 +442,38 @@ class _Checkpoint:
                 "the ledger at the moment, restore it from a copy.",
                 uri=self._storage.root,
             )
-        if without:
-            dropped = pa.array(list(without), pa.string())
-            task_ids = pq.read_table(pa.BufferReader(written), columns=["task_id"])["task_id"]
-            kept = pc.invert(pc.is_in(task_ids, dropped))
-            return pq.read_table(pa.BufferReader(written), columns=columns).filter(kept)
-        return pq.read_table(pa.BufferReader(written), columns=columns)
+        dropped = pa.array(list(without), pa.string())
+        asked = None if columns is None else [*columns, *(["task_id"] if without else [])]
+        with pq.ParquetFile(pa.BufferReader(written)) as file:
+            for batch in file.iter_batches(_ROWS_AT_ONCE, columns=asked):
+                if without:
+                    batch = batch.filter(pc.invert(pc.is_in(batch["task_id"], dropped)))
+                yield batch if columns is None else batch.select(list(columns))
+
+
+def _in_groups(batches: Iterable[pa.RecordBatch]) -> Iterator[list[pa.RecordBatch]]:
+    """Gather small batches: each call to write makes a row group."""
+    some: list[pa.RecordBatch] = []
+    for batch in batches:
+        some.append(batch)
+        if sum(one.num_rows for one in some) >= _ROWS_AT_ONCE:
+            yield some
+            some = []
+    if some:
+        yield some
 
 
 def _objects_table(commit: Commit) -> pa.Table:
-    rows = [
-        asdict(converted) | asdict(converted.counts) | {"task_id": commit.task_id}
-        for converted in commit.objects
-    ]
-    return pa.Table.from_pylist(rows, _OBJECTS_SCHEMA)
+    rows = (
+        (
+            *(commit.task_id, one.uri, one.size_bytes, one.etag, one.day),
+            *one.counts.by_kind(),
+            one.fields,
+        )
+        for one in commit.objects
+    )
+    columns = list(zip(*rows, strict=True)) or [()] * len(_OBJECTS_SCHEMA)
+    return pa.table(columns, schema=_OBJECTS_SCHEMA)
 
 
 def _commit_to_json(commit: Commit) -> dict[str, Any]:
@@ -436,7 +486,7 @@ def _commit_to_json(commit: Commit) -> dict[str, Any]:
         "objects": [
             [
                 *(one.uri, one.size_bytes, one.etag, one.day and one.day.isoformat()),
-                *astuple(one.counts),
+                *one.counts.by_kind(),
                 headers.index(one.fields),
             ]
             for one in commit.objects

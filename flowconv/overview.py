@@ -161,7 +161,6 @@ def status(lake: str, *, runs: int = 10, options: Mapping[str, str] | None = Non
     all_runs = ledger.runs
     objects: Any = ledger.objects()["rejected"].to_pylist()
     rejected = [lines for lines in objects if lines]
-    rejected = ledger.objects()["rejected"]
     return LakeStatus(
         storage.root,
         layout,

@@ -13,8 +13,6 @@ from importlib import import_module
 from importlib.util import find_spec
 from typing import Any, Protocol
 
-import numpy as np
-
 from flowconv.errors import CorruptObjectError, FormatError, UnreadableObjectError
 from flowconv.formats import LogFormat, declared_format, header_format, split_line
 from flowconv.listing import LogObject
@@ -60,7 +58,6 @@ class Span:
         start: Offset of its first byte in the block.
         stop: Offset behind its last byte; the same as `start` if it has nothing but a header.
         first_line: Number in the object, from 1, of the line at `start`.
-        lines: Number of lines from `start` to `stop`.
         head: Lines of the object that stand before `start` in this block.
         ends_object: The object's last line is in this block.
     """
@@ -69,7 +66,6 @@ class Span:
     start: int
     stop: int
     first_line: int
-    lines: int
     head: LineCounts
     ends_object: bool
 
@@ -86,8 +82,10 @@ class LogBlock:
         format: The fields of the lines at each span's start.
         spans: Where the block's bytes come from, in their order, without gaps.
         text_bytes: Length of the block with the headers that were cut off.
-        next_format: The fields in force after the last line. The parser sets it where a header
-            turns up inside the block, and the reader goes on with it in the same object.
+        next_format: The fields in force after the last line.
+        next_line: Number, in the last span's object, of the line behind the block.
+
+    The parser sets the last two, and the reader goes on with them in the same object.
     """
 
     buffer: bytes | bytearray
@@ -96,9 +94,11 @@ class LogBlock:
     spans: tuple[Span, ...]
     text_bytes: int
     next_format: LogFormat = field(init=False)
+    next_line: int = field(init=False)
 
     def __post_init__(self) -> None:
         self.next_format = self.format
+        self.next_line = self.spans[-1].first_line
 
 
 def read_blocks(
@@ -156,7 +156,6 @@ class _BlockReader:
         # One byte more, for the newline that an object's last line may lack.
         self._buffer = bytearray(BLOCK_BYTES + 1)
         self._view = memoryview(self._buffer)
-        self._bytes = np.frombuffer(self._buffer, np.uint8)
 
     def append(self, log_object: LogObject, text: "_Text") -> Iterator[LogBlock]:
         """Read an object behind what is there, giving out a block whenever there is no room."""
@@ -180,15 +179,14 @@ class _BlockReader:
                     raise _line_too_long(log_object, line)
                 end, at_end = self._fill(text, end)
                 continue
-            lines = int(np.count_nonzero(self._bytes[start:stop] == 10))
-            self.spans.append(Span(log_object, start, stop, line, lines, head, at_end))
+            self.spans.append(Span(log_object, start, stop, line, head, at_end))
             self._size = stop
             if at_end:
                 return
             block = self.take_block()
             yield block
             self._format = block.next_format
-            line += lines
+            line = block.next_line
             head = LineCounts()
             end, at_end = self._fill(text, self._move(stop, end, to=0))
 

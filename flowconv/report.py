@@ -30,6 +30,10 @@ class LineCounts:
         """All lines."""
         return self.header + self.blank + self.comment + self.rows + self.rejected
 
+    def by_kind(self) -> tuple[int, int, int, int, int]:
+        """Return the numbers in the order of the attributes."""
+        return self.header, self.blank, self.comment, self.rows, self.rejected
+
     def __add__(self, other: "LineCounts") -> "LineCounts":
         return LineCounts(
             self.header + other.header,

@@ -55,11 +55,11 @@ _PART_BYTES = 5 << 20
 # Up to this size a closed file is kept in memory until it is published: one request, not three.
 _SMALL_BYTES = 1 << 20
 
-# How a store says that what is to be created exists, AWS's and Ceph's way, and AWS's for: another
-# is just writing it, try again.
-_CREATE_ATTEMPTS = 6
+# How stores say that what is to be created exists already; s3fs knows only AWS's way.
 _EXISTS = ("PreconditionFailed", "412")
+# And that somebody else is just creating it, so that one should try again.
 _CONFLICT = ("ConditionalRequestConflict", "OperationAborted", "409")
+_CREATE_ATTEMPTS = 6
 
 _DELETES_AT_ONCE = 32
 

@@ -89,8 +89,9 @@ class TaskWriter:
         pending = self._pending.setdefault((key, tuple(rows.column_names)), _Pending())
         pending.pieces.append(rows)
         pending.rows += rows.num_rows
-        pending.size_bytes += rows.nbytes
-        self._buffered_bytes += rows.nbytes
+        size_bytes = rows.nbytes
+        pending.size_bytes += size_bytes
+        self._buffered_bytes += size_bytes
         if pending.rows >= ROW_GROUP_ROWS:
             self._write_row_group((key, tuple(rows.column_names)))
         while self._buffered_bytes > BUFFERED_BYTES:
