@@ -3,8 +3,9 @@
 import logging
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import Executor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import replace
+from typing import Self
 
 from flowconv.engines import RunProgress
 from flowconv.errors import UnreadableObjectError
@@ -20,13 +21,18 @@ from flowconv.partitioning import split_by_partition
 from flowconv.planning import Task
 from flowconv.quarantine import QuarantineWriter
 from flowconv.reading import LogBlock, read_blocks
-from flowconv.report import ConvertedObject, LineCounts, TaskResult
+from flowconv.report import ConvertedObject, DataFile, LineCounts, TaskResult
 from flowconv.storage import Storage
-from flowconv.writing import ROW_GROUP_ROWS, TaskWriter
+from flowconv.writing import ROW_GROUP_ROWS, StagedFile, TaskWriter
+
+
+# Committing waits for disks and answers, meanwhile the cores go on; so many tasks may do so at
+# once. Only the cores' own threads handle rows: memory is kept per thread.
+COMMITTING_AT_ONCE = 4
 
 
 class TaskConverter:
-    """Converts the tasks of a run; used by all its threads.
+    """Converts the tasks of a run, within a `with` block; used by all its threads.
 
     Args:
         source: Where the objects are.
@@ -53,6 +59,13 @@ class TaskConverter:
         self._run_id = run_id
         self._options = options
         self._declared = declared_format(options.format) if options.format else None
+        self._cores = ThreadPoolExecutor(options.tasks_at_once, "flowconv-core")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._cores.shutdown()
 
     def convert(self, task: Task, progress: RunProgress) -> TaskResult:
         """Convert a task's objects and commit their rows; what fails leaves nothing behind.
@@ -68,7 +81,7 @@ class TaskConverter:
             attempt = _Attempt(task, self._lake, self._options)
             log_objects = [o for o in task.log_objects if o not in failures]
             try:
-                self._read(log_objects, attempt, failures, progress)
+                self._cores.submit(self._read, log_objects, attempt, failures, progress).result()
                 result = self._commit(task, attempt, failures)
             except UnreadableObjectError as error:
                 # A large object failed after some of its rows were written: again, without it.
@@ -107,7 +120,7 @@ class TaskConverter:
         failures: dict[LogObject, UnreadableObjectError],
         progress: RunProgress,
     ) -> None:
-        """Bring the objects' rows into staged files."""
+        """Bring the objects' rows into whole files, which stay invisible."""
         options = self._options
         fetcher = ObjectFetcher(
             self._source,
@@ -132,6 +145,7 @@ class TaskConverter:
                     rows=sum(batch.table.num_rows for batch in parsed.batches),
                     text_bytes=block.text_bytes,
                 )
+            attempt.close()
         finally:
             fetcher.close()
 
@@ -142,7 +156,7 @@ class TaskConverter:
         failures: Mapping[LogObject, UnreadableObjectError],
     ) -> TaskResult:
         """Publish the files, then make them count."""
-        result = attempt.finish(failures)
+        result = attempt.result(failures)
         if task.replaces and failures:
             # The old rows of what cannot be read now must not go.
             result = replace(result, objects=(), files=())
@@ -180,6 +194,8 @@ class _Attempt:
         self._text_bytes = 0
         self._counts: dict[LogObject, LineCounts] = {}
         self._fields: dict[LogObject, str] = {}
+        self._staged: list[StagedFile] = []
+        self._files: list[DataFile] = []
 
     def count(self, block: LogBlock, parsed: ParsedBlock) -> None:
         """Count a block's lines, and set those aside that do not fit.
@@ -199,10 +215,13 @@ class _Attempt:
             self._counts[log_object] = self._counts.get(log_object, LineCounts()) + counts
             self._fields.setdefault(log_object, names)
 
-    def finish(self, failures: Mapping[LogObject, UnreadableObjectError]) -> TaskResult:
-        """Finish the files, which stay invisible, and sum up."""
-        files = [staged.file for staged in self.writer.close()]
-        files += self._quarantine.close()
+    def close(self) -> None:
+        """Finish the files, which stay invisible."""
+        self._staged = self.writer.close()
+        self._files = [*(staged.file for staged in self._staged), *self._quarantine.close()]
+
+    def result(self, failures: Mapping[LogObject, UnreadableObjectError]) -> TaskResult:
+        """Sum up what the closed files hold."""
         return TaskResult(
             self._task_id,
             tuple(
@@ -215,12 +234,12 @@ class _Attempt:
             self._rejected,
             frozenset(self._unknown_fields),
             self._text_bytes,
-            tuple(files),
+            tuple(self._files),
         )
 
     def publish(self) -> None:
         """Make the files visible."""
-        for staged in self.writer.close():
+        for staged in self._staged:
             staged.sink.publish()
         self._quarantine.publish()
 

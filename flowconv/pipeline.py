@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, replace
 from datetime import UTC, date, datetime
 from typing import Any
 
-from flowconv.converting import TaskConverter
+from flowconv.converting import COMMITTING_AT_ONCE, TaskConverter
 from flowconv.engines import RunProgress, run_tasks
 from flowconv.errors import FlowconvError
 from flowconv.fetching import AHEAD_OBJECTS
@@ -66,7 +66,6 @@ def convert(
         with _recorded(ledger, report):
             remove_leftovers(lake, ledger)
             tasks = _plan(_list(logs, lake, options, report.left_out), ledger, options, report)
-            converter = TaskConverter(logs, requests, lake, ledger, report.run_id, options)
             log_event(
                 "run_planned",
                 run_id=report.run_id,
@@ -75,10 +74,15 @@ def convert(
                 already_converted=report.already_converted,
                 changed=len(report.changed),
             )
-            for done in run_tasks(
-                tasks, converter.convert, options.tasks_at_once, options.grace, on_progress
-            ):
-                report.add(done)
+            with TaskConverter(logs, requests, lake, ledger, report.run_id, options) as converter:
+                for done in run_tasks(
+                    tasks,
+                    converter.convert,
+                    options.tasks_at_once + COMMITTING_AT_ONCE,
+                    options.grace,
+                    on_progress,
+                ):
+                    report.add(done)
     return report
 
 
