@@ -1,5 +1,6 @@
 """The command line: options in, one library call, report or error out."""
 
+import io
 import json
 import signal
 import sys
@@ -87,6 +88,10 @@ def main(
     ] = False,
 ) -> None:
     """Convert AWS VPC Flow Logs to partitioned Parquet."""
+    for stream in (sys.stdout, sys.stderr):
+        # A terminal or a log of another encoding is no reason to fail.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
 
 
 @app.command()

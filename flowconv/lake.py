@@ -72,11 +72,18 @@ def scan(
         return pl.LazyFrame(schema=polars_schema | partitions)
     # polars takes every `name=value` of a file's path for a partition, above the lake too.
     above = {part.partition("=")[0]: pl.String() for part in storage.root.split("/") if "=" in part}
+    if both := above.keys() & partitions.keys():
+        raise LakeError(
+            f"polars cannot tell the lake's partition {min(both)} from the folder of that name "
+            "which the lake lies in. Rename that folder.",
+            uri=storage.root,
+        )
     return pl.scan_parquet(
         [storage.uri(file.path) for file in files],
         schema=polars_schema,
         hive_schema=above | partitions,
         hive_partitioning=True,
+        glob=False,
         missing_columns="insert",
         extra_columns="ignore",
         **storage.polars_options(),

@@ -145,6 +145,10 @@ class ConvertOptions:
             f"--since {self.since} lies after --until {self.until}; exchange them.",
         )
         _check_partitions(self.partition_by)
+        if self.format is not None:
+            from flowconv.formats import declared_format
+
+            declared_format(self.format)
         for name in ("account", "region"):
             value = getattr(self, name)
             _require(

@@ -14,7 +14,7 @@ from typing import Any
 
 from flowconv.converting import COMMITTING_AT_ONCE, TaskConverter
 from flowconv.engines import RunProgress, run_tasks
-from flowconv.errors import FlowconvError
+from flowconv.errors import FlowconvError, UsageError
 from flowconv.fetching import AHEAD_OBJECTS
 from flowconv.lake import ensure_layout, remove_leftovers
 from flowconv.ledger import Ledger, Run
@@ -59,6 +59,7 @@ def convert(
     options = options or ConvertOptions()
     logs = open_storage(source, options.source_options)
     lake = open_storage(dest, options.dest_options)
+    _require_apart(logs, lake)
     ensure_layout(lake, options)
     report = ConvertReport(logs.root, lake.root, _new_run_id())
     with Lock(lake, report.run_id, wait=options.wait), _request_pool(logs) as requests:
@@ -117,6 +118,15 @@ _IN_LEDGER = (
     *("text_bytes", "written_bytes", "files", "partitions", "seconds"),
     *("number_changed", "number_unreadable"),
 )
+
+
+def _require_apart(logs: Storage, lake: Storage) -> None:
+    if f"{logs.root}/".startswith(f"{lake.root}/"):
+        raise UsageError(
+            "SOURCE lies within DEST, or is the same. Write the lake to a place of its own; it may "
+            "lie within SOURCE.",
+            uri=logs.root,
+        )
 
 
 @contextmanager

@@ -1,6 +1,9 @@
 """Logs in folders, what the oracle makes of them, and lakes as they are read back."""
 
 import json
+import signal
+import subprocess
+import sys
 from collections import Counter, defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -208,3 +211,16 @@ def assert_as_reference(
         if str(source / key.path) not in wanted.unreadable
     )
     assert not list((lake / "_flowconv").glob("staging/*"))
+
+
+def killed_run(logs: Path, lake: Path) -> None:
+    """A run that is killed when its first task's files are in place, but do not count yet."""
+    code = """
+import os, signal, sys
+from flowconv import convert
+from flowconv.ledger import Ledger
+Ledger.commit = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+convert(*sys.argv[1:])
+"""
+    done = subprocess.run([sys.executable, "-c", code, logs, lake], check=False)
+    assert done.returncode == -signal.SIGKILL

@@ -97,7 +97,9 @@ def test_pyarrow(sample_lake: Path, answer: Answer) -> None:
     table = dataset.to_table()
     assert table.column_names == COLUMNS + PARTITIONS
     days = {
-        date.fromisoformat(day): pc.count(table.filter(ds.field("date") == day)["start"]).as_py()
+        date.fromisoformat(str(day)): pc.count(
+            table.filter(ds.field("date") == day)["start"]
+        ).as_py()
         for day in set(table["date"].to_pylist())
     }
     frame = pl.DataFrame(table.select(COLUMNS))
@@ -265,10 +267,8 @@ def test_others_read_mixed_logs_when_told(mixed_lake: Path) -> None:
         ("x", "task"),
     ]
     dataset = ds.dataset(f"{mixed_lake}/vpc", format="parquet", partitioning="hive")
-    assert sorted(dataset.to_table(columns=["srcaddr"])["srcaddr"].to_pylist()) == [
-        "10.0.0.1",
-        "10.0.0.9",
-    ]
+    addresses = dataset.to_table(columns=["srcaddr"])["srcaddr"].to_pylist()
+    assert set(addresses) == {"10.0.0.1", "10.0.0.9"}
 
 
 def test_null_partitions(tmp_path: Path) -> None:
@@ -283,8 +283,11 @@ def test_null_partitions(tmp_path: Path) -> None:
     assert plain.sort("srcaddr").collect().rows() == expected
     glob = f"read_parquet('{lake}/vpc/**/*.parquet', hive_partitioning=true)"
     assert duckdb_rows(f"select {', '.join(picked)} from {glob} order by srcaddr") == expected
-    for chosen in ({"since": date(2026, 1, 1)}, {"until": date(2026, 12, 31)}):
-        assert scan(str(lake), **chosen).select("srcaddr").collect().rows() == [("10.0.0.2",)]
+    for frame in (
+        scan(str(lake), since=date(2026, 1, 1)),
+        scan(str(lake), until=date(2026, 12, 31)),
+    ):
+        assert frame.select("srcaddr").collect().rows() == [("10.0.0.2",)]
     assert scan(str(lake), accounts=["1"]).collect().height == 0
 
 
@@ -392,9 +395,9 @@ def test_statistics_and_compression(sample_lake: Path) -> None:
                 column = metadata.row_group(group).column(index)
                 assert column.compression == "ZSTD"
                 assert column.is_stats_set == (name in with_statistics)
-                if name == "start":
-                    assert column.statistics.has_min_max
-                    assert column.statistics.has_null_count
+                if name in with_statistics:
+                    assert column.statistics is not None
+                    assert column.statistics.has_null_count  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize("codec", ["zstd", "snappy", "gzip", "lz4", "none"])

@@ -168,7 +168,9 @@ TEXTS = [
         rejected=[(2, "control-character", b"a\rb c")],
     ),
     Text("blank CRLF", b"srcaddr action\r\n\r\n \r\n", lines=3, header=1, blank=2),
-    Text("CR then space", b"srcaddr action\n\r \n", 2, 1, rejected=[(2, "control-character", b"\r ")]),
+    Text(
+        "CR then space", b"srcaddr action\n\r \n", 2, 1, rejected=[(2, "control-character", b"\r ")]
+    ),
     Text("BOM", b"\xef\xbb\xbfsrcaddr action\na b\n", 2, 1, rows=[(2, "a", "b")]),
     Text("second BOM", b"srcaddr action\n\xef\xbb\xbfa b\n", 2, 1, rows=[(2, "\ufeffa", "b")]),
     Text("spaces", b"  srcaddr   action \n  a   b \n", 2, 1, rows=[(2, "a", "b")]),

@@ -1,0 +1,182 @@
+"""Lakes with large ledgers but no rows, and what is measured of them.
+
+Run as a program, in a process of its own, so that its memory can be measured from outside.
+"""
+
+import argparse
+import json
+import os
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from hashlib import md5
+from itertools import islice
+from pathlib import Path
+from unittest import mock
+
+from flowconv import pipeline
+from flowconv.lake import ensure_layout
+from flowconv.ledger import Commit, Ledger, Run
+from flowconv.listing import list_objects
+from flowconv.options import ConvertOptions
+from flowconv.report import ConvertedObject, DataFile, LineCounts
+from flowconv.storage import Folder, Storage, StoredFile, open_storage
+
+# What AWS delivers of one flow log: an object every five minutes.
+OBJECTS_PER_DAY = 288
+_ACCOUNTS = ("123456789012", "210987654321")
+_REGIONS = ("ap-southeast-2", "eu-central-1")
+_FIRST_DAY = date(2024, 1, 1)
+_BUCKET = "example-flow-logs-archive"
+_FIELDS = (
+    "version account-id interface-id srcaddr dstaddr srcport dstport protocol packets bytes start "
+    "end action log-status vpc-id subnet-id instance-id tcp-flags type pkt-srcaddr pkt-dstaddr "
+    "region az-id sublocation-type sublocation-id pkt-src-aws-service pkt-dst-aws-service "
+    "flow-direction traffic-path"
+)
+_COLUMNS = tuple(_FIELDS.replace("-", "_").split())
+
+# The last run was a night's: its few commits are not merged yet.
+_UNMERGED_TASKS = 40
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A bucket whose objects are made up as they are listed; none can be read.
+
+    Attributes:
+        objects: Their number.
+    """
+
+    objects: int
+    root: str = f"s3://{_BUCKET}"
+    is_local: bool = True
+
+    def uri(self, path: str) -> str:
+        return f"{self.root}/{path}" if path else self.root
+
+    def folders(self) -> dict[str, int]:
+        """Return the number of objects by folder, one for each day of a flow log, in order."""
+        days = -(-self.objects // (OBJECTS_PER_DAY * len(_ACCOUNTS) * len(_REGIONS)))
+        folders = [
+            f"AWSLogs/{account}/vpcflowlogs/{region}/{_FIRST_DAY + timedelta(day):%Y/%m/%d}/"
+            for account in _ACCOUNTS
+            for region in _REGIONS
+            for day in range(days)
+        ]
+        share, rest = divmod(self.objects, len(folders))
+        return {folder: share + (n < rest) for n, folder in enumerate(folders)}
+
+    def list_files(self, below: str = "") -> Iterator[StoredFile]:
+        for folder, number in self.folders().items():
+            if folder.startswith(below):
+                yield from _objects(folder, number)
+
+    def list_folder(self, below: str = "") -> Iterator[StoredFile | Folder]:
+        inside = {f[len(below) :].partition("/")[0] for f in self.folders() if f.startswith(below)}
+        return iter([Folder(f"{below}{name}/") for name in sorted(inside)])
+
+
+def _objects(folder: str, number: int) -> Iterator[StoredFile]:
+    _, account, _, region, year, month, day = folder.rstrip("/").split("/")
+    for minute in range(0, 5 * number, 5):
+        time_ = f"{year}{month}{day}T{minute // 60:02}{minute % 60:02}Z"
+        etag = md5(f"{folder}{time_}".encode(), usedforsecurity=False).hexdigest()
+        name = f"{account}_vpcflowlogs_{region}_fl-0a1b2c3d4e5f60718_{time_}_{etag[:8]}.log.gz"
+        yield StoredFile(f"{folder}{name}", 50_000 + minute, etag)
+
+
+def make(lake: str, objects: int) -> dict[str, float]:
+    """Write a ledger with so many converted objects, a task for each day of a flow log."""
+    storage = open_storage(lake)
+    ensure_layout(storage, ConvertOptions(workers=1))
+    source = Source(objects)
+    tasks = (_task(source, folder, number) for folder, number in source.folders().items())
+    number_tasks = len(source.folders())
+    unmerged = min(_UNMERGED_TASKS, number_tasks // 4)
+    _run(storage, "first", islice(tasks, number_tasks - unmerged))
+    _run(storage, "second", tasks)
+    return {"tasks": number_tasks}
+
+
+def _run(storage: Storage, run_id: str, commits: Iterable[Commit]) -> None:
+    # Nothing here outlives a crash, and the benchmark is not one of the disk.
+    with mock.patch("os.fsync"):
+        ledger = Ledger.read(storage)
+        run = Run(run_id, datetime.now(UTC), "host")
+        ledger.begin(run)
+        for commit in commits:
+            ledger.commit(commit)
+        ledger.end(Run(run_id, run.began, run.host, datetime.now(UTC), {"failure": ""}))
+
+
+def _task(source: Source, folder: str, number: int) -> Commit:
+    _, account, _, region, year, month, day = folder.rstrip("/").split("/")
+    task_id = md5(folder.encode(), usedforsecurity=False).hexdigest()[:20]
+    objects = tuple(
+        ConvertedObject(
+            *(source.uri(file.path), file.size_bytes, file.etag),
+            date(int(year), int(month), int(day)),
+            LineCounts(header=1, rows=1000),
+            _FIELDS,
+        )
+        for file in _objects(folder, number)
+    )
+    directory = f"vpc/aws_account_id={account}/aws_region={region}/date={year}-{month}-{day}"
+    file = DataFile(f"{directory}/{task_id}-0.parquet", 1000 * len(objects), 10_000_000, _COLUMNS)
+    return Commit(task_id, "first", objects, (file,))
+
+
+def run(lake: str, objects: int) -> dict[str, float]:
+    """Convert what is listed, which is nothing new.
+
+    Raises:
+        SystemExit: Not all of it was found in the ledger; the time would mean nothing.
+    """
+    source = Source(objects)
+
+    def open_(url: str, options: object) -> object:
+        return source if url == source.root else open_storage(url)
+
+    with mock.patch.object(pipeline, "open_storage", open_):
+        report = pipeline.convert(source.root, lake, ConvertOptions(workers=2))
+    if (report.already_converted, report.objects, report.complete) != (objects, 0, True):
+        raise SystemExit(f"the ledger has {report.already_converted} of {objects} objects")
+    return {"records": sum(file.is_file() for file in Path(lake).rglob("_flowconv/ledger/*"))}
+
+
+def list_(objects: int) -> dict[str, float]:
+    """List what `run` lists, and do nothing with it."""
+    if sum(1 for _ in list_objects(Source(objects))) != objects:  # type: ignore[arg-type]
+        raise SystemExit("the listing is not complete")
+    return {}
+
+
+def merge(lake: str) -> dict[str, float]:
+    """Merge the commits since the last checkpoint."""
+    ledger = Ledger.read(open_storage(lake))
+    began = time.perf_counter()
+    ledger.merge()
+    return {"merge_s": time.perf_counter() - began}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else "")
+    parser.add_argument("what", choices=["make", "run", "list", "merge", "nothing"])
+    parser.add_argument("lake")
+    parser.add_argument("objects", type=int)
+    arguments = parser.parse_args()
+    lake = os.path.abspath(arguments.lake)  # noqa: PTH100  # as flowconv does it
+    figures = {
+        "make": lambda: make(lake, arguments.objects),
+        "run": lambda: run(lake, arguments.objects),
+        "list": lambda: list_(arguments.objects),
+        "merge": lambda: merge(lake),
+        "nothing": lambda: {},
+    }[arguments.what]()
+    print(json.dumps(figures))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,117 @@
+"""Flow logs that others published, with what they read from them; skipped where they are not.
+
+They lie in ../shared/corpus, or where FLOWCONV_CORPUS says: a folder for each case, with the
+object (`input.log`, `.json` or `.parquet`), `case.json` and mostly `expected.json`.
+"""
+
+import json
+import os
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+
+import reference
+from flowconv import ConvertOptions, convert
+from flowconv.errors import UnreadableObjectError
+from flowconv.inspecting import inspect_object
+from in_memory import assert_as_reference, convert_in_memory
+from lakes import Key, data_files, read_quarantine, write_objects
+
+pytestmark = pytest.mark.usefixtures("quick_disk")
+
+HERE = Path(__file__).parent.parent.parent / "shared/corpus"
+CORPUS = Path(os.environ.get("FLOWCONV_CORPUS", HERE))
+CASES = sorted(path.parent for path in CORPUS.glob("*/case.json"))
+
+if not CASES:
+    pytest.skip(f"there is no corpus in {CORPUS}", allow_module_level=True)
+
+TEXT_KINDS = ("s3", "s3-hive")
+
+Rejected = list[tuple[int, str, str | None]]
+
+# Case -> its rows and rejected lines, where it is not just the records that the case counts.
+DIFFERENT: dict[str, tuple[int, Rejected]] = {
+    # The documentation leaves something out with "...".
+    "awsdocs-tgw-vpc-ellipsis": (2, [(3, "too-few-values", None)]),
+    # The record has 31 values, the format 36 names: which are missing is not guessed.
+    "awslabs-mcp-tgw-truncated": (0, [(1, "too-few-values", None)]),
+    "flr-v2-records-bogus": (5, [(6, "too-few-values", None)]),
+    "flr-v5-file-bogus": (2, [(4, "too-few-values", None)]),
+    # Its origin refuses all six lines. The last two have no start or no end, which are nulls.
+    "go-vpcflow-bad-values": (
+        2,
+        [
+            (1, "not-a-number", "srcport"),
+            (2, "not-a-number", "dstport"),
+            (3, "not-a-number", "bytes"),
+            (4, "not-a-number", "packets"),
+        ],
+    ),
+    # Values are not missing silently: the origin's newer release leaves log-status out.
+    "otel-too-few-fields": (0, [(2, "too-few-values", None)]),
+    "otel-too-many-fields": (0, [(2, "too-many-values", None)]),
+}
+
+
+def load(folder: Path) -> tuple[dict[str, Any], bytes, str | None]:
+    """The case, its object, and the format for objects without a header."""
+    case: dict[str, Any] = json.loads((folder / "case.json").read_text(encoding="utf-8"))
+    (path,) = folder.glob("input.*")
+    return case, path.read_bytes(), None if case["has_header"] else case["format"]
+
+
+def cases(*, text: bool) -> list[Any]:
+    return [
+        pytest.param(folder, id=folder.name)
+        for folder in CASES
+        if (load(folder)[0]["source_kind"] in TEXT_KINDS) is text
+    ]
+
+
+def as_published(row: dict[str, Any]) -> dict[str, Any]:
+    """A row with the log's own names and without nulls; times in seconds."""
+    fields = {name.replace("-", "_"): name for name in (*reference.VPC, *reference.TGW)}
+    return {
+        fields[column]: int(value.timestamp()) if isinstance(value, datetime) else value
+        for column, value in row.items()
+        if value is not None
+    }
+
+
+@pytest.mark.parametrize("folder", cases(text=True))
+def test_text(folder: Path, tmp_path: Path) -> None:
+    case, body, format_ = load(folder)
+    assert_as_reference([body], format_)
+    logs, lake = tmp_path / "logs", tmp_path / "lake"
+    write_objects(logs, {Key(case.get("s3_key") or "copies/a.log"): body})
+    report = convert(str(logs), str(lake), ConvertOptions(format=format_))
+    assert report.unreadable == {}
+    frames = [pl.read_parquet(path, hive_partitioning=False) for path in data_files(lake)]
+    rows = [as_published(row) for frame in frames for row in frame.rows(named=True)]
+    rejected = [(line, reason, field) for _, line, reason, field, _ in read_quarantine(lake)]
+    assert (len(rows), rejected) == DIFFERENT.get(folder.name, (case["records"], []))
+    published = folder / "expected.json"
+    if published.exists():
+        records = json.loads(published.read_text(encoding="utf-8"))
+        wanted = [{k: v for k, v in record.items() if v is not None} for record in records]
+        assert sorted(map(as_text, rows)) == sorted(map(as_text, wanted))
+
+
+def as_text(record: dict[str, Any]) -> str:
+    return json.dumps(record, sort_keys=True)
+
+
+@pytest.mark.parametrize("folder", cases(text=False))
+def test_other_kinds_are_refused(folder: Path) -> None:
+    """CloudWatch's JSON and AWS's Parquet delivery are not read; the reason says what they are."""
+    case, body, _ = load(folder)
+    (converted,) = convert_in_memory([body])
+    assert isinstance(converted.failure, UnreadableObjectError)
+    (path,) = folder.glob("input.*")
+    unreadable = inspect_object(str(path)).unreadable
+    assert unreadable is not None
+    assert ("Parquet" if case["source_kind"] == "parquet" else "--format") in unreadable

@@ -1,0 +1,142 @@
+"""What a conversion can be told, and how days, sizes and storage options are read."""
+
+from datetime import date
+from typing import Any
+
+import pytest
+
+from flowconv import ConvertOptions
+from flowconv.errors import UsageError
+from flowconv.options import MIB, WORKER_BYTES, parse_day, parse_size, parse_storage_options
+
+TODAY = date(2026, 3, 1)
+
+
+def test_defaults() -> None:
+    options = ConvertOptions()
+    assert options.partition_by == ("aws_account_id", "aws_region", "date")
+    assert options.time_type == "timestamp"
+    assert options.on_bad_line == "quarantine"
+    assert options.workers >= 1
+    assert options.tasks_at_once == options.workers
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"workers": -1},
+        {"workers": 1025},
+        {"memory_limit": -1},
+        {"memory_limit": WORKER_BYTES - 1},
+        {"target_file_size": MIB - 1},
+        {"compression": "brotli"},
+        {"time_type": "seconds"},
+        {"on_bad_line": "skip"},
+        {"since": date(2026, 1, 2), "until": date(2026, 1, 1)},
+        {"partition_by": ()},
+        {"partition_by": ("date", "date")},
+        {"partition_by": ("day",)},
+        {"partition_by": ("start",)},
+        {"partition_by": ("end",)},
+        {"partition_by": ("account_id",)},  # Its directory would be named as the key's account.
+        {"partition_by": ("region",)},
+        {"partition_by": ("vpc-id",)},
+        {"partition_by": ("new_field",)},
+        {"account": ""},
+        {"account": "a/b"},
+        {"account": "é"},
+        {"region": ".."},
+        {"region": "x" * 65},
+    ],
+    ids=str,
+)
+def test_what_cannot_be(given: dict[str, Any]) -> None:
+    with pytest.raises(UsageError, match="--") as raised:
+        ConvertOptions(**given)
+    assert next(iter(given)).replace("_", "-") in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"workers": 1024},
+        {"memory_limit": WORKER_BYTES},
+        {"target_file_size": MIB},
+        {"since": TODAY, "until": TODAY},
+        {"partition_by": ("hour", "vpc_id", "srcport", "traffic_path")},
+        {"account": "000000000012", "region": "us-gov-east-1"},
+    ],
+    ids=str,
+)
+def test_what_just_can(given: dict[str, Any]) -> None:
+    options = ConvertOptions(**given)
+    assert all(getattr(options, name) == value for name, value in given.items())
+
+
+@pytest.mark.parametrize(
+    ("workers", "memory", "at_once"),
+    [(8, 0, 8), (8, WORKER_BYTES, 1), (8, 3 * WORKER_BYTES + 5, 3), (2, 99 * WORKER_BYTES, 2)],
+)
+def test_memory_limits_the_workers(workers: int, memory: int, at_once: int) -> None:
+    assert ConvertOptions(workers=workers, memory_limit=memory).tasks_at_once == at_once
+
+
+@pytest.mark.parametrize(
+    ("text", "day"),
+    [
+        ("2026-01-14", date(2026, 1, 14)),
+        ("today", TODAY),
+        ("yesterday", date(2026, 2, 28)),
+        ("0d", TODAY),
+        ("2d", date(2026, 2, 27)),
+        ("365d", date(2025, 3, 1)),
+    ],
+)
+def test_days(text: str, day: date) -> None:
+    assert parse_day(text, TODAY) == day
+
+
+@pytest.mark.parametrize(
+    "text", ["", "d", "-1d", "2 d", "1w", "2026-02-30", "14.1.2026", "tomorrow"]
+)
+def test_no_days(text: str) -> None:
+    with pytest.raises(UsageError, match="is no day"):
+        parse_day(text, TODAY)
+
+
+@pytest.mark.parametrize(
+    ("text", "size_bytes"),
+    [
+        ("0", 0),
+        ("1000000", 1_000_000),
+        ("1B", 1),
+        ("10k", 10 << 10),
+        ("256MB", 256 << 20),
+        ("256 MB", 256 << 20),
+        ("600M", 600 << 20),
+        ("1.5GiB", 3 << 29),
+        ("2tb", 2 << 40),
+        (" 1G ", 1 << 30),
+    ],
+)
+def test_sizes(text: str, size_bytes: int) -> None:
+    assert parse_size(text) == size_bytes
+
+
+@pytest.mark.parametrize("text", ["", "MB", "-1", "1,5GB", "1e6", "1XB", "1.GB", "0x10", "all"])
+def test_no_sizes(text: str) -> None:
+    with pytest.raises(UsageError, match="is no size"):
+        parse_size(text)
+
+
+def test_storage_options() -> None:
+    pairs = ["anon=true", "endpoint_url=http://x/?a=b", "key="]
+    expected = {"anon": "true", "endpoint_url": "http://x/?a=b", "key": ""}
+    assert parse_storage_options(pairs) == expected
+
+
+@pytest.mark.parametrize("pair", ["hush", "=hush", ""])
+def test_no_storage_options(pair: str) -> None:
+    with pytest.raises(UsageError, match="KEY=VALUE") as raised:
+        parse_storage_options([pair])
+    assert "hush" not in str(raised.value)

@@ -1,0 +1,145 @@
+"""Rows into directories, held against the oracle; and names that must not climb out of them."""
+
+from datetime import UTC, date, datetime
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import reference
+from flowconv.formats import declared_format
+from flowconv.listing import LogObject
+from flowconv.normalising import FlowBatch, TimeType, normalise
+from flowconv.parsing import RawBatch
+from flowconv.partitioning import (
+    NULL_PARTITION,
+    PartitionKey,
+    directory_name,
+    encode_value,
+    split_by_partition,
+)
+from in_memory import log_object
+
+DAY = 1768348800  # 2026-01-14T00:00Z
+
+SOURCES = [
+    log_object("a", account_id="000000000012", region="eu-west-1"),
+    log_object("b", account_id="123456789012", region="eu-west-1", day=date(2026, 1, 13)),
+    log_object("c", region="us-east-1", time=datetime(2026, 1, 14, 0, 5, tzinfo=UTC)),
+    log_object("d", day=date(2026, 1, 10), time=datetime(2026, 1, 12, 13, 5, tzinfo=UTC)),
+    log_object("e"),
+]
+
+# Start, source port, action.
+Row = tuple[int | None, int | None, str | None]
+STARTS = [None, 0, DAY - 86400, DAY - 1, DAY, DAY + 1, DAY + 3599, DAY + 3600, DAY + 86400]
+ROWS = st.tuples(
+    st.sampled_from([*STARTS, reference.LAST_SECOND]),
+    st.sampled_from([None, 0, -1, 443]),
+    st.sampled_from([None, "ACCEPT", "..", "a/b", NULL_PARTITION, "x" * 201, "y" * 300, "é%"]),
+)
+NAMES = ("aws_account_id", "aws_region", "date", "hour", "srcport", "action", "vpc_id")
+
+
+def flow_batch(
+    rows: list[Row], sources: tuple[tuple[LogObject, int], ...], time_type: TimeType = "timestamp"
+) -> FlowBatch:
+    format_ = declared_format("start srcport action packets")
+    columns: list[Any] = [[row[n] for row in rows] for n in range(3)]
+    columns.append(list(range(len(rows))))
+    arrays = [pa.array(c, f.type) for c, f in zip(columns, format_.fields, strict=True)]
+    raw = RawBatch(format_, pa.table(arrays, names=list(format_.columns)), sources)
+    return normalise(raw, time_type)
+
+
+@given(
+    rows=st.lists(st.tuples(ROWS, st.integers(0, 2)), max_size=30),
+    partition_by=st.lists(st.sampled_from(NAMES), min_size=1, max_size=4, unique=True),
+    time_type=st.sampled_from(["timestamp", "epoch"]),
+    account=st.sampled_from([None, "9"]),
+)
+def test_as_the_oracle(
+    rows: list[tuple[Row, int]], partition_by: list[str], time_type: TimeType, account: str | None
+) -> None:
+    # A row's number says how many sources to go on by; some are left without a row.
+    sources, at = [(one, 0) for one in SOURCES], 0
+    expected: dict[str, list[int]] = {}
+    for number, ((start, port, action), onwards) in enumerate(rows):
+        at = min(at + onwards, len(SOURCES) - 1)
+        one = SOURCES[at]
+        sources[at] = (one, sources[at][1] + 1)
+        values: dict[str, reference.Value] = {"start": start, "srcport": port, "action": action}
+        values = reference.partition(  # type: ignore[assignment]
+            reference.Row(1, "vpc", values),
+            account=one.account_id or account,
+            region=one.region,
+            time=one.time,
+            day=one.day,
+            partition_by=partition_by,
+        )
+        path = reference.partition_path(values)  # type: ignore[arg-type]
+        expected.setdefault(path, []).append(number)
+    batch = flow_batch([row for row, _ in rows], tuple(sources), time_type)
+    found: dict[str, list[int]] = {}
+    for key, piece in split_by_partition(batch, partition_by, account, None):
+        assert piece.num_rows > 0
+        assert piece.schema == batch.rows.schema
+        assert key.path not in found
+        found[key.path] = piece["packets"].to_pylist()  # type: ignore[assignment]
+    assert found == expected
+
+
+def test_one_partition_is_not_copied() -> None:
+    batch = flow_batch([(DAY, 1, "a"), (DAY + 5, 2, "b")], ((SOURCES[0], 2),))
+    ((key, piece),) = split_by_partition(batch, NAMES[:3], None, None)
+    path = "aws_account_id=000000000012/aws_region=eu-west-1/date=2026-01-14"
+    assert key == PartitionKey(batch.table, path)
+    assert piece is batch.rows
+
+
+def test_no_rows() -> None:
+    assert list(split_by_partition(flow_batch([], ((SOURCES[0], 0),)), NAMES[:3], None, None)) == []
+
+
+@pytest.mark.parametrize(
+    ("value", "directory"),
+    [
+        (None, NULL_PARTITION),
+        ("eu-west-1", "eu-west-1"),
+        ("A_z.9-", "A_z.9-"),
+        ("a b", "a%20b"),
+        ("a/b", "a%2Fb"),
+        ("\\", "%5C"),
+        ("%2F", "%252F"),
+        ("a=b", "a%3Db"),
+        ("é", "%C3%A9"),
+        ("\0", "%00"),
+        ("~", "%7E"),
+        ("x" * 200, "x" * 200),
+        ("x" * 201, NULL_PARTITION),
+        ("/" * 67, NULL_PARTITION),
+    ],
+    ids=str,
+)
+def test_encoding(value: str | None, directory: str) -> None:
+    assert encode_value(value) == directory == reference.encode_value(value)
+
+
+def test_an_empty_value_has_no_directory_of_its_own() -> None:
+    """Hive knows no empty values either; no log has one."""
+    assert encode_value("") == NULL_PARTITION
+
+
+@given(st.text(min_size=1))
+def test_encoding_as_the_oracle(value: str) -> None:
+    assert encode_value(value) == reference.encode_value(value)
+    assert "/" not in encode_value(value)
+
+
+def test_directory_names_are_no_columns() -> None:
+    assert [directory_name(name) for name in NAMES] == [
+        *("aws_account_id", "aws_region", "date", "hour"),
+        *("aws_srcport", "aws_action", "aws_vpc_id"),
+    ]

@@ -1,0 +1,212 @@
+"""read(): flow logs as a stream of Arrow batches, and who takes it."""
+
+import gzip
+from collections.abc import Callable
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import duckdb
+import polars as pl
+import pyarrow as pa
+import pytest
+
+import flowconv
+import reference
+from flowconv import reading, storage
+from flowconv.errors import (
+    CorruptObjectError,
+    FlowconvError,
+    FormatError,
+    ParseError,
+    StorageError,
+    UnreadableObjectError,
+    UsageError,
+)
+from flowconv.fields import Table
+from flowconv.normalising import known_extra_fields, table_schema
+from flowconv.parsing import RejectedLine
+from lakes import ROW, V2, Key, aws_key, write_objects
+
+LATER = b"srcaddr ecs-task-id instance-tag\n10.0.0.9 task a%20b\n"
+TGW = b"version tgw-id start\n6 tgw-1 1768348800\n"
+NEW = b"srcaddr new-field action\na x ACCEPT\n"
+
+
+def logs(folder: Path, *bodies: bytes) -> str:
+    write_objects(folder / "logs", {Key(f"{n:03d}.log"): body for n, body in enumerate(bodies)})
+    return str(folder / "logs")
+
+
+def test_schema_and_rows(tmp_path: Path) -> None:
+    reader = flowconv.read(logs(tmp_path, V2 + ROW, LATER, gzip.compress(V2 + ROW * 2), TGW))
+    assert isinstance(reader, pa.RecordBatchReader)
+    extra = known_extra_fields(Table.VPC)
+    assert reader.schema == table_schema(Table.VPC, extra_fields=extra)
+    table = reader.read_all()
+    assert table.schema == reader.schema
+    assert table["srcaddr"].to_pylist() == ["10.0.0.1", "10.0.0.9", "10.0.0.1", "10.0.0.1"]
+    assert table["start"][0].as_py() == datetime(2026, 1, 14, tzinfo=UTC)
+    assert table["ecs_task_id"].to_pylist() == [None, "task", None, None]
+    assert table["instance_tag"].to_pylist() == [None, "a b", None, None]
+
+
+def test_the_rows_are_the_oracles(sample_logs: Path) -> None:
+    expected = [
+        reference.table_row(row)
+        for path in sorted(sample_logs.rglob("*.log.gz"), key=str)
+        for row in reference.read_object(path.read_bytes()).rows
+    ]
+    rows = flowconv.read(str(sample_logs), extra_fields=()).read_all().to_pylist()
+    assert len(rows) == len(expected) > 0
+    assert rows == expected
+
+
+def test_transit_gateway_logs(tmp_path: Path) -> None:
+    table = flowconv.read(logs(tmp_path, V2 + ROW, TGW), table="tgw").read_all()
+    assert table.column_names == [name.replace("-", "_") for name in reference.TGW]
+    assert table["tgw_id"].to_pylist() == ["tgw-1"]
+
+
+def test_polars_and_duckdb_take_it(tmp_path: Path) -> None:
+    source = logs(tmp_path, V2 + ROW * 3)
+    frame = pl.DataFrame(flowconv.read(source))
+    assert frame["bytes"].sum() == 2520
+    reader = flowconv.read(source)
+    with duckdb.connect() as connection:
+        connection.register("flows", reader)
+        rows = connection.sql("select count(*), sum(bytes), min(srcaddr) from flows").fetchall()
+    assert rows == [(3, 2520, "10.0.0.1")]
+    assert pa.table(flowconv.read(source)).num_rows == 3
+
+
+# --- fields beyond the usual ones ---------------------------------------------------------------
+
+
+def test_extra_fields(tmp_path: Path) -> None:
+    source = logs(tmp_path, NEW, V2 + ROW)
+    table = flowconv.read(source, extra_fields=["new-field", "ecs-task-id"]).read_all()
+    assert table.column_names[29:] == ["ecs_task_id", "new_field"]
+    assert table["new_field"].to_pylist() == ["x", None]
+
+
+def test_fields_that_are_not_asked_for(tmp_path: Path) -> None:
+    for extra, field in ((None, "new_field"), ((), "new_field"), (["x"], "new_field")):
+        with pytest.raises(FormatError, match=field) as raised:
+            flowconv.read(logs(tmp_path, V2 + ROW, NEW), extra_fields=extra).read_all()
+        assert raised.value.uri == str(tmp_path / "logs/001.log")
+    with pytest.raises(FormatError, match="'ecs_task_id'"):
+        flowconv.read(logs(tmp_path, LATER, V2), extra_fields=()).read_all()
+
+
+@pytest.mark.xfail(reason="the names are looked up among those of VPC flow logs")
+def test_extra_fields_of_transit_gateways(tmp_path: Path) -> None:
+    source = logs(tmp_path, b"tgw-id action\nt ACCEPT\n")
+    table = flowconv.read(source, table="tgw", extra_fields=["action"]).read_all()
+    assert table["action"].to_pylist() == ["ACCEPT"]
+
+
+# --- what does not fit --------------------------------------------------------------------------
+
+BAD = V2 + ROW + b"bogus\n" + ROW.replace(b" 443 ", b" x ") + ROW
+
+
+def test_rejected_lines(tmp_path: Path) -> None:
+    lines: list[RejectedLine] = []
+    table = flowconv.read(logs(tmp_path, V2 + ROW, BAD), on_rejected=lines.append).read_all()
+    assert table.num_rows == 3
+    assert [(line.log_object.uri, line.line, line.reason, line.field) for line in lines] == [
+        (str(tmp_path / "logs/001.log"), 3, "too-few-values", None),
+        (str(tmp_path / "logs/001.log"), 4, "not-a-number", "srcport"),
+    ]
+    assert lines[0].text == b"bogus"
+
+
+def test_the_first_rejected_line_raises(tmp_path: Path) -> None:
+    with pytest.raises(ParseError) as raised:
+        flowconv.read(logs(tmp_path, BAD)).read_all()
+    assert (raised.value.uri, raised.value.line) == (str(tmp_path / "logs/000.log"), 3)
+
+
+@pytest.mark.parametrize(
+    ("body", "kind"),
+    [
+        (gzip.compress(V2 + ROW)[:-9], CorruptObjectError),
+        (ROW, FormatError),
+        (b"srcaddr action srcaddr\na b c\n", FormatError),
+    ],
+)
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_unreadable_objects(
+    tmp_path: Path, body: bytes, kind: type[UnreadableObjectError], place: int
+) -> None:
+    bodies = [V2 + ROW, V2 + ROW]
+    bodies.insert(place, body)
+    with pytest.raises(kind) as raised:
+        flowconv.read(logs(tmp_path, *bodies)).read_all()
+    assert raised.value.uri == str(tmp_path / f"logs/{place:03d}.log")
+
+
+@pytest.mark.parametrize(
+    ("call", "kind", "message"),
+    [
+        (lambda path: flowconv.read(f"{path}/nowhere"), StorageError, "no such folder"),
+        (lambda path: flowconv.read(path, table="flows"), UsageError, "'flows' is no table"),
+        (lambda path: flowconv.read(path, format="a=b"), UsageError, "--format"),
+        (lambda path: flowconv.read(path, extra_fields=["a=b"]), UsageError, "'a=b'"),
+        (lambda path: flowconv.read("gs://b"), UsageError, "gs://"),
+        (lambda path: flowconv.read(path, source_options={"x": "y"}), UsageError, "'x'"),
+    ],
+)
+def test_what_cannot_be_read_is_said_at_once(
+    tmp_path: Path, call: Callable[[str], Any], kind: type[FlowconvError], message: str
+) -> None:
+    with pytest.raises(kind, match=message):
+        call(str(tmp_path))
+
+
+# --- which objects, and when --------------------------------------------------------------------
+
+
+def test_days_and_formats(tmp_path: Path) -> None:
+    keys = [aws_key(time=f"2026-01-{day}T00:05") for day in (13, 14, 15)]
+    write_objects(tmp_path, {key: ROW.replace(b" OK", f" {key.day}".encode()) for key in keys})
+    days = {"since": date(2026, 1, 14), "until": date(2026, 1, 14)}
+    reader = flowconv.read(str(tmp_path), format="default", **days)  # type: ignore[arg-type]
+    assert reader.read_all()["log_status"].to_pylist() == ["2026-01-14"]
+
+
+def test_nothing_to_read(tmp_path: Path) -> None:
+    assert flowconv.read(str(tmp_path)).read_all().num_rows == 0
+    assert flowconv.read(logs(tmp_path, b"", V2, gzip.compress(b""))).read_all().num_rows == 0
+
+
+def test_it_reads_no_further_than_asked(tmp_path: Path) -> None:
+    """The first batch comes before the last objects are fetched, so memory stays bounded."""
+    source = logs(tmp_path, *[gzip.compress(V2 + ROW * 100) for _ in range(30)])
+    fetched: list[str] = []
+    fetch = storage.LocalStorage.fetch
+
+    def counted(self: storage.LocalStorage, path: str, *place: Any) -> bytes:
+        fetched.append(path)
+        return fetch(self, path, *place)
+
+    with (
+        mock.patch.object(storage.LocalStorage, "fetch", counted),
+        mock.patch.object(reading, "BLOCK_BYTES", 20_000),
+    ):
+        reader = flowconv.read(source)
+        assert fetched == []
+        first = reader.read_next_batch()
+        assert 0 < first.num_rows <= 300
+        assert len(fetched) < 10
+        rest = sum(batch.num_rows for batch in reader)
+        assert first.num_rows + rest == 3000
+        assert len(fetched) == 30
+
+
+def test_a_stream_may_be_left(tmp_path: Path) -> None:
+    source = logs(tmp_path, *[V2 + ROW * 100 for _ in range(30)])
+    with mock.patch.object(reading, "BLOCK_BYTES", 20_000), flowconv.read(source) as reader:
+        reader.read_next_batch()

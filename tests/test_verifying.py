@@ -1,0 +1,594 @@
+"""Every damage that a lake can come to, made for real; found, repaired, converted again, clean."""
+
+import gzip
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from typer.testing import CliRunner
+
+import flowconv
+from flowconv import ConvertOptions, VerifyReport, convert
+from flowconv.cli import app
+from flowconv.errors import FetchError, LakeError, StorageError, UsageError
+from flowconv.ledger import Ledger, write_intent
+from flowconv.listing import list_objects
+from flowconv.locking import Lock
+from flowconv.storage import LocalStorage, open_storage
+from flowconv.verifying import count_lines
+from lakes import ROW, V2, Key, aws_key, data_files, killed_run, write_objects
+from s3_servers import S3Server
+
+pytestmark = pytest.mark.usefixtures("quick_disk")
+
+TGW = b"version resource-type account-id tgw-id\n6 TransitGateway 123456789012 tgw-1\n"
+BAD = aws_key("000000000012", "us-east-1")
+OBJECTS = {
+    aws_key(): gzip.compress(V2 + 3 * ROW + b"\n# by hand\n"),
+    aws_key(hash_="00000001"): V2 + 2 * ROW,
+    BAD: V2 + ROW + b"2 x\n" + b"2 y\n",
+    aws_key("000000000012", "us-west-2"): TGW,
+    Key("copies/a.log"): b"srcaddr dstaddr new-field\n10.0.0.1 10.0.0.2 x",
+}
+ROWS, LINES = 8, 17
+
+
+@pytest.fixture
+def logs(tmp_path: Path) -> Path:
+    write_objects(tmp_path / "logs", OBJECTS)
+    return tmp_path / "logs"
+
+
+@pytest.fixture
+def lake(logs: Path, tmp_path: Path) -> Path:
+    convert(str(logs), str(tmp_path / "lake"))
+    return tmp_path / "lake"
+
+
+def check(lake: Path, logs: Path | None = None, **kwargs: Any) -> VerifyReport:
+    return flowconv.verify(str(lake), source=None if logs is None else str(logs), **kwargs)
+
+
+def kinds(report: VerifyReport) -> dict[str, int]:
+    return dict(report.kinds)
+
+
+def assert_clean(lake: Path, logs: Path) -> None:
+    report = check(lake, logs)
+    assert [str(problem) for problem in report.problems] == []
+    assert report.complete
+    assert (report.rows, report.lines, report.objects) == (ROWS, LINES, len(OBJECTS))
+    assert flowconv.scan(str(lake)).collect().height + 1 == ROWS
+
+
+def data_file(lake: Path, where: str = "aws_account_id=123456789012") -> Path:
+    (path,) = (path for path in data_files(lake) if where in str(path))
+    return path
+
+
+def quarantine_file(lake: Path) -> Path:
+    (file,) = (lake / "_flowconv/quarantine").iterdir()
+    return file
+
+
+def test_a_lake_as_it_was_written_is_well(lake: Path, logs: Path) -> None:
+    report = check(lake, logs)
+    assert report.complete
+    assert report.problems == []
+    assert (report.files, report.objects, report.listed) == (len(data_files(lake)) + 1, 5, 5)
+    assert (report.rows, report.rejected, report.lines, report.expired) == (ROWS, 2, LINES, 0)
+    assert report.size_bytes == sum(
+        path.stat().st_size for path in [*data_files(lake), quarantine_file(lake)]
+    )
+    assert_clean(lake, logs)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ConvertOptions(time_type="epoch"),
+        ConvertOptions(partition_by=("date", "hour")),
+        ConvertOptions(compression="none"),
+        ConvertOptions(compression="gzip"),
+        ConvertOptions(partition_by=("action",)),
+    ],
+    ids=["epoch", "hours", "plain", "gzip", "column"],
+)
+def test_lakes_of_other_options_are_well(
+    logs: Path, tmp_path: Path, options: ConvertOptions
+) -> None:
+    convert(str(logs), str(tmp_path / "lake"), options)
+    assert check(tmp_path / "lake", logs).problems == []
+
+
+def flip(path: Path, at: int) -> None:
+    body = bytearray(path.read_bytes())
+    body[at] ^= 0x10
+    path.write_bytes(body)
+
+
+def flip_in_a_page(lake: Path) -> None:
+    path = data_file(lake)
+    with pq.ParquetFile(path) as file:
+        column = file.metadata.row_group(0).column(file.schema_arrow.get_field_index("srcaddr"))
+    assert column.dictionary_page_offset is not None
+    flip(path, column.dictionary_page_offset + column.total_compressed_size - 1)
+
+
+def other_rows(lake: Path) -> None:
+    """A whole file of the same size and columns, with other rows than the ledger says."""
+    path = data_file(lake)
+    size = path.stat().st_size
+    table = pq.ParquetFile(path).read()
+    for padding in range(size):
+        pq.write_table(table.slice(0, 1), path, store_schema=False, compression="none")
+        with pq.ParquetWriter(path, table.schema, store_schema=False) as writer:
+            writer.write_table(table.slice(0, 1))
+            writer.add_key_value_metadata({"x": "x" * padding})
+        if path.stat().st_size == size:
+            return
+    pytest.fail("no file of this size")
+
+
+def other_columns(lake: Path) -> None:
+    path = data_file(lake)
+    body = path.read_bytes()
+    assert b"interface_id" in body
+    path.write_bytes(body.replace(b"interface_id", b"interface_ix"))
+
+
+DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
+    "deleted": (lambda lake: data_file(lake).unlink(), "missing-file"),
+    "cut": (lambda lake: os.truncate(data_file(lake), 1000), "damaged-file"),
+    "emptied": (lambda lake: os.truncate(data_file(lake), 0), "damaged-file"),
+    "flipped byte": (flip_in_a_page, "damaged-file"),
+    "flipped footer": (lambda lake: flip(data_file(lake), -5), "damaged-file"),
+    "zeros": (
+        lambda lake: data_file(lake).write_bytes(bytes(data_file(lake).stat().st_size)),
+        "damaged-file",
+    ),
+    "other columns": (other_columns, "damaged-file"),
+    "other rows": (other_rows, "damaged-file"),
+    "quarantine deleted": (lambda lake: quarantine_file(lake).unlink(), "missing-file"),
+    "quarantine cut": (lambda lake: os.truncate(quarantine_file(lake), 50), "damaged-file"),
+    "quarantine flipped": (lambda lake: flip(quarantine_file(lake), 0), "damaged-file"),
+}
+
+
+@pytest.mark.parametrize("name", DAMAGE)
+def test_damage_is_found_repaired_and_converted_again(lake: Path, logs: Path, name: str) -> None:
+    damage, kind = DAMAGE[name]
+    damage(lake)
+    found = check(lake)
+    assert kinds(found) == {kind: 1}
+    assert not found.complete
+    (problem,) = found.problems
+    assert problem.uri.startswith(f"{lake}/")
+    assert problem.found
+    assert problem.expected
+    assert "--repair" in problem.advice
+
+    repaired = check(lake, logs, repair=True)
+    assert repaired.forgotten == 1
+    assert [problem.repaired for problem in repaired.problems] == [True]
+    assert not repaired.complete, "the rows are to be converted again"
+    assert set(kinds(check(lake, logs))) == {"not-converted"}
+
+    again = convert(str(logs), str(lake))
+    assert again.objects >= 1
+    assert_clean(lake, logs)
+
+
+def test_quick_finds_what_names_and_sizes_tell(lake: Path, logs: Path) -> None:
+    flip_in_a_page(lake)
+    report = check(lake, logs, quick=True)
+    assert report.problems == []
+    assert report.lines == 0
+    os.truncate(data_file(lake), 1000)
+    (logs / "new.log").write_bytes(V2 + ROW)
+    assert kinds(check(lake, logs, quick=True)) == {"damaged-file": 1, "not-converted": 1}
+
+
+def test_damage_is_kept_when_its_objects_are_gone(lake: Path, logs: Path) -> None:
+    path = data_file(lake, "aws_region=us-east-1")
+    path.write_bytes(b"PAR1")
+    (logs / BAD.path).unlink()
+    for source, why in ((None, "give --source"), (logs, "1 of its 1 objects are not in")):
+        report = check(lake, source, repair=True)
+        assert [(p.kind, p.repaired) for p in report.problems] == [("damaged-file", False)]
+        assert why in report.problems[0].advice
+        assert path.exists()
+        assert (report.forgotten, report.removed) == (0, 0)
+    assert str(logs / BAD.path) in report.problems[0].advice
+
+
+STRAYS = [
+    "vpc/date=2026-01-14/x.parquet",
+    "vpc/x",
+    "tgw/_SUCCESS",
+    "_flowconv/quarantine/0000.jsonl",
+]
+
+
+@pytest.mark.parametrize("path", STRAYS)
+def test_strays(lake: Path, logs: Path, path: str) -> None:
+    (lake / path).parent.mkdir(parents=True, exist_ok=True)
+    (lake / path).write_bytes(b"PAR1")
+    found = check(lake)
+    assert [(p.kind, p.uri) for p in found.problems] == [("stray-file", str(lake / path))]
+    assert "a file of 4 bytes" in found.problems[0].found
+    repaired = check(lake, repair=True)
+    assert repaired.complete
+    assert (repaired.removed, repaired.forgotten) == (1, 0)
+    assert not (lake / path).exists()
+    assert_clean(lake, logs)
+
+
+@pytest.mark.parametrize("path", ["_flowconv/staging/x-0000.parquet.1", "_flowconv/intents/x.json"])
+def test_leftovers(lake: Path, logs: Path, path: str) -> None:
+    (lake / path).parent.mkdir(parents=True, exist_ok=True)
+    (lake / path).write_bytes(b"no JSON")
+    assert [(p.kind, p.uri) for p in check(lake).problems] == [("leftover", str(lake / path))]
+    assert check(lake, repair=True).complete
+    assert not (lake / path).exists()
+    assert_clean(lake, logs)
+
+
+def test_leftovers_are_removed_by_the_next_run_too(lake: Path, logs: Path) -> None:
+    (lake / "_flowconv/intents").mkdir(exist_ok=True)
+    (lake / "_flowconv/intents/x.json").write_bytes(b"no JSON")
+    convert(str(logs), str(lake))
+    assert_clean(lake, logs)
+
+
+def test_files_elsewhere_are_nobodys_business(lake: Path, logs: Path) -> None:
+    (lake / "README").write_text("ours")
+    (lake / "other").mkdir()
+    (lake / "other/x.parquet").write_bytes(b"")
+    assert_clean(lake, logs)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGKILL")
+def test_killed_run(logs: Path, tmp_path: Path) -> None:
+    lake = tmp_path / "lake"
+    killed_run(logs, lake)
+    found = check(lake, logs)
+    assert {"dead-lock", "leftover", "stray-file", "not-converted"} <= set(kinds(found))
+    assert not found.complete
+    repaired = check(lake, repair=True)
+    assert repaired.complete
+    assert set(kinds(check(lake, logs))) == {"not-converted"}
+    convert(str(logs), str(lake))
+    assert_clean(lake, logs)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGKILL")
+def test_killed_run_that_the_next_run_cleans_up(logs: Path, tmp_path: Path) -> None:
+    killed_run(logs, tmp_path / "lake")
+    convert(str(logs), str(tmp_path / "lake"))
+    assert_clean(tmp_path / "lake", logs)
+
+
+def test_what_a_run_is_about_to_write_is_left_out(lake: Path, logs: Path) -> None:
+    storage = open_storage(str(lake))
+    (lake / "_flowconv/staging").mkdir(exist_ok=True)
+    (lake / "_flowconv/staging/new-0001.parquet.1").write_bytes(b"")
+    (lake / "vpc/new-0000.parquet").write_bytes(b"")
+    intent = write_intent(storage, "new", ["vpc/new-0000.parquet"])
+    with Lock(storage, "another-run"):
+        report = check(lake, logs)
+        assert report.problems == []
+        assert report.under_way is not None
+        assert "run another-run" in report.under_way
+        with pytest.raises(LakeError, match="this lake is being written by run another-run"):
+            check(lake, logs, repair=True)
+        storage.delete([intent])
+        assert kinds(check(lake)) == {"stray-file": 1}, "no run announced it"
+    (lake / "vpc/new-0000.parquet").unlink()
+    assert kinds(check(lake)) == {"leftover": 1}
+
+
+def test_what_a_run_replaces_meanwhile_is_left_out(
+    lake: Path, logs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The ledger is read, then its file goes, and a later record says why."""
+    storage = open_storage(str(lake))
+    read = Ledger.read
+    gone = data_file(lake)
+
+    def read_then_lose(storage_: Any) -> Ledger:
+        ledger = read(storage_)
+        if gone.exists():
+            later = read(storage_)
+            later.forget("another-run", [later.files[gone.relative_to(lake).as_posix()][1]])
+            gone.unlink()
+        return ledger
+
+    monkeypatch.setattr(Ledger, "read", read_then_lose)
+    with Lock(storage, "another-run"):
+        assert check(lake).problems == []
+    assert not gone.exists()
+
+
+def test_damaged_lock(lake: Path, logs: Path) -> None:
+    (lake / "_flowconv/lock.json").write_text("{")
+    found = check(lake, logs)
+    assert kinds(found) == {"damaged-lock": 1}
+    assert "delete it" in found.problems[0].advice
+    with pytest.raises(LakeError, match="delete it"):
+        check(lake, logs, repair=True)
+
+
+def record(lake: Path, kind: str) -> Path:
+    """The last record of a kind."""
+    files = sorted((lake / "_flowconv/ledger").iterdir())
+    return [file for file in files if json.loads(file.read_bytes())["kind"] == kind][-1]
+
+
+def test_missing_record(lake: Path, logs: Path) -> None:
+    gone = record(lake, "commit")
+    gone.unlink()
+    found = check(lake, logs)
+    assert {"missing-record", "stray-file", "not-converted"} == set(kinds(found))
+    assert found.problems[0].uri == str(gone)
+    check(lake, logs, repair=True)
+    assert set(kinds(check(lake, logs))) == {"not-converted"}
+    convert(str(logs), str(lake))
+    assert_clean(lake, logs)
+
+
+def test_record_with_other_rows(lake: Path, logs: Path) -> None:
+    path = record(lake, "commit")
+    commit = json.loads(path.read_bytes())
+    commit["objects"][0][7] += 1  # The object's rows.
+    path.write_text(json.dumps(commit))
+    found = check(lake, logs)
+    assert kinds(found) == {"wrong-rows": 1, "wrong-lines": 1}
+    assert check(lake, logs, repair=True).forgotten == 1
+    convert(str(logs), str(lake))
+    assert_clean(lake, logs)
+
+
+def test_objects_that_are_new_changed_gone_or_unreadable(lake: Path, logs: Path) -> None:
+    (logs / "new.log").write_bytes(V2 + ROW)
+    changed, gone, *_ = sorted(logs.rglob("*.log.gz"))
+    changed.write_bytes(V2 + 9 * ROW)
+    gone.unlink()
+    found = check(lake, logs)
+    assert {problem.uri: problem.kind for problem in found.problems} == {
+        str(logs / "new.log"): "not-converted",
+        str(changed): "changed",
+    }
+    assert found.expired == 1
+    assert "--reprocess" in next(p.advice for p in found.problems if p.kind == "changed")
+    repaired = check(lake, logs, repair=True)
+    assert not any(problem.repaired for problem in repaired.problems)
+    assert (repaired.removed, repaired.forgotten) == (0, 0)
+
+
+def keep_time(path: Path, body: bytes) -> None:
+    """Overwrite a file so that neither its size nor its time tell."""
+    before = path.stat()
+    path.write_bytes(body)
+    assert len(body) == before.st_size
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+def test_lines_are_counted_again(lake: Path, logs: Path) -> None:
+    path = logs / aws_key(hash_="00000001").path
+    keep_time(path, path.read_bytes().replace(b"OK\n2", b"OK 2"))
+    (problem,) = check(lake, logs).problems
+    assert (problem.kind, problem.uri) == ("wrong-lines", str(path))
+    assert (problem.found, problem.expected) == ("2 lines", "3 lines, as when it was converted")
+
+
+def test_object_that_can_no_longer_be_read(lake: Path, logs: Path) -> None:
+    path = logs / aws_key().path
+    body = path.read_bytes()
+    keep_time(path, body[:-20] + bytes(20))
+    report = check(lake, logs, repair=True)
+    assert [(p.kind, p.uri) for p in report.problems] == [("unreadable-object", str(path))]
+    assert not report.complete
+    assert report.forgotten == 0
+
+
+def test_days_are_chosen(lake: Path, logs: Path) -> None:
+    (logs / "undated.log").write_bytes(V2 + ROW)
+    result = CliRunner().invoke(
+        app, ["verify", str(lake), "--source", str(logs), "--since", "2026-01-14", "--json"]
+    )
+    found = json.loads(result.stdout)
+    assert (found["problems"], found["listed"], found["expired"]) == ([], 4, 0)
+
+
+def test_forgotten_tasks_stay_forgotten_in_a_checkpoint(
+    lake: Path, logs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("flowconv.ledger.COMMITS_PER_CHECKPOINT", 1)
+    convert(str(logs), str(lake))  # Merges what is there.
+    assert list((lake / "_flowconv/ledger").glob("*.objects.parquet"))
+    assert_clean(lake, logs)
+    data_file(lake).unlink()
+    assert check(lake, logs, repair=True).forgotten == 1
+    assert set(kinds(check(lake, logs))) == {"not-converted"}
+    convert(str(logs), str(lake))
+    assert_clean(lake, logs)
+    monkeypatch.undo()
+    data_file(lake).unlink()
+    assert check(lake, logs, repair=True).forgotten == 1
+    convert(str(logs), str(lake))
+    assert_clean(lake, logs)
+
+
+def test_a_repair_that_was_killed_is_finished_by_the_next_run(
+    lake: Path, logs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (lake / "vpc/stray.parquet").write_bytes(b"")
+    os.truncate(data_file(lake), 100)
+
+    def fail(storage: LocalStorage, paths: list[str]) -> None:
+        if "vpc/stray.parquet" in paths:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(LocalStorage, "delete", fail)
+        with pytest.raises(KeyboardInterrupt):
+            check(lake, logs, repair=True)
+    (lake / "_flowconv/lock.json").unlink(missing_ok=True)
+    convert(str(logs), str(lake))
+    assert_clean(lake, logs)
+
+
+def test_a_lake_that_does_not_answer_is_not_damaged(
+    lake: Path, logs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What may pass must not lead to a repair."""
+
+    def no_answer(*_: object, **__: object) -> Any:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("flowconv.verifying.pq.ParquetFile", no_answer)
+    with pytest.raises(StorageError, match="Permission denied"):
+        check(lake, logs, repair=True)
+    monkeypatch.undo()
+    assert_clean(lake, logs)
+
+
+def test_a_source_that_does_not_exist(lake: Path, tmp_path: Path) -> None:
+    with pytest.raises(StorageError, match="no such folder"):
+        check(lake, tmp_path / "nowhere")
+
+
+def test_no_lake(tmp_path: Path) -> None:
+    with pytest.raises(LakeError, match="no lake of flowconv"):
+        check(tmp_path)
+    with pytest.raises(UsageError):
+        flowconv.verify("gs://bucket")
+
+
+LINE_CASES = [
+    (b"", 0),
+    (b"\n", 1),
+    (b"a", 1),
+    (b"a\nb", 2),
+    (b"a\nb\n", 2),
+    (b"\xef\xbb\xbf", 0),
+    (b"\xef\xbb\xbf\n", 1),
+    (b"\xef\xbb\xbfa", 1),
+    (b"\r\r\n", 1),
+    (gzip.compress(b""), 0),
+    (gzip.compress(b"a\nb") + gzip.compress(b"c\n"), 2),
+    (gzip.compress(b"a\n" * 5_000_000 + b"b"), 5_000_001),
+    (b"a\n" * 5_000_000 + b"\xef\xbb\xbf", 5_000_001),
+]
+
+
+@pytest.mark.parametrize(("body", "lines"), LINE_CASES, ids=range(len(LINE_CASES)))
+def test_count_lines(tmp_path: Path, body: bytes, lines: int) -> None:
+    (tmp_path / "a.log").write_bytes(body)
+    storage = open_storage(str(tmp_path))
+    (log_object,) = list_objects(storage)
+    assert count_lines(storage, log_object) == lines
+
+
+def test_command(lake: Path, logs: Path) -> None:
+    well = CliRunner().invoke(app, ["verify", str(lake), "--source", str(logs)])
+    assert well.exit_code == 0
+    assert f"5 objects, {LINES} lines counted" in well.stdout
+    assert "problems   none" in well.stdout
+    (lake / "vpc/x.parquet").write_bytes(b"")
+    stray = CliRunner().invoke(app, ["verify", str(lake)])
+    assert stray.exit_code == 3
+    assert (
+        f"stray-file: {lake}/vpc/x.parquet: a file of 0 bytes that the ledger does not name, "
+        "expected none. If you did not put it there, remove it with --repair.\n"
+    ) in stray.stdout
+    assert CliRunner().invoke(app, ["verify", str(lake), "--repair"]).exit_code == 0
+    data_file(lake).unlink()
+    arguments = ["verify", str(lake), "--source", str(logs), "--repair"]
+    repaired = CliRunner().invoke(app, arguments)
+    assert repaired.exit_code == 3
+    assert f"Now convert their objects again: flowconv convert {logs} {lake}\n" in repaired.stdout
+    assert CliRunner().invoke(app, ["convert", str(logs), str(lake)]).exit_code == 0
+    shown = CliRunner().invoke(app, ["verify", str(lake), "--source", str(logs), "--json"])
+    assert shown.exit_code == 0
+    found = json.loads(shown.stdout)
+    assert (found["complete"], found["problems"], found["rows"]) == (True, [], ROWS)
+    repairs = CliRunner().invoke(app, ["status", str(lake)]).stdout
+    assert "repair: 1 tasks forgotten" in repairs
+
+
+def test_no_line_of_a_log_is_quoted(lake: Path, logs: Path) -> None:
+    flip(quarantine_file(lake), 40)
+    flip_in_a_page(lake)
+    for path in logs.rglob("*.log*"):
+        path.write_bytes(V2 + ROW)
+    shown = CliRunner().invoke(app, ["verify", str(lake), "--source", str(logs)])
+    assert shown.exit_code == 3
+    assert "10.0.0." not in shown.output
+
+
+def s3_options(server: S3Server) -> dict[str, str]:
+    user = server.users[0]
+    options = {"key": user.access_key, "secret": user.secret_key}
+    return options | {"endpoint_url": server.endpoint_url, "region": server.region}
+
+
+def test_in_s3(s3: S3Server) -> None:
+    bucket, options, client = s3.make_bucket(), s3_options(s3), s3.client()
+    logs, lake = f"s3://{bucket}/logs", f"s3://{bucket}/lake"
+    for key, body in OBJECTS.items():
+        client.put_object(Bucket=bucket, Key=f"logs/{key.path}", Body=body)
+    client.put_object(Bucket=bucket, Key="lake/vpc/", Body=b"")  # What the console makes.
+
+    def run() -> None:
+        convert(logs, lake, ConvertOptions(source_options=options, dest_options=options))
+
+    def found(**kwargs: Any) -> VerifyReport:
+        return flowconv.verify(lake, source=logs, options=options, source_options=options, **kwargs)
+
+    client.delete_object(Bucket=bucket, Key="lake/vpc/")
+    run()
+    client.put_object(Bucket=bucket, Key="lake/vpc/", Body=b"")
+    well = found()
+    assert (well.problems, well.rows, well.lines) == ([], ROWS, LINES)
+
+    storage = open_storage(lake, options)
+    files = [file for file, _ in Ledger.read(storage).files.values() if file.is_data]
+    gone, cut, flipped, *_ = sorted(files, key=lambda file: -file.size_bytes)
+    pages = bytearray(storage.fetch(flipped.path))
+    parquet = pq.ParquetFile(pa.BufferReader(bytes(pages)))
+    column = parquet.metadata.row_group(0).column(0)
+    pages[(column.dictionary_page_offset or column.data_page_offset) + 40] ^= 1
+    storage.write(flipped.path, bytes(pages))
+    storage.write(cut.path, storage.fetch(cut.path)[:-1])
+    storage.delete([gone.path])
+    storage.write("vpc/stray.parquet", b"")
+    client.create_multipart_upload(Bucket=bucket, Key="lake/vpc/unfinished.parquet")
+    assert kinds(found()) == {"stray-file": 1, "missing-file": 1, "damaged-file": 2}
+    repaired = found(repair=True)
+    assert all(problem.repaired for problem in repaired.problems)
+    run()
+    well = found()
+    assert (well.problems, well.rows, well.lines) == ([], ROWS, LINES)
+
+
+def test_bucket_that_fails_is_not_damaged(
+    moto_s3: S3Server, logs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options, lake = s3_options(moto_s3), f"s3://{moto_s3.make_bucket()}/lake"
+    convert(str(logs), lake, ConvertOptions(dest_options=options))
+
+    def no_answer(_: object, path: str, *__: object, **___: object) -> bytes:
+        raise FetchError("S3 does not answer.", uri=path)
+
+    monkeypatch.setattr("flowconv.s3.S3Storage.fetch", no_answer)
+    with pytest.raises(FetchError, match="does not answer"):
+        flowconv.verify(lake, source=str(logs), options=options, repair=True)
+    monkeypatch.undo()
+    assert flowconv.verify(lake, source=str(logs), options=options).problems == []
