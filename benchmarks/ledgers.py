@@ -173,7 +173,7 @@ def main() -> None:
         "run": lambda: run(lake, arguments.objects),
         "list": lambda: list_(arguments.objects),
         "merge": lambda: merge(lake),
-        "nothing": lambda: {},
+        "nothing": dict,
     }[arguments.what]()
     print(json.dumps(figures))
 

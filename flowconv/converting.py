@@ -25,7 +25,6 @@ from flowconv.report import ConvertedObject, DataFile, LineCounts, TaskResult
 from flowconv.storage import Storage
 from flowconv.writing import ROW_GROUP_ROWS, StagedFile, TaskWriter
 
-
 # Committing waits for disks and answers, meanwhile the cores go on; so many tasks may do so at
 # once. Only the cores' own threads handle rows: memory is kept per thread.
 COMMITTING_AT_ONCE = 4

@@ -120,8 +120,12 @@ def _header_format(names: tuple[bytes, ...], declared: LogFormat | None) -> LogF
     return None
 
 
-def declared_format(text: str) -> LogFormat:
+def declared_format(text: str, table: Table | None = None) -> LogFormat:
     """Return the format that `--format` names: AWS's `${version} ${account-id} …`, or `default`.
+
+    Args:
+        text: The names.
+        table: Where such records go; None goes by the names.
 
     Raises:
         UsageError: It is empty, names a column twice or has a name that cannot be one.
@@ -136,16 +140,17 @@ def declared_format(text: str) -> LogFormat:
                 "'${version} ${account-id} …', or default."
             )
     try:
-        return _format(names)
+        return _format(names, table)
     except FormatError as error:
         raise UsageError(f"--format: {error.reason}") from None
 
 
-def _format(names: Sequence[str]) -> LogFormat:
+def _format(names: Sequence[str], table: Table | None = None) -> LogFormat:
     if len(names) > MAX_FIELDS:
         raise FormatError(f"the header has {len(names)} names; at most {MAX_FIELDS} are read.")
-    tgw = any(_squash(name) in _TGW_ONLY for name in names)
-    table = Table.TGW if tgw else Table.VPC
+    if table is None:
+        tgw = any(_squash(name) in _TGW_ONLY for name in names)
+        table = Table.TGW if tgw else Table.VPC
     fields = tuple(_BY_SQUASH[table].get(_squash(n)) or _unknown(n) for n in names)
     columns = [field.column for field in fields]
     for column in columns:

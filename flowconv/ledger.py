@@ -156,7 +156,8 @@ class Ledger:
         # A batch at a time: a million objects are 400 MB as it is.
         for batch in self._checkpoint.object_batches(self._replaced, ["uri", "etag"]):
             uris: Any = batch["uri"].to_pylist()
-            converted.update(zip(uris, batch["etag"].to_pylist(), strict=True))
+            etags: Any = batch["etag"].to_pylist()
+            converted.update(zip(uris, etags, strict=True))
         for commit in self._commits.values():
             converted |= {converted_.uri: converted_.etag for converted_ in commit.objects}
         return converted

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from flowconv.report import ConvertReport
 
 _logger = logging.getLogger("flowconv")
+_logger.addHandler(logging.NullHandler())  # Else Python prints warnings of silent libraries.
 
 
 def log_event(event: str, *, level: int = logging.INFO, **values: Any) -> None:

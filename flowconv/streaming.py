@@ -65,7 +65,7 @@ def read(
     if extra_fields is None:
         extra = known_extra_fields(wanted)
     else:
-        extra = declared_format(" ".join(extra_fields)).extra_fields if extra_fields else ()
+        extra = declared_format(" ".join(extra_fields), wanted).extra_fields if extra_fields else ()
     schema = table_schema(wanted, extra_fields=extra)
     storage = open_storage(source, source_options or {})
     log_objects = sorted(list_objects(storage, since=since, until=until), key=lambda o: o.uri)

@@ -338,6 +338,7 @@ def _start(
     with log.open("wb") as output:
         process = subprocess.Popen(
             command,
+            check=False,
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
@@ -361,6 +362,7 @@ def _run(command: Sequence[str], folder: Path, daemons: Sequence[subprocess.Pope
     try:
         done = subprocess.run(
             command,
+            check=False,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

@@ -337,12 +337,7 @@ ERRORS: dict[str, tuple[int, list[str], str]] = {
         "",
     ),
 }
-# Found only after the lake was begun.
-LATE = pytest.mark.xfail(reason="the lake is begun before --format is looked at")
-CASES = [
-    pytest.param(*case, id=id_, marks=LATE if id_.startswith("format") else ())
-    for id_, case in ERRORS.items()
-]
+CASES = [pytest.param(*case, id=id_) for id_, case in ERRORS.items()]
 
 
 @pytest.mark.parametrize(("code", "arguments", "message"), CASES)
@@ -527,12 +522,9 @@ def test_python_dash_m(good: Path, tmp_path: Path) -> None:
     assert json.loads(done.stdout)["lines"]["rows"] == 2
 
 
-NARROW = pytest.mark.xfail(reason="characters that it lacks are not replaced")
-
-
 @pytest.mark.parametrize(
     "encoding",
-    ["utf-8", pytest.param("ascii", marks=NARROW), pytest.param("cp1252", marks=NARROW)],
+    ["utf-8", "ascii", "cp1252"],
 )
 def test_any_encoding_of_the_terminal(tmp_path: Path, encoding: str) -> None:
     write_objects(tmp_path, {Key("é.log"): "version srcaddr\n2 日本é\n".encode()})

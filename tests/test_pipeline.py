@@ -360,7 +360,9 @@ def test_interrupted(tmp_path: Path) -> None:
         path = tmp_path / "logs" / key.path
         path.parent.mkdir(parents=True, exist_ok=True)
         path.hardlink_to(tmp_path / "logs" / first.path)
-    process = start("convert", tmp_path / "logs", tmp_path / "lake", "--workers", "2")
+    process = start(
+        *("convert", tmp_path / "logs", tmp_path / "lake", "--workers", "2", "--grace", "0")
+    )
     deadline = time.monotonic() + 60
     while not staged(tmp_path / "lake") and process.poll() is None:
         assert time.monotonic() < deadline

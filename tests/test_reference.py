@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 
 import pytest
+
 from reference import (
     HIVE_NULL,
     TGW,
@@ -489,8 +490,10 @@ def test_table(header: bytes, table: str) -> None:
         "default",
         " default ",
         V2.decode().strip(),
-        "${version} ${account-id} ${interface-id} ${srcaddr} ${dstaddr} ${srcport} ${dstport}"
-        " ${protocol} ${packets} ${bytes} ${start} ${end} ${action} ${log-status}",
+        (
+            "${version} ${account-id} ${interface-id} ${srcaddr} ${dstaddr} ${srcport} ${dstport}"
+            " ${protocol} ${packets} ${bytes} ${start} ${end} ${action} ${log-status}"
+        ),
     ],
 )
 @pytest.mark.parametrize("body", [V2_LINE, b"\n#\n" + V2_LINE, V2 + V2_LINE])

@@ -100,7 +100,6 @@ def test_fields_that_are_not_asked_for(tmp_path: Path) -> None:
         flowconv.read(logs(tmp_path, LATER, V2), extra_fields=()).read_all()
 
 
-@pytest.mark.xfail(reason="the names are looked up among those of VPC flow logs")
 def test_extra_fields_of_transit_gateways(tmp_path: Path) -> None:
     source = logs(tmp_path, b"tgw-id action\nt ACCEPT\n")
     table = flowconv.read(source, table="tgw", extra_fields=["action"]).read_all()

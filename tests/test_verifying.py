@@ -409,7 +409,7 @@ def test_days_are_chosen(lake: Path, logs: Path) -> None:
 def test_forgotten_tasks_stay_forgotten_in_a_checkpoint(
     lake: Path, logs: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("flowconv.ledger.COMMITS_PER_CHECKPOINT", 1)
+    monkeypatch.setattr("flowconv.ledger.RECORDS_PER_CHECKPOINT", 1)
     convert(str(logs), str(lake))  # Merges what is there.
     assert list((lake / "_flowconv/ledger").glob("*.objects.parquet"))
     assert_clean(lake, logs)
