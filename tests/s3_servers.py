@@ -338,7 +338,6 @@ def _start(
     with log.open("wb") as output:
         process = subprocess.Popen(
             command,
-            check=False,
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
