@@ -136,7 +136,7 @@ def run(lake: str, objects: int) -> dict[str, float]:
     """
     source = Source(objects)
 
-    def open_(url: str, options: object) -> object:
+    def open_(url: str, options: object) -> object:  # noqa: ARG001
         return source if url == source.root else open_storage(url)
 
     with mock.patch.object(pipeline, "open_storage", open_):

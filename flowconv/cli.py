@@ -129,6 +129,7 @@ def convert(
         str, _option("max_object_size", "--max-object-size", metavar="SIZE")
     ] = "16GB",
     reprocess: Annotated[bool, _option("reprocess", "--reprocess")] = False,
+    retry_rejected: Annotated[bool, _option("retry_rejected", "--retry-rejected")] = False,
     grace: Annotated[float, _option("grace", "--grace", metavar="SECONDS")] = _DEFAULTS.grace,
     wait: Annotated[bool, _option("wait", "--wait")] = False,
     on_bad_line: Annotated[
@@ -196,6 +197,7 @@ def convert(
             memory_limit=parse_size(memory_limit),
             max_object_size=parse_size(max_object_size),
             reprocess=reprocess,
+            retry_rejected=retry_rejected,
             grace=grace,
             wait=wait,
             on_bad_line=on_bad_line,  # type: ignore[arg-type]

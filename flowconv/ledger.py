@@ -162,6 +162,12 @@ class Ledger:
             converted |= {converted_.uri: converted_.etag for converted_ in commit.objects}
         return converted
 
+    def rejected(self) -> list[str]:
+        """Return the uris of the objects that have lines in quarantine."""
+        objects = self.objects().select(["uri", "rejected"])
+        uris: Any = objects.filter(pc.greater(objects["rejected"], pa.scalar(0)))["uri"].to_pylist()
+        return list(uris)
+
     def tasks_of(self, uris: Collection[str]) -> dict[str, list[str]]:
         """Return the tasks that converted any of the objects: task -> all its objects' uris."""
         objects = self.objects().select(["task_id", "uri"])
@@ -447,9 +453,10 @@ class _Checkpoint:
         asked = None if columns is None else [*columns, *(["task_id"] if without else [])]
         with pq.ParquetFile(pa.BufferReader(written)) as file:
             for batch in file.iter_batches(_ROWS_AT_ONCE, columns=asked):
+                kept = batch
                 if without:
-                    batch = batch.filter(pc.invert(pc.is_in(batch["task_id"], dropped)))
-                yield batch if columns is None else batch.select(list(columns))
+                    kept = batch.filter(pc.invert(pc.is_in(batch["task_id"], dropped)))
+                yield kept if columns is None else kept.select(list(columns))
 
 
 def _in_groups(batches: Iterable[pa.RecordBatch]) -> Iterator[list[pa.RecordBatch]]:

@@ -89,6 +89,11 @@ class ConvertOptions:
         "--until, all of those days; their old rows are replaced in one commit.",
         default=False,
     )
+    retry_rejected: bool = _described(
+        "Convert objects anew of which lines are in quarantine, such as after an upgrade or with "
+        "another --format; their old rows are replaced in one commit.",
+        default=False,
+    )
     grace: float = _described(
         "Seconds that tasks under way have to finish after SIGTERM or Ctrl-C, before they are "
         "abandoned; a second signal abandons them at once.",

@@ -165,7 +165,7 @@ def _unconverted(
     report: ConvertReport,
     again: dict[str, LogObject],
 ) -> Iterator[LogObject]:
-    """Take away what the ledger has; with `reprocess` that is gathered in `again`, by uri."""
+    """Take away what the ledger has; if it may be wanted anew, it is gathered in `again`."""
     converted = ledger.converted()
     for log_object in listed:
         etag = converted.get(log_object.uri)
@@ -176,7 +176,7 @@ def _unconverted(
             report.already_converted += 1
         else:
             report.changed.append(log_object.uri)
-        if options.reprocess:
+        if options.reprocess or options.retry_rejected:
             again[log_object.uri] = log_object
 
 
@@ -185,7 +185,9 @@ def _plan_again(
 ) -> list[Task]:
     """Plan whole tasks anew: a file holds the rows of many objects, and is replaced as one."""
     whole_days = options.since is not None or options.until is not None
-    wanted = again.keys() if whole_days else set(report.changed)
+    wanted = set(ledger.rejected()) if options.retry_rejected else set()
+    if options.reprocess:
+        wanted |= again.keys() if whole_days else set(report.changed)
     tasks = []
     for task_id, uris in ledger.tasks_of(wanted).items():
         gone = [uri for uri in uris if uri not in again]
