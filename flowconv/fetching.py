@@ -117,10 +117,13 @@ class FetchedObject:
         return count
 
     def close(self) -> None:
-        """Give up what is on its way."""
+        """Give up what is there and what is on its way."""
         if isinstance(self._next, Future):
             self._next.cancel()
         self._next = None
+        # Whoever still knows this object must not keep megabytes alive.
+        self._current = memoryview(b"")
+        self._pieces = iter(())
 
     def _advance(self) -> None:
         """Take the piece that was asked for before, and ask for the one behind it."""

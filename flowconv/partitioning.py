@@ -73,12 +73,15 @@ def split_by_partition(
         yield PartitionKey(batch.table, _path(partition_by, levels, 0)), batch.rows
         return
     order = np.argsort(group, kind="stable")
-    places: Any = pa.Array.from_buffers(pa.int64(), len(order), [None, pa.py_buffer(order.data)])
-    rows = batch.rows.take(places)
     bounds = np.searchsorted(group[order], np.arange(combined + 1))
     for start, stop in pairwise(bounds.tolist()):
-        key = PartitionKey(batch.table, _path(partition_by, levels, int(order[start])))
-        yield key, rows.slice(start, stop - start)
+        places = order[start:stop]
+        key = PartitionKey(batch.table, _path(partition_by, levels, int(places[0])))
+        # Copies, not slices: a few rows past midnight that wait for their row group would keep
+        # whole blocks in memory.
+        buffers = [None, pa.py_buffer(places.data)]
+        indices: Any = pa.Array.from_buffers(pa.int64(), len(places), buffers)
+        yield key, batch.rows.take(indices)
 
 
 @dataclass(frozen=True, slots=True)

@@ -99,6 +99,14 @@ def test_one_partition_is_not_copied() -> None:
     assert piece is batch.rows
 
 
+def test_a_few_rows_do_not_keep_the_others_in_memory() -> None:
+    rows: list[Row] = [(DAY, n, "a") for n in range(50_000)] + [(DAY + 86_400, 1, "a")] * 10
+    pieces = dict(split_by_partition(flow_batch(rows, ((SOURCES[0], len(rows)),)), ["date"], *"ab"))
+    few = min(pieces.values(), key=lambda piece: piece.num_rows)
+    assert few.num_rows == 10
+    assert few.get_total_buffer_size() < 100_000
+
+
 def test_no_rows() -> None:
     assert list(split_by_partition(flow_batch([], ((SOURCES[0], 0),)), NAMES[:3], None, None)) == []
 
