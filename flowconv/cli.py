@@ -26,7 +26,7 @@ from flowconv.options import (
 if TYPE_CHECKING:
     from flowconv.report import ConvertReport
 
-DONE, FAILED, USAGE, INCOMPLETE, INTERRUPTED = 0, 1, 2, 3, 130
+DONE, FAILED, USAGE, INCOMPLETE, INTERRUPTED, TERMINATED = 0, 1, 2, 3, 130, 143
 
 app = typer.Typer(
     name="flowconv",
@@ -166,7 +166,7 @@ def convert(
     not fit are kept in DEST/_flowconv/quarantine/ and do not stop the run.
 
     Exit codes: 0 done, 1 failed, 2 wrong usage, 3 finished but some lines or objects could not be
-    read.
+    read, 130 stopped by Ctrl-C, 143 stopped by SIGTERM.
 
     **Examples**
 
@@ -219,19 +219,21 @@ def convert(
 def _convert(
     source: str, dest: str, options: ConvertOptions, metrics_file: Path | None
 ) -> "ConvertReport":
-    """Run the conversion as a job: with progress, signals and metrics."""
+    """Run the conversion as a job: with progress and metrics."""
     from flowconv.monitoring import write_metrics
     from flowconv.pipeline import convert as convert_
 
-    report = None
-    # A job is ended with SIGTERM; that is to be as clean as Ctrl-C.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    begun: list[ConvertReport] = []
+    succeeded = False
     try:
         with console.progress() as on_progress:
-            report = convert_(source, dest, options, on_progress=on_progress)
+            report = convert_(
+                source, dest, options, on_progress=on_progress, on_begin=begun.append
+            )
+        succeeded = True
     finally:
         if metrics_file:
-            write_metrics(metrics_file, report, failed=report is None)
+            write_metrics(metrics_file, begun[0] if begun else None, failed=not succeeded)
     return report
 
 
@@ -484,7 +486,8 @@ def quarantine(
 ) -> None:
     """Show the lines that could not be converted: how many of which object, why, and the lines.
 
-    The lines are shown as they are in the logs, with your customers' addresses.
+    The lines are shown as they are in the logs, with your customers' addresses. Once flowconv can
+    read them, convert --retry-rejected converts their objects anew.
 
     [bold]Examples[/bold]
 
@@ -504,7 +507,16 @@ def quarantine(
 
 @contextmanager
 def _errors(json_: bool) -> Iterator[None]:
-    """Turn errors into a message on stderr (and JSON on stdout) and an exit code."""
+    """Turn errors and signals into a message on stderr (and JSON on stdout) and an exit code."""
+    interrupted = INTERRUPTED
+
+    def terminate(*_: object) -> None:
+        nonlocal interrupted
+        interrupted = TERMINATED
+        raise KeyboardInterrupt
+
+    # A job is ended with SIGTERM; that is to be as clean as Ctrl-C.
+    before = signal.signal(signal.SIGTERM, terminate)
     try:
         yield
     except FlowconvError as error:
@@ -515,7 +527,9 @@ def _errors(json_: bool) -> Iterator[None]:
         raise typer.Exit(USAGE if isinstance(error, UsageError) else FAILED) from None
     except KeyboardInterrupt:
         console.print_error("stopped. What was finished is kept; nothing half-written is left.")
-        raise typer.Exit(INTERRUPTED) from None
+        raise typer.Exit(interrupted) from None
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _print_json(value: Any) -> None:

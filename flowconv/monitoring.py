@@ -1,7 +1,8 @@
 """What a nightly job tells the outside: events in a log, and metrics in a file.
 
 Events go to the logger `flowconv` of Python's logging, which is silent until it is configured; the
-command line does so. Each has a name (`event`) and plain values; none holds an address.
+command line does so. Each has a name (`event`) and plain values. None holds an address, but for
+the one bad value that the message of a run with `--on-bad-line fail` quotes.
 """
 
 import json
@@ -31,7 +32,10 @@ def log_event(event: str, *, level: int = logging.INFO, **values: Any) -> None:
 
 
 def log_as_json(stream: Any) -> None:
-    """Write all events of flowconv as JSON, one a line, to a text stream."""
+    """Write all events of flowconv as JSON, one a line, to a text stream.
+
+    For a process that does one run: what has no run's id gets that of the last event that had one.
+    """
     handler = logging.StreamHandler(stream)
     handler.setFormatter(_JsonFormatter())
     _logger.addHandler(handler)
@@ -40,19 +44,25 @@ def log_as_json(stream: Any) -> None:
 
 
 class _JsonFormatter(logging.Formatter):
+    def __init__(self) -> None:
+        super().__init__()
+        self._of_run: dict[str, Any] = {}
+
     def format(self, record: logging.LogRecord) -> str:
         time = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
         values = getattr(record, "values", {"message": record.getMessage()})
         event = getattr(record, "event", "message")
-        line = {"time": time, "level": record.levelname.lower(), "event": event, **values}
-        return json.dumps(line, default=str)
+        if "run_id" in values:
+            self._of_run = {"run_id": values["run_id"]}
+        line = {"time": time, "level": record.levelname.lower(), "event": event}
+        return json.dumps(line | self._of_run | values, default=str)
 
 
 def write_metrics(path: Path, report: "ConvertReport | None", *, failed: bool) -> None:
     """Write a run's figures in the OpenMetrics text format, for node_exporter's textfile collector.
 
-    The file is replaced at once, so a collector never reads half of it. After a run that failed
-    before it had a report, only the outcome and the times are written.
+    The file is replaced at once, so a collector never reads half of it. Without a report only the
+    outcome and the times are written.
 
     Raises:
         StorageError: The file cannot be written.
@@ -98,16 +108,15 @@ def _metrics(
         }
         for name, (help_, value) in figures.items():
             yield from _gauge(f"last_run_{name}", help_, value)
-        yield "# TYPE flowconv_last_run info"
-        yield "# HELP flowconv_last_run The last run's id."
-        yield f'flowconv_last_run_info{{run_id="{report.run_id}"}} 1'
+        # As a gauge: node_exporter refuses a file with OpenMetrics' type `info`.
+        yield from _gauge("last_run_info", "The last run's id.", 1, f'{{run_id="{report.run_id}"}}')
     yield "# EOF"
 
 
-def _gauge(name: str, help_: str, value: float) -> Iterator[str]:
+def _gauge(name: str, help_: str, value: float, labels: str = "") -> Iterator[str]:
     yield f"# TYPE flowconv_{name} gauge"
     yield f"# HELP flowconv_{name} {help_}"
-    yield f"flowconv_{name} {value}"
+    yield f"flowconv_{name}{labels} {value}"
 
 
 def _last_success(path: Path) -> float | None:

@@ -33,6 +33,7 @@ def convert(
     options: ConvertOptions | None = None,
     *,
     on_progress: Callable[[RunProgress], None] | None = None,
+    on_begin: Callable[[ConvertReport], None] | None = None,
 ) -> ConvertReport:
     """Convert the flow logs below a prefix to partitioned Parquet.
 
@@ -42,6 +43,8 @@ def convert(
             `DEST/tgw/`, everything else below `DEST/_flowconv/`.
         options: How; see `ConvertOptions`.
         on_progress: Called in this thread several times a second.
+        on_begin: Called once, with the report, which fills as the run goes on: who keeps it knows
+            the run's id and what it did also when the run fails.
 
     Objects that the lake's ledger has are not read again, so a run converts what is new. A task's
     rows count all at once, and a run that was killed leaves nothing that the next does not mend.
@@ -60,8 +63,11 @@ def convert(
     logs = open_storage(source, options.source_options)
     lake = open_storage(dest, options.dest_options)
     _require_apart(logs, lake)
-    ensure_layout(lake, options)
     report = ConvertReport(logs.root, lake.root, _new_run_id())
+    log_event("run_began", run_id=report.run_id, source=report.source, lake=report.lake)
+    if on_begin:
+        on_begin(report)
+    ensure_layout(lake, options)
     with Lock(lake, report.run_id, wait=options.wait), _request_pool(logs) as requests:
         ledger = Ledger.read(lake)
         with _recorded(ledger, report):
@@ -93,7 +99,6 @@ def _recorded(ledger: Ledger, report: ConvertReport) -> Iterator[None]:
     started = time.monotonic()
     run = Run(report.run_id, datetime.now(UTC), socket.gethostname())
     ledger.begin(run)
-    log_event("run_began", run_id=run.run_id, source=report.source, lake=report.lake)
     failure = ""
     try:
         yield

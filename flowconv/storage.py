@@ -366,7 +366,17 @@ class LocalStorage:
         """See `Storage`."""
         paths = [file.path for file in self.list_files(staging)]
         self.delete(paths)
-        return len(paths)
+        # Small files that were being written, beside what they were to become.
+        unfinished = [
+            Path(folder, name)
+            for folder, _, names in os.walk(Path(self.uri(staging)).parent)
+            for name in names
+            if _UNFINISHED.fullmatch(name)
+        ]
+        for path in unfinished:
+            with storage_errors(str(path)):
+                path.unlink(missing_ok=True)
+        return len(paths) + len(unfinished)
 
     def _walk(self, below: str, above: tuple[tuple[int, int], ...]) -> Iterator[StoredFile]:
         for entry in self.list_folder(below):

@@ -100,7 +100,8 @@ def test_one_partition_is_not_copied() -> None:
 
 
 def test_a_few_rows_do_not_keep_the_others_in_memory() -> None:
-    rows: list[Row] = [(DAY, n, "a") for n in range(50_000)] + [(DAY + 86_400, 1, "a")] * 10
+    rows: list[Row] = [(DAY, n, "a") for n in range(50_000)]
+    rows += [(DAY + 86_400, 1, "a")] * 10
     pieces = dict(split_by_partition(flow_batch(rows, ((SOURCES[0], len(rows)),)), ["date"], *"ab"))
     few = min(pieces.values(), key=lambda piece: piece.num_rows)
     assert few.num_rows == 10
