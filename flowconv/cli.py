@@ -227,13 +227,13 @@ def _convert(
     succeeded = False
     try:
         with console.progress() as on_progress:
-            report = convert_(
-                source, dest, options, on_progress=on_progress, on_begin=begun.append
-            )
+            report = convert_(source, dest, options, on_progress=on_progress, on_begin=begun.append)
         succeeded = True
     finally:
         if metrics_file:
-            write_metrics(metrics_file, begun[0] if begun else None, failed=not succeeded)
+            job = {"source": source, "lake": dest}
+            report_ = begun[0] if begun else None
+            write_metrics(metrics_file, job, report_, failed=not succeeded)
     return report
 
 

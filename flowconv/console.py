@@ -161,6 +161,8 @@ def print_report(report: "ConvertReport") -> None:
             f"Rejected lines are in {escape(report.lake)}/_flowconv/quarantine/, "
             "each with its object, number and reason."
         )
+    if not (report.objects or report.already_converted or report.changed or report.unreadable):
+        console.print("Nothing was found to read. Check SOURCE, --since and --until.")
     for uri in _first(sorted(report.changed)):
         console.print(f"changed since it was converted, not converted again: {escape(uri)}")
     _say_how_many_more(console, len(report.changed))

@@ -76,6 +76,13 @@ class TaskConverter:
             Stopped: The run is to end.
         """
         failures: dict[LogObject, UnreadableObjectError] = {}
+        log_event(
+            "task_began",
+            run_id=self._run_id,
+            task_id=task.id,
+            objects=len(task.log_objects),
+            source_bytes=task.size_bytes,
+        )
         while True:
             attempt = _Attempt(task, self._lake, self._options)
             log_objects = [o for o in task.log_objects if o not in failures]
@@ -85,6 +92,14 @@ class TaskConverter:
             except UnreadableObjectError as error:
                 # A large object failed after some of its rows were written: again, without it.
                 failures |= {o: error for o in log_objects if o.uri == error.uri}
+                log_event(
+                    "retry",
+                    level=logging.WARNING,
+                    run_id=self._run_id,
+                    task_id=task.id,
+                    uri=error.uri,
+                    reason=error.reason,
+                )
             else:
                 self._log(result)
                 return result
@@ -100,6 +115,16 @@ class TaskConverter:
                 task_id=result.task_id,
                 uri=uri,
                 reason=reason,
+            )
+        for one in result.objects:
+            log_event(
+                "object_converted",
+                run_id=self._run_id,
+                task_id=result.task_id,
+                uri=one.uri,
+                source_bytes=one.size_bytes,
+                rows=one.counts.rows,
+                rejected=one.counts.rejected,
             )
         log_event(
             "task_committed",

@@ -92,19 +92,26 @@ def run_tasks(
         sum(len(task.log_objects) for task in tasks), sum(task.size_bytes for task in tasks)
     )
     deadline: float | None = None
+    to_submit = iter(tasks)
+    waiting: set[Future[T]] = set()
     with ThreadPoolExecutor(workers, "flowconv-worker") as pool:
-        waiting: set[Future[T]] = {pool.submit(run_task, task, progress) for task in tasks}
         try:
-            while waiting:
+            while True:
+                done: set[Future[T]] = set()
+                # An interrupt may come at any point here, and is to mean the same.
                 try:
+                    for task in to_submit:
+                        waiting.add(pool.submit(run_task, task, progress))
+                    if not waiting:
+                        break
                     done, waiting = wait(waiting, _TICK_S, FIRST_COMPLETED)
+                    if on_progress:
+                        on_progress(progress)
                 except KeyboardInterrupt:
                     now = time.monotonic()
                     deadline = now + grace_s if deadline is None else now
+                    to_submit = iter(())
                     _cancel(waiting)
-                    continue
-                if on_progress:
-                    on_progress(progress)
                 if deadline is not None and time.monotonic() >= deadline:
                     progress.stop()
                 for future in done:

@@ -10,7 +10,7 @@ import logging
 import os
 import re
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -58,22 +58,27 @@ class _JsonFormatter(logging.Formatter):
         return json.dumps(line | self._of_run | values, default=str)
 
 
-def write_metrics(path: Path, report: "ConvertReport | None", *, failed: bool) -> None:
+def write_metrics(
+    path: Path, job: Mapping[str, str], report: "ConvertReport | None", *, failed: bool
+) -> None:
     """Write a run's figures in the OpenMetrics text format, for node_exporter's textfile collector.
 
-    The file is replaced at once, so a collector never reads half of it. Without a report only the
-    outcome and the times are written.
+    The file is replaced at once, so a collector never reads half of it.
+
+    Args:
+        path: The file; the collector reads those whose names end with `.prom`.
+        job: Labels of all figures, which keep the jobs of one machine apart.
+        report: Of the run; without one only the outcome and the times are written.
+        failed: It did not come to its end.
 
     Raises:
         StorageError: The file cannot be written.
     """
     try:
-        last_success = _last_success(path)
-        if not failed:
-            last_success = datetime.now(UTC).timestamp()
-        text = "".join(f"{line}\n" for line in _metrics(report, failed, last_success))
+        last_success = _last_success(path) if failed else datetime.now(UTC).timestamp()
+        text = "".join(f"{line}\n" for line in _metrics(job, report, failed, last_success))
         unfinished = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-        unfinished.write_text(text)
+        unfinished.write_text(text, encoding="utf-8")
         os.replace(unfinished, path)  # noqa: PTH105
     except OSError as exc:
         raise StorageError(
@@ -82,47 +87,67 @@ def write_metrics(path: Path, report: "ConvertReport | None", *, failed: bool) -
 
 
 def _metrics(
-    report: "ConvertReport | None", failed: bool, last_success: float | None
+    job: Mapping[str, str],
+    report: "ConvertReport | None",
+    failed: bool,
+    last_success: float | None,
 ) -> Iterator[str]:
-    yield from _gauge("last_run_failed", "1 if the last run failed, else 0.", int(failed))
-    now = datetime.now(UTC).timestamp()
-    yield from _gauge("last_run_timestamp_seconds", "When the last run ended.", now)
+    figures: dict[str, tuple[str, float]] = {
+        "last_run_failed": ("1 if the last run failed or was stopped, else 0.", int(failed)),
+        "last_run_timestamp_seconds": ("When the last run ended.", datetime.now(UTC).timestamp()),
+    }
     if last_success is not None:
-        yield from _gauge(
-            "last_success_timestamp_seconds", "When a run last ended without failing.", last_success
+        figures["last_success_timestamp_seconds"] = (
+            "When a run last came to its end.",
+            last_success,
         )
     if report is not None:
-        figures = {
-            "objects": ("Objects that the last run converted.", report.objects),
-            "objects_unreadable": ("Objects that it could not read.", len(report.unreadable)),
-            "objects_changed": (
+        figures |= {
+            "last_run_objects": ("Objects that the last run converted.", report.objects),
+            "last_run_objects_unreadable": (
+                "Objects that it could not read.",
+                len(report.unreadable),
+            ),
+            "last_run_objects_changed": (
                 "Objects that changed after their conversion.",
                 len(report.changed),
             ),
-            "rows": ("Rows that it wrote.", report.lines.rows),
-            "rejected_lines": ("Lines that it put into quarantine.", report.lines.rejected),
-            "source_bytes": ("Size of the objects as they are stored.", report.source_bytes),
-            "text_bytes": ("Size of their text.", report.text_bytes),
-            "written_bytes": ("Size of the Parquet files written.", report.written_bytes),
-            "seconds": ("Time that it took.", round(report.seconds, 3)),
+            "last_run_rows": ("Rows that it wrote.", report.lines.rows),
+            "last_run_rejected_lines": (
+                "Lines that it put into quarantine.",
+                report.lines.rejected,
+            ),
+            "last_run_source_bytes": ("Size of the objects as stored.", report.source_bytes),
+            "last_run_text_bytes": ("Size of their text.", report.text_bytes),
+            "last_run_written_bytes": ("Size of the Parquet written.", report.written_bytes),
+            "last_run_seconds": ("Time that it took.", round(report.seconds, 3)),
         }
-        for name, (help_, value) in figures.items():
-            yield from _gauge(f"last_run_{name}", help_, value)
-        # As a gauge: node_exporter refuses a file with OpenMetrics' type `info`.
-        yield from _gauge("last_run_info", "The last run's id.", 1, f'{{run_id="{report.run_id}"}}')
+    for name, (help_, value) in figures.items():
+        yield from _gauge(name, help_, value, job)
+    if report is not None:
+        # No type `info`: node_exporter, which knows Prometheus' older format, refuses the file.
+        labels = {**job, "run_id": report.run_id}
+        yield from _gauge("last_run_info", "The last run's id.", 1, labels)
     yield "# EOF"
 
 
-def _gauge(name: str, help_: str, value: float, labels: str = "") -> Iterator[str]:
+def _gauge(name: str, help_: str, value: float, labels: Mapping[str, str]) -> Iterator[str]:
     yield f"# TYPE flowconv_{name} gauge"
     yield f"# HELP flowconv_{name} {help_}"
-    yield f"flowconv_{name}{labels} {value}"
+    pairs = ",".join(f'{label}="{_escape(text)}"' for label, text in labels.items())
+    yield f"flowconv_{name}{{{pairs}}} {value}"
+
+
+def _escape(text: str) -> str:
+    return text.replace("\\", r"\\").replace("\n", r"\n").replace('"', r"\"")
 
 
 def _last_success(path: Path) -> float | None:
+    """Return when the runs before last came to an end, by the file that is to be replaced."""
     if not path.exists():
         return None
+    text = path.read_text(encoding="utf-8", errors="replace")
     match = re.search(
-        r"^flowconv_last_success_timestamp_seconds (\S+)$", path.read_text(), re.MULTILINE
+        r"^flowconv_last_success_timestamp_seconds\{.*\} ([0-9.]+)$", text, re.MULTILINE
     )
     return float(match[1]) if match else None

@@ -195,7 +195,7 @@ def parse_size(text: str) -> int:
     Raises:
         UsageError: It is no size.
     """
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?)I?B?", text.strip().upper())
+    match = re.fullmatch(r"(\d{1,15}(?:\.\d{1,15})?)\s*([KMGT]?)I?B?", text.strip().upper())
     if match is None:
         raise UsageError(f"{text!r} is no size; write 256MB, 1.5GB or a number of bytes.")
     return int(float(match[1]) * 1024 ** " KMGT".index(match[2] or " "))

@@ -87,7 +87,7 @@ def _group_and_place(o: LogObject) -> tuple[bool, str, bool, str, bool, date, st
 
 
 def _chunks(group: Sequence[LogObject], limit: int) -> Iterable[list[LogObject]]:
-    """Cut a group into runs of nearly equal size, none over the limit unless it is one object."""
+    """Cut a group into runs of nearly equal size, of the limit or a little more."""
     total = sum(log_object.size_bytes for log_object in group)
     share = total / max(1, -(-total // limit))
     chunk: list[LogObject] = []

@@ -9,6 +9,7 @@ single sign-on, web identity, container or instance.
 """
 
 import asyncio
+import logging
 import os
 import re
 import secrets
@@ -33,6 +34,7 @@ from aiohttp import ClientError as HttpError
 from botocore import exceptions as botocore_errors  # type: ignore[import-untyped]
 
 from flowconv.errors import FetchError, FlowconvError, StorageError, UsageError
+from flowconv.monitoring import log_event
 from flowconv.storage import Folder, StagedSink, StoredFile
 
 if TYPE_CHECKING:
@@ -116,6 +118,7 @@ class S3Storage:
                     raise StorageError(_explain(exc), uri=uri) from exc
                 if not attempts_left or _code(exc) in _OF_OBJECT:
                     raise FetchError(_explain(exc), uri=uri) from exc
+                log_event("retry", level=logging.WARNING, uri=uri, reason=_explain(exc))
                 continue
             if size is None or len(body) == size:
                 return body
@@ -158,6 +161,7 @@ class S3Storage:
                             return bool(found["Metadata"].get(_WRITER) == writer)
                     elif code not in _CONFLICT:
                         raise
+                    log_event("retry", level=logging.WARNING, uri=self.uri(path), reason=code)
                     time.sleep(0.1 * 2**attempt)
                 else:
                     return True
