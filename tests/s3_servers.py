@@ -40,6 +40,7 @@ __all__ = [
     "ceph_available",
     "ceph_server",
     "moto_server",
+    "own_buckets_policy",
 ]
 
 START_TIMEOUT_S = 60.0
@@ -165,14 +166,18 @@ class S3Server:
 
 
 @contextmanager
-def moto_server() -> Iterator[S3Server]:
+def moto_server(policies: Mapping[str, str] | None = None) -> Iterator[S3Server]:
     """Run moto's server in a process of its own, with authentication on.
+
+    Args:
+        policies: Names of the two users, and what each may do, as IAM has it; without it, all with
+            buckets whose names begin with the user's own.
 
     Raises:
         ServerError: It did not start.
     """
     region = "us-east-1"
-    policies = {name: _own_buckets_policy(name) for name in ("user0", "user1")}
+    policies = policies or {name: own_buckets_policy(name) for name in ("user0", "user1")}
     with ExitStack() as stack:
         folder = _temporary_folder(stack)
         port = _free_port()
@@ -266,7 +271,7 @@ def _new_user(name: str) -> S3User:
     return S3User(name, secrets.token_hex(10).upper(), secrets.token_hex(20))
 
 
-def _own_buckets_policy(user: str) -> str:
+def own_buckets_policy(user: str) -> str:
     return (
         '{"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "s3:*",'
         f' "Resource": ["arn:aws:s3:::{user}-*"]}}]}}'
