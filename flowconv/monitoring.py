@@ -36,6 +36,9 @@ def log_as_json(stream: Any) -> None:
 
     For a process that does one run: what has no run's id gets that of the last event that had one.
     """
+    for before in list(_logger.handlers):
+        if isinstance(before.formatter, _JsonFormatter):
+            _logger.removeHandler(before)
     handler = logging.StreamHandler(stream)
     handler.setFormatter(_JsonFormatter())
     _logger.addHandler(handler)
@@ -78,8 +81,11 @@ def write_metrics(
         last_success = _last_success(path) if failed else datetime.now(UTC).timestamp()
         text = "".join(f"{line}\n" for line in _metrics(job, report, failed, last_success))
         unfinished = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-        unfinished.write_text(text, encoding="utf-8")
-        os.replace(unfinished, path)  # noqa: PTH105
+        try:
+            unfinished.write_text(text, encoding="utf-8")
+            os.replace(unfinished, path)  # noqa: PTH105
+        finally:
+            unfinished.unlink(missing_ok=True)
     except OSError as exc:
         raise StorageError(
             f"the metrics cannot be written ({exc.strerror}). Check --metrics-file.", uri=str(path)

@@ -1,0 +1,193 @@
+"""A run that is stopped: SIGTERM and Ctrl-C, to a process of its own."""
+
+import gzip
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+import flowconv
+from flowconv import ConvertOptions, convert
+from flowconv.engines import RunProgress, run_tasks
+from flowconv.ledger import Ledger
+from flowconv.storage import open_storage
+from lakes import ROW, V2, aws_key, data_files, write_objects
+
+pytestmark = pytest.mark.skipif(os.name == "nt", reason="Windows has no such signals")
+
+# A day is a task; more of them than are under way at once.
+DAYS = 16
+ROWS = 3
+DEADLINE_S = 60
+
+# Each task takes so long, and notes its beginning in a file.
+SLOW = """
+import signal, sys, time
+from pathlib import Path
+from flowconv.cli import app
+from flowconv.converting import TaskConverter
+
+# Who started this may have had Ctrl-C switched off.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+seconds, notes = float(sys.argv.pop(1)), Path(sys.argv.pop(1))
+read = TaskConverter._read
+
+def read_slowly(self, log_objects, attempt, failures, progress):
+    with notes.open("a") as file:
+        file.write("read\\n")
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        time.sleep(0.02)
+        progress.add()
+    read(self, log_objects, attempt, failures, progress)
+
+TaskConverter._read = read_slowly
+app()
+"""
+
+
+@pytest.fixture
+def logs(tmp_path: Path) -> Path:
+    keys = [aws_key(time=f"2026-01-{day:02}T00:05") for day in range(1, DAYS + 1)]
+    write_objects(tmp_path / "logs", dict.fromkeys(keys, gzip.compress(V2 + ROW * ROWS)))
+    return tmp_path / "logs"
+
+
+@contextmanager
+def under_way(logs: Path, task_s: float, *options: str) -> Iterator["subprocess.Popen[str]"]:
+    """A run some of whose tasks are under way."""
+    notes = logs.parent / "notes"
+    command = [
+        *(sys.executable, "-c", SLOW, str(task_s), str(notes)),
+        *("convert", str(logs), str(logs.parent / "lake"), "--workers", "2", *options),
+    ]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            until = time.monotonic() + DEADLINE_S
+            while not notes.exists() or not notes.read_text():
+                assert process.poll() is None, process.communicate()
+                assert time.monotonic() < until
+                time.sleep(0.01)
+            yield process
+        finally:
+            process.kill()
+
+
+def converted(lake: Path) -> int:
+    """How many objects are converted; that nothing else is there, and nothing half-written."""
+    ledger = Ledger.read(open_storage(str(lake)))
+    number = len(ledger.converted())
+    assert {file.relative_to(lake).as_posix() for file in data_files(lake)} == set(ledger.files)
+    assert flowconv.scan(str(lake)).collect().height == number * ROWS
+    assert not [path for path in (lake / "_flowconv/staging").rglob("*") if path.is_file()]
+    assert not list((lake / "_flowconv/intents").glob("*"))
+    assert not (lake / "_flowconv/lock.json").exists()
+    assert ledger.runs[-1].ended
+    return number
+
+
+def complete(logs: Path) -> None:
+    """The next run does what is left, and no more."""
+    lake = logs.parent / "lake"
+    before = converted(lake)
+    report = convert(str(logs), str(lake), ConvertOptions(workers=2))
+    assert (report.already_converted, report.objects) == (before, DAYS - before)
+    assert converted(lake) == DAYS
+
+
+SIGNALS = pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)], ids=["SIGTERM", "SIGINT"]
+)
+
+
+@SIGNALS
+def test_tasks_under_way_are_finished(logs: Path, number: signal.Signals, code: int) -> None:
+    with under_way(logs, 0.3, "--grace", "60") as process:
+        process.send_signal(number)
+        _, errors = process.communicate(timeout=DEADLINE_S)
+    assert process.returncode == code
+    assert errors.startswith("error: stopped.")
+    assert 0 < converted(logs.parent / "lake") < DAYS
+    complete(logs)
+
+
+@SIGNALS
+def test_without_grace_they_are_abandoned(logs: Path, number: signal.Signals, code: int) -> None:
+    metrics = logs.parent / "metrics.prom"
+    with under_way(logs, 600, "--grace", "0", "--metrics-file", str(metrics)) as process:
+        process.send_signal(number)
+        _, errors = process.communicate(timeout=DEADLINE_S)
+    assert process.returncode == code
+    assert "Traceback" not in errors
+    assert converted(logs.parent / "lake") == 0
+    assert re.search(r"^flowconv_last_run_failed\{.*\} 1$", metrics.read_text(), re.MULTILINE)
+    complete(logs)
+
+
+def test_an_interrupt_means_the_same_wherever_it_comes() -> None:
+    tasks: list[Any] = [SimpleNamespace(log_objects=(), size_bytes=0, number=n) for n in range(20)]
+    interrupts = iter([False, True])
+
+    def interrupt(_: RunProgress) -> None:
+        if next(interrupts, False):
+            raise KeyboardInterrupt
+
+    def run_task(task: Any, progress: RunProgress) -> int:
+        time.sleep(0.1)
+        progress.add()
+        return int(task.number)
+
+    results: list[int] = []
+    with pytest.raises(KeyboardInterrupt):
+        results.extend(run_tasks(tasks, run_task, 2, 60, interrupt))
+    # Those that had ended, and those that were under way.
+    assert sorted(results) == list(range(len(results)))
+    assert 2 <= len(results) <= 6
+
+
+def test_the_grace_ends(logs: Path) -> None:
+    began = time.monotonic()
+    with under_way(logs, 600, "--grace", "1") as process:
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=DEADLINE_S)
+    assert process.returncode == 143
+    assert time.monotonic() - began > 1
+    assert converted(logs.parent / "lake") == 0
+    complete(logs)
+
+
+def test_a_second_signal_ends_the_grace(logs: Path) -> None:
+    with under_way(logs, 600, "--grace", "600") as process:
+        process.send_signal(signal.SIGTERM)
+        with pytest.raises(subprocess.TimeoutExpired):
+            process.wait(1)
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=DEADLINE_S)
+    assert process.returncode == 143
+    assert converted(logs.parent / "lake") == 0
+    complete(logs)
+
+
+def test_after_a_kill_the_next_run_goes_on(logs: Path) -> None:
+    with under_way(logs, 0.2) as process:
+        until = time.monotonic() + DEADLINE_S
+        while not list((logs.parent / "lake/_flowconv/ledger").glob("*2")):
+            assert time.monotonic() < until
+            time.sleep(0.01)
+        process.kill()
+        process.communicate(timeout=DEADLINE_S)
+    report = convert(str(logs), str(logs.parent / "lake"), ConvertOptions(workers=2))
+    assert report.already_converted > 0
+    assert report.already_converted + report.objects == DAYS
+    assert converted(logs.parent / "lake") == DAYS
