@@ -4,14 +4,15 @@ import logging
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import Self
 
 from flowconv.engines import RunProgress
-from flowconv.errors import UnreadableObjectError
+from flowconv.errors import FlowconvError, StorageError, UnreadableObjectError
 from flowconv.fetching import ObjectFetcher
 from flowconv.formats import declared_format
-from flowconv.ledger import Commit, Ledger, write_intent
+from flowconv.ledger import Commit, Ledger, LostLockError, write_intent
 from flowconv.listing import LogObject
 from flowconv.monitoring import log_event
 from flowconv.normalising import FlowBatch, TimeType, normalise
@@ -84,7 +85,10 @@ class TaskConverter:
             source_bytes=task.size_bytes,
         )
         while True:
-            attempt = _Attempt(task, self._lake, self._options)
+            # No other run's files are called so. One that was paused, and wakes up when another
+            # has taken over, can neither replace that one's files nor remove them.
+            name = f"{task.id}-{self._ledger.generation}"
+            attempt = _Attempt(task, name, self._lake, self._options)
             log_objects = [o for o in task.log_objects if o not in failures]
             try:
                 self._cores.submit(self._read, log_objects, attempt, failures, progress).result()
@@ -126,6 +130,8 @@ class TaskConverter:
                 rows=one.counts.rows,
                 rejected=one.counts.rejected,
             )
+        if not result.objects:
+            return
         log_event(
             "task_committed",
             run_id=self._run_id,
@@ -188,14 +194,29 @@ class TaskConverter:
             return result
         old = [file.path for file in self._ledger.files_of(task.replaces)]
         new = [file.path for file in result.files]
-        intent = write_intent(self._lake, task.id, [*old, *new])
-        attempt.publish()
-        self._ledger.commit(
-            Commit(task.id, self._run_id, result.objects, result.files, task.replaces)
-        )
-        self._lake.delete([path for path in old if path not in new])
+        intent = write_intent(self._lake, attempt.name, [*old, *new])
+        commit = Commit(task.id, self._run_id, result.objects, result.files, task.replaces)
+        with self._taking_back(new, intent, StorageError):
+            attempt.publish()
+        with self._taking_back(new, intent, LostLockError):
+            self._ledger.commit(commit)
+        self._lake.delete(old)
         self._lake.delete([intent])
         return result
+
+    @contextmanager
+    def _taking_back(
+        self, paths: Sequence[str], intent: str, error: type[FlowconvError]
+    ) -> Iterator[None]:
+        """Remove what was published in vain; what cannot be removed is left to the next run."""
+        try:
+            yield
+        except error:
+            # Where another run took over it may have looked for leftovers before these were there.
+            with suppress(FlowconvError):
+                self._lake.delete(paths)
+                self._lake.delete([intent])
+            raise
 
 
 def _flow_batches(parsed: ParsedBlock, time_type: TimeType) -> Iterator[FlowBatch]:
@@ -208,10 +229,11 @@ def _flow_batches(parsed: ParsedBlock, time_type: TimeType) -> Iterator[FlowBatc
 class _Attempt:
     """What one run through a task's objects has made so far."""
 
-    def __init__(self, task: Task, lake: Storage, options: ConvertOptions) -> None:
-        self.writer = TaskWriter(lake, task.id, options)
+    def __init__(self, task: Task, name: str, lake: Storage, options: ConvertOptions) -> None:
+        self.name = name
+        self.writer = TaskWriter(lake, name, options)
         self._task_id = task.id
-        self._quarantine = QuarantineWriter(lake, task.id)
+        self._quarantine = QuarantineWriter(lake, name)
         self._fail_on_bad_line = options.on_bad_line == "fail"
         self._rejected: Counter[str] = Counter()
         self._unknown_fields: set[str] = set()

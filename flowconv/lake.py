@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from flowconv.errors import LakeError, UsageError
 from flowconv.fields import ALWAYS_COLUMNS, FIELDS, TEXT, Field, Table
-from flowconv.ledger import INTENTS, Ledger, read_intent
+from flowconv.ledger import Ledger, read_intent
 from flowconv.normalising import TimeType, table_schema
 from flowconv.options import ConvertOptions
 from flowconv.partitioning import NULL_PARTITION, directory_name, encode_value
@@ -140,7 +140,8 @@ def ensure_layout(storage: Storage, options: ConvertOptions) -> None:
     layout = Layout(options.partition_by, options.time_type)
     if storage.read(_LAYOUT) is None:
         for table in Table:
-            if next(storage.list_files(table), None):
+            # Unless another run has begun the lake in this moment.
+            if next(storage.list_files(table), None) and storage.read(_LAYOUT) is None:
                 raise LakeError(
                     f"there are files below {table}/, but it is no lake of flowconv. Choose "
                     "another DEST.",
@@ -158,13 +159,12 @@ def ensure_layout(storage: Storage, options: ConvertOptions) -> None:
 
 
 def remove_leftovers(storage: Storage, ledger: Ledger) -> None:
-    """Remove what runs left that were killed; the caller holds the lake's lock."""
-    intents = [file.path for file in storage.list_files(INTENTS)]
-    live = ledger.files if intents else {}
-    for intent in intents:
-        storage.delete([path for path in read_intent(storage, intent) if path not in live])
-        storage.delete([intent])
-    storage.discard_staged(STAGING)
+    """Remove what runs left that were killed; the caller holds the lake's lock, and has begun."""
+    noted = [path for intent in ledger.intents for path in read_intent(storage, intent)]
+    if noted:
+        storage.delete(ledger.leftovers(noted))
+    storage.delete(ledger.intents)
+    storage.discard_staged(STAGING, (*Table, "_flowconv"))
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ A data file counts if a commit names it and no later record replaces or forgets 
 writer that was paused, and whose lock was taken over, finds the number that it expects taken by
 the next run's `begin`, and stops. Records are merged into a checkpoint
 (`<number>.objects.parquet` and others) now and then, and removed; the begins stay, since they are
-what stops such a writer.
+what stops such a writer. The checkpoint before the last stays too, for those who are reading it.
 """
 
 import json
@@ -19,7 +19,7 @@ import secrets
 import threading
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import UTC, date, datetime
 from itertools import chain
 from typing import Any, Self
@@ -28,7 +28,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from flowconv.errors import LakeError
+from flowconv.errors import LakeError, StorageError
 from flowconv.report import ConvertedObject, DataFile, LineCounts
 from flowconv.storage import Storage
 
@@ -91,6 +91,13 @@ class Run:
 class LostLockError(LakeError):
     """Another run took the lake over; what this one has not committed does not count."""
 
+    def __init__(self, uri: str) -> None:
+        super().__init__(
+            "another run has taken this lake over, since this one did not answer for a while. "
+            "What it had not committed will be converted by the other, or by the next run.",
+            uri=uri,
+        )
+
 
 class Ledger:
     """A lake's ledger as it was when it was read, and the way to add to it.
@@ -110,6 +117,11 @@ class Ledger:
         """Paths of records that are gone; what they said is not known."""
         self._runs: dict[str, Run] = {}
         self._unmerged_objects = 0
+        self._outdated: list[str] = []
+        self.generation = 0
+        """The number of this run's `begin`: no other run of the lake has it."""
+        self.intents: list[str] = []
+        """What earlier runs noted and left; listed when this one begins."""
 
     @classmethod
     def read(cls, storage: Storage) -> Self:
@@ -188,8 +200,12 @@ class Ledger:
         Raises:
             LakeError: Another run began at the same moment.
         """
+        # Before the record: a run that takes over has noted none of these, so they may be removed
+        # however late this one wakes up.
+        self.intents = [file.path for file in self._storage.list_files(INTENTS)]
         try:
-            self._append({"kind": "begin", "run_id": run.run_id, "host": run.host})
+            record = {"kind": "begin", "run_id": run.run_id, "host": run.host}
+            self.generation = self._append(record)
         except LostLockError:
             raise LakeError(
                 "another run began at the same moment. Run again when it is done.",
@@ -234,16 +250,33 @@ class Ledger:
         if number - self._checkpoint.number >= RECORDS_PER_CHECKPOINT:
             self.merge()
 
+    def leftovers(self, noted: Iterable[str]) -> list[str]:
+        """Return those of the paths that intents note which do not count, and may be removed.
+
+        They are files that no commit names, and records that have gone into the checkpoint.
+        """
+        live = self.files
+        merged = _record_path(self._checkpoint.number)
+        return [
+            path
+            for path in noted
+            if path not in live and not (path.startswith(f"{LEDGER}/") and path > merged)
+        ]
+
     def _load(self) -> bool:
         """Read checkpoint and records; False if one of them vanished meanwhile."""
         numbers = []
+        parts: dict[str, int] = {}
         for file in self._storage.list_files(LEDGER):
             name = file.path.rpartition("/")[2]
             number = int(name[:12]) if name[:12].isdecimal() else 0
             if name[12:] == "":
                 numbers.append(number)
-            elif name[12:] == _OBJECTS:
-                self._checkpoint = _Checkpoint(self._storage, number)
+            elif name[12:] in (_OBJECTS, _FILES, _RUNS):
+                parts[file.path] = number
+                if name[12:] == _OBJECTS:
+                    self._checkpoint = _Checkpoint(self._storage, number)
+        self._outdated = [path for path in parts if parts[path] != self._checkpoint.number]
         self._last_number = max([self._checkpoint.number, *numbers])
         expected = range(self._checkpoint.number + 1, self._last_number + 1)
         self.missing_records = tuple(map(_record_path, sorted(set(expected) - set(numbers))))
@@ -262,14 +295,18 @@ class Ledger:
             kind, at = record["kind"], datetime.fromisoformat(record["at"])
             if kind == "begin":
                 self._runs[record["run_id"]] = Run(record["run_id"], at, record["host"])
-            elif kind == "end" and (run := self._runs.get(record["run_id"])):
-                ended = Run(run.run_id, run.began, run.host, at, record["report"])
-                self._runs[run.run_id] = ended
+            elif kind == "end":
+                run_id = record["run_id"]
+                # A long run merges on its way, so its beginning may be in the checkpoint.
+                if run := self._runs.get(run_id) or self._checkpoint.runs().get(run_id):
+                    self._runs[run_id] = replace(run, ended=at, report=record["report"])
                 self._merged_away.append(number)
             elif kind == "commit":
                 self._apply(number, _commit_from_json(record))
             elif kind == "forget":
                 self._drop(number, record["task_ids"])
+            else:
+                raise ValueError(f"unknown kind {kind!r}")
         except (ValueError, KeyError, TypeError, IndexError) as error:
             raise LakeError(
                 f"the ledger's record {_record_path(number)} is damaged ({error!r}). Restore it "
@@ -297,23 +334,34 @@ class Ledger:
         record["token"] = secrets.token_hex(8)
         data = json.dumps(record, separators=(",", ":")).encode()
         path = _record_path(number)
-        if not self._storage.create(path, data) and self._storage.read(path) != data:
-            raise LostLockError(
-                "another run has taken this lake over, since this one did not answer for a while. "
-                "What it had not committed will be converted by the other, or by the next run.",
-                uri=self._storage.root,
-            )
+        if not self._create(path, data):
+            raise LostLockError(self._storage.root)
         self._last_number = number
         return number
 
+    def _create(self, path: str, data: bytes) -> bool:
+        """Create a record; where the answer is lost, it is known for our own by its token."""
+        try:
+            return self._storage.create(path, data) or self._storage.read(path) == data
+        except StorageError:
+            if self._storage.read(path) != data:
+                raise
+            return True
+
     def merge(self) -> None:
-        """Write a checkpoint of all up to now, and remove what it holds."""
+        """Write a checkpoint of all up to now, and remove the records that it holds."""
         old = self._checkpoint
+        records = [_record_path(number) for number in self._merged_away]
+        intent = write_intent(self._storage, f"merge-{self._last_number}", records)
         self._checkpoint = old.replaced_by(
             self._last_number, self._object_batches(), list(self.files.values()), self.runs
         )
-        self._storage.delete([_record_path(number) for number in self._merged_away])
-        old.delete()
+        self._storage.delete(records)
+        self._storage.delete([intent])
+        # Those before the old one, and what was begun of others, which cannot count any more even
+        # if their writer should wake up.
+        self._storage.delete(self._outdated)
+        self._outdated = old.parts
         self._commits, self._replaced, self._merged_away = {}, set(), []
         self._unmerged_objects = 0
         self.missing_records = ()
@@ -419,11 +467,10 @@ class _Checkpoint:
         later._write(_OBJECTS, objects)
         return later
 
-    def delete(self) -> None:
-        if self.number:
-            # The objects first: without them the rest does not count.
-            self._storage.delete([self._path(_OBJECTS)])
-            self._storage.delete([self._path(_FILES), self._path(_RUNS)])
+    @property
+    def parts(self) -> list[str]:
+        """Its files; without the objects, which are the first, the others do not count."""
+        return [self._path(part) for part in (_OBJECTS, _FILES, _RUNS)] if self.number else []
 
     def _path(self, part: str) -> str:
         return f"{_record_path(self.number)}{part}"
@@ -451,12 +498,19 @@ class _Checkpoint:
             )
         dropped = pa.array(list(without), pa.string())
         asked = None if columns is None else [*columns, *(["task_id"] if without else [])]
-        with pq.ParquetFile(pa.BufferReader(written)) as file:
-            for batch in file.iter_batches(_ROWS_AT_ONCE, columns=asked):
-                kept = batch
-                if without:
-                    kept = batch.filter(pc.invert(pc.is_in(batch["task_id"], dropped)))
-                yield kept if columns is None else kept.select(list(columns))
+        try:
+            with pq.ParquetFile(pa.BufferReader(written)) as file:
+                for batch in file.iter_batches(_ROWS_AT_ONCE, columns=asked):
+                    kept = batch
+                    if without:
+                        kept = batch.filter(pc.invert(pc.is_in(batch["task_id"], dropped)))
+                    yield kept if columns is None else kept.select(list(columns))
+        except (pa.ArrowException, OSError, KeyError) as error:
+            raise LakeError(
+                f"the ledger's checkpoint {self._path(part)} is damaged. Restore it from a copy; "
+                "without it, rows would be converted twice.",
+                uri=self._storage.root,
+            ) from error
 
 
 def _in_groups(batches: Iterable[pa.RecordBatch]) -> Iterator[list[pa.RecordBatch]]:
@@ -524,13 +578,13 @@ def _commit_from_json(record: Mapping[str, Any]) -> Commit:
     )
 
 
-def write_intent(storage: Storage, task_id: str, paths: Iterable[str]) -> str:
-    """Note the files that a task is about to publish or remove, and return where.
+def write_intent(storage: Storage, name: str, paths: Iterable[str]) -> str:
+    """Note the files that a run is about to publish or remove, and return where.
 
-    The note goes when the task is committed and its files are in place; where it stays, the next
-    run removes those of them that do not count.
+    The note goes when that is done; where it stays, the next run removes those of them that do not
+    count. No other run may use its name.
     """
-    path = f"{INTENTS}/{task_id}.json"
+    path = f"{INTENTS}/{name}.json"
     storage.write(path, json.dumps(sorted(paths)).encode())
     return path
 

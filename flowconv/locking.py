@@ -11,10 +11,12 @@ import threading
 import time
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from flowconv.errors import FlowconvError, LakeError
+from flowconv.errors import FlowconvError, LakeError, StorageError
+from flowconv.ledger import LostLockError
 from flowconv.storage import Storage
 
 LOCK = "_flowconv/lock.json"
@@ -24,6 +26,10 @@ HEARTBEAT_S = 15.0
 # Several heartbeats may be late, and clocks differ by seconds between machines.
 LEASE_S = 120.0
 
+# Two runs may find the same holder dead, and the slower one then removes the lock of the quicker
+# one. So who takes over looks again after this time, which is long for two requests.
+SETTLE_S = 0.5
+
 
 @dataclass(frozen=True, slots=True)
 class Holder:
@@ -31,7 +37,8 @@ class Holder:
 
     Attributes:
         run_id: The run.
-        host: On which machine.
+        host: On which machine, for a reader.
+        machine: Where processes see one another: a boot of a machine, and a container on it.
         pid: Its process there.
         process_start: When that process began, as the system counts; tells a reused number.
         since: When it took the lock, in UTC.
@@ -40,6 +47,7 @@ class Holder:
 
     run_id: str
     host: str
+    machine: str
     pid: int
     process_start: str
     since: str
@@ -48,10 +56,13 @@ class Holder:
     @property
     def is_dead(self) -> bool:
         """It is a process of this machine that is gone, or its lease is over."""
-        if self.host == socket.gethostname():
+        if self.machine == _machine():
             return _process_start(self.pid) != self.process_start
-        silent = datetime.now(UTC) - datetime.fromisoformat(self.heartbeat)
-        return silent.total_seconds() > LEASE_S
+        return self.silent_s() > LEASE_S
+
+    def silent_s(self) -> float:
+        """Time since it last said that it lives, in seconds."""
+        return (datetime.now(UTC) - datetime.fromisoformat(self.heartbeat)).total_seconds()
 
     def __str__(self) -> str:
         """Say who it is, for a message."""
@@ -75,19 +86,21 @@ class Lock:
         self._storage = storage
         self._wait = wait
         now = _now()
-        self._holder = Holder(
-            run_id, socket.gethostname(), os.getpid(), _process_start(os.getpid()), now, now
-        )
+        process = (os.getpid(), _process_start(os.getpid()))
+        self._holder = Holder(run_id, socket.gethostname(), _machine(), *process, now, now)
         self._released = threading.Event()
         self._heart = threading.Thread(target=self._beat, name="flowconv-heartbeat", daemon=True)
 
     def __enter__(self) -> Self:
-        while not self._storage.create(LOCK, _encode(self._holder)):
-            holder = read_holder(self._storage)
+        settle_s = 0.0
+        # Ours is what reads as ours, whether or not the answer to its writing came.
+        while not self._is_ours(holder := read_holder(self._storage)):
             if holder is None:
-                continue
-            if holder.is_dead:
+                self._storage.create(LOCK, _encode(self._holder))
+                time.sleep(settle_s)
+            elif holder.is_dead:
                 self._storage.delete([LOCK])
+                settle_s = SETTLE_S
             elif self._wait:
                 time.sleep(1)
             else:
@@ -107,15 +120,23 @@ class Lock:
     ) -> None:
         self._released.set()
         self._heart.join()
-        holder = read_holder(self._storage)
-        if holder and holder.run_id == self._holder.run_id:
-            self._storage.delete([LOCK])
+        try:
+            ours = self._is_ours(read_holder(self._storage))
+            if ours:
+                self._storage.delete([LOCK])
+        except FlowconvError:
+            return  # What was done is done; the lock ends with this process, or with its lease.
+        if isinstance(error, StorageError) and not ours:
+            # Such as a file that is gone: whoever took over removes what does not count.
+            raise LostLockError(self._storage.root) from error
+
+    def _is_ours(self, holder: Holder | None) -> bool:
+        return holder is not None and holder.run_id == self._holder.run_id
 
     def _beat(self) -> None:
         while not self._released.wait(HEARTBEAT_S):
             try:
-                holder = read_holder(self._storage)
-                if holder is None or holder.run_id != self._holder.run_id:
+                if not self._is_ours(read_holder(self._storage)):
                     return  # Taken over; the next commit will find that out.
                 alive = asdict(self._holder) | {"heartbeat": _now()}
                 self._storage.write(LOCK, _encode(Holder(**alive)))
@@ -129,12 +150,14 @@ def read_holder(storage: Storage) -> Holder | None:
     if written is None:
         return None
     try:
-        return Holder(**json.loads(written))
+        holder = Holder(**json.loads(written))
+        holder.silent_s()
     except (ValueError, TypeError):
         # Not written by us, or by a later flowconv: nobody's that could be asked.
         raise LakeError(
             f"{LOCK} is damaged. If no run is under way, delete it.", uri=storage.root
         ) from None
+    return holder
 
 
 def _encode(holder: Holder) -> bytes:
@@ -143,6 +166,15 @@ def _encode(holder: Holder) -> bytes:
 
 def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def _machine() -> str:
+    try:
+        boot_id = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+        # Containers may share a host's name, but not see its processes.
+        return f"{boot_id} {Path('/proc/self/ns/pid').readlink()}"
+    except OSError:  # Not Linux.
+        return socket.gethostname()
 
 
 def _process_start(pid: int) -> str:

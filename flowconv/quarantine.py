@@ -25,10 +25,10 @@ _PIECE_BYTES = 8 << 20
 class QuarantineWriter:
     """Writes one task's rejected lines to a file of JSON lines, if there are any."""
 
-    def __init__(self, storage: Storage, task_id: str) -> None:
+    def __init__(self, storage: Storage, name: str) -> None:
         self._storage = storage
-        self._path = f"{QUARANTINE}/{task_id}.jsonl"
-        self._staging = f"{STAGING}/{task_id}.jsonl"
+        self._path = f"{QUARANTINE}/{name}.jsonl"
+        self._staging = f"{STAGING}/{name}.jsonl"
         self._sink: StagedSink | None = None
         self._lines = 0
 
@@ -177,16 +177,16 @@ def read_quarantine(
     ledger = Ledger.read(storage)
     objects = _objects_with_rejects(ledger, storage, object)
     shown: list[QuarantinedLine] = []
-    files = ledger.files
-    for path in sorted({f"{QUARANTINE}/{one.task_id}.jsonl" for one in objects.values()}):
-        if path not in files:
+    files = {task_id: file for file, task_id in ledger.files.values() if not file.is_data}
+    for task_id in sorted({one.task_id for one in objects.values()}):
+        if task_id not in files:
             raise LakeError(
-                "the ledger knows no file of rejected lines here, but counts such lines. See "
-                "flowconv verify.",
-                uri=storage.uri(path),
+                f"the ledger knows no file of rejected lines of task {task_id}, but counts such "
+                "lines. See flowconv verify.",
+                uri=storage.root,
             )
         try:
-            for line in read_lines(storage, files[path][0]):
+            for line in read_lines(storage, files[task_id]):
                 if line.uri in objects:
                     objects[line.uri].reasons[line.reason] += 1
                     if len(shown) < lines:

@@ -190,15 +190,16 @@ class S3Storage:
         with _storage_errors(self.root):
             return self._connection.polars_options()
 
-    def discard_staged(self, staging: str) -> int:  # noqa: ARG002  # uploads have no place
+    def discard_staged(self, staging: str, folders: Sequence[str] = ("",)) -> int:  # noqa: ARG002
         """See `Storage`."""
+        return sum(self._abort_uploads(self._folder_key(folder)) for folder in folders)
+
+    def _abort_uploads(self, prefix: str) -> int:
         count = 0
         marks: dict[str, str] = {}
         with _storage_errors(self.root):
             while True:
-                page = self._connection.call(
-                    "list_multipart_uploads", Prefix=self._folder_key(""), **marks
-                )
+                page = self._connection.call("list_multipart_uploads", Prefix=prefix, **marks)
                 for upload in page.get("Uploads", []):
                     self._connection.abort(upload["Key"], upload["UploadId"])
                     count += 1

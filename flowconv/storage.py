@@ -181,10 +181,14 @@ class Storage(Protocol):
         """Return what `polars.scan_parquet` needs to read files by their `uri`."""
         ...
 
-    def discard_staged(self, staging: str) -> int:
+    def discard_staged(self, staging: str, folders: Sequence[str] = ("",)) -> int:
         """Remove what crashed runs left: files below a staging folder, unfinished uploads in S3.
 
-        Nobody else may be writing to this storage at the time.
+        Nobody else may be writing to these folders at the time.
+
+        Args:
+            staging: Where staged files are kept locally.
+            folders: Where they would have become visible; uploads elsewhere are somebody else's.
 
         Returns:
             How many were removed.
@@ -362,7 +366,7 @@ class LocalStorage:
         """See `Storage`."""
         return {}
 
-    def discard_staged(self, staging: str) -> int:
+    def discard_staged(self, staging: str, folders: Sequence[str] = ("",)) -> int:  # noqa: ARG002
         """See `Storage`."""
         paths = [file.path for file in self.list_files(staging)]
         self.delete(paths)

@@ -62,15 +62,15 @@ class _Pending:
 
 
 class TaskWriter:
-    """Writes one task's rows to files named `<task>-<n>.parquet`.
+    """Writes one task's rows to files named `<name>-<n>.parquet`.
 
     What goes into which file depends on the rows and their order alone, not on the machine, so a
     task that runs again writes the same files. Not to be shared between threads.
     """
 
-    def __init__(self, storage: Storage, task_id: str, options: ConvertOptions) -> None:
+    def __init__(self, storage: Storage, name: str, options: ConvertOptions) -> None:
         self._storage = storage
-        self._task_id = task_id
+        self._name = name
         self._options = options
         self._pending: dict[tuple[PartitionKey, tuple[str, ...]], _Pending] = {}
         self._open: dict[tuple[PartitionKey, tuple[str, ...]], _OpenFile] = {}
@@ -134,7 +134,7 @@ class TaskWriter:
             self._close_file(next(iter(self._open)))
 
     def _open_file(self, key: PartitionKey, schema: pa.Schema) -> _OpenFile:
-        name = f"{self._task_id}-{self._next_number:04d}.parquet"
+        name = f"{self._name}-{self._next_number:04d}.parquet"
         self._next_number += 1
         path = f"{key.table}/{key.path}/{name}"
         sink = self._storage.open_staged(path, f"{STAGING}/{name}")

@@ -1,0 +1,262 @@
+"""Runs of `python -m flowconv` in processes of their own, which stop or die where a test says.
+
+A process that has imported everything, and has no threads yet, forks for each run: that takes
+milliseconds, where a start takes half a second. `python processes.py` is that process; it reads
+orders from stdin and answers on stdout, a line of JSON each.
+
+A run's steps are the calls below, each before it is made and after it: what the ledger, the lock
+and the writer do, each change to the local file system, and each request to S3.
+"""
+
+from __future__ import annotations
+
+import importlib
+import itertools
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import wraps
+from pathlib import Path
+from typing import Any, NoReturn
+
+CALLS = {
+    "ensure_layout": "flowconv.pipeline:ensure_layout",
+    "remove_leftovers": "flowconv.pipeline:remove_leftovers",
+    "lock": "flowconv.locking:Lock.__enter__",
+    "unlock": "flowconv.locking:Lock.__exit__",
+    "append": "flowconv.ledger:Ledger._append",
+    "merge": "flowconv.ledger:Ledger.merge",
+    "write checkpoint": "flowconv.ledger:_Checkpoint._write",
+    "write_intent": "flowconv.converting:write_intent",
+    "commit": "flowconv.converting:TaskConverter._commit",
+    "open file": "flowconv.writing:TaskWriter._open_file",
+    "row group": "flowconv.writing:TaskWriter._write_row_group",
+    "close file": "flowconv.writing:TaskWriter._close_file",
+    "quarantine": "flowconv.quarantine:QuarantineWriter.write",
+    "local publish": "flowconv.storage:_LocalSink.publish",
+    "local delete": "flowconv.storage:LocalStorage.delete",
+    "rename": "pathlib:Path.replace",
+    "link": "pathlib:Path.hardlink_to",
+    "unlink": "pathlib:Path.unlink",
+    "mkdir": "pathlib:Path.mkdir",
+    "fsync": "os:fsync",
+    "S3 publish": "flowconv.s3:_S3Sink.publish",
+    "S3 delete": "flowconv.s3:S3Storage.delete",
+    "S3": "flowconv.s3:_Connection.start",
+    "S3 answer": "flowconv.s3:_Connection.call",
+}
+
+
+@dataclass(frozen=True)
+class Step:
+    """The `number`-th time, from 0, that a run comes to a step; any step if it has no name."""
+
+    number: int = 0
+    name: str = ""
+    signal: int = signal.SIGKILL
+
+
+@dataclass(frozen=True)
+class Done:
+    """How a run ended: its exit code, or minus the signal; and the steps it took, in order."""
+
+    code: int
+    stdout: str
+    stderr: str
+    steps: tuple[str, ...]
+
+    @property
+    def was_killed(self) -> bool:
+        return self.code == -signal.SIGKILL
+
+
+class Running:
+    """A run that was started."""
+
+    def __init__(self, runs: Runs, pid: int, folder: Path) -> None:
+        self.pid = pid
+        self._runs = runs
+        self._folder = folder
+
+    def wait(self) -> Done:
+        code = self._runs._order({"wait": self.pid})
+        steps = self._folder / "steps"
+        return Done(
+            code,
+            (self._folder / "stdout").read_text(),
+            (self._folder / "stderr").read_text(),
+            tuple(steps.read_text().splitlines()) if steps.exists() else (),
+        )
+
+    def wait_until_stopped(self) -> None:
+        assert self._runs._order({"wait until stopped": self.pid}) == "stopped"
+
+    def signal(self, number: int) -> None:
+        os.kill(self.pid, number)
+
+
+class Runs:
+    """Starts runs; those that are left at its end are killed."""
+
+    def __init__(self, process: subprocess.Popen[str], folder: Path) -> None:
+        self._process = process
+        self._folder = folder
+        self._numbers = itertools.count()
+
+    def start(
+        self,
+        *arguments: str | Path,
+        at: Step | None = None,
+        patch: Mapping[str, Any] | None = None,
+    ) -> Running:
+        """Start `python -m flowconv` with these arguments.
+
+        Args:
+            arguments: What stands behind the command's name.
+            at: Where it gets a signal.
+            patch: `module:name` -> value, or what the function of that name returns.
+        """
+        folder = self._folder / str(next(self._numbers))
+        folder.mkdir()
+        order = {
+            "arguments": [str(argument) for argument in arguments],
+            "folder": str(folder),
+            "at": [at.number, at.name, at.signal] if at else None,
+            "patch": dict(patch or {}),
+        }
+        return Running(self, self._order(order), folder)
+
+    def run(self, *arguments: str | Path, **kwargs: Any) -> Done:
+        """Start it, and wait for its end."""
+        return self.start(*arguments, **kwargs).wait()
+
+    def _order(self, order: Mapping[str, Any]) -> Any:
+        assert self._process.stdin
+        assert self._process.stdout
+        print(json.dumps(order), file=self._process.stdin, flush=True)
+        return json.loads(self._process.stdout.readline())
+
+
+@contextmanager
+def prepared_runs(folder: Path) -> Iterator[Runs]:
+    """Start the process that forks."""
+    environment = {name: value for name, value in os.environ.items() if name[:4] != "AWS_"} | {
+        "AWS_EC2_METADATA_DISABLED": "true",
+        "AWS_CONFIG_FILE": os.devnull,
+        "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+        "COLUMNS": "200",
+    }
+    with subprocess.Popen(
+        [sys.executable, __file__],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env=environment,
+    ) as process:
+        try:
+            yield Runs(process, folder)
+        finally:
+            assert process.stdin
+            process.stdin.close()
+
+
+def _serve() -> None:
+    """Do what the orders say, until there are no more."""
+    for call in CALLS.values():
+        importlib.import_module(call.partition(":")[0])
+    importlib.import_module("flowconv.cli")
+    assert threading.active_count() == 1
+    children: set[int] = set()
+    for line in sys.stdin:
+        order = json.loads(line)
+        answer: Any
+        if "wait" in order:
+            children.discard(order["wait"])
+            answer = os.waitstatus_to_exitcode(os.waitpid(order["wait"], 0)[1])
+        elif "wait until stopped" in order:
+            status = os.waitpid(order["wait until stopped"], os.WUNTRACED)[1]
+            answer = "stopped" if os.WIFSTOPPED(status) else status
+        elif answer := os.fork():
+            children.add(answer)
+        else:
+            _run(order)
+        print(json.dumps(answer), flush=True)  # noqa: T201
+    for pid in children:
+        os.kill(pid, signal.SIGKILL)
+
+
+def _run(order: Mapping[str, Any]) -> NoReturn:
+    from flowconv.cli import app
+
+    folder = Path(order["folder"])
+    for descriptor, name in enumerate(("stdin", "stdout", "stderr")):
+        opened = os.open(folder / name, os.O_RDWR | os.O_CREAT)
+        os.dup2(opened, descriptor)
+    # The orders' buffers are the parent's.
+    sys.stdin, sys.stdout, sys.stderr = (os.fdopen(fd, mode) for fd, mode in enumerate("rww"))
+    for target, value in order["patch"].items():
+        owner, name = _find(target)
+        returns = callable(getattr(owner, name))
+        setattr(owner, name, (lambda *_, value=value: value) if returns else value)
+    steps: list[str] = []
+    _watch(steps, order["at"])
+    code = 1
+    try:
+        app(order["arguments"], prog_name="flowconv")
+    except SystemExit as end:
+        code = end.code if isinstance(end.code, int) else 1
+    except BaseException:  # noqa: BLE001
+        sys.excepthook(*sys.exc_info())
+    sys.stdout.flush()
+    sys.stderr.flush()
+    (folder / "steps").write_text("\n".join(steps))
+    os._exit(code)
+
+
+def _watch(steps: list[str], at: Sequence[Any] | None) -> None:
+    """Note each step, and send the signal at the one that is meant."""
+    mutex = threading.Lock()
+    left = itertools.count(at[0] if at else -1, -1)
+
+    def step(name: str) -> None:
+        with mutex:
+            steps.append(name)
+            if at and at[1] in ("", name) and next(left) == 0:
+                os.kill(os.getpid(), at[2])
+                time.sleep(0.1)  # A stop may come a moment later.
+
+    def watched(name: str, call: Callable[..., Any]) -> Callable[..., Any]:
+        @wraps(call)
+        def watching(*args: Any, **kwargs: Any) -> Any:
+            which = f"{name} {args[1]}" if name.startswith("S3") and len(args) > 1 else name
+            which = name if name in ("S3 publish", "S3 delete") else which
+            step(f"before {which}")
+            result = None if name == "fsync" else call(*args, **kwargs)
+            step(f"after {which}")
+            return result
+
+        return watching
+
+    for name, target in CALLS.items():
+        owner, attribute = _find(target)
+        setattr(owner, attribute, watched(name, getattr(owner, attribute)))
+
+
+def _find(target: str) -> tuple[Any, str]:
+    module, _, name = target.partition(":")
+    owner: Any = importlib.import_module(module)
+    *above, attribute = name.split(".")
+    for part in above:
+        owner = getattr(owner, part)
+    return owner, attribute
+
+
+if __name__ == "__main__":
+    _serve()
