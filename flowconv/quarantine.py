@@ -9,10 +9,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from flowconv.batches import RejectedLine
 from flowconv.errors import FetchError, LakeError, UsageError
 from flowconv.lake import read_layout
 from flowconv.ledger import Ledger
-from flowconv.parsing import RejectedLine
 from flowconv.report import DataFile
 from flowconv.storage import StagedSink, Storage, open_storage, storage_errors
 from flowconv.writing import STAGING
