@@ -58,6 +58,7 @@ SourceOptions = Annotated[
     list[str], _option("source_options", "--source-option", metavar="KEY=VALUE")
 ]
 FormatOption = Annotated[str | None, _option("format", "--format", metavar="FIELDS")]
+FormatsOption = Annotated[str | None, _option("formats", "--formats", metavar="FILE")]
 LakeArgument = Annotated[
     str,
     typer.Argument(help="The lake: what was DEST of flowconv convert.", show_default=False),
@@ -107,8 +108,10 @@ def convert(
         str, typer.Argument(help="The lake: a folder or an s3:// URL.", show_default=False)
     ],
     format: FormatOption = None,
+    formats: FormatsOption = None,
     account: Annotated[str | None, _option("account", "--account")] = None,
     region: Annotated[str | None, _option("region", "--region")] = None,
+    with_source: Annotated[bool, _option("with_source", "--with-source")] = False,
     since: Annotated[str | None, _option("since", "--since", metavar="DAY")] = None,
     until: Annotated[str | None, _option("until", "--until", metavar="DAY")] = None,
     partition_by: Annotated[
@@ -185,10 +188,12 @@ def convert(
             console.use_json_log()
         options = ConvertOptions(
             format=format,
+            formats=formats,
             account=account,
             region=region,
             partition_by=tuple(name.strip() for name in partition_by.split(",") if name.strip()),
             time_type=time_type,  # type: ignore[arg-type]
+            with_source=with_source,
             since=parse_day(since) if since else None,
             until=parse_day(until) if until else None,
             compression=compression,  # type: ignore[arg-type]
@@ -244,6 +249,7 @@ def inspect(
         typer.Argument(help="Objects of flow logs: files or s3:// URLs.", show_default=False),
     ],
     format: FormatOption = None,
+    formats: FormatsOption = None,
     rows: Annotated[
         int, typer.Option("--rows", "-n", min=0, help="So many records are shown.")
     ] = 5,
@@ -265,7 +271,8 @@ def inspect(
 
         options = parse_storage_options(source_option)
         inspections = [
-            inspect_object(uri, format=format, rows=rows, options=options) for uri in objects
+            inspect_object(uri, format=format, formats=formats, rows=rows, options=options)
+            for uri in objects
         ]
         if json_:
             _print_json([inspection.to_dict() for inspection in inspections])
