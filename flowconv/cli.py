@@ -317,6 +317,7 @@ def schema(json_: JsonOption = False) -> None:
 @app.command()
 def generate(
     directory: Annotated[Path, typer.Argument(help="Where to write.", show_default=False)],
+    shape: Annotated[str, _sample("shape", metavar="SHAPE")] = _SAMPLE.shape,
     seed: Annotated[int, _sample("seed")] = 0,
     versions: Annotated[str, _sample("versions", metavar="2,3,4,5")] = "2,3,4,5",
     accounts: Annotated[int, _sample("accounts")] = _SAMPLE.accounts,
@@ -329,19 +330,24 @@ def generate(
     ipv6_share: Annotated[float, _sample("ipv6_share")] = _SAMPLE.ipv6_share,
     nodata_share: Annotated[float, _sample("nodata_share")] = _SAMPLE.nodata_share,
     skipdata_share: Annotated[float, _sample("skipdata_share")] = _SAMPLE.skipdata_share,
+    bad_lines: Annotated[float, _sample("bad_lines", metavar="SHARE")] = _SAMPLE.bad_lines,
+    double_spaces: Annotated[bool, _sample("double_spaces")] = _SAMPLE.double_spaces,
     hive: Annotated[bool, _sample("hive")] = _SAMPLE.hive,
     per_hour: Annotated[bool, _sample("per_hour")] = _SAMPLE.per_hour,
     json_: JsonOption = False,
 ) -> None:
-    """Write sample flow logs in AWS's key layout, to try flowconv without an AWS account.
+    """Write sample flow logs in AWS's key layouts, to try flowconv without an AWS account.
 
-    The same seed and options give the same bytes.
+    The same seed and options give the same bytes. What has no header is converted with --format,
+    and the report says which.
 
     **Examples**
 
     flowconv generate logs
 
     flowconv generate big --versions 5 --objects 12 --records 250000 --accounts 1 --regions 1
+
+    flowconv generate exported --shape cloudwatch-export --versions 2
     """
     with _errors(json_):
         try:
@@ -349,6 +355,7 @@ def generate(
         except ValueError:
             raise UsageError(f"--versions: {versions!r} is no list such as 2,5.") from None
         options = GenerateOptions(
+            shape=shape,  # type: ignore[arg-type]
             seed=seed,
             versions=chosen,
             accounts=accounts,
@@ -361,6 +368,8 @@ def generate(
             ipv6_share=ipv6_share,
             nodata_share=nodata_share,
             skipdata_share=skipdata_share,
+            bad_lines=bad_lines,
+            double_spaces=double_spaces,
             hive=hive,
             per_hour=per_hour,
         )

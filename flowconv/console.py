@@ -1,6 +1,7 @@
 """What people see: tables and reports on stdout, progress and errors on stderr."""
 
 import logging
+import shlex
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -249,6 +250,11 @@ def print_generated(directory: Path, report: "GenerateReport") -> None:
         f"{_size(report.text_bytes)} of text, {_size(report.gzip_bytes)} stored, "
         f"{report.seconds:.1f} s"
     )
+    if report.bad_lines:
+        _stdout().print(f"{report.bad_lines:,} of the records are bad lines")
+    if report.format:
+        format_ = escape(shlex.quote(report.format))
+        _stdout().print(f"to convert them: --format {format_}", soft_wrap=True)
 
 
 def print_schema(described: Sequence[dict[str, Any]]) -> None:
