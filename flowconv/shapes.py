@@ -122,7 +122,8 @@ def recognise(
                 error.uri, error.line = log_object.uri, lines.lines + 1
                 raise
             if format_ is not None:
-                return Head(Shape.HEADER, format_, newline + 1, lines + LineCounts(header=1))
+                shape = Shape.CLOUDWATCH_EXPORT if timed else Shape.HEADER
+                return Head(shape, format_, newline + 1, lines + LineCounts(header=1))
             shape = Shape.CLOUDWATCH_EXPORT if timed else Shape.HEADERLESS
             format_ = _declared_format(log_object, shape, lines, declared)
             return Head(shape, with_timestamp(format_) if timed else format_, start, lines)
