@@ -208,20 +208,25 @@ def _plan_again(
     wanted = set(ledger.rejected()) if options.retry_rejected else set()
     if options.reprocess:
         wanted |= again.keys() if whole_days else set(report.changed)
+    wanted &= again.keys()
     tasks = []
+    taken: set[str] = set()
     for task_id, uris in ledger.tasks_of(wanted).items():
         gone = [uri for uri in uris if uri not in again]
         if gone:
+            in_vain = wanted.intersection(uris)
             report.unreadable |= {
                 uri: f"cannot be converted anew: {len(gone)} objects that were converted with it "
                 "are no longer there, and their rows would be lost. Restore them."
-                for uri in uris
-                if uri in report.changed
+                for uri in in_vain
             }
+            taken |= in_vain
             continue
         tasks.append(plan_replacement(task_id, [again[uri] for uri in uris], options))
-        report.already_converted -= len(uris) - len(set(uris) & set(report.changed))
-        report.changed = [uri for uri in report.changed if uri not in uris]
+        taken.update(uris)
+    # Each object is reported once, as what becomes of it now.
+    report.already_converted -= len(taken.difference(report.changed))
+    report.changed = [uri for uri in report.changed if uri not in taken]
     return tasks
 
 

@@ -26,6 +26,7 @@ from flowconv.errors import LakeError
 from flowconv.ledger import Ledger
 from flowconv.storage import Storage, open_storage
 from lakes import V2, aws_key
+from reference import HIVE_NULL
 from s3_servers import S3Server
 
 # Directory, then the values: a row, and a table of them.
@@ -186,7 +187,8 @@ def scanned(lake: Lake) -> Rows:
         return Counter()
     rows: Rows = Counter()
     for *values, account_id, region, day in frame.rows():
-        rows[f"vpc/aws_account_id={account_id}/aws_region={region}/date={day}", *values] += 1
+        account, region_ = account_id or HIVE_NULL, region or HIVE_NULL
+        rows[f"vpc/aws_account_id={account}/aws_region={region_}/date={day}", *values] += 1
     return rows
 
 
