@@ -17,7 +17,7 @@ import random
 import shutil
 import tempfile
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import date, timedelta
@@ -347,18 +347,8 @@ class LakeAndModel(RuleBasedStateMachine):
     def killed_run(self, choice: Choice, merge: int, at: float) -> None:
         """Which tasks it committed, only the ledger knows; each whole or not at all."""
         wanted = outcome(self.model, choice)
-        # How many steps it would take, from a run over a copy.
-        copy = self.lake.copy()
         with mock.patch("flowconv.ledger.RECORDS_PER_CHECKPOINT", merge):
-            with dies_at(10**9) as steps:
-                flowconv.convert(str(self.source), copy.url, choice.options())
-            shutil.rmtree(copy.url, ignore_errors=True)
-            killed = False
-            try:
-                with dies_at(int(at * len(steps))):
-                    flowconv.convert(str(self.source), self.lake.url, choice.options())
-            except Killed:
-                killed = True
+            self._kill(at, lambda url: flowconv.convert(str(self.source), url, choice.options()))
         self.model.lake_exists |= Path(self.lake.url, "_flowconv/lake.json").exists()
         if not self.model.lake_exists:
             return
@@ -372,14 +362,16 @@ class LakeAndModel(RuleBasedStateMachine):
                     is_new and self.model.converted.get(uri) != commit[uri]
                     for uri, is_new in zip(commit, new, strict=True)
                 )
-        if killed:
-            self.clean = self.merged = False
 
     # --- damage ----------------------------------------------------------------------------------
 
     @precondition(lambda self: self.model.converted)
-    @rule(how=st.sampled_from(["deleted", "cut", "flipped", "emptied"]), seed=st.integers(0, 10**6))
-    def damage_is_repaired(self, how: str, seed: int) -> None:
+    @rule(
+        how=st.sampled_from(["deleted", "cut", "flipped", "emptied"]),
+        seed=st.integers(0, 10**6),
+        killed_at=st.one_of(st.none(), st.floats(0, 1)),
+    )
+    def damage_is_repaired(self, how: str, seed: int, killed_at: float | None) -> None:
         """Found in any file; repaired if its objects are there, else left as it is."""
         self._run(Choice(None, None, reprocess=False, retry_rejected=False), 64)
         chance = random.Random(seed)
@@ -398,16 +390,38 @@ class LakeAndModel(RuleBasedStateMachine):
         kind = "missing-file" if how == "deleted" else "damaged-file"
         damaged = flowconv.verify(self.lake.url)
         assert [(p.kind, p.uri) for p in damaged.problems] == [(kind, str(path))]
-        repaired = flowconv.verify(self.lake.url, source=str(self.source), repair=True)
         task = files[path]
-        if task - self.model.source.keys():
-            assert (repaired.forgotten, repaired.complete) == (0, False)
-            path.write_bytes(whole)
-            return
-        assert repaired.forgotten == 1
-        self.model.tasks.remove(task)
-        for uri in task:
-            del self.model.converted[uri]
+        repairable = not task - self.model.source.keys()
+        if killed_at is None:
+            repaired = flowconv.verify(self.lake.url, source=str(self.source), repair=True)
+            assert (repaired.forgotten, repaired.complete) == (repairable, False)
+        else:
+            self._kill(killed_at, self._repair)
+        if not task & self._converted().keys():
+            assert repairable
+            self.model.tasks.remove(task)
+            for uri in task:
+                del self.model.converted[uri]
+        elif repairable:
+            assert killed_at is not None
+        if path.exists() or task & self.model.converted.keys():
+            path.write_bytes(whole)  # As if it had been restored.
+
+    def _repair(self, url: str) -> None:
+        flowconv.verify(url, source=str(self.source), repair=True)
+
+    def _kill(self, at: float, act: Callable[[str], object]) -> None:
+        """Let something be done to the lake, and kill it on its way; 0 is the beginning."""
+        # How many steps it takes, from a copy.
+        copy = self.lake.copy()
+        with dies_at(10**9) as steps:
+            act(copy.url)
+        shutil.rmtree(copy.url, ignore_errors=True)
+        try:
+            with dies_at(int(at * len(steps))):
+                act(self.lake.url)
+        except Killed:
+            self.clean = self.merged = False
 
     def _files(self) -> dict[Path, frozenset[str]]:
         """All files of the lake, and the task that each is of, by what they hold."""
@@ -479,6 +493,9 @@ class LakeAndModel(RuleBasedStateMachine):
 
 
 @pytest.mark.usefixtures("quick_disk")
+# Who is dead closes no file.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
 def test_any_sequence_of_days() -> None:
     with mock.patch("flowconv.locking.SETTLE_S", 0.0):
         run_state_machine_as_test(
