@@ -235,6 +235,30 @@ def test_plan_writes_nothing(tmp_path: Path, sample_logs: Path) -> None:
     assert json.loads(json.dumps(planned.to_dict())) == planned.to_dict()
 
 
+@pytest.mark.parametrize("how", ["gone", "unreadable"])
+def test_objects_that_cannot_be_converted_anew(tmp_path: Path, how: str) -> None:
+    """Each object is reported once, and keeps its rows."""
+    bad, changed, other = (aws_key(hash_=f"{number:08x}") for number in range(3))
+    write_objects(tmp_path / "logs", {bad: V2 + ROW + BAD_LINE, changed: GOOD, other: GOOD})
+    convert(str(tmp_path / "logs"), str(tmp_path / "lake"))
+    before = files_of(tmp_path / "lake")
+    write_objects(tmp_path / "logs", {changed: V2 + 9 * ROW, other: b"\x1f\x8b"})
+    if how == "gone":
+        (tmp_path / "logs" / other.path).unlink()
+    again = ConvertOptions(reprocess=True, retry_rejected=True)
+    report = convert(str(tmp_path / "logs"), str(tmp_path / "lake"), again)
+    assert (report.objects, report.already_converted, report.changed) == (0, 0, [])
+    keys = [bad, changed] if how == "gone" else [bad, changed, other]
+    assert report.unreadable.keys() == {str(tmp_path / "logs" / key.path) for key in keys}
+    for key in (bad, changed):
+        reason = report.unreadable[str(tmp_path / "logs" / key.path)]
+        assert "cannot be converted anew: 1 objects that were converted with it" in reason
+    assert report.lines.lines == 0
+    assert not report.rejected
+    assert not report.complete
+    assert files_of(tmp_path / "lake") == before
+
+
 # --- destinations -------------------------------------------------------------------------------
 
 
