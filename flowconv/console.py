@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     from flowconv.inspecting import Inspection
     from flowconv.overview import LakeStatus, RunStatus
     from flowconv.pipeline import Plan
+    from flowconv.problems import VerifyReport
     from flowconv.quarantine import QuarantineReport
     from flowconv.report import ConvertReport, LineCounts
-    from flowconv.verifying import VerifyReport
 
 # A log gets a line of progress so often.
 _LINE_EVERY_S = 10.0

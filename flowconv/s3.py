@@ -15,6 +15,7 @@ import re
 import secrets
 import threading
 import time
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
@@ -449,6 +450,10 @@ class _S3Sink:
         self._upload = _Upload(connection, key, uri)
         self.file: pa.NativeFile = pa.PythonFile(self._upload, mode="w")  # type: ignore[arg-type]
 
+    @property
+    def crc32(self) -> int:
+        return self._upload.crc32
+
     def tell(self) -> int:
         return self._upload.tell()
 
@@ -472,6 +477,7 @@ class _Upload:
 
     def __init__(self, connection: _Connection, key: str, uri: str) -> None:
         self.closed = False
+        self.crc32 = 0
         self._connection = connection
         self._key = key
         self._uri = uri
@@ -485,6 +491,7 @@ class _Upload:
     def write(self, data: bytes | memoryview) -> int:
         self._buffer += data
         self._size_bytes += len(data)
+        self.crc32 = zlib.crc32(data, self.crc32)
         while len(self._buffer) >= _PART_BYTES:
             self._send_part(_PART_BYTES)
         return len(data)

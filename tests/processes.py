@@ -33,7 +33,7 @@ CALLS = {
     "unlock": "flowconv.locking:Lock.__exit__",
     "append": "flowconv.ledger:Ledger._append",
     "merge": "flowconv.ledger:Ledger.merge",
-    "write checkpoint": "flowconv.ledger:_Checkpoint._write",
+    "write checkpoint": "flowconv.checkpoints:Checkpoint._write",
     "write_intent": "flowconv.converting:write_intent",
     "commit": "flowconv.converting:TaskConverter._commit",
     "open file": "flowconv.writing:TaskWriter._open_file",

@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import threading
+import zlib
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -206,6 +207,7 @@ def test_staged_file_is_invisible_until_published(storage: Storage, size: int) -
     sink.close()
     sink.close()
     assert sink.tell() == size
+    assert sink.crc32 == zlib.crc32(data)
     assert storage.read("table/date=1/x.parquet") is None
     assert [file.path for file in storage.list_files("table")] == []
     sink.publish()
