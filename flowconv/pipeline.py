@@ -70,7 +70,7 @@ def convert(
     ensure_layout(lake, options)
     with Lock(lake, report.run_id, wait=options.wait), _request_pool(logs) as requests:
         ledger = Ledger.read(lake)
-        with _recorded(ledger, report):
+        with _recorded(ledger, report, (logs, lake)):
             remove_leftovers(lake, ledger)
             tasks = _plan(_list(logs, lake, options, report.left_out), ledger, options, report)
             log_event(
@@ -94,7 +94,7 @@ def convert(
 
 
 @contextmanager
-def _recorded(ledger: Ledger, report: ConvertReport) -> Iterator[None]:
+def _recorded(ledger: Ledger, report: ConvertReport, storages: Iterable[Storage]) -> Iterator[None]:
     """Record the run's beginning and its end, also where it fails."""
     started = time.monotonic()
     run = Run(report.run_id, datetime.now(UTC), socket.gethostname())
@@ -107,6 +107,7 @@ def _recorded(ledger: Ledger, report: ConvertReport) -> Iterator[None]:
         raise
     finally:
         report.seconds = time.monotonic() - started
+        report.retries = sum(storage.retries for storage in storages)
         described = report.to_dict()
         summary = {key: described[key] for key in _IN_LEDGER} | {"failure": failure}
         log_event("run_ended", level=logging.ERROR if failure else logging.INFO, **summary)
@@ -120,8 +121,8 @@ def _recorded(ledger: Ledger, report: ConvertReport) -> Iterator[None]:
 
 _IN_LEDGER = (
     *("run_id", "source", "objects", "already_converted", "lines", "rejected", "source_bytes"),
-    *("text_bytes", "written_bytes", "files", "partitions", "seconds"),
-    *("number_changed", "number_unreadable"),
+    *("text_bytes", "written_bytes", "files", "partitions", "retries"),
+    *("seconds", "number_changed", "number_unreadable"),
 )
 
 

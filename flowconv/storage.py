@@ -110,6 +110,11 @@ class Storage(Protocol):
 
     is_local: bool
 
+    @property
+    def retries(self) -> int:
+        """How many requests were made again so far; none locally."""
+        ...
+
     def uri(self, path: str) -> str:
         """Return the full name of a path."""
         ...
@@ -253,6 +258,7 @@ class LocalStorage:
     """A local folder, or a single file."""
 
     is_local = True
+    retries = 0
 
     def __init__(self, path: str) -> None:
         # Path.resolve() would follow links.
