@@ -26,6 +26,7 @@ import obstore
 import obstore.store
 import s3fs  # type: ignore[import-untyped]
 from botocore import exceptions as botocore_errors  # type: ignore[import-untyped]
+from s3fs.errors import translate_boto_error  # type: ignore[import-untyped]
 
 from flowconv.errors import UsageError
 from flowconv.retrying import RequestLimit, Retries
@@ -33,8 +34,8 @@ from flowconv.s3_errors import (
     CLIENT_ERRORS,
     answer_of,
     asks_to_slow_down,
-    explain,
     may_pass,
+    reason_of,
 )
 
 if TYPE_CHECKING:
@@ -64,9 +65,7 @@ class Connection:
     def start(self, method: str, **request: Any) -> "Future[Any]":
         """Begin a request of botocore's S3 client, which is made again if that may help."""
         s3 = self._connect()[0]
-        return self._start(
-            s3, lambda: s3._call_s3(method, Bucket=self._bucket, **request), method, **request
-        )
+        return self._start(s3, lambda: self._request(s3, method, **request), method, **request)
 
     def call(self, method: str, **request: Any) -> Any:
         """Make such a request, and wait for the answer."""
@@ -83,7 +82,7 @@ class Connection:
                 with self._limit.request():
                     return _get_plain(store, key, start, size)
             except CLIENT_ERRORS as exc:
-                delay_s = backoff.delay_s(explain(exc)) if may_pass(exc) else None
+                delay_s = backoff.delay_s(reason_of(exc)) if may_pass(exc) else None
                 if delay_s is None:
                     raise
             time.sleep(delay_s)
@@ -105,7 +104,7 @@ class Connection:
         range_ = {"Range": f"bytes={start}-{end}"} if start or size is not None else {}
 
         async def get() -> bytes:
-            answer = await s3._call_s3("get_object", Bucket=self._bucket, Key=key, **range_)
+            answer = await self._request(s3, "get_object", Key=key, **range_)
             async with answer["Body"] as body:
                 return bytes(await body.read())
 
@@ -126,12 +125,20 @@ class Connection:
                     async with asyncio.timeout(timeout_s):
                         return await attempt()
                 except CLIENT_ERRORS as exc:
-                    delay_s = backoff.delay_s(explain(exc)) if may_pass(exc) else None
+                    delay_s = backoff.delay_s(reason_of(exc)) if may_pass(exc) else None
                     if delay_s is None:
                         raise
                 await asyncio.sleep(delay_s)
 
         return asyncio.run_coroutine_threadsafe(attempts(), s3.loop)
+
+    async def _request(self, s3: Any, method: str, **request: Any) -> Any:
+        """Do what `s3fs.S3FileSystem.call_s3` does, but once."""
+        call = getattr(s3.s3, method)
+        try:
+            return await call(**s3._get_s3_method_kwargs(call, Bucket=self._bucket, **request))
+        except botocore_errors.ClientError as exc:
+            raise translate_boto_error(exc) from exc
 
     def _uri(self, key: str) -> str:
         return f"s3://{self._bucket}/{key}"
@@ -180,7 +187,6 @@ class Connection:
                 **config,
             },
         )
-        s3.retries = 1
         s3.connect()
         return s3
 
@@ -244,7 +250,7 @@ class Connection:
         """Return where the bucket is, which S3 says even to those who may not read it."""
         try:
             answer = self._start(
-                s3, lambda: s3._call_s3("head_bucket", Bucket=self._bucket), "head_bucket"
+                s3, lambda: self._request(s3, "head_bucket"), "head_bucket"
             ).result()
         except (OSError, botocore_errors.ClientError) as exc:
             answer = answer_of(exc)

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import obstore.exceptions
+from aiohttp import ClientConnectorError
 from aiohttp import ClientError as HttpError
 from botocore import exceptions as botocore_errors  # type: ignore[import-untyped]
 from botocore.parsers import ResponseParserError  # type: ignore[import-untyped]
@@ -59,14 +60,17 @@ _OF_BUCKET = {
     "ProxyConnectionError": "the proxy cannot be reached. Check HTTPS_PROXY.",
     "SSLError": "the endpoint's certificate is not trusted. Name its authority in AWS_CA_BUNDLE.",
 }
+_DENIED = (
+    "access is denied. The credentials need s3:ListBucket, s3:GetObject and, for a lake, "
+    "s3:PutObject, s3:DeleteObject, s3:AbortMultipartUpload and s3:ListBucketMultipartUploads "
+    "here, and the use of its KMS key if there is one."
+)
 _OF_OBJECT = {
     "NoSuchKey": "there is no such object; it may have been deleted since it was listed.",
     "404": "there is no such bucket or object. Check the name.",
     "FileNotFoundError": "there is no such object; it may have been deleted since it was listed.",
-    "AccessDenied": "access is denied. The credentials need s3:ListBucket, s3:GetObject and, for "
-    "a lake, s3:PutObject and s3:DeleteObject here, and the use of its KMS key if there is one.",
-    "403": "access is denied. The credentials need s3:ListBucket, s3:GetObject and, for a lake, "
-    "s3:PutObject and s3:DeleteObject here, and the use of its KMS key if there is one.",
+    "AccessDenied": _DENIED,
+    "403": _DENIED,
     "InvalidObjectState": "the object is archived. Restore it first, or leave it out.",
     "InvalidRange": "the object has no such bytes; it was replaced since it was listed. Run again.",
     "416": "the object has no such bytes; it was replaced since it was listed. Run again.",
@@ -109,6 +113,8 @@ _BROKEN_OFF = (
 
 # In words, by the exception's name; obstore's errors get those of botocore.
 _IN_WORDS = {
+    "EndpointConnectionError": "the endpoint cannot be reached",
+    "ConnectTimeoutError": "the endpoint cannot be reached",
     "ConnectionClosedError": "the connection broke off",
     "ClientPayloadError": "the connection broke off",
     "ResponseStreamingError": "the connection broke off",
@@ -123,8 +129,6 @@ _OBSTORE_KINDS = {
     "Request": "ConnectionClosedError",
 }
 
-_RUN_AGAIN = "Run again; what is published stays valid."
-
 
 @contextmanager
 def storage_errors(uri: str) -> Iterator[None]:
@@ -138,15 +142,21 @@ def storage_errors(uri: str) -> Iterator[None]:
 def explain(exc: BaseException) -> str:
     """Return what a client's error means and what to do; without any secret."""
     code = code_of(exc)
-    if known := _OF_BUCKET.get(code) or _OF_OBJECT.get(code):
-        return known
+    advice = _OF_BUCKET.get(code) or _OF_OBJECT.get(code)
+    return advice or f"{reason_of(exc)}. Run again; what is published stays valid."
+
+
+def reason_of(exc: BaseException) -> str:
+    """Return what a client's error means, in a few words."""
+    code = code_of(exc)
     if answer := answer_of(exc):
-        message = str(answer["Error"].get("Message", "")).rstrip(".")
-        return f"S3 answers {code}: {message}. {_RUN_AGAIN}"
-    if said := _IN_WORDS.get(code):
-        return f"{said}. {_RUN_AGAIN}"
-    text = re.sub(r"\s+", " ", _text(exc)).strip(" .") or code
-    return f"the request failed: {text[:300]}. {_RUN_AGAIN}"
+        return f"S3 answers {code}: {answer['Error'].get('Message', '')}".rstrip(" .:")
+    if message := re.search(r"<Message>([^<]*)</Message>", str(exc)):
+        return f"S3 answers {code}: {message[1]}".rstrip(" .:")
+    if status := _status(exc):
+        return f"S3 answers {status}"
+    text = re.sub(r"\s+", " ", _text(exc)).strip(" .")
+    return _IN_WORDS.get(code) or f"the request failed: {text[:300] or code}"
 
 
 def may_pass(exc: BaseException) -> bool:
@@ -187,6 +197,10 @@ def code_of(exc: BaseException) -> str:
         for kind, code in _OBSTORE_KINDS.items():
             if f"kind: {kind}," in str(exc):
                 return code
+    if isinstance(exc, botocore_errors.EndpointConnectionError):
+        # aiobotocore says this of connections that break off, too.
+        is_true = isinstance(exc.kwargs["error"], ClientConnectorError)
+        return "EndpointConnectionError" if is_true else "ConnectionClosedError"
     return type(exc).__name__
 
 

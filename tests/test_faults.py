@@ -1,0 +1,271 @@
+"""What S3 does on bad days: every row arrives once, or the run says why not and the next does it.
+
+FLOWCONV_FAULTS=100 adds so many runs in which requests fail at random, over each server.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+from unittest import mock
+
+import pytest
+from typer.testing import CliRunner
+
+from exactly_once import (
+    Rows,
+    S3Lake,
+    arguments,
+    assert_exact,
+    assert_sound,
+    body,
+    by_object,
+    object_path,
+    rows_of,
+    storage_of,
+    tables,
+)
+from faulty_proxy import FAULTS, Fault, FaultyProxy, faulty_proxy
+from flowconv import retrying, s3, s3_connection
+from flowconv.cli import app
+from flowconv.ledger import Ledger
+from flowconv.locking import Holder
+from s3_servers import S3Server
+
+MORE_RUNS = int(os.environ.get("FLOWCONV_FAULTS", "0"))
+
+OBJECTS = 3
+LOGS, LAKES = "/logs/", "/lakes/"
+
+# Those that a run makes: where, and the operation.
+KINDS = [
+    *((LOGS, kind) for kind in ("ListObjectsV2", "GetObject")),
+    *((LAKES, kind) for kind in ("ListObjectsV2", "GetObject", "PutObject", "ConditionalPut")),
+    *((LAKES, kind) for kind in ("CreateMultipartUpload", "UploadPart", "CompleteMultipartUpload")),
+    *((LAKES, kind) for kind in ("ListMultipartUploads", "AbortMultipartUpload")),
+    *((LAKES, kind) for kind in ("DeleteObject", "HeadObject")),
+]
+
+# What is said in a body; the others have none, or none that matters.
+XML = [
+    *("ListObjectsV2", "ListMultipartUploads"),
+    *("CreateMultipartUpload", "CompleteMultipartUpload"),
+]
+ONLY = {
+    "reset in body": [*XML, "GetObject"],
+    "short body": [*XML, "GetObject"],
+    "trickle": [*XML, "GetObject"],
+    "cut XML": XML,
+    "error in 200": ["CompleteMultipartUpload"],
+}
+FOR_EVER = {"denied", "expired"}
+SLOW = {"delay", "silence", "trickle"}
+PASSING = [what for what in FAULTS if what not in FOR_EVER]
+
+# A run asks whether an object is there only if the answer to its making was lost.
+LOST_ANSWERS = [
+    ("ConditionalPut", frozenset({2, 3})),
+    ("CompleteMultipartUpload", frozenset({2})),
+]
+
+
+@dataclass(frozen=True)
+class Run:
+    code: int
+    stdout: str
+    events: list[dict[str, str]]
+
+    @property
+    def message(self) -> str:
+        return " ".join(event["message"] for event in self.events if event["event"] == "error")
+
+
+class Site:
+    """Logs and lakes behind a proxy."""
+
+    def __init__(self, server: S3Server, proxy: FaultyProxy) -> None:
+        self.server = server
+        self.proxy = proxy
+        self.client = server.client()
+        self.bucket = server.make_bucket()
+        for number in range(OBJECTS):
+            key = f"logs/{object_path(number)}"
+            content = body(f"eni-{number}", bad_lines=number % 2)
+            self.client.put_object(Bucket=self.bucket, Key=key, Body=content)
+        lake = self.new_lake()
+        self.proxy.calm()
+        assert self.run(lake).code == 3  # There is a bad line.
+        self.wanted = _versions(lake)
+        self.counts = {
+            (below, kind): len(
+                {r.target for r in proxy.requests if r.kind == kind and below in r.path}
+            )
+            for below, kind in KINDS
+        }
+        self.counts[LAKES, "HeadObject"] = 3
+        assert len(self.wanted) == OBJECTS
+        assert min(self.counts.values()) >= 2
+
+    def new_lake(self) -> S3Lake:
+        """A lake with uploads that somebody left."""
+        lake = S3Lake(self.server, self.bucket, self.proxy.endpoint_url)
+        for number in range(3):
+            key = f"{lake.url.partition(self.bucket + '/')[2]}/vpc/{number}.parquet"
+            self.client.create_multipart_upload(Bucket=self.bucket, Key=key)
+        return lake
+
+    def run(self, lake: S3Lake) -> Run:
+        options = [f"--source-option={name}={value}" for name, value in lake.options.items()]
+        command = arguments(f"s3://{self.bucket}/logs", lake, *options, "--log-format=json")
+        result = CliRunner().invoke(app, command)
+        assert isinstance(result.exception, SystemExit | None), result.exception
+        assert "Traceback" not in result.output
+        events = [json.loads(line) for line in result.stderr.splitlines()]
+        for user in self.server.users:
+            assert user.secret_key not in result.output
+        return Run(result.exit_code, result.stdout, events)
+
+    def heal(self, lake: S3Lake) -> None:
+        """What a run without faults makes of it."""
+        self.proxy.calm()
+        with mock.patch.object(Holder, "is_dead", True):  # This process is still there.
+            done = self.run(lake)
+        assert done.code in (0, 3), done.message
+        assert_exact(lake, self.wanted)
+
+
+def _versions(lake: S3Lake) -> Mapping[tuple[str, str], Rows]:
+    """The rows of each object, by uri and etag, of a lake that was not disturbed."""
+    rows = by_object(rows_of(tables(lake.names()), lake))
+    numbers = {object_path(number): number for number in range(OBJECTS)}
+    return {
+        (uri, etag): rows[f"eni-{numbers[uri.partition(LOGS)[2]]}"]
+        for uri, etag in Ledger.read(storage_of(lake)).converted().items()
+    }
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _quick() -> Iterator[None]:
+    """Short waits, and uploads in parts whatever the size."""
+    with (
+        mock.patch.object(retrying, "FIRST_DELAY_S", 0.01),
+        mock.patch.object(retrying, "LONGEST_DELAY_S", 0.05),
+        mock.patch.object(s3, "_SMALL_BYTES", 0),
+        mock.patch.dict(os.environ, AWS_REQUEST_CHECKSUM_CALCULATION="when_required"),
+    ):
+        yield
+
+
+@pytest.fixture(scope="module")
+def site(request: pytest.FixtureRequest) -> Iterator[Site]:
+    server = request.getfixturevalue(f"{request.param}_s3")
+    with faulty_proxy(server) as proxy:
+        yield Site(server, proxy)
+
+
+def _over(of_moto: Sequence[Any], of_ceph: Sequence[Any]) -> list[Any]:
+    """Cases for the fixture `site`: some over moto; more over Ceph, which is quicker."""
+    return [
+        *(("moto", case) for case in of_moto),
+        *(pytest.param("ceph", case, marks=pytest.mark.s3server) for case in of_ceph),
+    ]
+
+
+def _faults(site: Site, what_by_kind: Mapping[tuple[str, str], str], times: float) -> list[Fault]:
+    """Faults for the first, second and last request of each kind."""
+    faults = []
+    for (below, kind), what in what_by_kind.items():
+        if kind in ONLY.get(what, [kind]) and (what, kind, below) != (
+            "cut XML",
+            "GetObject",
+            LAKES,
+        ):
+            last = site.counts[below, kind] - 1
+            numbers = {1} if what in SLOW else {0, 1, last}
+            faults.append(Fault(what, kind, below, frozenset(numbers), times))
+    return faults
+
+
+def _convert_through(site: Site, faults: list[Fault]) -> None:
+    """With faults that pass: all is well at once, but for uploads that nobody knows of."""
+    lake = site.new_lake()
+    site.proxy.calm()
+    lost = [Fault("lost answer", kind, LAKES, numbers) for kind, numbers in LOST_ANSWERS]
+    site.proxy.faults = [*faults, *lost]
+    done = site.run(lake)
+    assert done.code == 3, (done.message, done.stdout)
+    report = json.loads(done.stdout)
+    assert not report["unreadable"]
+    names = [event["event"] for event in done.events]
+    assert names[: names.index("run_ended")].count("retry") == report["retries"]
+    for fault in faults:
+        assert fault.injected, fault
+    assert assert_sound(lake, site.wanted) == OBJECTS
+    if any(name.endswith("(unfinished)") for name in lake.names()):
+        # The answer to its making was lost: the next run removes it.
+        site.heal(lake)
+    else:
+        assert_exact(lake, site.wanted)
+
+
+QUICK = ["lost answer", "reset in body", "SlowDown", "InternalError, but done", "silence"]
+
+
+@pytest.mark.parametrize(("site", "what"), _over(QUICK, PASSING), indirect=["site"])
+def test_a_fault_at_requests_of_every_kind(
+    site: Site, what: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if what in SLOW:
+        monkeypatch.setattr(s3_connection, "ANSWER_TIMEOUT_S", 0.4)
+    _convert_through(site, _faults(site, dict.fromkeys(KINDS, what), times=1))
+
+
+# Kind, and what is done to all such requests.
+EVER = [(kind, what) for kind in KINDS for what in ("lost answer", "denied")]
+SOME_EVER = [(kind, EVER[n % 2][1]) for n, kind in enumerate(KINDS)]
+
+
+@pytest.mark.parametrize(
+    ("site", "case"),
+    _over(SOME_EVER, EVER),
+    indirect=["site"],
+    ids=lambda case: case if isinstance(case, str) else f"{case[0][0]}{case[0][1]} {case[1]}",
+)
+def test_a_fault_that_stays(
+    site: Site, case: tuple[tuple[str, str], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (below, kind), what = case
+    monkeypatch.setattr(retrying, "ATTEMPTS", 2)
+    lake = site.new_lake()
+    site.proxy.calm()
+    lost = [Fault("lost answer", kind, LAKES, numbers) for kind, numbers in LOST_ANSWERS]
+    fault = Fault(what, kind, below, times=float("inf"))
+    site.proxy.faults = [fault, *(lost if kind == "HeadObject" else [])]
+    began = time.monotonic()
+    done = site.run(lake)
+    assert time.monotonic() - began < 10
+    assert fault.injected
+    if done.code == 3:
+        unreadable = json.loads(done.stdout)["unreadable"]
+        assert bool(unreadable) == (below == LOGS)
+        messages = list(unreadable.values())
+    else:
+        assert done.code == 1
+        assert site.bucket in done.message
+        messages = [done.message]
+    for message in messages:
+        assert re.search(ADVICE[what], message)
+    site.proxy.calm()
+    assert_sound(lake, site.wanted)
+    site.heal(lake)
+
+
+ADVICE = {
+    "denied": r"access is denied\. The credentials need s3:ListBucket",
+    "lost answer": r"the connection broke off\. Run again",
+}
