@@ -7,11 +7,12 @@ request with the `Host` for which it was signed.
 from __future__ import annotations
 
 import http.client
+import random
 import socket
 import struct
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -69,12 +70,32 @@ class Fault:
     injected: int = 0
     _attempts: dict[str, int] = field(default_factory=dict, repr=False)
 
-    def hits(self, request: Request) -> bool:
+    def choose(self, request: Request) -> str | None:
+        """Return what is to be done to a request; None for nothing."""
         if request.kind != self.kind or self.below not in request.path:
-            return False
+            return None
         attempt = self._attempts[request.target] = self._attempts.get(request.target, 0) + 1
         number = list(self._attempts).index(request.target)
-        return attempt <= self.times and (not self.numbers or number in self.numbers)
+        hit = attempt <= self.times and (not self.numbers or number in self.numbers)
+        self.injected += hit
+        return self.what if hit else None
+
+
+class RandomFaults:
+    """A share of all requests is broken in one of some ways."""
+
+    def __init__(self, seed: int, share: float, whats: Sequence[str]) -> None:
+        self.injected = 0
+        self._chance = random.Random(seed)
+        self._share = share
+        self._whats = whats
+
+    def choose(self, request: Request) -> str | None:
+        if self._chance.random() >= self._share:
+            return None
+        self.injected += 1
+        suitable = [what for what in self._whats if request.kind in ONLY.get(what, [request.kind])]
+        return self._chance.choice(suitable)
 
 
 class FaultyProxy:
@@ -91,7 +112,7 @@ class FaultyProxy:
     def __init__(self, upstream: str) -> None:
         self.endpoint_url = ""
         self.requests: list[Request] = []
-        self.faults: list[Fault] = []
+        self.faults: list[Fault | RandomFaults] = []
         self.most_at_once = float("inf")
         self.slowed_down = 0
         self._at_once = 0
@@ -105,25 +126,26 @@ class FaultyProxy:
         self.most_at_once, self.slowed_down = float("inf"), 0
 
     def handle(self, handler: _Handler, request: Request) -> None:
-        fetches = request.kind == "GetObject"
         with self._mutex:
             self.requests.append(request)
-            hits = [fault for fault in self.faults if fault.hits(request)][:1]
-            for fault in hits:
-                fault.injected += 1
-            self._at_once += fetches
-            too_many = fetches and self._at_once > self.most_at_once
+            what = next(filter(None, (fault.choose(request) for fault in self.faults)), None)
+        if what:
+            FAULTS[what](handler, request, lambda: self.forward(request))
+        elif request.kind == "GetObject":
+            handler.send(self._fetch(request))
+        else:
+            handler.send(self.forward(request))
+
+    def _fetch(self, request: Request) -> Answer:
+        with self._mutex:
+            too_many = self._at_once >= self.most_at_once
             self.slowed_down += too_many
+            self._at_once += 1
         try:
-            if too_many:
-                handler.send(_error(503, "SlowDown", "Please reduce your request rate."))
-            elif hits:
-                FAULTS[fault.what](handler, request, lambda: self.forward(request))
-            else:
-                handler.send(self.forward(request))
+            return SLOW_DOWN if too_many else self.forward(request)
         finally:
             with self._mutex:
-                self._at_once -= fetches
+                self._at_once -= 1
 
     def forward(self, request: Request) -> Answer:
         connection = getattr(self._connections, "connection", None)
@@ -284,7 +306,7 @@ def _short_body(handler: _Handler, request: Request, forward: Forward) -> None:
 
 
 def _slow_down(handler: _Handler, request: Request, forward: Forward) -> None:
-    handler.send(_error(503, "SlowDown", "Please reduce your request rate."))
+    handler.send(SLOW_DOWN)
 
 
 def _internal_error(handler: _Handler, request: Request, forward: Forward) -> None:
@@ -369,6 +391,19 @@ FAULTS: dict[str, Callable[[_Handler, Request, Forward], None]] = {
     "expired": _expired,
 }
 
+# What is done to bodies is done to these kinds alone.
+XML = (
+    *("ListObjectsV2", "ListMultipartUploads"),
+    *("CreateMultipartUpload", "CompleteMultipartUpload"),
+)
+ONLY = {
+    "reset in body": (*XML, "GetObject"),
+    "short body": (*XML, "GetObject"),
+    "trickle": (*XML, "GetObject"),
+    "cut XML": XML,
+    "error in 200": ("CompleteMultipartUpload",),
+}
+
 
 def _error(status: int, code: str, message: str) -> Answer:
     body = (
@@ -377,6 +412,9 @@ def _error(status: int, code: str, message: str) -> Answer:
     ).encode()
     headers = [("Content-Type", "application/xml"), ("Content-Length", str(len(body)))]
     return Answer(status, headers, body)
+
+
+SLOW_DOWN = _error(503, "SlowDown", "Please reduce your request rate.")
 
 
 def _head(answer: Answer) -> bytes:

@@ -10,11 +10,15 @@ import os
 import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cache
+from itertools import cycle, pairwise
 from typing import Any
 from unittest import mock
 
 import pytest
+from botocore.loaders import create_loader  # type: ignore[import-untyped]
 from typer.testing import CliRunner
 
 from exactly_once import (
@@ -30,11 +34,13 @@ from exactly_once import (
     storage_of,
     tables,
 )
-from faulty_proxy import FAULTS, Fault, FaultyProxy, faulty_proxy
+from faulty_proxy import FAULTS, ONLY, Fault, FaultyProxy, RandomFaults, faulty_proxy
 from flowconv import retrying, s3, s3_connection
 from flowconv.cli import app
+from flowconv.fetching import AHEAD_OBJECTS
 from flowconv.ledger import Ledger
 from flowconv.locking import Holder
+from flowconv.storage import open_storage
 from s3_servers import S3Server
 
 MORE_RUNS = int(os.environ.get("FLOWCONV_FAULTS", "0"))
@@ -51,20 +57,9 @@ KINDS = [
     *((LAKES, kind) for kind in ("DeleteObject", "HeadObject")),
 ]
 
-# What is said in a body; the others have none, or none that matters.
-XML = [
-    *("ListObjectsV2", "ListMultipartUploads"),
-    *("CreateMultipartUpload", "CompleteMultipartUpload"),
-]
-ONLY = {
-    "reset in body": [*XML, "GetObject"],
-    "short body": [*XML, "GetObject"],
-    "trickle": [*XML, "GetObject"],
-    "cut XML": XML,
-    "error in 200": ["CompleteMultipartUpload"],
-}
 FOR_EVER = {"denied", "expired"}
 SLOW = {"delay", "silence", "trickle"}
+# They pass; but those that are slow are so for each request.
 PASSING = [what for what in FAULTS if what not in FOR_EVER]
 
 # A run asks whether an object is there only if the answer to its making was lost.
@@ -78,7 +73,7 @@ LOST_ANSWERS = [
 class Run:
     code: int
     stdout: str
-    events: list[dict[str, str]]
+    events: list[dict[str, Any]]
 
     @property
     def message(self) -> str:
@@ -156,6 +151,7 @@ def _quick() -> Iterator[None]:
         mock.patch.object(retrying, "FIRST_DELAY_S", 0.01),
         mock.patch.object(retrying, "LONGEST_DELAY_S", 0.05),
         mock.patch.object(s3, "_SMALL_BYTES", 0),
+        mock.patch("botocore.session.create_loader", cache(create_loader)),  # takes 50 ms
         mock.patch.dict(os.environ, AWS_REQUEST_CHECKSUM_CALCULATION="when_required"),
     ):
         yield
@@ -176,6 +172,11 @@ def _over(of_moto: Sequence[Any], of_ceph: Sequence[Any]) -> list[Any]:
     ]
 
 
+both = pytest.mark.parametrize(
+    "site", ["moto", pytest.param("ceph", marks=pytest.mark.s3server)], indirect=True
+)
+
+
 def _faults(site: Site, what_by_kind: Mapping[tuple[str, str], str], times: float) -> list[Fault]:
     """Faults for the first, second and last request of each kind."""
     faults = []
@@ -191,7 +192,7 @@ def _faults(site: Site, what_by_kind: Mapping[tuple[str, str], str], times: floa
     return faults
 
 
-def _convert_through(site: Site, faults: list[Fault]) -> None:
+def _convert_through(site: Site, faults: Sequence[Fault | RandomFaults]) -> Run:
     """With faults that pass: all is well at once, but for uploads that nobody knows of."""
     lake = site.new_lake()
     site.proxy.calm()
@@ -205,12 +206,11 @@ def _convert_through(site: Site, faults: list[Fault]) -> None:
     assert names[: names.index("run_ended")].count("retry") == report["retries"]
     for fault in faults:
         assert fault.injected, fault
-    assert assert_sound(lake, site.wanted) == OBJECTS
-    if any(name.endswith("(unfinished)") for name in lake.names()):
-        # The answer to its making was lost: the next run removes it.
-        site.heal(lake)
-    else:
-        assert_exact(lake, site.wanted)
+    site.proxy.calm()
+    # Where the answer to its making was lost; else the next run would remove it.
+    storage_of(lake).discard_staged("")
+    assert_exact(lake, site.wanted)
+    return done
 
 
 QUICK = ["lost answer", "reset in body", "SlowDown", "InternalError, but done", "silence"]
@@ -226,13 +226,13 @@ def test_a_fault_at_requests_of_every_kind(
 
 
 # Kind, and what is done to all such requests.
-EVER = [(kind, what) for kind in KINDS for what in ("lost answer", "denied")]
-SOME_EVER = [(kind, EVER[n % 2][1]) for n, kind in enumerate(KINDS)]
+EVER = list(zip(KINDS, cycle(["lost answer", "denied"])))
+OTHER_EVER = list(zip(KINDS, cycle(["denied", "lost answer"])))
 
 
 @pytest.mark.parametrize(
     ("site", "case"),
-    _over(SOME_EVER, EVER),
+    _over(EVER, OTHER_EVER),
     indirect=["site"],
     ids=lambda case: case if isinstance(case, str) else f"{case[0][0]}{case[0][1]} {case[1]}",
 )
@@ -269,3 +269,101 @@ ADVICE = {
     "denied": r"access is denied\. The credentials need s3:ListBucket",
     "lost answer": r"the connection broke off\. Run again",
 }
+
+
+@pytest.mark.parametrize(
+    ("site", "seed"), _over(range(1 + MORE_RUNS), range(5 + MORE_RUNS)), indirect=["site"]
+)
+def test_faults_at_random(site: Site, seed: int) -> None:
+    """Each request may fail, and so may each attempt to make it again."""
+    whats = [what for what in PASSING if what not in SLOW]
+    _convert_through(site, [RandomFaults(seed, 0.2, whats)])
+
+
+@both
+def test_a_burst_is_waited_out_and_logged(site: Site) -> None:
+    done = _convert_through(site, [Fault("SlowDown", "GetObject", LOGS, frozenset({1}), times=4)])
+    retries = [
+        event
+        for event in done.events
+        if event["event"] == "retry" and event["request"] == "get_object"
+    ]
+    assert [event["attempt"] for event in retries] == [2, 3, 4, 5]
+    assert {event["level"] for event in retries} == {"warning"}
+    assert len({(event["uri"], event["run_id"]) for event in retries}) == 1
+    assert {event["reason"] for event in retries} == {
+        "S3 answers SlowDown: Please reduce your request rate"
+    }
+    for event, longest in zip(retries, [0.01, 0.02, 0.04, 0.05], strict=True):
+        assert 0 <= event["delay_s"] <= longest
+
+
+STUBBORN = ["denied", "short body"]
+MORE_STUBBORN = ["denied", "reset before", "SlowDown", "InternalError", "trickle"]
+
+
+@pytest.mark.parametrize(("site", "what"), _over(STUBBORN, MORE_STUBBORN), indirect=["site"])
+def test_one_object_that_cannot_be_had(
+    site: Site, what: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The others are converted, and it is tried again in the next run."""
+    monkeypatch.setattr(retrying, "ATTEMPTS", 2)
+    if what in SLOW:
+        monkeypatch.setattr(s3_connection, "ANSWER_TIMEOUT_S", 0.4)
+    lake = site.new_lake()
+    site.proxy.calm()
+    site.proxy.faults = [Fault(what, "GetObject", object_path(1), times=float("inf"))]
+    done = site.run(lake)
+    report = json.loads(done.stdout)
+    assert (done.code, report["objects"]) == (3, OBJECTS - 1)
+    ((uri, reason),) = report["unreadable"].items()
+    assert uri.endswith(object_path(1))
+    assert re.search(r"Run again|The credentials need", reason)
+    site.proxy.calm()
+    assert assert_sound(lake, site.wanted) == OBJECTS - 1
+    site.heal(lake)
+    assert len([r for r in site.proxy.requests if r.kind == "GetObject" and LOGS in r.path]) == 1
+
+
+@both
+def test_credentials_that_expire_meanwhile(site: Site) -> None:
+    lake = site.new_lake()
+    site.proxy.calm()
+    site.proxy.faults = [Fault("expired", "GetObject", LOGS, frozenset({1, 2}), float("inf"))]
+    done = site.run(lake)
+    assert done.code == 1
+    assert re.search(r"s3://.*the credentials have expired\. Renew them", done.message)
+    site.heal(lake)
+
+
+@both
+def test_fewer_at_once_where_s3_asks_for_it(site: Site, caplog: pytest.LogCaptureFixture) -> None:
+    """Whoever makes more than 4 requests at once is told to slow down."""
+    caplog.set_level("INFO", "flowconv")
+    lake = site.new_lake()
+    storage = open_storage(f"s3://{site.bucket}/logs", lake.options)
+    path = object_path(0)
+    wanted = storage.fetch(path)
+    site.proxy.calm()
+    site.proxy.most_at_once = 4
+    with ThreadPoolExecutor(AHEAD_OBJECTS) as threads:
+        bodies = list(threads.map(lambda _: storage.fetch(path, 0, len(wanted)), range(600)))
+    assert bodies == [wanted] * 600
+    assert 0 < site.proxy.slowed_down < 0.15 * 600
+    events = [vars(record) for record in caplog.records]
+    limits = [e["values"]["requests"] for e in events if e["event"] == "concurrency"]
+    assert min(limits) <= 4
+    assert limits[0] <= AHEAD_OBJECTS // 2
+    # It goes up again, one by one.
+    assert any(after == before + 1 for before, after in pairwise(limits))
+
+
+@both
+def test_a_run_against_a_store_that_takes_one_request_at_once(site: Site) -> None:
+    lake = site.new_lake()
+    site.proxy.calm()
+    site.proxy.most_at_once = 1
+    done = site.run(lake)
+    assert not json.loads(done.stdout)["unreadable"]
+    site.proxy.calm()
+    assert_exact(lake, site.wanted)
