@@ -145,7 +145,9 @@ def _request_pool(logs: Storage) -> Iterator[Executor | None]:
     try:
         yield pool
     finally:
-        pool.shutdown(cancel_futures=True)
+        # Without waiting for what hangs: nobody wants it any more, but others may want the lock.
+        logs.give_up()
+        pool.shutdown(wait=False, cancel_futures=True)
 
 
 def _list(

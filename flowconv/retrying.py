@@ -36,10 +36,19 @@ class Retries:
     def __init__(self) -> None:
         self.count = 0
         self._mutex = threading.Lock()
+        self._given_up = threading.Event()
 
     def begin(self, request: str, uri: str) -> "Backoff":
         """Return what counts the attempts of one request."""
         return Backoff(self, request, uri)
+
+    def give_up(self) -> None:
+        """Make no request again, also of those that wait for it."""
+        self._given_up.set()
+
+    def wait(self, delay_s: float) -> bool:
+        """Wait in this thread; False as soon as all is given up."""
+        return not self._given_up.wait(delay_s)
 
     def note(self, request: str, uri: str, reason: str, attempt: int, delay_s: float) -> None:
         """Count a request that is made again, and log it."""
@@ -68,7 +77,8 @@ class Backoff:
 
     def delay_s(self, reason: str) -> float | None:
         """Return how long to wait after an attempt that failed, in seconds; None to give up."""
-        if self._attempt >= ATTEMPTS or time.monotonic() - self._began > GIVE_UP_AFTER_S:
+        is_late = time.monotonic() - self._began > GIVE_UP_AFTER_S
+        if is_late or self._attempt >= ATTEMPTS or not self._retries.wait(0):
             return None
         # Any time up to the longest: what failed together is not tried again together.
         # https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/
@@ -89,12 +99,15 @@ class RequestLimit:
     Args:
         uri: The store, for the log.
         asks_to_slow_down: Tells an error that does.
+
+    Attributes:
+        most: The bound.
     """
 
     def __init__(self, uri: str, asks_to_slow_down: Callable[[BaseException], bool]) -> None:
         self._uri = uri
         self._asks_to_slow_down = asks_to_slow_down
-        self._most: float = float("inf")
+        self.most = float("inf")
         self._under_way = 0
         self._went_well = 0
         self._cuts = 0
@@ -104,7 +117,7 @@ class RequestLimit:
     def request(self) -> Iterator[None]:
         """Make a request within this block, which is entered when there is room for it."""
         with self._free:
-            self._free.wait_for(lambda: self._under_way < self._most)
+            self._free.wait_for(lambda: self._under_way < self.most)
             self._under_way += 1
             cuts = self._cuts
         try:
@@ -113,23 +126,23 @@ class RequestLimit:
             # Of requests that were made together only the first answer counts.
             if self._asks_to_slow_down(exc):
                 with self._free:
-                    if cuts == self._cuts:
+                    if cuts == self._cuts and self.most > 1:
                         self._cuts += 1
-                        self._change(max(1, min(self._most, self._under_way) // 2))
+                        self._change(max(1, min(self.most, self._under_way) // 2))
             raise
         else:
             with self._free:
                 # Fewer would go well under any bound.
-                self._went_well += self._under_way >= self._most
+                self._went_well += self._under_way >= self.most
                 if self._went_well >= _REQUESTS_PER_STEP:
-                    self._change(self._most + 1)
+                    self._change(self.most + 1)
         finally:
             with self._free:
                 self._under_way -= 1
                 self._free.notify()
 
     def _change(self, most: float) -> None:
-        level = logging.WARNING if most < self._most else logging.INFO
+        level = logging.WARNING if most < self.most else logging.INFO
         log_event("concurrency", level=level, uri=self._uri, requests=int(most))
-        self._most, self._went_well = most, 0
+        self.most, self._went_well = most, 0
         self._free.notify_all()

@@ -55,6 +55,10 @@ class S3Storage:
         """See `Storage`."""
         return self._connection.retries.count
 
+    def give_up(self) -> None:
+        """See `Storage`."""
+        self._connection.retries.give_up()
+
     def uri(self, path: str) -> str:
         """Return the `s3://` URL of a path."""
         return f"s3://{self._bucket}/{self._key(path)}" if path else self.root

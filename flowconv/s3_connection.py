@@ -11,7 +11,6 @@ single sign-on, web identity, container or instance.
 import asyncio
 import os
 import threading
-import time
 from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import Future
 from contextlib import suppress
@@ -83,9 +82,8 @@ class Connection:
                     return _get_plain(store, key, start, size)
             except CLIENT_ERRORS as exc:
                 delay_s = backoff.delay_s(reason_of(exc)) if may_pass(exc) else None
-                if delay_s is None:
+                if delay_s is None or not self.retries.wait(delay_s):
                     raise
-            time.sleep(delay_s)
 
     def find(self, key: str) -> Any:
         """Return an object's head; None if there is none."""

@@ -115,6 +115,10 @@ class Storage(Protocol):
         """How many requests were made again so far; none locally."""
         ...
 
+    def give_up(self) -> None:
+        """Make no request again from here on; whoever waits for one hears that it failed."""
+        ...
+
     def uri(self, path: str) -> str:
         """Return the full name of a path."""
         ...
@@ -263,6 +267,9 @@ class LocalStorage:
     def __init__(self, path: str) -> None:
         # Path.resolve() would follow links.
         self.root = Path(os.path.abspath(path)).as_posix()  # noqa: PTH100
+
+    def give_up(self) -> None:
+        """See `Storage`; nothing is made again here."""
 
     def uri(self, path: str) -> str:
         """Return the absolute path."""

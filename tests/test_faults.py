@@ -8,12 +8,14 @@ from __future__ import annotations
 import json
 import os
 import re
+import signal
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
 from itertools import cycle, pairwise
+from pathlib import Path
 from typing import Any
 from unittest import mock
 
@@ -39,8 +41,9 @@ from flowconv import retrying, s3, s3_connection
 from flowconv.cli import app
 from flowconv.fetching import AHEAD_OBJECTS
 from flowconv.ledger import Ledger
-from flowconv.locking import Holder
+from flowconv.locking import Holder, read_holder
 from flowconv.storage import open_storage
+from processes import prepared_runs
 from s3_servers import S3Server
 
 MORE_RUNS = int(os.environ.get("FLOWCONV_FAULTS", "0"))
@@ -114,10 +117,12 @@ class Site:
             self.client.create_multipart_upload(Bucket=self.bucket, Key=key)
         return lake
 
-    def run(self, lake: S3Lake) -> Run:
+    def command(self, lake: S3Lake, *more: str) -> list[str]:
         options = [f"--source-option={name}={value}" for name, value in lake.options.items()]
-        command = arguments(f"s3://{self.bucket}/logs", lake, *options, "--log-format=json")
-        result = CliRunner().invoke(app, command)
+        return arguments(f"s3://{self.bucket}/logs", lake, *options, "--log-format=json", *more)
+
+    def run(self, lake: S3Lake) -> Run:
+        result = CliRunner().invoke(app, self.command(lake))
         assert isinstance(result.exception, SystemExit | None), result.exception
         assert "Traceback" not in result.output
         events = [json.loads(line) for line in result.stderr.splitlines()]
@@ -367,3 +372,29 @@ def test_a_run_against_a_store_that_takes_one_request_at_once(site: Site) -> Non
     assert not json.loads(done.stdout)["unreadable"]
     site.proxy.calm()
     assert_exact(lake, site.wanted)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.parametrize("site", ["moto"], indirect=True)
+@pytest.mark.parametrize("what", ["silence", "SlowDown"])
+def test_a_stop_while_s3_does_not_answer(site: Site, what: str, tmp_path: Path) -> None:
+    """It does not wait for all attempts, nor for the time between them."""
+    lake = site.new_lake()
+    site.proxy.calm()
+    site.proxy.faults = [Fault(what, "GetObject", LOGS, times=float("inf"))]
+    patch = {"flowconv.s3_connection:ANSWER_TIMEOUT_S": 2.0, "flowconv.retrying:FIRST_DELAY_S": 60}
+    with prepared_runs(tmp_path) as runs:
+        running = runs.start(*site.command(lake, "--grace=0"), patch=patch)
+        began = time.monotonic()
+        while not any(fault.injected for fault in site.proxy.faults):
+            assert time.monotonic() - began < 60
+            time.sleep(0.05)
+        began = time.monotonic()
+        running.signal(signal.SIGTERM)
+        done = running.wait()
+        assert time.monotonic() - began < 6
+    assert done.code == 143, done.stderr
+    assert "Traceback" not in done.stderr
+    site.proxy.calm()
+    assert read_holder(storage_of(lake)) is None
+    site.heal(lake)
