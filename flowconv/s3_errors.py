@@ -83,6 +83,8 @@ _OF_OBJECT = {
 _PASSING = frozenset(
     {
         *("408", "429", "RequestTimeout", "Throttling", "ThrottlingException", "TooManyRequests"),
+        # What arrived was not what was sent.
+        *("IncompleteBody", "BadDigest", "XAmzContentSHA256Mismatch"),
         # Somebody else is just writing there.
         *("409", "ConditionalRequestConflict", "OperationAborted"),
     }
@@ -180,11 +182,6 @@ def concerns_bucket(exc: BaseException) -> bool:
     return code_of(exc) in _OF_BUCKET
 
 
-def concerns_object(exc: BaseException) -> bool:
-    """Say whether it is this object that cannot be had, as things are."""
-    return code_of(exc) in _OF_OBJECT
-
-
 def code_of(exc: BaseException) -> str:
     """Return S3's code for an error, else HTTP's status, else the exception's name."""
     if answer := answer_of(exc):
@@ -199,8 +196,8 @@ def code_of(exc: BaseException) -> str:
                 return code
     if isinstance(exc, botocore_errors.EndpointConnectionError):
         # aiobotocore says this of connections that break off, too.
-        is_true = isinstance(exc.kwargs["error"], ClientConnectorError)
-        return "EndpointConnectionError" if is_true else "ConnectionClosedError"
+        never_began = isinstance(exc.kwargs["error"], ClientConnectorError)
+        return "EndpointConnectionError" if never_began else "ConnectionClosedError"
     return type(exc).__name__
 
 
@@ -217,7 +214,7 @@ def _text(exc: BaseException) -> str:
 
 
 def answer_of(exc: BaseException) -> dict[str, Any]:
-    """Return what S3 answered, by botocore's error or of the one that s3fs made of it."""
+    """Return what S3 answered, from botocore's error or the one made of it; {} if nothing."""
     for error in (exc, exc.__cause__):
         if isinstance(error, botocore_errors.ClientError):
             return dict(error.response)
