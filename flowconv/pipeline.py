@@ -80,7 +80,7 @@ def convert(
     ensure_layout(lake, options)
     with Lock(lake, report.run_id, wait=options.wait), _request_pool(logs) as requests:
         ledger = Ledger.read(lake)
-        with _recorded(ledger, report):
+        with _recorded(ledger, report, (logs, lake)):
             remove_leftovers(lake, ledger)
             tasks = _plan(listed, ledger, options, report)
             log_event(
@@ -104,7 +104,7 @@ def convert(
 
 
 @contextmanager
-def _recorded(ledger: Ledger, report: ConvertReport) -> Iterator[None]:
+def _recorded(ledger: Ledger, report: ConvertReport, storages: Iterable[Storage]) -> Iterator[None]:
     """Record the run's beginning and its end, also where it fails."""
     started = time.monotonic()
     run = Run(report.run_id, datetime.now(UTC), socket.gethostname())
@@ -117,6 +117,7 @@ def _recorded(ledger: Ledger, report: ConvertReport) -> Iterator[None]:
         raise
     finally:
         report.seconds = time.monotonic() - started
+        report.retries = sum(storage.retries for storage in storages)
         ended = replace(run, ended=datetime.now(UTC), report=_sum_up(report, failure))
         if failure:
             with suppress(FlowconvError):  # What went wrong first is what matters.
@@ -135,8 +136,8 @@ def _sum_up(report: ConvertReport, failure: str) -> dict[str, Any]:
 
 _IN_LEDGER = (
     *("run_id", "source", "objects", "already_converted", "lines", "rejected", "source_bytes"),
-    *("text_bytes", "written_bytes", "files", "partitions", "seconds"),
-    *("number_changed", "number_unreadable"),
+    *("text_bytes", "written_bytes", "files", "partitions", "retries"),
+    *("seconds", "number_changed", "number_unreadable"),
 )
 
 
@@ -159,7 +160,9 @@ def _request_pool(logs: Storage) -> Iterator[Executor | None]:
     try:
         yield pool
     finally:
-        pool.shutdown(cancel_futures=True)
+        # Without waiting for what hangs: nobody wants it any more, but others may want the lock.
+        logs.give_up()
+        pool.shutdown(wait=False, cancel_futures=True)
 
 
 def _list(

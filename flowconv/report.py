@@ -158,6 +158,7 @@ class ConvertReport:
         tables: Table -> rows.
         directories: Partitions that got files.
         files: Parquet files.
+        retries: Requests to S3 that were made again.
         seconds: Wall time.
     """
 
@@ -178,6 +179,7 @@ class ConvertReport:
     tables: Counter[str] = field(default_factory=Counter)
     directories: set[str] = field(default_factory=set)
     files: int = 0
+    retries: int = 0
     seconds: float = 0.0
 
     def add(self, done: TaskResult) -> None:

@@ -117,6 +117,15 @@ class Storage(Protocol):
 
     is_local: bool
 
+    @property
+    def retries(self) -> int:
+        """How many requests were made again so far; none locally."""
+        ...
+
+    def give_up(self) -> None:
+        """Make no request again from here on; whoever waits for one hears that it failed."""
+        ...
+
     def uri(self, path: str) -> str:
         """Return the full name of a path."""
         ...
@@ -260,10 +269,14 @@ class LocalStorage:
     """A local folder, or a single file."""
 
     is_local = True
+    retries = 0
 
     def __init__(self, path: str) -> None:
         # Path.resolve() would follow links.
         self.root = Path(os.path.abspath(path)).as_posix()  # noqa: PTH100
+
+    def give_up(self) -> None:
+        """See `Storage`; nothing is made again here."""
 
     def uri(self, path: str) -> str:
         """Return the absolute path."""

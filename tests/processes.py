@@ -49,8 +49,8 @@ CALLS = {
     "fsync": "os:fsync",
     "S3 publish": "flowconv.s3:_S3Sink.publish",
     "S3 delete": "flowconv.s3:S3Storage.delete",
-    "S3": "flowconv.s3:_Connection.start",
-    "S3 answer": "flowconv.s3:_Connection.call",
+    "S3": "flowconv.s3:Connection.start",
+    "S3 answer": "flowconv.s3:Connection.call",
 }
 
 
