@@ -12,6 +12,14 @@ writer that was paused, and whose lock was taken over, finds the number that it 
 the next run's `begin`, and stops. Records are merged into a checkpoint
 (`<number>.objects.parquet` and others) now and then, and removed; the begins stay, since they are
 what stops such a writer. The checkpoint before the last stays too, for those who are reading it.
+
+Such a writer can leave behind, beside its lock: files that it published when it woke up, which it
+removes as soon as its commit fails, and which count at no time; notes of them below
+`_flowconv/intents/`, which the next run removes; and a checkpoint older than the last, which the
+next merge removes. If it is killed in the moment between publishing and removing, and the run that
+took over had already done away with its note, the file stays until `flowconv verify --repair`. It
+removes nothing that belongs to the run which took over: names have the number of a run's `begin`,
+and what it takes for leftovers was listed before it began itself.
 """
 
 import json
@@ -276,6 +284,8 @@ class Ledger:
                 parts[file.path] = number
                 if name[12:] == _OBJECTS:
                     self._checkpoint = _Checkpoint(self._storage, number)
+        if self._storage.is_local and self._merged_meanwhile():
+            return False
         self._outdated = [path for path in parts if parts[path] != self._checkpoint.number]
         self._last_number = max([self._checkpoint.number, *numbers])
         expected = range(self._checkpoint.number + 1, self._last_number + 1)
@@ -288,6 +298,19 @@ class Ledger:
                     return False
                 self._replay(number, written)
         return True
+
+    def _merged_meanwhile(self) -> bool:
+        """Tell whether there is a later checkpoint than the one that the listing had.
+
+        A folder is listed in any order: a listing may lack records that were merged meanwhile, and
+        the checkpoint too. If they were the last, nothing else would tell. S3 lists by name, and so
+        the checkpoint behind the records.
+        """
+        last = _record_path(self._checkpoint.number) + _OBJECTS
+        return any(
+            file.path.endswith(_OBJECTS) and file.path > last
+            for file in self._storage.list_files(LEDGER)
+        )
 
     def _replay(self, number: int, written: bytes) -> None:
         try:

@@ -36,7 +36,7 @@ import pyarrow.parquet as pq
 from flowconv.engines import RunProgress
 from flowconv.errors import FetchError, LakeError, StorageError
 from flowconv.fields import FIELDS, Table
-from flowconv.lake import Layout, read_layout, remove_leftovers
+from flowconv.lake import Layout, list_unfinished, read_layout, remove_leftovers
 from flowconv.ledger import INTENTS, LEDGER, Ledger, Run, read_intent, write_intent
 from flowconv.listing import LogObject, list_objects
 from flowconv.locking import LOCK, Lock
@@ -235,8 +235,10 @@ def verify(
     report = VerifyReport(storage.root, logs.root if logs else None)
     run_id = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
     _check_lock(storage, report)
-    with Lock(storage, run_id, wait=wait) if repair else nullcontext():
+    with Lock(storage, run_id, wait=wait) if repair else nullcontext() as lock:
         lake_now = _LakeNow.take(storage)
+        if lock:
+            lock.confirm()
         objects = _Objects(logs, storage.root, lake_now.ledger, since, until)
         report.problems += [
             *_check_names(storage, lake_now),
@@ -619,8 +621,9 @@ def _repair(
         report.problems = [_after_repair(one, forgotten, reasons) for one in report.problems]
         return
     run = Run(run_id, datetime.now(UTC), socket.gethostname())
+    unfinished = list_unfinished(storage)
     ledger.begin(run)
-    remove_leftovers(storage, ledger)
+    remove_leftovers(storage, ledger, unfinished)
     strays = [problem.path for problem in report.problems if problem.kind == "stray-file"]
     doomed = [path for path in strays if path]
     doomed += [file.path for file in ledger.files_of(forgotten)]
