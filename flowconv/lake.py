@@ -1,6 +1,6 @@
 """What is done with a lake that exists: its layout, and lazy queries over it."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import date
 from typing import TYPE_CHECKING, Any, Literal
@@ -13,7 +13,7 @@ from flowconv.options import ConvertOptions
 from flowconv.partitioning import NULL_PARTITION, directory_name, encode_value
 from flowconv.report import DataFile
 from flowconv.sealing import seal, unseal
-from flowconv.storage import Storage, open_storage
+from flowconv.storage import Storage, Unfinished, open_storage
 from flowconv.writing import STAGING
 
 if TYPE_CHECKING:
@@ -173,13 +173,22 @@ def ensure_layout(storage: Storage, options: ConvertOptions) -> None:
         )
 
 
-def remove_leftovers(storage: Storage, ledger: Ledger) -> None:
+def list_unfinished(storage: Storage) -> list[Unfinished]:
+    """List what runs left that were killed; the caller holds the lake's lock.
+
+    To be called before a run begins, as `Ledger.begin` does with the intents: a run that takes over
+    later has none of these, so they may be removed however late this one wakes up.
+    """
+    return storage.list_unfinished(STAGING, (*Table, "_flowconv"))
+
+
+def remove_leftovers(storage: Storage, ledger: Ledger, unfinished: Sequence[Unfinished]) -> None:
     """Remove what runs left that were killed; the caller holds the lake's lock, and has begun."""
     noted = [path for intent in ledger.intents for path in read_intent(storage, intent)]
     if noted:
         storage.delete(ledger.leftovers(noted))
     storage.delete(ledger.intents)
-    storage.discard_staged(STAGING, (*Table, "_flowconv"))
+    storage.discard(unfinished)
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,14 @@ the last stays too, for those who are reading it.
 
 Each record has its number and a checksum, so one that was damaged, or put in another's place, is
 found. One that is gone leaves a gap.
+
+Such a writer can leave behind, beside its lock: files that it published when it woke up, which it
+removes as soon as its commit fails, and which count at no time; notes of them below
+`_flowconv/intents/`, which the next run removes; and a checkpoint older than the last, which the
+next merge removes. If it is killed in the moment between publishing and removing, and the run that
+took over had already done away with its note, the file stays until `flowconv verify --repair`. It
+removes nothing that belongs to the run which took over: names have the number of a run's `begin`,
+and what it takes for leftovers was listed before it began itself.
 """
 
 import secrets
@@ -275,6 +283,8 @@ class Ledger:
         )
         self._checkpoint = Checkpoint(self._storage, last, checkpoints.pop(last, None))
         self._outdated = [path for parts in checkpoints.values() for path in parts.values()]
+        if self._storage.is_local and self._merged_meanwhile():
+            return False
         self._last_number = max([self._checkpoint.number, *numbers])
         expected = range(self._checkpoint.number + 1, self._last_number + 1)
         self.missing_records = tuple(map(_record_path, sorted(set(expected) - set(numbers))))
@@ -286,6 +296,19 @@ class Ledger:
                     return False
                 self._replay(number, written)
         return True
+
+    def _merged_meanwhile(self) -> bool:
+        """Tell whether there is a later checkpoint than the one that the listing had.
+
+        A folder is listed in any order: a listing may lack records that were merged meanwhile, and
+        the checkpoint too. If they were the last, nothing else would tell. S3 lists by name, and so
+        the checkpoint behind the records.
+        """
+        names = (file.path.rpartition("/")[2] for file in self._storage.list_files(LEDGER))
+        parts = (parse_part(name) for name in names)
+        return any(
+            part and part[1] == "objects" and part[0] > self._checkpoint.number for part in parts
+        )
 
     def _replay(self, number: int, written: bytes) -> None:
         try:

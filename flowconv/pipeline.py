@@ -17,7 +17,7 @@ from flowconv.converting import COMMITTING_AT_ONCE, TaskConverter
 from flowconv.engines import RunProgress, run_tasks
 from flowconv.errors import FlowconvError, UsageError
 from flowconv.fetching import AHEAD_OBJECTS
-from flowconv.lake import ensure_layout, is_lake, remove_leftovers
+from flowconv.lake import ensure_layout, is_lake, list_unfinished, remove_leftovers
 from flowconv.ledger import Ledger
 from flowconv.listing import LogObject, list_objects
 from flowconv.locking import Lock
@@ -78,10 +78,12 @@ def convert(
             return report
         listed = chain(first, listed)
     ensure_layout(lake, options)
-    with Lock(lake, report.run_id, wait=options.wait), _request_pool(logs) as requests:
+    with Lock(lake, report.run_id, wait=options.wait) as lock, _request_pool(logs) as requests:
         ledger = Ledger.read(lake)
+        lock.confirm()
+        unfinished = list_unfinished(lake)
         with _recorded(ledger, report, (logs, lake)):
-            remove_leftovers(lake, ledger)
+            remove_leftovers(lake, ledger, unfinished)
             tasks = _plan(listed, ledger, options, report)
             log_event(
                 "run_planned",

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from flowconv.lake import remove_leftovers
+from flowconv.lake import list_unfinished, remove_leftovers
 from flowconv.ledger import Ledger, write_intent
 from flowconv.problems import Problem, ProblemKind, VerifyReport
 from flowconv.recounting import SourceObjects
@@ -32,8 +32,9 @@ def repair_lake(
         report.problems = [_after_repair(one, forgotten, reasons) for one in report.problems]
         return
     run = Run(run_id, datetime.now(UTC), socket.gethostname())
+    unfinished = list_unfinished(storage)
     ledger.begin(run)
-    remove_leftovers(storage, ledger)
+    remove_leftovers(storage, ledger, unfinished)
     strays = [problem.path for problem in report.problems if problem.kind == "stray-file"]
     doomed = [path for path in strays if path]
     doomed += [file.path for file in ledger.files_of(forgotten)]

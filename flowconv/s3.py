@@ -19,7 +19,7 @@ from flowconv.s3_errors import (
     explain,
     storage_errors,
 )
-from flowconv.storage import Folder, StagedSink, StoredFile
+from flowconv.storage import Folder, StagedSink, StoredFile, Unfinished
 
 # The least that S3 takes as a part. An upload may have 10,000: files of up to 50 GB.
 _PART_BYTES = 5 << 20
@@ -158,21 +158,30 @@ class S3Storage:
         with storage_errors(self.root):
             return self._connection.polars_options()
 
-    def discard_staged(self, staging: str, folders: Sequence[str] = ("",)) -> int:  # noqa: ARG002
+    def list_unfinished(
+        self,
+        staging: str,  # noqa: ARG002
+        folders: Sequence[str] = ("",),
+    ) -> list[Unfinished]:
         """See `Storage`."""
-        return sum(self._abort_uploads(self._folder_key(folder)) for folder in folders)
+        return [one for folder in folders for one in self._uploads(self._folder_key(folder))]
 
-    def _abort_uploads(self, prefix: str) -> int:
-        count = 0
+    def discard(self, unfinished: Sequence[Unfinished]) -> None:
+        """See `Storage`."""
+        for one in unfinished:
+            with storage_errors(self.uri(one.path)):
+                self._connection.abort(self._key(one.path), one.upload_id)
+
+    def _uploads(self, prefix: str) -> Iterator[Unfinished]:
+        root_length = len(self._folder_key(""))
         marks: dict[str, str] = {}
         with storage_errors(self.root):
             while True:
                 page = self._connection.call("list_multipart_uploads", Prefix=prefix, **marks)
                 for upload in page.get("Uploads", []):
-                    self._connection.abort(upload["Key"], upload["UploadId"])
-                    count += 1
+                    yield Unfinished(upload["Key"][root_length:], upload["UploadId"])
                 if not page.get("IsTruncated"):
-                    return count
+                    return
                 marks = {
                     "KeyMarker": page["NextKeyMarker"],
                     "UploadIdMarker": page["NextUploadIdMarker"],

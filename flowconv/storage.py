@@ -57,6 +57,19 @@ class Folder:
     path: str
 
 
+@dataclass(frozen=True, slots=True)
+class Unfinished:
+    """What is being written and does not count yet, or was when its writer was killed.
+
+    Attributes:
+        path: Relative to the storage's root; in S3 of what it is to become.
+        upload_id: S3's name of the upload; "" locally.
+    """
+
+    path: str
+    upload_id: str = ""
+
+
 class StagedSink(Protocol):
     """A file that is written below the lake, but not visible at its path until it is published.
 
@@ -98,7 +111,7 @@ class StagedSink(Protocol):
     def discard(self) -> None:
         """Close it and remove what was written, unless it is published; never raises.
 
-        What cannot be removed is left to `Storage.discard_staged`.
+        What cannot be removed is left to `Storage.discard`.
         """
         ...
 
@@ -197,18 +210,17 @@ class Storage(Protocol):
         """Return what `polars.scan_parquet` needs to read files by their `uri`."""
         ...
 
-    def discard_staged(self, staging: str, folders: Sequence[str] = ("",)) -> int:
-        """Remove what crashed runs left: files below a staging folder, unfinished uploads in S3.
-
-        Nobody else may be writing to these folders at the time.
+    def list_unfinished(self, staging: str, folders: Sequence[str] = ("",)) -> list[Unfinished]:
+        """List what is being written: files below a staging folder, unfinished uploads in S3.
 
         Args:
             staging: Where staged files are kept locally.
-            folders: Where they would have become visible; uploads elsewhere are somebody else's.
-
-        Returns:
-            How many were removed.
+            folders: Where they are to become visible; uploads elsewhere are somebody else's.
         """
+        ...
+
+    def discard(self, unfinished: Sequence[Unfinished]) -> None:
+        """Remove what crashed runs left; their writers, if they live, can no longer publish it."""
         ...
 
 
@@ -364,6 +376,9 @@ class LocalStorage:
                 target.hardlink_to(unfinished)
             except FileExistsError:
                 return False
+            except FileNotFoundError:
+                # Whoever holds the lock took it for a leftover of a run that was killed.
+                return self.create(path, data)
             except OSError as exc:
                 if exc.errno not in _NO_HARD_LINKS:
                     raise
@@ -386,21 +401,25 @@ class LocalStorage:
         """See `Storage`."""
         return {}
 
-    def discard_staged(self, staging: str, folders: Sequence[str] = ("",)) -> int:  # noqa: ARG002
+    def list_unfinished(
+        self,
+        staging: str,
+        folders: Sequence[str] = ("",),  # noqa: ARG002
+    ) -> list[Unfinished]:
         """See `Storage`."""
         paths = [file.path for file in self.list_files(staging)]
-        self.delete(paths)
-        # Small files that were being written, beside what they were to become.
-        unfinished = [
-            Path(folder, name)
+        # Small files that are being written, beside what they are to become.
+        paths += [
+            Path(folder, name).relative_to(self.root).as_posix()
             for folder, _, names in os.walk(Path(self.uri(staging)).parent)
             for name in names
             if _UNFINISHED.fullmatch(name)
         ]
-        for path in unfinished:
-            with storage_errors(str(path)):
-                path.unlink(missing_ok=True)
-        return len(paths) + len(unfinished)
+        return [Unfinished(path) for path in paths]
+
+    def discard(self, unfinished: Sequence[Unfinished]) -> None:
+        """See `Storage`."""
+        self.delete([one.path for one in unfinished])
 
     def _walk(self, below: str, above: tuple[tuple[int, int], ...]) -> Iterator[StoredFile]:
         for entry in self.list_folder(below):

@@ -94,8 +94,10 @@ def verify(
     report = VerifyReport(storage.root, logs.root if logs else None)
     run_id = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
     _check_lock(storage, report)
-    with Lock(storage, run_id, wait=wait) if repair else nullcontext():
+    with Lock(storage, run_id, wait=wait) if repair else nullcontext() as lock:
         lake_now = _LakeNow.take(storage)
+        if lock:
+            lock.confirm()
         objects = SourceObjects(logs, storage.root, lake_now.ledger, since, until)
         report.problems += [
             *_check_names(storage, lake_now),

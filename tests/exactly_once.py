@@ -98,7 +98,10 @@ class S3Lake:
         return {name.removeprefix(self._prefix) for name in names}
 
     def fetch(self, path: str) -> bytes:
-        answer = self._client.get_object(Bucket=self._bucket, Key=self._prefix + path)
+        try:
+            answer = self._client.get_object(Bucket=self._bucket, Key=self._prefix + path)
+        except self._client.exceptions.NoSuchKey as error:
+            raise FileNotFoundError(path) from error
         return bytes(answer["Body"].read())
 
     def copy(self) -> S3Lake:

@@ -213,7 +213,8 @@ def _convert_through(site: Site, faults: Sequence[Fault | RandomFaults]) -> Run:
         assert fault.injected, fault
     site.proxy.calm()
     # Where the answer to its making was lost; else the next run would remove it.
-    storage_of(lake).discard_staged("")
+    storage = storage_of(lake)
+    storage.discard(storage.list_unfinished(""))
     assert_exact(lake, site.wanted)
     return done
 

@@ -23,7 +23,15 @@ import pytest
 
 from flowconv import retrying, s3_connection
 from flowconv.errors import FetchError, FlowconvError, StorageError, UsageError
-from flowconv.storage import Folder, Storage, StoredFile, open_storage, storage_errors
+from flowconv.storage import (
+    Folder,
+    LocalStorage,
+    Storage,
+    StoredFile,
+    Unfinished,
+    open_storage,
+    storage_errors,
+)
 from s3_servers import S3Server
 
 STAGING = "_flowconv/staging/file"
@@ -215,7 +223,7 @@ def test_staged_file_is_invisible_until_published(storage: Storage, size: int) -
     sink.discard()
     paths = [file.path for file in storage.list_files()]
     assert paths == ["other", "table/date=1/x.parquet"]
-    assert storage.discard_staged("_flowconv/staging") == 0
+    assert storage.list_unfinished("_flowconv/staging") == []
 
 
 @pytest.mark.parametrize("closed", [False, True])
@@ -229,7 +237,7 @@ def test_discarded_file_is_gone(storage: Storage, size: int, closed: bool) -> No
     sink.discard()
     sink.discard()
     assert [file.path for file in storage.list_files()] == ["other"]
-    assert storage.discard_staged("_flowconv/staging") == 0
+    assert storage.list_unfinished("_flowconv/staging") == []
 
 
 def test_what_a_crash_left_is_removed(storage: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -240,11 +248,35 @@ def test_what_a_crash_left_is_removed(storage: Storage, monkeypatch: pytest.Monk
         sink = storage.open_staged(f"table/{number}.parquet", f"{STAGING}-{number}")
         sink.file.write(b"x" * (6 << 20))
         sink.close()
-    assert storage.discard_staged("_flowconv/staging") == 3
-    assert storage.discard_staged("_flowconv/staging") == 0
+    left = storage.list_unfinished("_flowconv/staging")
+    assert len(left) == 3
+    storage.discard(left)
+    storage.discard(left)
+    assert storage.list_unfinished("_flowconv/staging") == []
     assert [file.path for file in storage.list_files()] == ["other"]
     with pytest.raises(StorageError):
         sink.publish()
+
+
+def test_what_is_being_created_may_be_taken_for_a_leftover(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who waits for a lock creates it while its holder cleans up."""
+    storage = LocalStorage(str(tmp_path))
+    link = Path.hardlink_to
+    left: list[Unfinished] = []
+
+    def clean_up_and_link(target: Path, unfinished: Path) -> None:
+        if not left:
+            left.extend(storage.list_unfinished("_flowconv/staging"))
+            storage.discard(left)
+        link(target, unfinished)
+
+    monkeypatch.setattr(Path, "hardlink_to", clean_up_and_link)
+    assert storage.create("_flowconv/lock.json", b"x")
+    assert len(left) == 1
+    assert storage.read("_flowconv/lock.json") == b"x"
+    assert storage.list_unfinished("_flowconv/staging") == []
 
 
 def test_two_may_stage_the_same_file(storage: Storage) -> None:
@@ -575,7 +607,7 @@ def _everything(storage: Storage) -> list[Callable[[], object]]:
         lambda: storage.delete(["x"]),
         lambda: storage.open_staged("x", STAGING).publish(),
         lambda: storage.open_staged("x", STAGING).file.write(b"x" * (6 << 20)),
-        lambda: storage.discard_staged(STAGING),
+        lambda: storage.list_unfinished(STAGING),
     ]
 
 
