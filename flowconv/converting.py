@@ -23,6 +23,7 @@ from flowconv.planning import Task
 from flowconv.quarantine import QuarantineWriter
 from flowconv.reading import LogBlock, read_blocks
 from flowconv.report import ConvertedObject, DataFile, LineCounts, TaskResult
+from flowconv.sources import Source
 from flowconv.storage import Storage
 from flowconv.writing import ROW_GROUP_ROWS, StagedFile, TaskWriter
 
@@ -45,7 +46,7 @@ class TaskConverter:
 
     def __init__(
         self,
-        source: Storage,
+        source: Source,
         requests: Executor | None,
         lake: Storage,
         ledger: Ledger,
@@ -152,12 +153,12 @@ class TaskConverter:
     ) -> None:
         """Bring the objects' rows into whole files, which stay invisible."""
         options = self._options
-        fetcher = ObjectFetcher(
-            self._source,
-            self._requests,
-            log_objects,
-            on_piece=lambda size_bytes: progress.add(source_bytes=size_bytes),
-        )
+
+        def on_piece(log_object: LogObject, size_bytes: int) -> None:
+            attempt.source_bytes[log_object] += size_bytes
+            progress.add(source_bytes=size_bytes)
+
+        fetcher = ObjectFetcher(self._source, self._requests, log_objects, on_piece)
         parser = BlockParser(self._declared)
         try:
             for block in read_blocks(
@@ -170,8 +171,11 @@ class TaskConverter:
                     ):
                         attempt.writer.write(key, piece)
                 attempt.count(block, parsed)
+                ended = [span.log_object for span in block.spans if span.ends_object]
                 progress.add(
-                    objects=sum(span.ends_object for span in block.spans),
+                    objects=len(ended),
+                    # Those of CloudWatch Logs had an estimate.
+                    total_bytes=sum(attempt.source_bytes[o] - o.size_bytes for o in ended),
                     rows=sum(batch.table.num_rows for batch in parsed.batches),
                     text_bytes=block.text_bytes,
                 )
@@ -235,6 +239,7 @@ class _Attempt:
         self._task_id = task.id
         self._quarantine = QuarantineWriter(lake, name)
         self._fail_on_bad_line = options.on_bad_line == "fail"
+        self.source_bytes: Counter[LogObject] = Counter()
         self._rejected: Counter[str] = Counter()
         self._unknown_fields: set[str] = set()
         self._text_bytes = 0
@@ -272,7 +277,9 @@ class _Attempt:
             self._task_id,
             tuple(
                 ConvertedObject(
-                    *(one.uri, one.size_bytes, one.etag, one.day), counts, self._fields[one]
+                    *(one.uri, self.source_bytes[one], one.etag, one.day),
+                    counts,
+                    self._fields[one],
                 )
                 for one, counts in self._counts.items()
             ),

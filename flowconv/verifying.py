@@ -38,13 +38,14 @@ from flowconv.errors import FetchError, LakeError, StorageError
 from flowconv.fields import FIELDS, Table
 from flowconv.lake import Layout, read_layout, remove_leftovers
 from flowconv.ledger import INTENTS, LEDGER, Ledger, Run, read_intent, write_intent
-from flowconv.listing import LogObject, list_objects
+from flowconv.listing import LogObject
 from flowconv.locking import LOCK, Lock
 from flowconv.normalising import column_type
 from flowconv.options import available_cores
 from flowconv.overview import read_lock
 from flowconv.quarantine import QUARANTINE, read_lines
 from flowconv.report import DataFile, LineCounts
+from flowconv.sources import Source, open_source
 from flowconv.storage import Storage, open_storage
 from flowconv.writing import STAGING
 
@@ -231,7 +232,7 @@ def verify(
     started = time.monotonic()
     storage = open_storage(lake, options)
     layout = read_layout(storage)
-    logs = None if source is None else open_storage(source, source_options)
+    logs = None if source is None else open_source(source, source_options)
     report = VerifyReport(storage.root, logs.root if logs else None)
     run_id = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
     _check_lock(storage, report)
@@ -437,7 +438,7 @@ class _Objects:
 
     def __init__(
         self,
-        logs: Storage | None,
+        logs: Source | None,
         lake_root: str,
         ledger: Ledger,
         since: date | None,
@@ -452,7 +453,7 @@ class _Objects:
         }
         self._listed: dict[str, LogObject] = {}
         if logs is not None:
-            listed = list_objects(logs, since, until, lake_root)
+            listed = logs.list_objects(since, until, lake_root)
             self._listed = {log_object.uri: log_object for log_object in listed}
         self._mutex = threading.Lock()
         self.lines = 0
@@ -521,7 +522,7 @@ class _Objects:
         return Problem(kind, log_object.uri, found.removesuffix("."), wanted, _ADVICE[kind])
 
 
-def count_lines(logs: Storage, log_object: LogObject) -> int:
+def count_lines(logs: Source, log_object: LogObject) -> int:
     """Count an object's lines of all kinds, by the standard library alone.
 
     Raises:
@@ -530,8 +531,7 @@ def count_lines(logs: Storage, log_object: LogObject) -> int:
         OSError: Its gzip data is damaged.
         zlib.error: The same.
     """
-    stored = _Stored(logs, log_object.path, log_object.size_bytes)
-    text: Any = io.BufferedReader(stored, _PIECE_BYTES)
+    text: Any = io.BufferedReader(_Pieces(logs.requests(log_object)), _PIECE_BYTES)
     if text.peek(2)[:2] == b"\x1f\x8b":
         text = gzip.GzipFile(fileobj=text)
     lines = size = 0
@@ -544,8 +544,28 @@ def count_lines(logs: Storage, log_object: LogObject) -> int:
     return lines + (size > 0 and last[-1:] != b"\n" and (size, last) != (3, codecs.BOM_UTF8))
 
 
+class _Pieces(io.RawIOBase):
+    """An object as Python's readers want it; fetched as it is read."""
+
+    def __init__(self, requests: Iterator[Callable[[], bytes]]) -> None:
+        self._requests = requests
+        self._piece = memoryview(b"")
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any, /) -> int:
+        if not self._piece and (request := next(self._requests, None)):
+            self._piece = memoryview(request())
+        view = memoryview(buffer)
+        count = min(len(view), len(self._piece))
+        view[:count] = self._piece[:count]
+        self._piece = self._piece[count:]
+        return count
+
+
 class _Stored(io.RawIOBase):
-    """A file or object as Python's and Arrow's readers want it; fetched as it is read."""
+    """A file as Arrow's reader wants it; fetched as it is read."""
 
     def __init__(self, storage: Storage, path: str, size_bytes: int) -> None:
         self._storage = storage
