@@ -96,12 +96,13 @@ class CloudWatchSource:
         """
         over = (datetime.now(UTC) - SETTLING).date() - _DAY
         until = min(until or over, over)
-        for stream in self._streams():
-            first, last = _days(stream)
-            day = max(first, since or first)
-            while day <= min(last, until):
-                yield self._log_object(stream, day)
-                day += _DAY
+        with _errors(StorageError, self.root):
+            for stream in self._streams():
+                first, last = _days(stream)
+                day = max(first, since or first)
+                while day <= min(last, until):
+                    yield self._log_object(stream, day)
+                    day += _DAY
 
     def requests(self, log_object: LogObject) -> Iterator[Callable[[], bytes]]:
         """See `sources.Source`."""
@@ -112,12 +113,11 @@ class CloudWatchSource:
             yield pages.fetch
 
     def _streams(self) -> Iterator[dict[str, Any]]:
-        with _errors(StorageError, self.root):
-            paginator = self._client.get_paginator("describe_log_streams")
-            for page in paginator.paginate(
-                logGroupName=self.log_group, PaginationConfig={"PageSize": _STREAMS_PER_PAGE}
-            ):
-                yield from page["logStreams"]
+        paginator = self._client.get_paginator("describe_log_streams")
+        for page in paginator.paginate(
+            logGroupName=self.log_group, PaginationConfig={"PageSize": _STREAMS_PER_PAGE}
+        ):
+            yield from page["logStreams"]
 
     def _log_object(self, stream: dict[str, Any], day: date) -> LogObject:
         # arn:aws:logs:REGION:ACCOUNT:log-group:…
@@ -185,13 +185,14 @@ class _Pages:
         while not lines and not self.at_end:
             with _errors(FetchError, self._uri):
                 page = self._client.get_log_events(**self._request)
-            token = page.get("nextForwardToken")
+                token = page["nextForwardToken"]
+                # AWS leaves out what is of the day's end itself; other servers give it twice.
+                lines = _lines(
+                    [e for e in page["events"] if self._start <= e["timestamp"] < self._stop]
+                )
             # A page may be empty, or not full, before the last one; only the token tells.
-            self.at_end = token in (None, self._request.get("nextToken"))
+            self.at_end = token == self._request.get("nextToken")
             self._request["nextToken"] = token
-            # AWS leaves out what is of the day's end itself; other servers give it twice.
-            events = [e for e in page["events"] if self._start <= e["timestamp"] < self._stop]
-            lines = _lines(events)
         return lines
 
 
@@ -236,9 +237,13 @@ def _milliseconds(day: date) -> int:
 
 # By AWS's code or the exception's name: what concerns the source as a whole. Nothing else of it can
 # be had either.
+_DENIED = (
+    "access is denied. Check the credentials: they need logs:DescribeLogStreams and "
+    "logs:GetLogEvents for this log group, and the use of its KMS key if there is one."
+)
 _OF_SOURCE = {
-    "AccessDeniedException": "access is denied. The credentials need logs:DescribeLogStreams and "
-    "logs:GetLogEvents for this log group, and the use of its KMS key if there is one.",
+    "AccessDeniedException": _DENIED,
+    "403": _DENIED,
     "UnrecognizedClientException": "the access key is not known here. Check the credentials and "
     "the endpoint.",
     "InvalidSignatureException": "the secret does not belong to the access key. Check the "
@@ -262,8 +267,8 @@ _OF_SOURCE = {
 _OF_REQUEST = {
     "ResourceNotFoundException": "there is no such log group or log stream here. Check its name, "
     "the region and the account.",
-    "ThrottlingException": f"AWS refuses more requests, after {_ATTEMPTS} attempts: others use up "
-    "the quota of the account and region. Run again; what is published stays valid.",
+    "ThrottlingException": "AWS went on refusing more requests: others use up the quota of the "
+    "account and region. Run again; what is published stays valid.",
 }
 
 
@@ -277,11 +282,14 @@ def _errors(kind: type[StorageError | UnreadableObjectError], uri: str) -> Itera
     """
     try:
         yield
+    except KeyError as exc:  # The answer's JSON was cut, which botocore does not tell.
+        raise kind(f"the answer lacks {exc}. Run again.", uri=uri) from exc
     except (BotoCoreError, ClientError, ResponseParserError) as exc:
         answer = exc.response["Error"] if isinstance(exc, ClientError) else {}
         code = answer.get("Code") or type(exc).__name__
         if code in _OF_SOURCE:
             raise StorageError(_OF_SOURCE[code], uri=uri) from exc
         said = f"CloudWatch Logs answers {code}: {answer.get('Message', '')}" if answer else exc
-        otherwise = f"{str(said).rstrip('.')[:300]}. Run again; what is published stays valid."
+        text = " ".join(str(said).split()).rstrip(" .:")[:300]
+        otherwise = f"{text}. Run again; what is published stays valid."
         raise kind(_OF_REQUEST.get(code, otherwise), uri=uri) from exc
