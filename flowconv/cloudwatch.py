@@ -127,8 +127,7 @@ class CloudWatchSource:
             uri=f"{self.root}/{path}",
             path=path,
             size_bytes=LIKELY_BYTES,
-            # A stream that was deleted and made anew is another one.
-            etag=str(stream["creationTime"]),
+            etag="",
             account_id=account_id or None,
             region=region or None,
             flow_log_id=None,

@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Self
 
 from flowconv.engines import RunProgress
-from flowconv.errors import FlowconvError, StorageError, UnreadableObjectError
+from flowconv.errors import FetchError, FlowconvError, StorageError, UnreadableObjectError
 from flowconv.fetching import ObjectFetcher
 from flowconv.formats import declared_format
 from flowconv.ledger import Commit, Ledger, LostLockError, write_intent
@@ -93,6 +93,7 @@ class TaskConverter:
             log_objects = [o for o in task.log_objects if o not in failures]
             try:
                 self._cores.submit(self._read, log_objects, attempt, failures, progress).result()
+                failures = attempt.shrunk() | failures
                 result = self._commit(task, attempt, failures)
             except UnreadableObjectError as error:
                 # A large object failed after some of its rows were written: again, without it.
@@ -237,6 +238,7 @@ class _Attempt:
         self.name = name
         self.writer = TaskWriter(lake, name, options)
         self._task_id = task.id
+        self._replacing = task.log_objects if task.replaces else ()
         self._quarantine = QuarantineWriter(lake, name)
         self._fail_on_bad_line = options.on_bad_line == "fail"
         self.source_bytes: Counter[LogObject] = Counter()
@@ -270,6 +272,22 @@ class _Attempt:
         """Finish the files, which stay invisible."""
         self._staged = self.writer.close()
         self._files = [*(staged.file for staged in self._staged), *self._quarantine.close()]
+
+    def shrunk(self) -> dict[LogObject, FetchError]:
+        """Return what is to be replaced by less than there was, with unchanged etag.
+
+        CloudWatch Logs removes old events; their rows must not go when the day is read again.
+        """
+        return {
+            one: FetchError(
+                f"{self.source_bytes[one]:,} bytes are left of {one.size_bytes:,} that were "
+                "converted before; the log group keeps events for some time only. The rows "
+                "of then are kept.",
+                uri=one.uri,
+            )
+            for one in self._replacing
+            if self.source_bytes[one] < one.size_bytes
+        }
 
     def result(self, failures: Mapping[LogObject, UnreadableObjectError]) -> TaskResult:
         """Sum up what the closed files hold."""

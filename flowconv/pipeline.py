@@ -182,7 +182,9 @@ def _plan_again(
     if options.reprocess:
         wanted |= again.keys() if whole_days else set(report.changed)
     tasks = []
-    for task_id, uris in ledger.tasks_of(wanted).items():
+    uris_of_tasks = ledger.tasks_of(wanted)
+    sizes = ledger.sizes_of(uris_of_tasks)
+    for task_id, uris in uris_of_tasks.items():
         gone = [uri for uri in uris if uri not in again]
         if gone:
             report.unreadable |= {
@@ -192,7 +194,12 @@ def _plan_again(
                 if uri in report.changed
             }
             continue
-        tasks.append(plan_replacement(task_id, [again[uri] for uri in uris], options))
+        log_objects = [
+            # Only the ledger knows the size of what comes from CloudWatch Logs.
+            replace(o, size_bytes=sizes.get((o.uri, o.etag), o.size_bytes))
+            for o in (again[uri] for uri in uris)
+        ]
+        tasks.append(plan_replacement(task_id, log_objects, options))
         report.already_converted -= len(uris) - len(set(uris) & set(report.changed))
         report.changed = [uri for uri in report.changed if uri not in uris]
     return tasks

@@ -6,47 +6,43 @@ import json
 import secrets
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
+from functools import cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 from unittest import mock
 
 import botocore.session  # type: ignore[import-untyped]
 import pytest
 
-from flowconv import cloudwatch
+import flowconv
+from flowconv import ConvertOptions, ConvertReport, cloudwatch, convert, scan, verify
 from flowconv.cloudwatch import LIKELY_BYTES, CloudWatchSource
 from flowconv.errors import FetchError, FlowconvError, StorageError, UsageError
 from flowconv.fetching import ObjectFetcher, request_pool
 from flowconv.listing import LogObject
+from flowconv.pipeline import plan
 from flowconv.sources import open_source
 from flowconv.storage import open_storage
+from lakes import read_quarantine
 from s3_servers import S3Server, moto_server
 
 ROW = "2 123456789012 eni-1 10.0.0.1 10.0.0.2 443 49152 6 10 840 {start} {start} ACCEPT OK"
-TODAY = datetime.now(UTC).date()
-DAY = timedelta(days=1)
+POLICY = Path(__file__).parent.parent / "docs" / "examples" / "iam-cloudwatch.json"
+DAYS_AGO = [datetime.now(UTC).date() - timedelta(days=n) for n in range(5)]
 
 Event = tuple[datetime, str]
 
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[S3Server]:
-    """moto's server, with a user who may read logs and one who may only list them."""
-    may = {"user0": ["logs:*"], "user1": ["logs:DescribeLogStreams"]}
-    with moto_server(
-        {
-            user: json.dumps(
-                {
-                    "Version": "2012-10-17",
-                    "Statement": [{"Effect": "Allow", "Action": actions, "Resource": "*"}],
-                }
-            )
-            for user, actions in may.items()
-        }
-    ) as server:
+    """moto's server, with a user who may do everything."""
+    everything = {"Effect": "Allow", "Action": "*", "Resource": "*"}
+    policy = json.dumps({"Version": "2012-10-17", "Statement": [everything]})
+    with moto_server({"user0": policy, "user1": policy}) as server:
         yield server
 
 
@@ -54,7 +50,7 @@ def server() -> Iterator[S3Server]:
 def group(server: S3Server) -> str:
     """A log group of the test's own."""
     name = f"/aws/vpc/flow-logs-{secrets.token_hex(4)}"
-    logs_client(server).create_log_group(logGroupName=name)
+    client(server).create_log_group(logGroupName=name)
     return name
 
 
@@ -67,10 +63,11 @@ def options_of(server: S3Server, user: int = 0) -> dict[str, str]:
     }
 
 
-def logs_client(server: S3Server) -> Any:
+@cache
+def client(server: S3Server, service: str = "logs") -> Any:
     options = options_of(server)
     return botocore.session.Session().create_client(
-        "logs",
+        service,
         region_name=options["region"],
         endpoint_url=options["endpoint_url"],
         aws_access_key_id=options["key"],
@@ -80,12 +77,10 @@ def logs_client(server: S3Server) -> Any:
 
 def put(server: S3Server, group: str, stream: str, events: list[Event]) -> None:
     """Put events, in their order of time, into a stream that may be there."""
-    client = logs_client(server)
-    if not client.describe_log_streams(logGroupName=group, logStreamNamePrefix=stream)[
-        "logStreams"
-    ]:
-        client.create_log_stream(logGroupName=group, logStreamName=stream)
-    answer = client.put_log_events(
+    logs = client(server)
+    if not logs.describe_log_streams(logGroupName=group, logStreamNamePrefix=stream)["logStreams"]:
+        logs.create_log_stream(logGroupName=group, logStreamName=stream)
+    answer = logs.put_log_events(
         logGroupName=group,
         logStreamName=stream,
         logEvents=[
@@ -97,7 +92,7 @@ def put(server: S3Server, group: str, stream: str, events: list[Event]) -> None:
 
 
 def at(days_ago: int, clock: str = "12:00:00") -> datetime:
-    return datetime.combine(TODAY - days_ago * DAY, time.fromisoformat(clock), UTC)
+    return datetime.combine(DAYS_AGO[days_ago], time.fromisoformat(clock), UTC)
 
 
 def record(moment: datetime) -> Event:
@@ -142,16 +137,15 @@ def test_lists_the_days_of_every_stream(server: S3Server, group: str) -> None:
     put(server, group, "odd/näme [x] %2F", [record(at(3))])
     source = source_of(server, group)
     with mock.patch.object(cloudwatch, "_STREAMS_PER_PAGE", 1):
-        found = list(source.list_objects(TODAY - 4 * DAY, TODAY - 2 * DAY))
+        found = list(source.list_objects(DAYS_AGO[4], DAYS_AGO[2]))
     assert [(o.uri, o.day) for o in found] == [
-        (f"cloudwatch:{group}/{stream}/{TODAY - n * DAY}", TODAY - n * DAY)
+        (f"cloudwatch:{group}/{stream}/{DAYS_AGO[n]}", DAYS_AGO[n])
         for stream in ("eni-1-all", "odd%2Fn%C3%A4me%20%5Bx%5D%20%252F")
         for n in (4, 3, 2)
     ]
     assert {(o.account_id, o.region) for o in found} == {("123456789012", "us-east-1")}
     assert {o.size_bytes for o in found} == {LIKELY_BYTES}
-    assert {o.etag.isdigit() for o in found} == {True}
-    assert found == list(source.list_objects(TODAY - 4 * DAY, TODAY - 2 * DAY))
+    assert found == list(source.list_objects(DAYS_AGO[4], DAYS_AGO[2]))
     assert read(source, found) == [
         *(line(record(at(4))), b"", line(record(at(2)))),
         *(b"", line(record(at(3))), b""),
@@ -169,7 +163,7 @@ def test_reads_every_event_of_a_day_once(
     ]
     put(server, group, "eni-1-all", [event for day in days for event in day])
     source = source_of(server, group)
-    log_objects = list(source.list_objects(TODAY - 4 * DAY, TODAY - 2 * DAY))
+    log_objects = list(source.list_objects(DAYS_AGO[4], DAYS_AGO[2]))
     with mock.patch.object(cloudwatch, "_EVENTS_PER_PAGE", events_per_page):
         texts = read(source, log_objects)
     assert texts == [b"".join(map(line, day)) for day in days]
@@ -183,8 +177,8 @@ def test_a_missing_log_group(server: S3Server) -> None:
 def test_a_stream_that_is_deleted_meanwhile(server: S3Server, group: str) -> None:
     put(server, group, "eni-1-all", [record(at(3))])
     source = source_of(server, group)
-    (log_object,) = source.list_objects(TODAY - 3 * DAY, TODAY - 3 * DAY)
-    logs_client(server).delete_log_stream(logGroupName=group, logStreamName="eni-1-all")
+    (log_object,) = source.list_objects(DAYS_AGO[3], DAYS_AGO[3])
+    client(server).delete_log_stream(logGroupName=group, logStreamName="eni-1-all")
     with pytest.raises(FetchError, match="no such log group or log stream") as raised:
         read(source, [log_object])
     assert raised.value.uri == log_object.uri
@@ -196,12 +190,153 @@ def test_a_wrong_secret(server: S3Server, group: str) -> None:
         list(source.list_objects())
 
 
-def test_who_may_only_list(server: S3Server, group: str) -> None:
+ACTIONS = ["logs:DescribeLogStreams", "logs:GetLogEvents"]
+
+
+@pytest.mark.parametrize("without", ["", *ACTIONS])
+def test_policy_of_the_docs(server: S3Server, group: str, without: str) -> None:
     put(server, group, "eni-1-all", [record(at(3))])
+    policy = json.loads(POLICY.read_text(encoding="utf-8"))
+    (statement,) = policy["Statement"]
+    assert statement["Action"] == ACTIONS
+    statement["Action"] = [action for action in ACTIONS if action != without]
+    statement["Resource"] = "*"  # moto knows no resources of CloudWatch Logs.
+    client(server, "iam").put_user_policy(
+        UserName="user1", PolicyName="own", PolicyDocument=json.dumps(policy)
+    )
     source = source_of(server, group, user=1)
-    (log_object,) = source.list_objects(TODAY - 3 * DAY, TODAY - 3 * DAY)
-    with pytest.raises(StorageError, match="access is denied"):
-        read(source, [log_object])
+    with pytest.raises(StorageError, match="access is denied") if without else nullcontext():
+        assert read(source, list(source.list_objects(DAYS_AGO[3], DAYS_AGO[3])))
+
+
+# Conversions
+
+
+# An export's lines begin with the event's time.
+FORMAT = "time version account-id interface-id srcaddr dstaddr srcport dstport protocol packets "
+FORMAT += "bytes start end action log-status"
+
+
+SIZE = len(line(record(at(3))))
+
+
+def run(server: S3Server, group: str, lake: Path, **options: Any) -> ConvertReport:
+    with mock.patch("os.fsync"):
+        return convert(
+            f"cloudwatch:{group}",
+            str(lake),
+            ConvertOptions(workers=2, format=FORMAT, source_options=options_of(server), **options),
+        )
+
+
+def starts(lake: Path) -> list[datetime]:
+    """When the lake's records begin, in order."""
+    flows = scan(str(lake)).collect()
+    assert set(flows["aws_account_id"]) == {"123456789012"}
+    assert set(flows["aws_region"]) == {"us-east-1"}
+    assert flows["date"].to_list() == flows["start"].dt.date().to_list()
+    return sorted(flows["start"])
+
+
+def test_converts_what_is_new(server: S3Server, group: str, tmp_path: Path) -> None:
+    lake = tmp_path / "lake"
+    moments = [at(4, clock) for clock in ("01:00:00", "12:00:00", "23:59:59")]
+    put(server, group, "eni-1-all", [record(moment) for moment in moments])
+    put(server, group, "eni-2-all", [record(at(3)), (at(3), "what is this?")])
+    first = run(server, group, lake, since=DAYS_AGO[4], until=DAYS_AGO[3])
+    assert (first.objects, first.lines.rows, first.lines.rejected) == (4, 4, 1)
+    assert (first.already_converted, first.unreadable) == (0, {})
+    # The size of what was read, not the estimate.
+    assert first.source_bytes == first.text_bytes == 4 * SIZE + 39
+    assert starts(lake) == [*moments, at(3)]
+    [(uri, number, reason, _, text)] = read_quarantine(lake)
+    assert uri == f"cloudwatch:{group}/eni-2-all/{DAYS_AGO[3]}"
+    assert (number, reason) == (2, "too-few-values")
+    assert text.endswith(b"what is this?")
+
+    # The same again, and what came late for a day that was converted, is not read.
+    put(server, group, "eni-1-all", [record(at(4, "13:00:00"))])
+    second = run(server, group, lake, since=DAYS_AGO[4], until=DAYS_AGO[3])
+    assert (second.objects, second.already_converted, second.lines.rows) == (0, 4, 0)
+
+    # A day more, and a stream more.
+    put(server, group, "eni-1-all", [record(at(2))])
+    put(server, group, "eni-3-all", [record(at(3, "03:00:00"))])
+    third = run(server, group, lake, since=DAYS_AGO[4], until=DAYS_AGO[2])
+    assert (third.objects, third.already_converted, third.lines.rows) == (5, 4, 2)
+    assert starts(lake) == [*moments, at(3, "03:00:00"), at(3), at(2)]
+
+    # What came late is found, and can be had.
+    found = verify(
+        str(lake),
+        source=f"cloudwatch:{group}",
+        since=DAYS_AGO[4],
+        until=DAYS_AGO[3],
+        source_options=options_of(server),
+    )
+    assert [(problem.kind, problem.uri) for problem in found.problems] == [
+        ("wrong-lines", f"cloudwatch:{group}/eni-1-all/{DAYS_AGO[4]}")
+    ]
+    day = DAYS_AGO[4]
+    fourth = run(server, group, lake, since=day, until=day, reprocess=True)
+    assert fourth.complete
+    assert fourth.lines.rows == 4
+    assert starts(lake) == sorted([*moments, at(4, "13:00:00"), at(3, "03:00:00"), at(3), at(2)])
+
+
+def test_days_that_aws_has_removed_stay_in_the_lake(
+    server: S3Server, group: str, tmp_path: Path
+) -> None:
+    lake = tmp_path / "lake"
+    put(server, group, "eni-1-all", [record(at(4)), record(at(3))])
+    put(server, group, "eni-2-all", [record(at(4)), record(at(3))])
+    days = {"since": DAYS_AGO[4], "until": DAYS_AGO[3]}
+    run(server, group, lake, **days)
+    client(server).delete_log_stream(logGroupName=group, logStreamName="eni-1-all")
+    put(server, group, "eni-1-all", [record(at(3))])
+    again = run(server, group, lake, reprocess=True, **days)
+    uri = f"cloudwatch:{group}/eni-1-all/{DAYS_AGO[4]}"
+    assert again.unreadable == {uri: mock.ANY}
+    assert f"0 bytes are left of {SIZE} that were converted before" in again.unreadable[uri]
+    assert again.lines.rows == 2
+    assert starts(lake) == [at(4), at(4), at(3), at(3)]
+
+
+def test_plan_and_progress(server: S3Server, group: str, tmp_path: Path) -> None:
+    put(server, group, "eni-1-all", [record(at(4)), record(at(3))])
+    source, lake = f"cloudwatch:{group}", str(tmp_path / "lake")
+    options = ConvertOptions(
+        format=FORMAT,
+        since=DAYS_AGO[4],
+        until=DAYS_AGO[2],
+        source_options=options_of(server),
+    )
+    planned = plan(source, lake, options)
+    assert (planned.objects, planned.size_bytes) == (3, 3 * LIKELY_BYTES)
+    assert {(one.account_id, one.region) for one in planned.groups} == {
+        ("123456789012", "us-east-1")
+    }
+    heard: list[tuple[int, int, int]] = []
+    convert(
+        source,
+        lake,
+        options,
+        on_progress=lambda p: heard.append((p.objects, p.source_bytes, p.total_bytes)),
+    )
+    assert heard[-1] == (3, 2 * SIZE, 2 * SIZE)
+
+
+def test_reads_without_writing(server: S3Server, group: str) -> None:
+    put(server, group, "eni-1-all", [record(at(4)), record(at(3))])
+    reader = flowconv.read(
+        f"cloudwatch:{group}",
+        format=FORMAT,
+        extra_fields=["time"],
+        since=DAYS_AGO[4],
+        until=DAYS_AGO[3],
+        source_options=options_of(server),
+    )
+    assert reader.read_all()["start"].to_pylist() == [at(4), at(3)]
 
 
 # Against a server that answers what a test wants
@@ -303,7 +438,7 @@ def test_days_of_a_stream(scripted: Scripted, said: dict[str, int], days: list[i
 
 LOG_OBJECT = LogObject(
     "cloudwatch:g/s/2026-01-14",
-    *("s/2026-01-14", LIKELY_BYTES, "1768348800000", None, None, None, date(2026, 1, 14), None),
+    *("s/2026-01-14", LIKELY_BYTES, "", None, None, None, date(2026, 1, 14), None),
 )
 
 
