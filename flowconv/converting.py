@@ -172,14 +172,14 @@ class TaskConverter:
                     ):
                         attempt.writer.write(key, piece)
                 attempt.count(block, parsed)
-                ended = [span.log_object for span in block.spans if span.ends_object]
                 progress.add(
-                    objects=len(ended),
-                    # Those of CloudWatch Logs had an estimate.
-                    total_bytes=sum(attempt.source_bytes[o] - o.size_bytes for o in ended),
+                    objects=sum(span.ends_object for span in block.spans),
                     rows=sum(batch.table.num_rows for batch in parsed.batches),
                     text_bytes=block.text_bytes,
                 )
+            # What comes from CloudWatch Logs had an estimate.
+            estimate = sum(log_object.size_bytes for log_object in log_objects)
+            progress.add(total_bytes=attempt.source_bytes.total() - estimate)
             attempt.close()
         finally:
             fetcher.close()
