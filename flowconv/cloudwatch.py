@@ -26,7 +26,7 @@ from botocore.exceptions import BotoCoreError, ClientError  # type: ignore[impor
 from botocore.parsers import ResponseParserError  # type: ignore[import-untyped]
 
 from flowconv.errors import FetchError, StorageError, UnreadableObjectError, UsageError, quote
-from flowconv.listing import LogObject
+from flowconv.listing import CLOUDWATCH, LogObject
 
 # How long after midnight, UTC, a day is listed. Flow logs are delivered within some ten minutes,
 # and DescribeLogStreams knows of events within an hour.
@@ -39,7 +39,8 @@ OPTION_NAMES = ("key", "secret", "token", "profile", "endpoint_url", "region")
 
 # Four keep below the 25 requests a second, of which others need some.
 _REQUESTS_AT_ONCE = 4
-_ATTEMPTS = 10
+# Spread over a minute at the most.
+_ATTEMPTS = 8
 _CONNECT_TIMEOUT_S = 5
 _READ_TIMEOUT_S = 60
 
@@ -66,7 +67,7 @@ class CloudWatchSource:
 
     def __init__(self, url: str, options: Mapping[str, str]) -> None:
         self.root = url
-        self.log_group = url.removeprefix("cloudwatch:")
+        self.log_group = url.removeprefix(CLOUDWATCH)
         if not re.fullmatch(r"[A-Za-z0-9._/#-]{1,512}", self.log_group):
             raise UsageError("this names no log group. Write cloudwatch:LOG-GROUP.", uri=url)
         for name in options:

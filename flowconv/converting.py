@@ -8,20 +8,22 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import Self
 
+from flowconv.batches import ParsedBlock, bad_line_error
+from flowconv.blocks import Block
 from flowconv.engines import RunProgress
 from flowconv.errors import FetchError, FlowconvError, StorageError, UnreadableObjectError
 from flowconv.fetching import ObjectFetcher
-from flowconv.formats import declared_format
+from flowconv.formats import declared_formats
 from flowconv.ledger import Commit, Ledger, LostLockError, write_intent
 from flowconv.listing import LogObject
 from flowconv.monitoring import log_event
 from flowconv.normalising import FlowBatch, TimeType, normalise
 from flowconv.options import ConvertOptions
-from flowconv.parsing import BlockParser, ParsedBlock, bad_line_error
+from flowconv.parsing import BlockParser
 from flowconv.partitioning import split_by_partition
 from flowconv.planning import Task
 from flowconv.quarantine import QuarantineWriter
-from flowconv.reading import LogBlock, read_blocks
+from flowconv.reading import read_blocks
 from flowconv.report import ConvertedObject, DataFile, LineCounts, TaskResult
 from flowconv.sources import Source
 from flowconv.storage import Storage
@@ -59,7 +61,7 @@ class TaskConverter:
         self._ledger = ledger
         self._run_id = run_id
         self._options = options
-        self._declared = declared_format(options.format) if options.format else None
+        self._declared = declared_formats(options.format, options.formats)
         self._cores = ThreadPoolExecutor(options.tasks_at_once, "flowconv-core")
 
     def __enter__(self) -> Self:
@@ -173,7 +175,7 @@ class TaskConverter:
                         attempt.writer.write(key, piece)
                 attempt.count(block, parsed)
                 progress.add(
-                    objects=sum(span.ends_object for span in block.spans),
+                    objects=block.ended_objects,
                     rows=sum(batch.table.num_rows for batch in parsed.batches),
                     text_bytes=block.text_bytes,
                 )
@@ -250,7 +252,7 @@ class _Attempt:
         self._staged: list[StagedFile] = []
         self._files: list[DataFile] = []
 
-    def count(self, block: LogBlock, parsed: ParsedBlock) -> None:
+    def count(self, block: Block, parsed: ParsedBlock) -> None:
         """Count a block's lines, and set those aside that do not fit.
 
         Raises:

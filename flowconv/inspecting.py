@@ -4,11 +4,12 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from flowconv.batches import RejectedLine
 from flowconv.errors import UnreadableObjectError, UsageError
 from flowconv.fetching import ObjectFetcher
-from flowconv.formats import LogFormat, declared_format
+from flowconv.formats import LogFormat, declared_formats
 from flowconv.normalising import normalise
-from flowconv.parsing import BlockParser, RejectedLine
+from flowconv.parsing import BlockParser
 from flowconv.reading import read_blocks
 from flowconv.report import LineCounts
 from flowconv.sources import StorageSource
@@ -75,6 +76,7 @@ def inspect_object(
     uri: str,
     *,
     format: str | None = None,
+    formats: str | None = None,
     rows: int = 5,
     options: Mapping[str, str] | None = None,
 ) -> Inspection:
@@ -83,6 +85,7 @@ def inspect_object(
     Args:
         uri: A file or an `s3://` URL of one object.
         format: Its fields if it has no header, as for `ConvertOptions.format`.
+        formats: A TOML file of formats, as for `ConvertOptions.formats`.
         rows: So many records are returned.
         options: Storage options, as for `ConvertOptions.source_options`.
 
@@ -90,7 +93,7 @@ def inspect_object(
         UsageError: It is a folder or prefix, or the format is none.
         StorageError: The storage does not answer.
     """
-    declared = declared_format(format) if format else None
+    declared = declared_formats(format, formats)
     source = StorageSource(open_storage(uri, options or {}))
     log_objects = list(source.list_objects())
     if [o.uri for o in log_objects] != [source.root]:

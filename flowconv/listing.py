@@ -21,6 +21,9 @@ from flowconv.storage import Storage, StoredFile
 
 SERVICE = "vpcflowlogs"
 
+# How sources in CloudWatch Logs begin.
+CLOUDWATCH = "cloudwatch:"
+
 
 @dataclass(frozen=True, slots=True)
 class KeyFacts:
@@ -69,6 +72,12 @@ class LogObject:
     flow_log_id: str | None
     day: date | None
     time: datetime | None
+
+    @property
+    def log_group(self) -> str | None:
+        """The log group, if it comes straight from CloudWatch Logs."""
+        root = self.uri.removesuffix(f"/{self.path}")
+        return root.removeprefix(CLOUDWATCH) if root.startswith(CLOUDWATCH) else None
 
 
 def list_objects(

@@ -9,9 +9,10 @@ from urllib.parse import unquote_to_bytes
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from flowconv.batches import RawBatch
+from flowconv.casting import MAX_SECONDS
 from flowconv.fields import ALWAYS_COLUMNS, FIELDS, TAG_FIELDS, TIME_COLUMNS, Field, Table
 from flowconv.listing import LogObject
-from flowconv.parsing import MAX_SECONDS, RawBatch
 
 TimeType = Literal["timestamp", "epoch"]
 

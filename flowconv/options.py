@@ -42,6 +42,11 @@ class ConvertOptions:
         "A header always wins.",
         default=None,
     )
+    formats: str | None = _described(
+        "TOML file with formats of objects without a header, by flow log id, log group or prefix: "
+        "see the README.",
+        default=None,
+    )
     account: str | None = _described(
         "Account of the partition for objects whose key and name do not say it.", default=None
     )
@@ -151,10 +156,10 @@ class ConvertOptions:
             f"--since {self.since} lies after --until {self.until}; exchange them.",
         )
         _check_partitions(self.partition_by)
-        if self.format is not None:
-            from flowconv.formats import declared_format
+        if self.format is not None or self.formats is not None:
+            from flowconv.formats import declared_formats
 
-            declared_format(self.format)
+            declared_formats(self.format, self.formats)
         for name in ("account", "region"):
             value = getattr(self, name)
             _require(

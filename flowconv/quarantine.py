@@ -9,10 +9,11 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from flowconv.batches import RejectedLine
 from flowconv.errors import FetchError, LakeError, UsageError
 from flowconv.lake import read_layout
 from flowconv.ledger import Ledger
-from flowconv.parsing import RejectedLine
+from flowconv.listing import CLOUDWATCH
 from flowconv.report import DataFile
 from flowconv.storage import StagedSink, Storage, open_storage, storage_errors
 from flowconv.writing import STAGING
@@ -232,7 +233,8 @@ def _objects_with_rejects(
     converted = ledger.objects().select(["uri", "task_id", "rejected"])
     if chosen is not None:
         # As the ledger has it: a local path in full.
-        chosen = open_storage(chosen).root
+        if not chosen.startswith(CLOUDWATCH):
+            chosen = open_storage(chosen).root
         converted = converted.filter(pc.equal(converted["uri"], pa.scalar(chosen)))
         if not converted.num_rows:
             raise UsageError(

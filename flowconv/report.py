@@ -4,19 +4,22 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from datetime import date
+from operator import add
 from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
 class LineCounts:
-    """Lines of an object by kind; every line is of exactly one.
+    """Lines of an object by kind; every line is of exactly one of the first five.
 
     Attributes:
         header: Lines that name the fields.
         blank: Lines without any value.
         comment: Lines with nothing but a comment, which begins with `#`.
-        rows: Lines that became a row.
+        rows: Rows that they became: one a line, unless records were glued together.
         rejected: Lines that do not fit; they are in the quarantine.
+        split: Rows beyond the first of a line of glued records.
+        milliseconds: Rows whose times were in milliseconds, and were made seconds.
     """
 
     header: int = 0
@@ -24,24 +27,20 @@ class LineCounts:
     comment: int = 0
     rows: int = 0
     rejected: int = 0
+    split: int = 0
+    milliseconds: int = 0
 
     @property
     def lines(self) -> int:
         """All lines."""
-        return self.header + self.blank + self.comment + self.rows + self.rejected
+        return self.header + self.blank + self.comment + self.rows + self.rejected - self.split
 
-    def by_kind(self) -> tuple[int, int, int, int, int]:
+    def by_kind(self) -> tuple[int, ...]:
         """Return the numbers in the order of the attributes."""
-        return self.header, self.blank, self.comment, self.rows, self.rejected
+        return tuple(getattr(self, f.name) for f in fields(self))
 
     def __add__(self, other: "LineCounts") -> "LineCounts":
-        return LineCounts(
-            self.header + other.header,
-            self.blank + other.blank,
-            self.comment + other.comment,
-            self.rows + other.rows,
-            self.rejected + other.rejected,
-        )
+        return LineCounts(*map(add, self.by_kind(), other.by_kind()))
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from datetime import date
 from functools import partial
 from typing import Protocol
 
-from flowconv.listing import LogObject, list_objects
+from flowconv.listing import CLOUDWATCH, LogObject, list_objects
 from flowconv.storage import Storage, open_storage
 
 # A piece is one request. Smaller objects, nearly all of them, are one piece.
@@ -67,7 +67,7 @@ def open_source(url: str, options: Mapping[str, str] | None = None) -> Source:
     Raises:
         UsageError: It is none of these, or an option is not known.
     """
-    if url.startswith("cloudwatch:"):
+    if url.startswith(CLOUDWATCH):
         from flowconv.cloudwatch import CloudWatchSource
 
         return CloudWatchSource(url, options or {})

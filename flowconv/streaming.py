@@ -5,13 +5,14 @@ from datetime import date
 
 import pyarrow as pa
 
+from flowconv.batches import RejectedLine, bad_line_error
 from flowconv.errors import FormatError, UnreadableObjectError, UsageError, quote
 from flowconv.fetching import ObjectFetcher, request_pool
 from flowconv.fields import Table
-from flowconv.formats import LogFormat, declared_format
+from flowconv.formats import DeclaredFormats, declared_format, declared_formats
 from flowconv.listing import LogObject
 from flowconv.normalising import FlowBatch, known_extra_fields, normalise, table_schema
-from flowconv.parsing import BlockParser, RejectedLine, bad_line_error
+from flowconv.parsing import BlockParser
 from flowconv.reading import read_blocks
 from flowconv.sources import Source, open_source
 
@@ -20,6 +21,7 @@ def read(
     source: str,
     *,
     format: str | None = None,
+    formats: str | None = None,
     table: str = "vpc",
     extra_fields: Sequence[str] | None = None,
     since: date | None = None,
@@ -37,6 +39,7 @@ def read(
         source: A folder, an object, an `s3://` URL of a bucket, a prefix or an object, or
             `cloudwatch:LOG-GROUP`.
         format: Fields of objects without a header, as for `ConvertOptions.format`.
+        formats: A TOML file of formats, as for `ConvertOptions.formats`.
         table: `vpc`, or `tgw` for transit gateway logs; records of the other are left out.
         extra_fields: AWS's names of the fields that are wanted beyond those of versions 2 to 5.
             None takes the known ones of all versions.
@@ -61,7 +64,7 @@ def read(
         wanted = Table(table)
     except ValueError:
         raise UsageError(f"{table!r} is no table; there are vpc and tgw.") from None
-    declared = declared_format(format) if format else None
+    declared = declared_formats(format, formats)
     if extra_fields is None:
         extra = known_extra_fields(wanted)
     else:
@@ -76,7 +79,7 @@ def read(
 def _read_batches(
     logs: Source,
     log_objects: Sequence[LogObject],
-    declared: LogFormat | None,
+    declared: DeclaredFormats,
     table: Table,
     schema: pa.Schema,
     on_rejected: Callable[[RejectedLine], None] | None,

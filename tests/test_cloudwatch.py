@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import secrets
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -17,9 +18,11 @@ from unittest import mock
 
 import botocore.session  # type: ignore[import-untyped]
 import pytest
+from typer.testing import CliRunner
 
 import flowconv
 from flowconv import ConvertOptions, ConvertReport, cloudwatch, convert, scan, verify
+from flowconv.cli import app
 from flowconv.cloudwatch import LIKELY_BYTES, CloudWatchSource
 from flowconv.errors import FetchError, FlowconvError, StorageError, UsageError
 from flowconv.fetching import ObjectFetcher, request_pool
@@ -31,7 +34,9 @@ from lakes import read_quarantine
 from s3_servers import S3Server, moto_server
 
 ROW = "2 123456789012 eni-1 10.0.0.1 10.0.0.2 443 49152 6 10 840 {start} {start} ACCEPT OK"
-POLICY = Path(__file__).parent.parent / "docs" / "examples" / "iam-cloudwatch.json"
+ROOT = Path(__file__).parent.parent
+README = ROOT / "README.md"
+POLICY = ROOT / "docs" / "examples" / "iam-cloudwatch.json"
 DAYS_AGO = [datetime.now(UTC).date() - timedelta(days=n) for n in range(5)]
 
 Event = tuple[datetime, str]
@@ -85,7 +90,7 @@ def put(server: S3Server, group: str, stream: str, events: list[Event]) -> None:
         logStreamName=stream,
         logEvents=[
             {"timestamp": round(moment.timestamp() * 1000), "message": message}
-            for moment, message in sorted(events)
+            for moment, message in sorted(events, key=lambda event: event[0])
         ],
     )
     assert not answer.get("rejectedLogEventsInfo")
@@ -212,11 +217,6 @@ def test_policy_of_the_docs(server: S3Server, group: str, without: str) -> None:
 # Conversions
 
 
-# An export's lines begin with the event's time.
-FORMAT = "time version account-id interface-id srcaddr dstaddr srcport dstport protocol packets "
-FORMAT += "bytes start end action log-status"
-
-
 SIZE = len(line(record(at(3))))
 
 
@@ -225,7 +225,9 @@ def run(server: S3Server, group: str, lake: Path, **options: Any) -> ConvertRepo
         return convert(
             f"cloudwatch:{group}",
             str(lake),
-            ConvertOptions(workers=2, format=FORMAT, source_options=options_of(server), **options),
+            ConvertOptions(
+                **{"format": "default", "source_options": options_of(server), **options}
+            ),
         )
 
 
@@ -302,11 +304,59 @@ def test_days_that_aws_has_removed_stay_in_the_lake(
     assert starts(lake) == [at(4), at(4), at(3), at(3)]
 
 
+def test_formats_by_log_group(server: S3Server, group: str, tmp_path: Path) -> None:
+    records = ["10.0.0.1 443", "10.0.0.2 444\n10.0.0.3 445"]
+    put(server, group, "eni-1-all", [(at(3), message) for message in records])
+    # A header is one here, too.
+    put(server, group, "eni-2-all", [(at(3), "dstport srcaddr"), (at(3), "446 10.0.0.4")])
+    formats = tmp_path / "formats.toml"
+    formats.write_text(f'[log-groups]\n"{group}" = "${{srcaddr}} ${{dstport}}"\n')
+    report = run(
+        server, group, tmp_path / "lake", format=None, formats=str(formats), since=DAYS_AGO[3]
+    )
+    assert report.complete
+    assert report.lines.header == 1
+    flows = scan(str(tmp_path / "lake")).select("srcaddr", "dstport", "date").collect()
+    # The day is the object's.
+    assert sorted(flows.rows()) == [(f"10.0.0.{n}", 442 + n, DAYS_AGO[3]) for n in range(1, 5)]
+
+
+def test_without_a_format(server: S3Server, group: str, tmp_path: Path) -> None:
+    put(server, group, "eni-1-all", [record(at(3))])
+    days = {"since": DAYS_AGO[3], "until": DAYS_AGO[3]}
+    report = run(server, group, tmp_path / "lake", format=None, **days)
+    (reason,) = report.unreadable.values()
+    assert "--format" in reason
+    assert run(server, group, tmp_path / "lake", **days).lines.rows == 1
+
+
+def test_command_of_the_readme(
+    server: S3Server, group: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(server, group, "eni-1-all", [record(at(3)), record(at(2))])
+    put(server, group, "eni-2-all", [(at(2), "what is this?")])
+    bucket = server.make_bucket()
+    readme = README.read_text(encoding="utf-8")
+    (command,) = re.findall(r"^flowconv (convert cloudwatch:.*)$", readme, re.MULTILINE)
+    command = command.replace("/aws/vpc/flowlogs", group).replace("my-lake", bucket)
+    for name, value in server.environment().items():
+        monkeypatch.setenv(name, value)
+    done = CliRunner().invoke(app, [*command.split(), "--json"])
+    assert done.exit_code == 3
+    assert json.loads(done.stdout)["lines"]["rows"] == 2
+    uri = f"cloudwatch:{group}/eni-2-all/{DAYS_AGO[2]}"
+    lake = f"s3://{bucket}/flows"
+    done = CliRunner().invoke(app, ["quarantine", lake, "--object", uri, "--json"])
+    assert done.exit_code == 0
+    (rejected,) = json.loads(done.stdout)["shown"]
+    assert (rejected["uri"], rejected["line"]) == (uri, 1)
+
+
 def test_plan_and_progress(server: S3Server, group: str, tmp_path: Path) -> None:
     put(server, group, "eni-1-all", [record(at(4)), record(at(3))])
     source, lake = f"cloudwatch:{group}", str(tmp_path / "lake")
     options = ConvertOptions(
-        format=FORMAT,
+        format="default",
         since=DAYS_AGO[4],
         until=DAYS_AGO[2],
         source_options=options_of(server),
@@ -330,8 +380,7 @@ def test_reads_without_writing(server: S3Server, group: str) -> None:
     put(server, group, "eni-1-all", [record(at(4)), record(at(3))])
     reader = flowconv.read(
         f"cloudwatch:{group}",
-        format=FORMAT,
-        extra_fields=["time"],
+        format="default",
         since=DAYS_AGO[4],
         until=DAYS_AGO[3],
         source_options=options_of(server),
