@@ -241,7 +241,13 @@ _DENIED = (
     "access is denied. Check the credentials: they need logs:DescribeLogStreams and "
     "logs:GetLogEvents for this log group, and the use of its KMS key if there is one."
 )
+_CLASS = (
+    "AWS lets only log groups of the Standard class be read. If this is one of another class, such "
+    "as Infrequent Access, its events cannot be converted."
+)
 _OF_SOURCE = {
+    "InvalidOperationException": _CLASS,
+    "ValidationException": _CLASS,
     "AccessDeniedException": _DENIED,
     "403": _DENIED,
     "UnrecognizedClientException": "the access key is not known here. Check the credentials and "

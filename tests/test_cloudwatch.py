@@ -554,6 +554,7 @@ def test_throttling_is_waited_out(scripted: Scripted) -> None:
         (error("ThrottlingException"), FetchError, "AWS went on refusing more requests"),
         ((500, b""), FetchError, "CloudWatch Logs answers 500"),
         (error("AccessDeniedException"), StorageError, "access is denied"),
+        (error("InvalidOperationException"), StorageError, "only log groups of the Standard class"),
         (error("UnrecognizedClientException"), StorageError, "access key is not known"),
         (error("ExpiredTokenException"), StorageError, "credentials have expired"),
         (
@@ -586,6 +587,37 @@ def test_what_aws_refuses_to_list(scripted: Scripted, answer: Answer, match: str
     scripted.answer = lambda *_: answer
     with pytest.raises(StorageError, match=f"^cloudwatch:g: {match}"):
         list(scripted.source.list_objects())
+
+
+def test_a_stream_that_fails_half_way_is_read_by_the_next_run(
+    scripted: Scripted, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # So short that lines are given out before the failure.
+    monkeypatch.setattr("flowconv.reading.BLOCK_BYTES", 4 * SIZE)
+    rows = [ROW.format(start=1768352400 + n) for n in range(20)]
+    failing = True
+
+    def answer(operation: str, request: dict[str, Any]) -> Answer:
+        if operation == "DescribeLogStreams":
+            streams = [STREAM | {"logStreamName": name} for name in ("a", "b", "c")]
+            return 200, {"logStreams": streams}
+        place = int(request.get("nextToken", "0"))
+        if failing and (request["logStreamName"], place) == ("b", 10):
+            return error("InvalidParameterException", "The specified nextToken is expired.")
+        return page(str(min(place + 5, 20)), *rows[place : place + 5])
+
+    scripted.answer = answer
+    monkeypatch.setattr("flowconv.pipeline.open_source", lambda *_: scripted.source)
+    lake = str(tmp_path / "lake")
+    day = date(2026, 1, 14)
+    options = ConvertOptions(format="default", since=day, until=day)
+    first = convert("cloudwatch:g", lake, options)
+    assert list(first.unreadable) == ["cloudwatch:g/b/2026-01-14"]
+    assert (first.objects, first.lines.rows) == (2, 40)
+    failing = False
+    second = convert("cloudwatch:g", lake, options)
+    assert (second.objects, second.lines.rows, second.complete) == (1, 20, True)
+    assert scan(lake).collect()["start"].value_counts()["count"].to_list() == [3] * 20
 
 
 def test_nobody_answers(scripted: Scripted) -> None:
