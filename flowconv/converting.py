@@ -17,7 +17,7 @@ from flowconv.formats import declared_formats
 from flowconv.ledger import Commit, Ledger, LostLockError, write_intent
 from flowconv.listing import LogObject
 from flowconv.monitoring import log_event
-from flowconv.normalising import FlowBatch, TimeType, normalise
+from flowconv.normalising import FlowBatch, normalise
 from flowconv.options import ConvertOptions
 from flowconv.parsing import BlockParser
 from flowconv.partitioning import split_by_partition
@@ -168,7 +168,7 @@ class TaskConverter:
                 log_objects, fetcher.open, self._declared, failures, options.max_object_size
             ):
                 parsed = parser.parse(block)
-                for flows in _flow_batches(parsed, options.time_type):
+                for flows in _flow_batches(parsed, options):
                     for key, piece in split_by_partition(
                         flows, options.partition_by, options.account, options.region
                     ):
@@ -226,11 +226,11 @@ class TaskConverter:
             raise
 
 
-def _flow_batches(parsed: ParsedBlock, time_type: TimeType) -> Iterator[FlowBatch]:
+def _flow_batches(parsed: ParsedBlock, options: ConvertOptions) -> Iterator[FlowBatch]:
     # A block of very short lines has millions of rows, and each gets all columns of the table.
     for batch in parsed.batches:
         for piece in batch.pieces(ROW_GROUP_ROWS):
-            yield normalise(piece, time_type)
+            yield normalise(piece, options.time_type, with_source=options.with_source)
 
 
 class _Attempt:

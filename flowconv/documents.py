@@ -137,7 +137,7 @@ class _Blocks:
         one = self._log_object
         format_ = self._declared.find(one.path, one.flow_log_id, lines.log_group)
         if format_ is None:
-            raise no_format(one, self._next_line)
+            raise no_format(one, self._shape, self._next_line)
         self._format = format_
         return format_
 

@@ -50,6 +50,11 @@ class LogFormat:
         return {field.column: field.type for field in self.fields}
 
     @cached_property
+    def names(self) -> str:
+        """AWS's names of the fields, separated by spaces."""
+        return " ".join(field.name for field in self.fields)
+
+    @cached_property
     def extra_fields(self) -> tuple[Field, ...]:
         """Fields beyond those that every file has: known ones in AWS's order, then unknown."""
         always = {f.column for f in ALWAYS_COLUMNS[self.table]}
@@ -278,8 +283,9 @@ def _column(name: str) -> str:
     if known := _KNOWN.get(squash(name)):
         return known.column
     column = re.sub(r"[^a-z0-9]+", "_", _bare(name).lower())
-    # Hive refuses a table in which a partition and a column have one name.
-    return f"field_{column}" if column in ("date", "hour") or column[:4] == "aws_" else column
+    # Hive refuses a table in which a partition and a column have one name, or two columns.
+    taken = column in ("date", "hour", "source_uri", "source_line") or column[:4] == "aws_"
+    return f"field_{column}" if taken else column
 
 
 def squash(name: str) -> str:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from flowconv.errors import LakeError, UsageError
 from flowconv.fields import ALWAYS_COLUMNS, FIELDS, TEXT, Field, Table
 from flowconv.ledger import Ledger, read_intent
-from flowconv.normalising import TimeType, table_schema
+from flowconv.normalising import SOURCE_COLUMNS, TimeType, table_schema
 from flowconv.options import ConvertOptions
 from flowconv.partitioning import NULL_PARTITION, directory_name, encode_value
 from flowconv.report import DataFile
@@ -62,7 +62,8 @@ def scan(
     wanted = _Wanted(chosen, since, until, _encoded(accounts), _encoded(regions))
     wanted.check(layout, storage)
     files = [file for file, _ in Ledger.read(storage).files.values() if wanted.has(file.path)]
-    schema = table_schema(chosen, layout.time_type, _extra_fields(chosen, files))
+    extra_fields = _extra_fields(chosen, files)
+    schema = table_schema(chosen, layout.time_type, extra_fields, with_source=layout.with_source)
     polars_schema: dict[str, Any] = dict(pl.from_arrow(schema.empty_table()).schema)  # type: ignore[union-attr]
     partitions: dict[str, Any] = {
         directory_name(name): pl.Date() if name == "date" else pl.String()
@@ -97,11 +98,13 @@ class Layout:
     Attributes:
         partition_by: Partition names, outermost first.
         time_type: Type of `start` and `end`.
+        with_source: Every row has its object and line.
         version: Of this description; 1.
     """
 
     partition_by: tuple[str, ...]
     time_type: TimeType
+    with_source: bool = False
     version: Literal[1] = 1
 
 
@@ -122,7 +125,9 @@ def read_layout(storage: Storage) -> Layout:
         described = json.loads(written)
         if described["version"] != 1:
             raise LakeError("a later flowconv made this lake; update flowconv.", uri=storage.root)
-        return Layout(tuple(described["partition_by"]), described["time_type"])
+        return Layout(
+            tuple(described["partition_by"]), described["time_type"], described["with_source"]
+        )
     except (ValueError, KeyError, TypeError) as error:
         raise LakeError(
             f"_flowconv/lake.json is damaged ({error}). Restore it, or convert anew to another "
@@ -137,7 +142,7 @@ def ensure_layout(storage: Storage, options: ConvertOptions) -> None:
     Raises:
         LakeError: It has another layout, or there are tables of somebody else.
     """
-    layout = Layout(options.partition_by, options.time_type)
+    layout = Layout(options.partition_by, options.time_type, options.with_source)
     if storage.read(_LAYOUT) is None:
         for table in Table:
             # Unless another run has begun the lake in this moment.
@@ -153,7 +158,8 @@ def ensure_layout(storage: Storage, options: ConvertOptions) -> None:
     if found != layout:
         raise LakeError(
             f"this lake has --partition-by {','.join(found.partition_by)} --time-type "
-            f"{found.time_type}; give the same options, or choose another DEST.",
+            f"{found.time_type} {'--with-source' if found.with_source else 'without --with-source'}"
+            "; give the same options, or choose another DEST.",
             uri=storage.root,
         )
 
@@ -213,7 +219,7 @@ class _Wanted:
 def _extra_fields(table: Table, files: Collection[DataFile]) -> tuple[Field, ...]:
     """Return the fields of the columns that only some files have, known ones first."""
     columns = {column for file in files for column in file.columns}
-    columns -= {field.column for field in ALWAYS_COLUMNS[table]}
+    columns -= {field.column for field in ALWAYS_COLUMNS[table]} | {*SOURCE_COLUMNS.names}
     known = tuple(field for field in FIELDS[table] if field.column in columns)
     unknown = sorted(columns - {field.column for field in known})
     return known + tuple(Field(c, c, TEXT, 0, "not documented by AWS") for c in unknown)

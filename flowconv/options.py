@@ -62,6 +62,11 @@ class ConvertOptions:
         "Type of start and end: UTC timestamps, or AWS's INT64 seconds since 1970.",
         default="timestamp",
     )
+    with_source: bool = _described(
+        "Add the columns source_uri and source_line: the object that a row is from, and its line "
+        "in it.",
+        default=False,
+    )
     since: date | None = _described(
         "First day to read, by the day in the objects' keys, or of the events in CloudWatch Logs: "
         "YYYY-MM-DD, or 2d for two days ago.",

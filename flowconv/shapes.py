@@ -122,16 +122,17 @@ def recognise(
                 raise
             if format_ is not None:
                 return Head(Shape.HEADER, format_, newline + 1, lines + LineCounts(header=1))
-            format_ = _declared_format(log_object, lines, declared)
-            if _is_timed(split.tokens):
-                return Head(Shape.CLOUDWATCH_EXPORT, with_timestamp(format_), start, lines)
-            return Head(Shape.HEADERLESS, format_, start, lines)
+            timed = _is_timed(split.tokens)
+            shape = Shape.CLOUDWATCH_EXPORT if timed else Shape.HEADERLESS
+            format_ = _declared_format(log_object, shape, lines, declared)
+            return Head(shape, with_timestamp(format_) if timed else format_, start, lines)
         lines += LineCounts(comment=1) if split.comment else LineCounts(blank=1)
         start = newline + 1
     if start >= end and whole:
         return Head(Shape.EMPTY, None, start, lines)
     # A line that is no text or has no end, or too many lines without values.
-    return Head(Shape.HEADERLESS, _declared_format(log_object, lines, declared), start, lines)
+    format_ = _declared_format(log_object, Shape.HEADERLESS, lines, declared)
+    return Head(Shape.HEADERLESS, format_, start, lines)
 
 
 def find_header(tokens: tuple[bytes, ...], declared: frozenset[LogFormat]) -> LogFormat | None:
@@ -151,20 +152,27 @@ def _is_timed(tokens: tuple[bytes, ...]) -> bool:
 
 
 def _declared_format(
-    log_object: LogObject, lines: LineCounts, declared: DeclaredFormats
+    log_object: LogObject, shape: Shape, lines: LineCounts, declared: DeclaredFormats
 ) -> LogFormat:
     format_ = declared.find(log_object.path, log_object.flow_log_id, log_object.log_group)
     if format_ is None:
-        raise no_format(log_object, lines.lines + 1)
+        raise no_format(log_object, shape, lines.lines + 1)
     return format_
 
 
-def no_format(log_object: LogObject, line: int) -> FormatError:
+def no_format(log_object: LogObject, shape: Shape, line: int) -> FormatError:
     """Return the error for an object without a header of which no format is known."""
-    return FormatError(
-        "this line is no header that names the fields. If the object holds records without a "
-        "header, name their fields with --format '${version} ${account-id} …', or "
-        "--format default; if it is no flow log, leave it out of SOURCE.",
+    found = {
+        Shape.CLOUDWATCH_EXPORT: "this is an export of CloudWatch Logs, which has no header",
+        Shape.SUBSCRIPTION: "this is a subscription of CloudWatch Logs, which has no header",
+        Shape.FIREHOSE: "these are messages of Firehose, which have no header",
+    }.get(shape, "this line is no header that names the fields")
+    error = FormatError(
+        f"{found}. If the object holds records without a header, name their fields with --format "
+        "'${version} ${account-id} …', --format default, or --formats FILE; if it is no flow log, "
+        "leave it out of SOURCE.",
         uri=log_object.uri,
         line=line,
     )
+    error.shape = shape
+    return error

@@ -40,7 +40,7 @@ from flowconv.lake import Layout, read_layout, remove_leftovers
 from flowconv.ledger import INTENTS, LEDGER, Ledger, Run, read_intent, write_intent
 from flowconv.listing import LogObject
 from flowconv.locking import LOCK, Lock
-from flowconv.normalising import column_type
+from flowconv.normalising import SOURCE_COLUMNS, column_type
 from flowconv.options import available_cores
 from flowconv.overview import read_lock
 from flowconv.quarantine import QUARANTINE, read_lines
@@ -422,6 +422,7 @@ def _schema(layout: Layout, file: DataFile) -> pa.Schema:
     """Return the schema that a file of these columns has."""
     table = Table(file.path.partition("/")[0])
     types = {field.column: column_type(field, layout.time_type) for field in FIELDS[table]}
+    types |= {field.name: field.type for field in SOURCE_COLUMNS}
     return pa.schema([(column, types.get(column, pa.string())) for column in file.columns])
 
 
