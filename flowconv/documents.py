@@ -3,14 +3,24 @@
 A subscription delivers documents with many messages each, and Firehose writes one behind the other
 with nothing in between (https://docs.aws.amazon.com/AmazonCloudWatch/latest/logs/
 SubscriptionFilters.html); others have one document a line. Arrow's JSON reader takes a stretch of
-documents at once, and none of them if one is damaged. Then the stretch is halved, at newlines that
-surely stand between documents, until the damage is alone.
+documents at once, and none of them if one is damaged. Then the damage is looked for:
+
+1. Newlines between `}` and `{` surely part documents; what lies between two of them is read apart.
+2. Where that is damaged, it is cut before lines that begin with `{` and behind lines that end with
+   `}`, and each piece is read apart.
+3. The lines of a piece that is damaged are rejected. A document that is whole, but has no messages,
+   is rejected alone.
 """
 
+import codecs
 import re
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from itertools import accumulate, groupby, pairwise
+from heapq import merge
+from itertools import accumulate, compress, groupby, pairwise
+from json import JSONDecoder
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -59,9 +69,8 @@ def read_documents(
             too large, or their messages have no format.
     """
     blocks = _Blocks(log_object, declared)
-    stretches = _stretches(log_object, text)
-    for number, stretch in enumerate(stretches):
-        for lines in _decode(log_object, stretch, first=number == 0):
+    for stretch in _stretches(log_object, text):
+        for lines in _decode(stretch):
             blocks.add(lines)
         if blocks.size >= BLOCK_BYTES:
             yield from blocks.take(ends_object=False)
@@ -70,17 +79,19 @@ def read_documents(
 
 @dataclass(frozen=True, slots=True)
 class _Lines:
-    """Messages, or one line of damaged JSON.
+    """Messages, or one line of JSON without any.
 
     Attributes:
         text: A line each, with its newline.
-        shape: Where they are from; None if it is damaged JSON.
+        shape: Where they are from; None if it is JSON without messages.
         log_group: The log group that their documents name.
+        is_foreign: It is a document that has nothing of those that are known.
     """
 
     text: bytes
-    shape: Shape | None
+    shape: Shape | None = None
     log_group: str | None = None
+    is_foreign: bool = False
 
 
 class _Blocks:
@@ -97,11 +108,23 @@ class _Blocks:
         self._header: LogFormat | None = None
 
     def add(self, lines: _Lines) -> None:
-        self._lines.append(lines)
-        self.size += len(lines.text)
+        """Add lines of one kind.
+
+        Raises:
+            FormatError: The first document that is whole is of another kind.
+        """
+        if lines.shape:
+            self._shape = lines.shape
+        elif lines.is_foreign and self._shape is Shape.JSON:
+            raise _foreign(self._log_object)
+        if lines.text:
+            self._lines.append(lines)
+            self.size += len(lines.text)
 
     def take(self, *, ends_object: bool) -> Iterator[LogBlock]:
         """Give out what was gathered; the last block says whether the object ends with it."""
+        if ends_object and self._lines and self._shape is Shape.JSON:
+            raise _foreign(self._log_object)
         of_format = [(f, list(lines)) for f, lines in groupby(self._lines, self._format_of)]
         self._lines, self.size = [], 0
         if ends_object and not of_format:
@@ -129,17 +152,23 @@ class _Blocks:
                 self._header = block.next_format
 
     def _format_of(self, lines: _Lines) -> LogFormat:
-        """Return the format of lines; damaged ones go with those before them."""
+        """Return the format of messages; other lines go with those before them."""
         if lines.shape:
-            self._shape = lines.shape
-        elif self._shape is not Shape.JSON:
-            return self._format
-        one = self._log_object
-        format_ = self._declared.find(one.path, one.flow_log_id, lines.log_group)
-        if format_ is None:
-            raise no_format(one, self._shape, self._next_line)
-        self._format = format_
-        return format_
+            one = self._log_object
+            format_ = self._declared.find(one.path, one.flow_log_id, lines.log_group)
+            if format_ is None:
+                raise no_format(one, self._shape, self._next_line)
+            self._format = format_
+        return self._format
+
+
+def _foreign(log_object: LogObject) -> FormatError:
+    return FormatError(
+        "this JSON is no flow log: it begins with no document that has logEvents, as those of "
+        "CloudWatch's subscriptions, or message, as those of Firehose. Leave this object out of "
+        "SOURCE.",
+        uri=log_object.uri,
+    )
 
 
 def _stretches(log_object: LogObject, text: Unpacked) -> Iterator[bytes]:
@@ -184,7 +213,7 @@ def _last_end(text: bytearray) -> int:
     end = len(text)
     for _ in range(_ENDS_TRIED):
         end = text.rfind(b"}{", 0, end) + 1
-        if end == 0 or _read(bytes(memoryview(text)[:end])) is not None:
+        if end == 0 or isinstance(_read(bytes(memoryview(text)[:end])), _Documents):
             return end
     return 0
 
@@ -199,69 +228,72 @@ def _is_between(text: bytes | bytearray, newline: int) -> bool:
     return before[-1:] == b"}" and after[:1] == b"{"
 
 
-def _decode(log_object: LogObject, stretch: bytes, *, first: bool) -> Iterator[_Lines]:
-    """Take the messages out of a stretch of documents, and set damaged lines aside."""
-    documents = _read(stretch)
-    if isinstance(documents, pa.Table):
-        lacking = _lacking(documents)
-        if not lacking.size:
-            yield from (lines for _, lines in _messages(documents))
-            return
-        if first and lacking[0] == 0 and documents["logEvents"][0].as_py() is None:
-            raise FormatError(
-                "this JSON is no flow log: its first document has neither logEvents, as those of "
-                "CloudWatch's subscriptions, nor message, as those of Firehose. Leave this object "
-                "out of SOURCE.",
-                uri=log_object.uri,
-            )
-    lines = _one_a_line(stretch)
+def _decode(stretch: bytes) -> Iterator[_Lines]:
+    """Take the messages out of a stretch of documents, and set aside what has none."""
+    is_text = _is_utf8(stretch)
+    documents = _read(stretch) if is_text else None
+    if isinstance(documents, _Documents) and not documents.lacking.any():
+        yield from (lines for _, lines in documents.lines())
+        return
+    lines = _one_a_piece(stretch) if is_text else None
     if lines is not None:
         yield from lines
     elif middle := _middle(stretch):
-        yield from _decode(log_object, stretch[:middle], first=first)
-        yield from _decode(log_object, stretch[middle:], first=False)
+        yield from _decode(stretch[:middle])
+        yield from _decode(stretch[middle:])
     else:
-        for line in stretch.split(b"\n"):
-            documents = _read(line)
-            if isinstance(documents, pa.Table) and not _lacking(documents).size:
-                yield from (lines for _, lines in _messages(documents))
-            else:
-                yield _Lines(line + b"\n", None)
+        for piece in _PIECES.split(stretch):
+            yield from _decode_piece(piece)
 
 
-def _one_a_line(stretch: bytes) -> list[_Lines] | None:
-    """Read lines that are a document each, or damaged; None if there are others."""
+_PIECES = re.compile(rb"\n(?=[ \t\r]*\{)|(?<=\})[ \t\r]*\n")
+
+
+def _decode_piece(piece: bytes) -> Iterator[_Lines]:
+    documents = _read(piece) if _is_utf8(piece) else None
+    texts = _texts(piece) if isinstance(documents, _Documents) else []
+    if isinstance(documents, _Documents) and len(texts) == len(documents.lacking):
+        yield from (lines for _, lines in documents.lines(texts))
+    else:
+        yield from _damaged(piece)
+
+
+def _damaged(piece: bytes) -> Iterator[_Lines]:
+    return (_Lines(line + b"\n") for line in piece.split(b"\n") if line.strip())
+
+
+def _one_a_piece(stretch: bytes) -> list[_Lines] | None:
+    """Read a stretch whose pieces are a document each, or damaged; None if there are others."""
     stretch = stretch.removesuffix(b"\n") + b"\n"
-    stops = np.flatnonzero(np.frombuffer(stretch, np.uint8) == 10) + 1
-    starts = np.concatenate(([0], stops[:-1]))
-    filled = stops - starts > 1
-    starts, stops = starts[filled], stops[filled]
-    good = np.ones(len(starts), bool)
+    text = np.frombuffer(stretch, np.uint8)
+    ends = np.flatnonzero(text == 10)
+    if np.isin(text[[*(ends[:-1] + 1), *(ends - 1)]], np.frombuffer(b" \t\r\n", np.uint8)).any():
+        return None
+    parting = (text[ends[:-1] - 1] == ord("}")) | (text[ends[:-1] + 1] == ord("{"))
+    edges = [0, *(ends[:-1][parting] + 1).tolist(), len(stretch)]
+    pieces = [stretch[start:stop] for start, stop in pairwise(edges)]
+    good = np.ones(len(pieces), bool)
     at = 0
-    while at < len(starts) and isinstance(row := _read(stretch, int(starts[at])), int):
-        at += row + 1
-        # Arrow counts documents, so the line is another where there are not as many lines.
-        if at > len(starts) or isinstance(_read(stretch[starts[at - 1] : stops[at - 1]]), pa.Table):
+    while at < len(pieces) and isinstance(document := _read(stretch, edges[at]), int):
+        at += document + 1
+        # Arrow counts documents: the piece is another where there are not as many pieces.
+        if at > len(pieces) or isinstance(_read(pieces[at - 1]), _Documents):
             return None
         good[at - 1] = False
-    while True:
-        edges = np.flatnonzero(np.diff(good, prepend=False, append=False)).reshape(-1, 2)
-        pieces = [stretch[starts[a] : stops[b - 1]] for a, b in edges.tolist()]
-        documents = _read(b"".join(pieces))
-        if not isinstance(documents, pa.Table) or documents.num_rows != good.sum():
-            return None
-        lacking = _lacking(documents)
-        if not lacking.size:
-            break
-        good[np.flatnonzero(good)[lacking]] = False
-    row_of = np.cumsum(good)
-    lines = _messages(documents, np.unique(row_of[~good]).tolist())
-    for index in np.flatnonzero(~good).tolist():
-        damaged = _Lines(stretch[starts[index] : stops[index]], None)
-        lines.append((int(row_of[index]), damaged))
-    # A damaged line stands before the row that has its number.
-    lines.sort(key=lambda placed: (placed[0], placed[1].shape is not None))
-    return [some for _, some in lines]
+    whole = list(compress(pieces, good))
+    documents = _read(b"".join(whole))
+    if not isinstance(documents, _Documents) or len(documents.lacking) != len(whole):
+        return None
+    before = np.cumsum(good)
+    texts = [piece[:-1].replace(b"\n", b" ") for piece in whole]
+    result = documents.lines(texts, np.unique(before[~good]).tolist())
+    damaged = [
+        (int(before[index]), lines)
+        for index in np.flatnonzero(~good)
+        for lines in _damaged(pieces[index])
+    ]
+    # Of a document and a damaged piece with its number, the piece comes first.
+    return [lines for _, lines in merge(damaged, result, key=itemgetter(0))]
 
 
 def _middle(stretch: bytes) -> int:
@@ -279,73 +311,120 @@ def _middle(stretch: bytes) -> int:
     return 0
 
 
-def _read(stretch: bytes, start: int = 0) -> pa.Table | int | None:
-    """Return the columns of the documents from there on, or which is damaged, if Arrow says it."""
-    text = pa.py_buffer(stretch).slice(start)
-    if not stretch[start : start + 64].strip() and not stretch[start:].strip():
-        return _SCHEMA.empty_table()
+def _read(stretch: bytes, start: int = 0) -> "_Documents | int | None":
+    """Return the documents from there on, or which of them is damaged, if Arrow says it."""
+    text = memoryview(stretch)[start:]
+    if not bytes(text[:64]).strip() and not bytes(text).strip():
+        return _Documents(_SCHEMA.empty_table())
     try:
-        return json.read_json(
-            pa.BufferReader(text),  # type: ignore[arg-type]
-            read_options=json.ReadOptions(use_threads=False, block_size=text.size + 1),
-            parse_options=json.ParseOptions(
-                explicit_schema=_SCHEMA,
-                newlines_in_values=True,
-                unexpected_field_behavior="ignore",
-            ),
+        return _Documents(
+            json.read_json(
+                pa.BufferReader(pa.py_buffer(text)),  # type: ignore[arg-type]
+                read_options=json.ReadOptions(use_threads=False, block_size=len(text) + 1),
+                parse_options=json.ParseOptions(
+                    explicit_schema=_SCHEMA,
+                    newlines_in_values=True,
+                    unexpected_field_behavior="ignore",
+                ),
+            )
         )
     except pa.ArrowInvalid as error:
-        row = re.search(r"in row ([0-9]+)", str(error))
-        return int(row[1]) if row else None
+        document = re.search(r"in row ([0-9]+)", str(error))
+        return int(document[1]) if document else None
 
 
-def _lacking(documents: pa.Table) -> Any:
-    """Return the numbers of the documents that have no messages, and are to have some."""
-    events: Any = documents["logEvents"].combine_chunks()
-    single: Any = documents["message"].combine_chunks()
-    texts: Any = pc.struct_field(events.flatten(), "message")
-    parents: Any = pc.list_parent_indices(events)
-    lacking = pc.and_(pc.is_null(events), pc.is_null(single)).to_numpy(zero_copy_only=False)
-    lacking = np.array(lacking)
-    lacking[parents.filter(pc.is_null(texts)).to_numpy(zero_copy_only=False)] = True
-    return np.flatnonzero(lacking & ~_control(documents))
+def _is_utf8(stretch: bytes) -> bool:
+    """Tell whether it is UTF-8, which Arrow does not look at."""
+    try:
+        return stretch.isascii() or bool(codecs.utf_8_decode(stretch, "strict", True))
+    except UnicodeDecodeError:
+        return False
 
 
-def _control(documents: pa.Table) -> Any:
-    kind: Any = documents["messageType"].combine_chunks()
-    control: Any = pc.equal(kind, pa.scalar("CONTROL_MESSAGE"))
-    return control.fill_null(False).to_numpy(zero_copy_only=False)
+def _texts(piece: bytes) -> list[bytes]:
+    """Return each document's text, as one line; not all if one nests too deeply for Python."""
+    text = piece.decode()
+    texts: list[bytes] = []
+    start = 0
+    with suppress(RecursionError):
+        while (match := _FILLED.search(text, start)) is not None:
+            _, stop = JSONDecoder().raw_decode(text, match.start())
+            texts.append(text[match.start() : stop].replace("\n", " ").encode())
+            start = stop
+    return texts
 
 
-def _messages(documents: pa.Table, cuts: Sequence[int] = ()) -> list[tuple[int, _Lines]]:
-    """Return the documents' messages, by the number of their first document.
+_FILLED = re.compile(r"[^ \t\r\n]")
 
-    Messages go together that are of one kind and log group, with no cut between.
+_CONTROL, _LACKING, _EVENTS, _SINGLE = range(4)
+
+
+class _Documents:
+    """Whole documents, column by column.
+
+    Attributes:
+        lacking: For each document, whether it is to have messages and has none.
     """
-    events: Any = documents["logEvents"].combine_chunks()
-    single: Any = documents["message"].combine_chunks()
-    groups: Any = documents["logGroup"].combine_chunks().dictionary_encode()
-    control, in_events = _control(documents), events.is_valid().to_numpy(zero_copy_only=False)
-    group = groups.indices.fill_null(-1).to_numpy(zero_copy_only=False)
-    changes = np.any([mark[1:] != mark[:-1] for mark in (control, in_events, group)], axis=0)
-    edges = np.unique([0, *(np.flatnonzero(changes) + 1), *cuts, documents.num_rows])
-    result = []
-    for start, stop in pairwise(edges.tolist()):
-        if control[start]:
-            continue
-        if in_events[start]:
-            messages = pc.struct_field(events[start:stop].flatten(), "message")
-            shape = Shape.SUBSCRIPTION
-        else:
-            messages, shape = single[start:stop], Shape.FIREHOSE
-        result.append((start, _Lines(_joined(messages), shape, groups[start].as_py())))
-    return result
+
+    def __init__(self, columns: pa.Table) -> None:
+        self._events: Any = columns["logEvents"].combine_chunks()
+        self._message: Any = columns["message"].combine_chunks()
+        self._groups: Any = columns["logGroup"].combine_chunks().dictionary_encode()
+        type_: Any = columns["messageType"].combine_chunks()
+        control = _as_bools(pc.equal(type_, pa.scalar("CONTROL_MESSAGE")))
+        has_events, has_message = (
+            _as_bools(self._events.is_valid()),
+            _as_bools(self._message.is_valid()),
+        )
+        lacking = ~has_events & ~has_message
+        self._foreign = lacking & ~_as_bools(type_.is_valid())
+        messages: Any = pc.struct_field(pc.list_flatten(self._events), "message")
+        parents: Any = pc.list_parent_indices(self._events)
+        lacking[parents.filter(messages.is_null()).to_numpy()] = True
+        self.lacking = lacking & ~control
+        conditions = [control, self.lacking, has_events]
+        self._kinds = np.select(conditions, [_CONTROL, _LACKING, _EVENTS], _SINGLE)
+
+    def lines(
+        self, texts: Sequence[bytes] = (), cuts: Sequence[int] = ()
+    ) -> list[tuple[int, _Lines]]:
+        """Return the messages, and the documents that lack them, by their first document's number.
+
+        Messages go together that are of one kind and log group, with no cut between.
+
+        Args:
+            texts: The documents, if any of them are lacking messages.
+            cuts: Numbers of documents.
+        """
+        groups = self._groups.indices.fill_null(-1).to_numpy(zero_copy_only=False)
+        alone = np.flatnonzero(self.lacking)
+        changes = (self._kinds[1:] != self._kinds[:-1]) | (groups[1:] != groups[:-1])
+        places = [0, *(np.flatnonzero(changes) + 1), *alone, *(alone + 1), *cuts, len(groups)]
+        result = []
+        for start, stop in pairwise(np.unique(places).tolist()):
+            kind, group = self._kinds[start], self._groups[start].as_py()
+            if kind == _LACKING:
+                lines = _Lines(texts[start] + b"\n", is_foreign=bool(self._foreign[start]))
+            elif kind == _CONTROL:
+                lines = _Lines(b"", Shape.SUBSCRIPTION)
+            elif kind == _EVENTS:
+                events = pc.list_flatten(self._events[start:stop])
+                messages = pc.struct_field(events, "message")
+                lines = _Lines(_joined(messages), Shape.SUBSCRIPTION, group)
+            else:
+                lines = _Lines(_joined(self._message[start:stop]), Shape.FIREHOSE, group)
+            result.append((start, lines))
+        return result
+
+
+def _as_bools(array: Any) -> Any:
+    return array.fill_null(False).to_numpy(zero_copy_only=False)
 
 
 def _joined(messages: Any) -> bytes:
-    """Return messages as lines; a newline that ends a message is no line of its own."""
-    if pc.any(pc.ends_with(messages, "\n")).as_py():
-        messages = pc.ascii_rtrim(messages, "\n")
+    """Return messages as lines; newlines that end a message are no lines of their own."""
+    if any(pc.any(pc.ends_with(messages, end)).as_py() for end in ("\n", "\r")):
+        messages = pc.ascii_rtrim(messages, "\r\n")
     lines: Any = pc.binary_join_element_wise(messages, pa.scalar(""), pa.scalar("\n"))
     _, offsets, text = lines.buffers()
     return bytes(text)[: np.frombuffer(offsets, np.int32)[len(lines)]] if len(lines) else b""

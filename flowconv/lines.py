@@ -11,6 +11,7 @@ from flowconv.batches import RejectedLine
 from flowconv.blocks import LogBlock, Span
 from flowconv.listing import LogObject
 from flowconv.report import LineCounts
+from flowconv.shapes import is_timed
 
 Indexes = npt.NDArray[np.int64]
 
@@ -97,6 +98,14 @@ class Lines:
         lengths = np.diff(ends, prepend=-1) - 1
         self._filled = np.flatnonzero(lengths > 0)
         return text.tobytes(), self._filled
+
+    def is_logged_blank(self, index: int) -> bool:
+        """Tell whether an exported line has nothing but its event's time; then it counts blank."""
+        text = bytes(self._text[self.starts[index] : self.ends[index]]).strip(b" ")
+        if not is_timed(text):
+            return False
+        self._filled = np.setdiff1d(self._filled, index)
+        return True
 
     def reject(self, index: int, reason: str, field: str | None = None) -> None:
         """Note the first thing that is wrong with a line."""

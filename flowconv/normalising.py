@@ -24,7 +24,10 @@ TIMESTAMP = pa.timestamp("us", tz="UTC")
 
 # Where a row is from: the object, and its line or row in it, counted from 1.
 SOURCE_COLUMNS: pa.Schema = pa.schema(
-    [pa.field("source_uri", pa.string()), pa.field("source_line", pa.int64())]
+    [  # type: ignore[arg-type]
+        ("source_uri", pa.string()),
+        ("source_line", pa.int64()),
+    ]
 )
 
 

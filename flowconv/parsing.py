@@ -8,6 +8,7 @@ Both ways give the same rows; tests/test_parsing.py holds them against the refer
 
 import codecs
 import re
+from collections import deque
 from collections.abc import Mapping
 from dataclasses import replace
 from itertools import chain
@@ -237,7 +238,10 @@ def _parse_odd(
     for index in sorted(suspects | lines.rejected.keys()):
         split = split_line(lines.original(index))
         try:
-            format_ = find_header(split.tokens, declared) if split else None
+            timed = block.format.timestamped
+            format_ = (
+                find_header(split.tokens, declared, timed=timed) if split and split.tokens else None
+            )
         except FormatError as error:
             error.uri, error.line = lines.place(index)
             raise
@@ -278,6 +282,8 @@ def _split_odd(block: LogBlock, lines: Lines) -> tuple[pa.Table, Indexes, frozen
         assert row.number is not None
         kept[row.number - 1] = False
         index = int(line_of_row[row.number - 1])
+        if block.format.timestamped and lines.is_logged_blank(index):
+            continue
         if row.actual_columns < row.expected_columns:
             lines.reject(index, "too-few-values")
         elif records := _unglue(lines.original(index), block.format):
@@ -300,30 +306,28 @@ def _split_odd(block: LogBlock, lines: Lines) -> tuple[pa.Table, Indexes, frozen
 def _unglue(line: bytes, format_: LogFormat) -> list[bytes]:
     """Return the records of a line that has the values of several; none if they do not divide.
 
-    Where only the newline is missing, the status of one record and the first number of the next
-    are one value, such as `OK2`.
+    Where only the newline between two is missing, the status of one and the first number of the
+    next are one value, such as `OK2`. Records of text alone are not divided, since nothing would
+    show that they fit.
     """
     split = split_line(line)
-    size = len(format_.fields)
-    if split is None or size == 1:
+    if split is None or all(field.type == TEXT for field in format_.fields):
         return []
-    tokens = list(split.tokens)
-    time = [tokens.pop(0)] if format_.timestamped else []
-    if len(tokens) % size and (len(tokens) - 1) % (size - 1) == 0:
-        if format_.fields[-1].name != "log-status":
-            return []
-        for place in range(len(tokens) - size, 0, 1 - size):
-            joint = _JOINT.fullmatch(tokens[place])
-            if joint is None:
-                return []
-            tokens[place : place + 1] = joint.groups()
-    if len(tokens) % size:
-        return []
-    starts = range(0, len(tokens), size)
-    return [b" ".join([*time, *tokens[start : start + size]]) + b"\n" for start in starts]
+    first, last = format_.fields[0], format_.fields[-1]
+    may_touch = last.name == "log-status" and (first.type != TEXT or first.name == "account-id")
+    time = [*split.tokens[:1]] if format_.timestamped else []
+    values = deque(split.tokens[len(time) :])
+    records = []
+    while len(values) >= len(format_.fields):
+        record = [values.popleft() for _ in format_.fields]
+        if may_touch and (joint := _JOINT.fullmatch(record[-1])):
+            record[-1] = joint[1]
+            values.appendleft(joint[2])
+        records.append(b" ".join([*time, *record]) + b"\n")
+    return [] if values else records
 
 
-_JOINT = re.compile(rb"(OK|NODATA|SKIPDATA)([0-9].*)", re.DOTALL)
+_JOINT = re.compile(rb"(OK|NODATA|SKIPDATA)([0-9]+)")
 
 
 def _parse_around_header(

@@ -65,6 +65,9 @@ class DataFile:
         return bool(self.columns)
 
 
+HEADERS_APART = ", "
+
+
 @dataclass(frozen=True, slots=True)
 class ConvertedObject:
     """An object whose rows are in the lake.
@@ -75,7 +78,8 @@ class ConvertedObject:
         etag: Its etag when it was converted.
         day: The day that its key says, if it does.
         counts: Its lines by kind.
-        fields: The fields of its first header, separated by spaces.
+        fields: The fields of its headers, or the declared ones: names separated by spaces,
+            headers by `HEADERS_APART`. Empty if it has no line with values.
     """
 
     uri: str

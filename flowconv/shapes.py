@@ -27,7 +27,7 @@ BOM = b"\xef\xbb\xbf"
 PARQUET_MAGIC = b"PAR1"
 
 # The time of a CloudWatch event, as exports to S3 write it before each line.
-EVENT_TIME = r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]{1,9})?Z"
+EVENT_TIME = r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]{3})?Z"
 _EVENT_TIME = re.compile(EVENT_TIME.encode())
 
 
@@ -115,14 +115,15 @@ def recognise(
         if split is None:
             break
         if split.tokens:
+            timed = is_timed(split.tokens[0]) and len(split.tokens) > 1
             try:
-                format_ = find_header(split.tokens, declared.all)
+                format_ = find_header(split.tokens, declared.all, timed=timed)
             except FormatError as error:
                 error.uri, error.line = log_object.uri, lines.lines + 1
                 raise
             if format_ is not None:
-                return Head(Shape.HEADER, format_, newline + 1, lines + LineCounts(header=1))
-            timed = _is_timed(split.tokens)
+                shape = Shape.CLOUDWATCH_EXPORT if timed else Shape.HEADER
+                return Head(shape, format_, newline + 1, lines + LineCounts(header=1))
             shape = Shape.CLOUDWATCH_EXPORT if timed else Shape.HEADERLESS
             format_ = _declared_format(log_object, shape, lines, declared)
             return Head(shape, with_timestamp(format_) if timed else format_, start, lines)
@@ -135,20 +136,28 @@ def recognise(
     return Head(Shape.HEADERLESS, format_, start, lines)
 
 
-def find_header(tokens: tuple[bytes, ...], declared: frozenset[LogFormat]) -> LogFormat | None:
-    """Return the format that a line declares, with or without an event's time before it, or None.
+def find_header(
+    tokens: tuple[bytes, ...], declared: frozenset[LogFormat], *, timed: bool
+) -> LogFormat | None:
+    """Return the format that a line declares, or None if it is no header.
+
+    Args:
+        tokens: The line's values.
+        declared: The formats given for objects without a header.
+        timed: The line is of an export, and begins with the time of an event.
 
     Raises:
         FormatError: See `header_format`.
     """
-    if not _is_timed(tokens):
+    if not timed:
         return header_format(tokens, declared)
-    format_ = header_format(tokens[1:], declared)
+    format_ = header_format(tokens[1:], declared) if is_timed(tokens[0]) else None
     return format_ and with_timestamp(format_)
 
 
-def _is_timed(tokens: tuple[bytes, ...]) -> bool:
-    return len(tokens) > 1 and _EVENT_TIME.fullmatch(tokens[0]) is not None
+def is_timed(token: bytes) -> bool:
+    """Tell whether a line's first value is the time of an event."""
+    return _EVENT_TIME.fullmatch(token) is not None
 
 
 def _declared_format(

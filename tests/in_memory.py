@@ -116,6 +116,8 @@ def assert_as_reference(bodies: list[bytes], format: str | None = None, **how: A
             comment=expected.comment,
             rows=len(expected.rows),
             rejected=len(expected.rejected),
+            split=expected.split,
+            milliseconds=expected.milliseconds,
         )
         assert got.counts.lines == expected.lines
         assert len(got.rows) == len(expected.rows)

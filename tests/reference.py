@@ -165,7 +165,7 @@ def read_object(
         for number, entry in enumerate(entries, start=1):
             if isinstance(entry, Message):
                 group = entry.log_group or log_group
-                reading.read_line(number, entry.line, declared(group), log_group=group)
+                reading.read_line(number, entry.line, declared(group))
             else:
                 reading.rejected.append(Rejected(number, "not-json", None, entry.text))
         return reading.result(len(entries), shape)
@@ -189,9 +189,8 @@ class Reading:
     rows: list[Row] = dataclasses.field(default_factory=list)
     rejected: list[Rejected] = dataclasses.field(default_factory=list)
     formats: list[tuple[str, ...]] = dataclasses.field(default_factory=list)
-    in_force: dict[str | None, Header] = dataclasses.field(
-        default_factory=dict
-    )  # log group -> header
+    # A header line is in force from there on, whatever the object's documents say of their group.
+    in_force: Header | None = None
 
     def read_line(
         self,
@@ -199,7 +198,6 @@ class Reading:
         line: bytes,
         given: Header | None,
         *,
-        log_group: str | None = None,
         exported: bool = False,
     ) -> None:
         """Read the next line; `given` is the format that is declared for it."""
@@ -232,24 +230,24 @@ class Reading:
                     return
             if is_header(tokens, given):
                 header = header_of(tokens)
-                self.in_force[log_group] = header
+                self.in_force = header
                 self.formats.append(tuple(c.column for c in header.columns))
                 self.header += 1
                 return
 
-        if log_group not in self.in_force:
-            # This is the first line that is neither blank nor comment, and it is no header.
-            if given is None:
-                raise Unreadable("format")
-            self.in_force[log_group] = given
-            self.formats.append(tuple(c.column for c in given.columns))
+        by = self.in_force or given
+        if by is None:
+            raise Unreadable("format")
+        columns = tuple(column.column for column in by.columns)
+        if self.formats[-1:] != [columns]:
+            self.formats.append(columns)
 
         if text is None:
             self.rejected.append(Rejected(number, "not-utf8", None, line))
         elif "\r" in text:
             self.rejected.append(Rejected(number, "control-character", None, line))
         else:
-            self.read_record(number, line, tokens, self.in_force[log_group])
+            self.read_record(number, line, tokens, by)
 
     def read_record(self, number: int, line: bytes, tokens: list[str], header: Header) -> None:
         if len(tokens) < len(header.columns):
@@ -350,7 +348,6 @@ def glued_records(tokens: list[str], columns: list[Column]) -> list[list[str]]:
     may_touch = columns[-1].field == "log-status" and (
         begins_with_number or columns[0].field == "account-id"
     )
-    touched = False
     waiting = list(tokens)
     records: list[list[str]] = []
     while len(waiting) >= count:
@@ -359,11 +356,10 @@ def glued_records(tokens: list[str], columns: list[Column]) -> list[list[str]]:
         if may_touch and touching:
             record[-1] = touching[1]
             waiting.insert(0, touching[2])
-            touched = True
         records.append(record)
     if not waiting:
         return records
-    raise BadValueError("glued-records" if touched else "too-many-values")
+    raise BadValueError("too-many-values")
 
 
 def has_milliseconds(tokens: list[str], columns: list[Column]) -> bool:

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -121,11 +122,17 @@ def cell_of(value: Any, kind: str) -> Cell:
     return value
 
 
+@cache
+def database() -> duckdb.DuckDBPyConnection:
+    """One for all files, as each takes longer to make than a file to read."""
+    return duckdb.connect(config={"threads": 1})
+
+
 def query(sql: str, body: bytes) -> list[tuple[Any, ...]]:
-    with tempfile.NamedTemporaryFile(suffix=".parquet") as file, duckdb.connect() as connection:
+    with tempfile.NamedTemporaryFile(suffix=".parquet") as file:
         Path(file.name).write_bytes(body)
         try:
-            return connection.execute(sql, [file.name]).fetchall()
+            return database().execute(sql, [file.name]).fetchall()
         except duckdb.Error as error:
             raise Unreadable("corrupt") from error
 

@@ -8,6 +8,8 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import reference_documents
 from reference import ReferenceObject, Rejected, Row, Unreadable, read_formats, read_object
@@ -824,3 +826,54 @@ def test_parquet_with_text_that_is_not_utf8() -> None:
     with pytest.raises(Unreadable) as caught:
         read(parquet({"srcaddr": array}))
     assert caught.value.reason == "corrupt"
+
+
+# --- anything -------------------------------------------------------------------------------------
+
+OBJECTS = [
+    b"version action start\n2 A 5\n3 B 6 4 C 7\n",
+    cloudwatch_export([b"2 A 5", b"3 B 6 4 C 7"]),
+    subscription([control(), document([A, B]), document([f"{B} {C}"])], between="\n"),
+    subscription([document([A, B]), document([C])], indent=1),
+    firehose([A, B], between=""),
+    firehose([A, B, C]),
+]
+PIECES = [
+    b"",
+    b"\n",
+    b'"',
+    b"{",
+    b"}",
+    b"}{",
+    b"\\",
+    b"\\ud800",
+    b"\xff",
+    b"\r",
+    b" ",
+    b"#",
+    b"OK3",
+]
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    body=st.sampled_from(OBJECTS),
+    changes=st.lists(
+        st.tuples(st.integers(0, 10_000), st.integers(0, 3), st.sampled_from(PIECES)), max_size=4
+    ),
+)
+def test_damaged_objects(body: bytes, changes: list[tuple[int, int, bytes]]) -> None:
+    """Every line is counted once and has one number, in order; nothing else goes wrong."""
+    for place, removed, piece in changes:
+        at = place % (len(body) + 1)
+        body = body[:at] + piece + body[at + removed :]
+    try:
+        got = read(body)
+    except Unreadable as verdict:
+        assert verdict.reason == "format"  # noqa: PT017
+        return
+    assert sorted(row.line for row in got.rows) == [row.line for row in got.rows]
+    numbers = {row.line for row in got.rows}, {line.line for line in got.rejected}
+    assert not numbers[0] & numbers[1]
+    assert numbers[0] | numbers[1] <= set(range(1, got.lines + 1))
+    assert len(got.rows) - got.split == len(numbers[0])
