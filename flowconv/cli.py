@@ -453,7 +453,7 @@ def verify(
 ) -> None:
     """Check that a lake is whole: every file is there, undamaged, with all its rows; and no other.
 
-    Every page of every file is read, and its checksum compared. With --source also: objects that
+    Every file is read, and its checksum compared. With --source also: objects that
     were not converted or changed since, and lines that are in the objects but not in LAKE. Nothing
     is changed without --repair.
 

@@ -9,7 +9,9 @@ most (https://docs.aws.amazon.com/AmazonCloudWatch/latest/logs/cloudwatch_limits
 a busy network interface is some 25 of them, one of a quiet interface is two.
 """
 
+import logging
 import re
+import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -27,6 +29,7 @@ from botocore.parsers import ResponseParserError  # type: ignore[import-untyped]
 
 from flowconv.errors import FetchError, StorageError, UnreadableObjectError, UsageError, quote
 from flowconv.listing import CLOUDWATCH, LogObject
+from flowconv.monitoring import log_event
 
 # How long after midnight, UTC, a day is listed. Flow logs are delivered within some ten minutes,
 # and DescribeLogStreams knows of events within an hour.
@@ -83,6 +86,13 @@ class CloudWatchSource:
                 "source option endpoint_url: write it as https://host or http://host:port."
             )
         self._options = options
+        self.retries = 0
+        self._mutex = threading.Lock()
+        self._given_up = False
+
+    def give_up(self) -> None:
+        """See `sources.Source`."""
+        self._given_up = True
 
     def list_objects(
         self,
@@ -141,7 +151,7 @@ class CloudWatchSource:
         option = self._options.get
         with _errors(StorageError, self.root):
             session = botocore.session.Session(profile=option("profile"))
-            return session.create_client(
+            client = session.create_client(
                 "logs",
                 region_name=option("region"),
                 endpoint_url=option("endpoint_url"),
@@ -155,6 +165,22 @@ class CloudWatchSource:
                     retries={"total_max_attempts": _ATTEMPTS, "mode": "adaptive"},
                 ),
             )
+            client.meta.events.register("before-send.cloudwatch-logs", self._before_send)
+            client.meta.events.register("after-call.cloudwatch-logs", self._after_call)
+            return client
+
+    def _before_send(self, **_: Any) -> None:
+        """Refuse an attempt; botocore makes none after such an error."""
+        if self._given_up:
+            raise FetchError("the run ends; this was not asked for again.", uri=self.root)
+
+    def _after_call(self, parsed: Mapping[str, Any], **_: Any) -> None:
+        retries = parsed["ResponseMetadata"].get("RetryAttempts", 0)
+        if retries:
+            with self._mutex:
+                self.retries += retries
+            reason = f"an answer took {retries + 1} attempts"
+            log_event("retry", level=logging.WARNING, uri=self.root, reason=reason)
 
 
 class _Pages:

@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     from flowconv.inspecting import Inspection
     from flowconv.overview import LakeStatus, RunStatus
     from flowconv.pipeline import Plan
+    from flowconv.problems import VerifyReport
     from flowconv.quarantine import QuarantineReport
     from flowconv.report import ConvertReport, LineCounts
-    from flowconv.verifying import VerifyReport
 
 # A log gets a line of progress so often.
 _LINE_EVERY_S = 10.0
@@ -150,6 +150,8 @@ def print_report(report: "ConvertReport") -> None:
         f"{_size(report.written_bytes)} in {report.files:,} files, "
         f"{report.partitions:,} partitions",
     )
+    if report.retries:
+        table.add_row("retries", f"{report.retries:,} requests to S3 were made again")
     table.add_row("time", f"{report.seconds:.1f} s, {report.text_megabytes_per_second:.0f} MB/s")
     console = _stdout()
     console.print(table)

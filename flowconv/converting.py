@@ -195,8 +195,20 @@ class TaskConverter:
         """Publish the files, then make them count."""
         result = attempt.result(failures)
         if task.replaces and failures:
-            # The old rows of what cannot be read now must not go.
-            result = replace(result, objects=(), files=())
+            # The old rows of what cannot be read now must not go, and the others' lie beside them.
+            reason = (
+                f"cannot be converted anew: {len(failures)} objects that were converted with it "
+                "cannot be read now. Its rows are the old ones."
+            )
+            unreadable = {**{one.uri: reason for one in task.log_objects}, **result.unreadable}
+            result = replace(
+                result,
+                objects=(),
+                files=(),
+                rejected=Counter(),
+                text_bytes=0,
+                unreadable=unreadable,
+            )
         if not result.objects:
             return result
         old = [file.path for file in self._ledger.files_of(task.replaces)]

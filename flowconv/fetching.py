@@ -2,7 +2,7 @@
 
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 
 from flowconv.listing import LogObject
@@ -12,6 +12,9 @@ from flowconv.sources import PIECE_BYTES, Source
 # to hide in the memory limit.
 AHEAD_OBJECTS = 32
 AHEAD_BYTES = 2 * PIECE_BYTES
+
+# How often a reader that waits for a store looks whether the run is to end.
+_TICK_S = 0.5
 
 
 @contextmanager
@@ -24,7 +27,9 @@ def request_pool(source: Source) -> Iterator[Executor | None]:
     try:
         yield pool
     finally:
-        pool.shutdown(cancel_futures=True)
+        # Without waiting for what hangs: nobody wants it any more, but others may want the lock.
+        source.give_up()
+        pool.shutdown(wait=False, cancel_futures=True)
 
 
 def _ignore(log_object: LogObject, size_bytes: int, /) -> None:
@@ -41,7 +46,8 @@ class ObjectFetcher:
         source: Where the objects are.
         pool: Runs the requests; None reads in the caller's thread.
         log_objects: What will be opened, in this order.
-        on_piece: Hears the object and the size of every piece that the reader has taken.
+        on_piece: Hears the object and the size of every piece that the reader has taken; 0 now and
+            then while the reader waits, which it ends by raising.
     """
 
     def __init__(
@@ -141,10 +147,15 @@ class FetchedObject:
         if waiting is None:
             self._current = memoryview(b"")
             return
-        piece = waiting.result() if isinstance(waiting, Future) else waiting()
+        piece = self._await(waiting) if isinstance(waiting, Future) else waiting()
         self._next = self._begin_next()
         self._current = memoryview(piece)
         self._on_piece(self.log_object, len(piece))
+
+    def _await(self, waiting: "Future[bytes]") -> bytes:
+        while not (waiting.done() or wait([waiting], _TICK_S).done):
+            self._on_piece(self.log_object, 0)
+        return waiting.result()
 
     def _begin_next(self) -> "Future[bytes] | Callable[[], bytes] | None":
         request = next(self._requests, None)

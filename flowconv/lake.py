@@ -1,6 +1,5 @@
 """What is done with a lake that exists: its layout, and lazy queries over it."""
 
-import json
 from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass
 from datetime import date
@@ -13,6 +12,7 @@ from flowconv.normalising import SOURCE_COLUMNS, TimeType, table_schema
 from flowconv.options import ConvertOptions
 from flowconv.partitioning import NULL_PARTITION, directory_name, encode_value
 from flowconv.report import DataFile
+from flowconv.sealing import seal, unseal
 from flowconv.storage import Storage, open_storage
 from flowconv.writing import STAGING
 
@@ -108,6 +108,15 @@ class Layout:
     version: Literal[1] = 1
 
 
+def is_lake(storage: Storage) -> bool:
+    """Tell whether a lake was begun there.
+
+    Raises:
+        StorageError: The place does not answer.
+    """
+    return storage.read(_LAYOUT) is not None
+
+
 def read_layout(storage: Storage) -> Layout:
     """Return a lake's layout.
 
@@ -122,7 +131,7 @@ def read_layout(storage: Storage) -> Layout:
             uri=storage.root,
         )
     try:
-        described = json.loads(written)
+        described = unseal(written)
         if described["version"] != 1:
             raise LakeError("a later flowconv made this lake; update flowconv.", uri=storage.root)
         return Layout(
@@ -143,16 +152,16 @@ def ensure_layout(storage: Storage, options: ConvertOptions) -> None:
         LakeError: It has another layout, or there are tables of somebody else.
     """
     layout = Layout(options.partition_by, options.time_type, options.with_source)
-    if storage.read(_LAYOUT) is None:
+    if not is_lake(storage):
         for table in Table:
             # Unless another run has begun the lake in this moment.
-            if next(storage.list_files(table), None) and storage.read(_LAYOUT) is None:
+            if next(storage.list_files(table), None) and not is_lake(storage):
                 raise LakeError(
                     f"there are files below {table}/, but it is no lake of flowconv. Choose "
                     "another DEST.",
                     uri=storage.root,
                 )
-        if storage.create(_LAYOUT, json.dumps(asdict(layout)).encode()):
+        if storage.create(_LAYOUT, seal(asdict(layout))):
             return
     found = read_layout(storage)
     if found != layout:

@@ -4,7 +4,6 @@ The lock keeps runs from disturbing one another; it is not what keeps rows exact
 taken for dead and wakes up, the ledger refuses its commits (see `ledger`).
 """
 
-import json
 import os
 import socket
 import threading
@@ -17,6 +16,7 @@ from typing import Self
 
 from flowconv.errors import FlowconvError, LakeError, StorageError
 from flowconv.ledger import LostLockError
+from flowconv.sealing import seal, unseal
 from flowconv.storage import Storage
 
 LOCK = "_flowconv/lock.json"
@@ -150,7 +150,7 @@ def read_holder(storage: Storage) -> Holder | None:
     if written is None:
         return None
     try:
-        holder = Holder(**json.loads(written))
+        holder = Holder(**unseal(written))
         holder.silent_s()
     except (ValueError, TypeError):
         # Not written by us, or by a later flowconv: nobody's that could be asked.
@@ -161,7 +161,7 @@ def read_holder(storage: Storage) -> Holder | None:
 
 
 def _encode(holder: Holder) -> bytes:
-    return json.dumps(asdict(holder)).encode()
+    return seal(asdict(holder))
 
 
 def _now() -> str:

@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from datetime import date
+from datetime import date, datetime
 from operator import add
 from typing import Any
 
@@ -51,12 +51,14 @@ class DataFile:
         path: Below the lake.
         rows: Its rows or lines.
         size_bytes: Its size.
+        crc32: CRC-32 of its bytes.
         columns: Its columns, in their order; none if it holds rejected lines.
     """
 
     path: str
     rows: int
     size_bytes: int
+    crc32: int
     columns: tuple[str, ...]
 
     @property
@@ -88,6 +90,25 @@ class ConvertedObject:
     day: date | None
     counts: LineCounts
     fields: str
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A run as the ledger knows it.
+
+    Attributes:
+        run_id: Its id.
+        began: When, in UTC.
+        host: On which machine.
+        ended: When, in UTC; None while it runs, or if it was killed.
+        report: What it said at its end (`ConvertReport.to_dict` without the lists).
+    """
+
+    run_id: str
+    began: datetime
+    host: str
+    ended: datetime | None = None
+    report: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +158,7 @@ class ConvertReport:
         tables: Table -> rows.
         directories: Partitions that got files.
         files: Parquet files.
+        retries: Requests to S3 that were made again.
         seconds: Wall time.
     """
 
@@ -157,6 +179,7 @@ class ConvertReport:
     tables: Counter[str] = field(default_factory=Counter)
     directories: set[str] = field(default_factory=set)
     files: int = 0
+    retries: int = 0
     seconds: float = 0.0
 
     def add(self, done: TaskResult) -> None:

@@ -29,6 +29,15 @@ class Source(Protocol):
     requests_at_once: int
     """Requests that may be under way together; 0 if it is local and needs no threads for them."""
 
+    @property
+    def retries(self) -> int:
+        """Requests that were made again so far."""
+        ...
+
+    def give_up(self) -> None:
+        """Make no request again from here on; whoever waits for one hears that it failed."""
+        ...
+
     def list_objects(
         self,
         since: date | None = None,
@@ -81,6 +90,15 @@ class StorageSource:
         self.root = storage.root
         self.requests_at_once = 0 if storage.is_local else _S3_REQUESTS_AT_ONCE
         self._storage = storage
+
+    @property
+    def retries(self) -> int:
+        """See `Source`."""
+        return self._storage.retries
+
+    def give_up(self) -> None:
+        """See `Source`."""
+        self._storage.give_up()
 
     def list_objects(
         self,

@@ -297,8 +297,11 @@ def test_days_that_aws_has_removed_stay_in_the_lake(
     client(server).delete_log_stream(logGroupName=group, logStreamName="eni-1-all")
     put(server, group, "eni-1-all", [record(at(3))])
     again = run(server, group, lake, reprocess=True, **days)
-    uri = f"cloudwatch:{group}/eni-1-all/{DAYS_AGO[4]}"
-    assert again.unreadable == {uri: mock.ANY}
+    uri, beside = (
+        f"cloudwatch:{group}/{name}/{DAYS_AGO[4]}" for name in ("eni-1-all", "eni-2-all")
+    )
+    # Those of one task are replaced together, or not at all.
+    assert again.unreadable.keys() == {uri, beside}
     assert f"0 bytes are left of {SIZE} that were converted before" in again.unreadable[uri]
     assert again.lines.rows == 2
     assert starts(lake) == [at(4), at(4), at(3), at(3)]
@@ -401,9 +404,14 @@ NOW = datetime(2026, 1, 18, 12, tzinfo=UTC)
 class Scripted:
     """A server, and a source at it, whose requests are answered as a test wants."""
 
-    endpoint_url: str
-    source: CloudWatchSource
+    connected: CloudWatchSource
     answer: Callable[[str, dict[str, Any]], Answer] = lambda *_: (500, {})
+
+    @property
+    def source(self) -> CloudWatchSource:
+        """The one source, as new: a client takes half a second to make."""
+        self.connected._given_up = False
+        return self.connected
 
 
 @pytest.fixture(scope="module", name="scripted")
@@ -429,7 +437,7 @@ def scripted_server() -> Iterator[Scripted]:
         threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
         url = f"http://127.0.0.1:{server.server_address[1]}"
         options = {"key": "k", "secret": "s", "endpoint_url": url, "region": "eu-west-1"}
-        scripted = Scripted(url, CloudWatchSource("cloudwatch:g", options))
+        scripted = Scripted(CloudWatchSource("cloudwatch:g", options))
         # Without botocore's waiting between attempts.
         with mock.patch("time.sleep"), mock.patch("botocore.retries.bucket.TokenBucket.acquire"):
             yield scripted
@@ -545,7 +553,26 @@ def test_throttling_is_waited_out(scripted: Scripted) -> None:
     throttled = error("ThrottlingException", "Rate exceeded")
     failed: Answer = (503, {"__type": "ServiceUnavailableException"})
     answers = [throttled, throttled, page("a", "1"), failed, throttled, page("a")]
+    before = scripted.source.retries
     assert read_answers(scripted, *answers).decode() == f"{T}1\n"
+    assert scripted.source.retries == before + 4
+
+
+def test_nothing_is_asked_for_again_when_the_run_ends(
+    scripted: Scripted,
+) -> None:
+    asked = 0
+
+    def answer(*_: object) -> Answer:
+        nonlocal asked
+        asked += 1
+        scripted.source.give_up()
+        return error("ThrottlingException")
+
+    scripted.answer = answer
+    with pytest.raises(FetchError, match="the run ends"):
+        list(scripted.source.list_objects())
+    assert asked == 1
 
 
 @pytest.mark.parametrize(

@@ -30,7 +30,7 @@ def known(*objects: tuple[str, str]) -> KnownHeaders:
 
 
 def converted(uri: str, fields: str, day: int | None = None) -> ConvertedObject:
-    return ConvertedObject(uri, 1, "", day and date(2026, 1, day), LineCounts(), fields)
+    return ConvertedObject(uri, 1, "", date(2026, 1, day) if day else None, LineCounts(), fields)
 
 
 @pytest.mark.parametrize("prefix", [PLAIN, HIVE])
