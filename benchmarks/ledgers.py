@@ -22,6 +22,7 @@ from flowconv.ledger import Commit, Ledger
 from flowconv.listing import list_objects
 from flowconv.options import ConvertOptions
 from flowconv.report import ConvertedObject, DataFile, LineCounts, Run
+from flowconv.sources import StorageSource
 from flowconv.storage import Folder, Storage, StoredFile, open_storage
 
 # What AWS delivers of one flow log: an object every five minutes.
@@ -139,10 +140,8 @@ def run(lake: str, objects: int) -> dict[str, float]:
     """
     source = Source(objects)
 
-    def open_(url: str, options: object) -> object:  # noqa: ARG001
-        return source if url == source.root else open_storage(url)
-
-    with mock.patch.object(pipeline, "open_storage", open_):
+    logs: Any = StorageSource(source)  # type: ignore[arg-type]  # it can only be listed
+    with mock.patch.object(pipeline, "open_source", return_value=logs):
         report = pipeline.convert(source.root, lake, ConvertOptions(workers=2))
     if (report.already_converted, report.objects, report.complete) != (objects, 0, True):
         raise SystemExit(f"the ledger has {report.already_converted} of {objects} objects")

@@ -4,7 +4,7 @@ The data's way, stage by stage:
 
 1. `listing`: a prefix becomes log objects, each with what its key says
 2. `planning`: log objects become tasks
-3. `reading`: a task's objects become blocks of text (`fetching`, `storage`)
+3. `reading`: a task's objects become blocks of text (`sources`, `fetching`, `storage`)
 4. `parsing`: blocks become columns as the log has them, and rejected lines (`formats`)
 5. `normalising`: columns as the table has them (`fields`)
 6. `partitioning`: pieces of one partition each

@@ -194,6 +194,15 @@ class Ledger:
             tasks.setdefault(row["task_id"], []).append(row["uri"])
         return tasks
 
+    def sizes_of(self, task_ids: Collection[str]) -> dict[tuple[str, str], int]:
+        """Return how many bytes were read of the tasks' objects, by their uri and etag."""
+        objects = self.objects().select(["task_id", "uri", "etag", "size_bytes"])
+        of_tasks = pc.is_in(objects["task_id"], pa.array(list(task_ids), pa.string()))
+        return {
+            (row["uri"], row["etag"]): row["size_bytes"]
+            for row in objects.filter(of_tasks).to_pylist()
+        }
+
     def objects(self) -> pa.Table:
         """Return all converted objects: a row each, with its task and lines by kind."""
         return pa.Table.from_batches(self._object_batches(), OBJECTS_SCHEMA)

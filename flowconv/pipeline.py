@@ -6,7 +6,6 @@ import socket
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, date, datetime
@@ -16,15 +15,16 @@ from typing import Any
 from flowconv.converting import COMMITTING_AT_ONCE, TaskConverter
 from flowconv.engines import RunProgress, run_tasks
 from flowconv.errors import FlowconvError, UsageError
-from flowconv.fetching import AHEAD_OBJECTS
+from flowconv.fetching import request_pool
 from flowconv.lake import ensure_layout, is_lake, list_unfinished, remove_leftovers
 from flowconv.ledger import Ledger
-from flowconv.listing import LogObject, list_objects
+from flowconv.listing import LogObject
 from flowconv.locking import Lock
 from flowconv.monitoring import log_event
 from flowconv.options import ConvertOptions
 from flowconv.planning import Task, plan_replacement, plan_tasks
 from flowconv.report import ConvertReport, Run
+from flowconv.sources import Source, open_source
 from flowconv.storage import Storage, open_storage
 
 
@@ -39,7 +39,8 @@ def convert(
     """Convert the flow logs below a prefix to partitioned Parquet.
 
     Args:
-        source: A folder, an object, or an `s3://` URL of a bucket, a prefix or an object.
+        source: A folder, an object, an `s3://` URL of a bucket, a prefix or an object, or
+            `cloudwatch:LOG-GROUP`.
         dest: The lake: a folder or an `s3://` URL. Tables are written below `DEST/vpc/` and
             `DEST/tgw/`, everything else below `DEST/_flowconv/`.
         options: How; see `ConvertOptions`.
@@ -62,7 +63,7 @@ def convert(
         ParseError: A line does not fit and `on_bad_line` is `fail`.
     """
     options = options or ConvertOptions()
-    logs = open_storage(source, options.source_options)
+    logs = open_source(source, options.source_options)
     lake = open_storage(dest, options.dest_options)
     _require_apart(logs, lake)
     report = ConvertReport(logs.root, lake.root, _new_run_id())
@@ -78,7 +79,7 @@ def convert(
             return report
         listed = chain(first, listed)
     ensure_layout(lake, options)
-    with Lock(lake, report.run_id, wait=options.wait) as lock, _request_pool(logs) as requests:
+    with Lock(lake, report.run_id, wait=options.wait) as lock, request_pool(logs) as requests:
         ledger = Ledger.read(lake)
         lock.confirm()
         unfinished = list_unfinished(lake)
@@ -106,7 +107,9 @@ def convert(
 
 
 @contextmanager
-def _recorded(ledger: Ledger, report: ConvertReport, storages: Iterable[Storage]) -> Iterator[None]:
+def _recorded(
+    ledger: Ledger, report: ConvertReport, storages: Iterable[Source | Storage]
+) -> Iterator[None]:
     """Record the run's beginning and its end, also where it fails."""
     started = time.monotonic()
     run = Run(report.run_id, datetime.now(UTC), socket.gethostname())
@@ -143,7 +146,7 @@ _IN_LEDGER = (
 )
 
 
-def _require_apart(logs: Storage, lake: Storage) -> None:
+def _require_apart(logs: Source, lake: Storage) -> None:
     if f"{logs.root}/".startswith(f"{lake.root}/"):
         raise UsageError(
             "SOURCE lies within DEST, or is the same. Write the lake to a place of its own; it may "
@@ -152,26 +155,11 @@ def _require_apart(logs: Storage, lake: Storage) -> None:
         )
 
 
-@contextmanager
-def _request_pool(logs: Storage) -> Iterator[Executor | None]:
-    """Give threads for fetching ahead; a local source is read without."""
-    if logs.is_local:
-        yield None
-        return
-    pool = ThreadPoolExecutor(AHEAD_OBJECTS, "flowconv-fetch")
-    try:
-        yield pool
-    finally:
-        # Without waiting for what hangs: nobody wants it any more, but others may want the lock.
-        logs.give_up()
-        pool.shutdown(wait=False, cancel_futures=True)
-
-
 def _list(
-    logs: Storage, lake: Storage, options: ConvertOptions, left_out: Counter[str]
+    logs: Source, lake: Storage, options: ConvertOptions, left_out: Counter[str]
 ) -> Iterator[LogObject]:
     """List the source; the lake may lie within it and is left out."""
-    return list_objects(logs, options.since, options.until, lake.root, left_out)
+    return logs.list_objects(options.since, options.until, lake.root, left_out)
 
 
 def _plan(
@@ -216,7 +204,9 @@ def _plan_again(
     wanted &= again.keys()
     tasks = []
     taken: set[str] = set()
-    for task_id, uris in ledger.tasks_of(wanted).items():
+    uris_of_tasks = ledger.tasks_of(wanted)
+    sizes = ledger.sizes_of(uris_of_tasks)
+    for task_id, uris in uris_of_tasks.items():
         gone = [uri for uri in uris if uri not in again]
         if gone:
             in_vain = wanted.intersection(uris)
@@ -227,7 +217,12 @@ def _plan_again(
             }
             taken |= in_vain
             continue
-        tasks.append(plan_replacement(task_id, [again[uri] for uri in uris], options))
+        log_objects = [
+            # Only the ledger knows the size of what comes from CloudWatch Logs.
+            replace(o, size_bytes=sizes.get((o.uri, o.etag), o.size_bytes))
+            for o in (again[uri] for uri in uris)
+        ]
+        tasks.append(plan_replacement(task_id, log_objects, options))
         taken.update(uris)
     # Each object is reported once, as what becomes of it now.
     report.already_converted -= len(taken.difference(report.changed))
@@ -312,7 +307,7 @@ def plan(source: str, dest: str, options: ConvertOptions | None = None) -> Plan:
         StorageError: The source does not answer.
     """
     options = options or ConvertOptions()
-    logs = open_storage(source, options.source_options)
+    logs = open_source(source, options.source_options)
     lake = open_storage(dest, options.dest_options)
     report = ConvertReport(logs.root, lake.root, "")
     listed = _list(logs, lake, options, report.left_out)

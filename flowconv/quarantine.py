@@ -14,6 +14,7 @@ from flowconv.batches import RejectedLine
 from flowconv.errors import FetchError, LakeError, UsageError
 from flowconv.lake import read_layout
 from flowconv.ledger import Ledger
+from flowconv.listing import CLOUDWATCH
 from flowconv.report import DataFile
 from flowconv.storage import StagedSink, Storage, open_storage, storage_errors
 from flowconv.writing import STAGING
@@ -240,7 +241,8 @@ def _objects_with_rejects(
     converted = ledger.objects().select(["uri", "task_id", "rejected"])
     if chosen is not None:
         # As the ledger has it: a local path in full.
-        chosen = open_storage(chosen).root
+        if not chosen.startswith(CLOUDWATCH):
+            chosen = open_storage(chosen).root
         converted = converted.filter(pc.equal(converted["uri"], pa.scalar(chosen)))
         if not converted.num_rows:
             raise UsageError(

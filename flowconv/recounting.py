@@ -8,7 +8,7 @@ import gzip
 import io
 import threading
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import fields
 from datetime import date
 from functools import partial
@@ -16,9 +16,10 @@ from typing import Any
 
 from flowconv.errors import FetchError
 from flowconv.ledger import Ledger
-from flowconv.listing import LogObject, list_objects
+from flowconv.listing import LogObject
 from flowconv.problems import ADVICE, Check, Problem, ProblemKind
 from flowconv.report import LineCounts
+from flowconv.sources import Source
 from flowconv.storage import Storage
 
 # A request to S3, and what a thread holds of an object.
@@ -38,7 +39,7 @@ class SourceObjects:
 
     def __init__(
         self,
-        logs: Storage | None,
+        logs: Source | None,
         lake_root: str,
         ledger: Ledger,
         since: date | None,
@@ -53,7 +54,7 @@ class SourceObjects:
         }
         self._listed: dict[str, LogObject] = {}
         if logs is not None:
-            listed = list_objects(logs, since, until, lake_root)
+            listed = logs.list_objects(since, until, lake_root)
             self._listed = {log_object.uri: log_object for log_object in listed}
         self._mutex = threading.Lock()
         self.lines = 0
@@ -122,7 +123,7 @@ class SourceObjects:
         return Problem(kind, log_object.uri, found.removesuffix("."), wanted, ADVICE[kind])
 
 
-def count_lines(logs: Storage, log_object: LogObject) -> int:
+def count_lines(logs: Source, log_object: LogObject) -> int:
     """Count an object's lines of all kinds, by the standard library alone.
 
     Raises:
@@ -131,8 +132,7 @@ def count_lines(logs: Storage, log_object: LogObject) -> int:
         OSError: Its gzip data is damaged.
         zlib.error: The same.
     """
-    stored = StoredReader(logs, log_object.path, log_object.size_bytes)
-    text: Any = io.BufferedReader(stored, PIECE_BYTES)
+    text: Any = io.BufferedReader(_Pieces(logs.requests(log_object)), PIECE_BYTES)
     if text.peek(2)[:2] == b"\x1f\x8b":
         text = gzip.GzipFile(fileobj=text)
     lines = size = 0
@@ -145,8 +145,28 @@ def count_lines(logs: Storage, log_object: LogObject) -> int:
     return lines + (size > 0 and last[-1:] != b"\n" and (size, last) != (3, codecs.BOM_UTF8))
 
 
+class _Pieces(io.RawIOBase):
+    """An object as Python's readers want it; fetched as it is read."""
+
+    def __init__(self, requests: Iterator[Callable[[], bytes]]) -> None:
+        self._requests = requests
+        self._piece = memoryview(b"")
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any, /) -> int:
+        if not self._piece and (request := next(self._requests, None)):
+            self._piece = memoryview(request())
+        view = memoryview(buffer)
+        count = min(len(view), len(self._piece))
+        view[:count] = self._piece[:count]
+        self._piece = self._piece[count:]
+        return count
+
+
 class StoredReader(io.RawIOBase):
-    """A file or object as Python's and Arrow's readers want it; fetched as it is read."""
+    """A file as Arrow's readers want it; fetched as it is read."""
 
     def __init__(self, storage: Storage, path: str, size_bytes: int) -> None:
         self._storage = storage

@@ -163,7 +163,7 @@ def is_timed(token: bytes) -> bool:
 def _declared_format(
     log_object: LogObject, shape: Shape, lines: LineCounts, declared: DeclaredFormats
 ) -> LogFormat:
-    format_ = declared.find(log_object.path, log_object.flow_log_id)
+    format_ = declared.find(log_object.path, log_object.flow_log_id, log_object.log_group)
     if format_ is None:
         raise no_format(log_object, shape, lines.lines + 1)
     return format_

@@ -253,6 +253,12 @@ def open_storage(url: str, options: Mapping[str, str] | None = None) -> Storage:
             "out, or name an s3:// URL.",
             uri=url,
         )
+    if url.startswith("cloudwatch:"):
+        raise UsageError(
+            "a log group can be read by convert and verify, and that is all. Name a local folder, "
+            "or s3://bucket/prefix.",
+            uri=url,
+        )
     if url.startswith("file:///"):
         return LocalStorage(unquote(url.removeprefix("file://")))
     if scheme := re.match(r"[A-Za-z][A-Za-z0-9+.-]+://", url):

@@ -42,6 +42,7 @@ from flowconv.quarantine import QUARANTINE
 from flowconv.recounting import PIECE_BYTES, SourceObjects, StoredReader
 from flowconv.repairing import repair_lake
 from flowconv.report import DataFile
+from flowconv.sources import open_source
 from flowconv.storage import Storage, open_storage
 from flowconv.writing import STAGING
 
@@ -90,7 +91,7 @@ def verify(
     started = time.monotonic()
     storage = open_storage(lake, options)
     layout = read_layout(storage)
-    logs = None if source is None else open_storage(source, source_options)
+    logs = None if source is None else open_source(source, source_options)
     report = VerifyReport(storage.root, logs.root if logs else None)
     run_id = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
     _check_lock(storage, report)

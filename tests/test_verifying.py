@@ -18,10 +18,10 @@ from flowconv import ConvertOptions, VerifyReport, convert
 from flowconv.cli import app
 from flowconv.errors import FetchError, LakeError, StorageError, UsageError
 from flowconv.ledger import Ledger, write_intent
-from flowconv.listing import list_objects
 from flowconv.locking import Lock
 from flowconv.recounting import count_lines
 from flowconv.sealing import seal, unseal
+from flowconv.sources import open_source
 from flowconv.storage import LocalStorage, open_storage
 from lakes import ROW, V2, Key, aws_key, data_files, killed_run, write_objects
 from s3_servers import S3Server
@@ -561,9 +561,9 @@ LINE_CASES = [
 @pytest.mark.parametrize(("body", "lines"), LINE_CASES, ids=range(len(LINE_CASES)))
 def test_count_lines(tmp_path: Path, body: bytes, lines: int) -> None:
     (tmp_path / "a.log").write_bytes(body)
-    storage = open_storage(str(tmp_path))
-    (log_object,) = list_objects(storage)
-    assert count_lines(storage, log_object) == lines
+    source = open_source(str(tmp_path))
+    (log_object,) = source.list_objects()
+    assert count_lines(source, log_object) == lines
 
 
 def test_command(lake: Path, logs: Path) -> None:
