@@ -19,6 +19,7 @@ from isal import igzip
 from datasets import CACHE, Dataset, make
 from flowconv.errors import UnreadableObjectError
 from flowconv.fetching import ObjectFetcher
+from flowconv.formats import declared_formats
 from flowconv.listing import LogObject, list_objects
 from flowconv.normalising import normalise
 from flowconv.options import ConvertOptions
@@ -82,10 +83,11 @@ def run_task(
 ) -> int:
     """Convert a task's objects; return how many rows were written."""
     fetcher = ObjectFetcher(source, None, task.log_objects)
-    parser = BlockParser(None)
+    declared = declared_formats()
+    parser = BlockParser(declared)
     writer = TaskWriter(dest, task.id, options)
     failures: dict[LogObject, UnreadableObjectError] = {}
-    blocks = read_blocks(task.log_objects, fetcher.open, None, failures)
+    blocks = read_blocks(task.log_objects, fetcher.open, declared, failures)
     while True:
         with clock.stage("read"):
             block = next(blocks, None)

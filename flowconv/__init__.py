@@ -22,9 +22,10 @@ if TYPE_CHECKING:
     from flowconv.options import ConvertOptions
     from flowconv.overview import LakeStatus, status
     from flowconv.pipeline import convert
+    from flowconv.problems import VerifyReport
     from flowconv.report import ConvertReport
     from flowconv.streaming import read
-    from flowconv.verifying import VerifyReport, verify
+    from flowconv.verifying import verify
 
     __version__: str
 
@@ -49,7 +50,7 @@ if not TYPE_CHECKING:
         "ConvertReport": "flowconv.report",
         "FlowconvError": "flowconv.errors",
         "LakeStatus": "flowconv.overview",
-        "VerifyReport": "flowconv.verifying",
+        "VerifyReport": "flowconv.problems",
         "convert": "flowconv.pipeline",
         "read": "flowconv.streaming",
         "scan": "flowconv.lake",

@@ -58,6 +58,7 @@ SourceOptions = Annotated[
     list[str], _option("source_options", "--source-option", metavar="KEY=VALUE")
 ]
 FormatOption = Annotated[str | None, _option("format", "--format", metavar="FIELDS")]
+FormatsOption = Annotated[str | None, _option("formats", "--formats", metavar="FILE")]
 LakeArgument = Annotated[
     str,
     typer.Argument(help="The lake: what was DEST of flowconv convert.", show_default=False),
@@ -107,8 +108,10 @@ def convert(
         str, typer.Argument(help="The lake: a folder or an s3:// URL.", show_default=False)
     ],
     format: FormatOption = None,
+    formats: FormatsOption = None,
     account: Annotated[str | None, _option("account", "--account")] = None,
     region: Annotated[str | None, _option("region", "--region")] = None,
+    with_source: Annotated[bool, _option("with_source", "--with-source")] = False,
     since: Annotated[str | None, _option("since", "--since", metavar="DAY")] = None,
     until: Annotated[str | None, _option("until", "--until", metavar="DAY")] = None,
     partition_by: Annotated[
@@ -185,10 +188,12 @@ def convert(
             console.use_json_log()
         options = ConvertOptions(
             format=format,
+            formats=formats,
             account=account,
             region=region,
             partition_by=tuple(name.strip() for name in partition_by.split(",") if name.strip()),
             time_type=time_type,  # type: ignore[arg-type]
+            with_source=with_source,
             since=parse_day(since) if since else None,
             until=parse_day(until) if until else None,
             compression=compression,  # type: ignore[arg-type]
@@ -244,6 +249,7 @@ def inspect(
         typer.Argument(help="Objects of flow logs: files or s3:// URLs.", show_default=False),
     ],
     format: FormatOption = None,
+    formats: FormatsOption = None,
     rows: Annotated[
         int, typer.Option("--rows", "-n", min=0, help="So many records are shown.")
     ] = 5,
@@ -265,7 +271,8 @@ def inspect(
 
         options = parse_storage_options(source_option)
         inspections = [
-            inspect_object(uri, format=format, rows=rows, options=options) for uri in objects
+            inspect_object(uri, format=format, formats=formats, rows=rows, options=options)
+            for uri in objects
         ]
         if json_:
             _print_json([inspection.to_dict() for inspection in inspections])
@@ -310,6 +317,7 @@ def schema(json_: JsonOption = False) -> None:
 @app.command()
 def generate(
     directory: Annotated[Path, typer.Argument(help="Where to write.", show_default=False)],
+    shape: Annotated[str, _sample("shape", metavar="SHAPE")] = _SAMPLE.shape,
     seed: Annotated[int, _sample("seed")] = 0,
     versions: Annotated[str, _sample("versions", metavar="2,3,4,5")] = "2,3,4,5",
     accounts: Annotated[int, _sample("accounts")] = _SAMPLE.accounts,
@@ -322,19 +330,24 @@ def generate(
     ipv6_share: Annotated[float, _sample("ipv6_share")] = _SAMPLE.ipv6_share,
     nodata_share: Annotated[float, _sample("nodata_share")] = _SAMPLE.nodata_share,
     skipdata_share: Annotated[float, _sample("skipdata_share")] = _SAMPLE.skipdata_share,
+    bad_lines: Annotated[float, _sample("bad_lines", metavar="SHARE")] = _SAMPLE.bad_lines,
+    double_spaces: Annotated[bool, _sample("double_spaces")] = _SAMPLE.double_spaces,
     hive: Annotated[bool, _sample("hive")] = _SAMPLE.hive,
     per_hour: Annotated[bool, _sample("per_hour")] = _SAMPLE.per_hour,
     json_: JsonOption = False,
 ) -> None:
-    """Write sample flow logs in AWS's key layout, to try flowconv without an AWS account.
+    """Write sample flow logs in AWS's key layouts, to try flowconv without an AWS account.
 
-    The same seed and options give the same bytes.
+    The same seed and options give the same bytes. What has no header is converted with --format,
+    and the report says which.
 
     **Examples**
 
     flowconv generate logs
 
     flowconv generate big --versions 5 --objects 12 --records 250000 --accounts 1 --regions 1
+
+    flowconv generate exported --shape cloudwatch-export --versions 2
     """
     with _errors(json_):
         try:
@@ -342,6 +355,7 @@ def generate(
         except ValueError:
             raise UsageError(f"--versions: {versions!r} is no list such as 2,5.") from None
         options = GenerateOptions(
+            shape=shape,  # type: ignore[arg-type]
             seed=seed,
             versions=chosen,
             accounts=accounts,
@@ -354,6 +368,8 @@ def generate(
             ipv6_share=ipv6_share,
             nodata_share=nodata_share,
             skipdata_share=skipdata_share,
+            bad_lines=bad_lines,
+            double_spaces=double_spaces,
             hive=hive,
             per_hour=per_hour,
         )
@@ -434,7 +450,7 @@ def verify(
 ) -> None:
     """Check that a lake is whole: every file is there, undamaged, with all its rows; and no other.
 
-    Every page of every file is read, and its checksum compared. With --source also: objects that
+    Every file is read, and its checksum compared. With --source also: objects that
     were not converted or changed since, and lines that are in the objects but not in LAKE. Nothing
     is changed without --repair.
 

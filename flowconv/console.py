@@ -1,6 +1,7 @@
 """What people see: tables and reports on stdout, progress and errors on stderr."""
 
 import logging
+import shlex
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -21,9 +22,9 @@ if TYPE_CHECKING:
     from flowconv.inspecting import Inspection
     from flowconv.overview import LakeStatus, RunStatus
     from flowconv.pipeline import Plan
+    from flowconv.problems import VerifyReport
     from flowconv.quarantine import QuarantineReport
-    from flowconv.report import ConvertReport
-    from flowconv.verifying import VerifyReport
+    from flowconv.report import ConvertReport, LineCounts
 
 # A log gets a line of progress so often.
 _LINE_EVERY_S = 10.0
@@ -135,11 +136,7 @@ def print_report(report: "ConvertReport") -> None:
     for kind, number in sorted(report.left_out.items()):
         table.add_row("left out", f"{number:,} {kind}")
     table.add_row("rows", rows or "0")
-    table.add_row(
-        "lines",
-        f"{lines.lines:,} = {lines.header:,} header + {lines.blank:,} blank + "
-        f"{lines.comment:,} comment + {lines.rows:,} rows + {lines.rejected:,} rejected",
-    )
+    _add_lines(table, lines)
     for reason, number in sorted(report.rejected.items()):
         table.add_row("rejected", f"{number:,} {reason}")
     if report.unknown_fields:
@@ -153,6 +150,8 @@ def print_report(report: "ConvertReport") -> None:
         f"{_size(report.written_bytes)} in {report.files:,} files, "
         f"{report.partitions:,} partitions",
     )
+    if report.retries:
+        table.add_row("retries", f"{report.retries:,} requests to S3 were made again")
     table.add_row("time", f"{report.seconds:.1f} s, {report.text_megabytes_per_second:.0f} MB/s")
     console = _stdout()
     console.print(table)
@@ -169,6 +168,19 @@ def print_report(report: "ConvertReport") -> None:
     for uri, reason in _first(sorted(report.unreadable.items())):
         console.print(f"unreadable: {escape(uri)}: {escape(reason)}")
     _say_how_many_more(console, len(report.unreadable))
+
+
+def _add_lines(table: Table, lines: "LineCounts") -> None:
+    split = f" - {lines.split:,} split" if lines.split else ""
+    table.add_row(
+        "lines",
+        f"{lines.lines:,} = {lines.header:,} header + {lines.blank:,} blank + "
+        f"{lines.comment:,} comment + {lines.rows:,} rows{split} + {lines.rejected:,} rejected",
+    )
+    if lines.split:
+        table.add_row("split", f"{lines.split:,} rows more than lines, of records glued together")
+    if lines.milliseconds:
+        table.add_row("converted", f"{lines.milliseconds:,} rows from milliseconds to seconds")
 
 
 def print_plan(plan: "Plan") -> None:
@@ -202,13 +214,11 @@ def print_inspection(inspection: "Inspection") -> None:
     table = _key_values()
     table.add_row("object", escape(inspection.uri))
     table.add_row("size", f"{_size(inspection.size_bytes)} stored")
+    if inspection.shape:
+        table.add_row("shape", f"{inspection.shape}: {inspection.sign}")
     if inspection.unreadable:
         table.add_row("unreadable", escape(inspection.unreadable))
-    table.add_row(
-        "lines",
-        f"{lines.lines:,} = {lines.header:,} header + {lines.blank:,} blank + "
-        f"{lines.comment:,} comment + {lines.rows:,} rows + {lines.rejected:,} rejected",
-    )
+    _add_lines(table, lines)
     for format_ in inspection.formats:
         names = " ".join(f"{field.name}" for field in format_.fields)
         versions = sorted({field.version for field in format_.fields if field.version})
@@ -242,6 +252,11 @@ def print_generated(directory: Path, report: "GenerateReport") -> None:
         f"{_size(report.text_bytes)} of text, {_size(report.gzip_bytes)} stored, "
         f"{report.seconds:.1f} s"
     )
+    if report.bad_lines:
+        _stdout().print(f"{report.bad_lines:,} of the records are bad lines")
+    if report.format:
+        format_ = escape(shlex.quote(report.format))
+        _stdout().print(f"to convert them: --format {format_}", soft_wrap=True)
 
 
 def print_schema(described: Sequence[dict[str, Any]]) -> None:

@@ -8,20 +8,22 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import Self
 
+from flowconv.batches import ParsedBlock, bad_line_error
+from flowconv.blocks import Block
 from flowconv.engines import RunProgress
 from flowconv.errors import FlowconvError, StorageError, UnreadableObjectError
 from flowconv.fetching import ObjectFetcher
-from flowconv.formats import declared_format
+from flowconv.formats import declared_formats
 from flowconv.ledger import Commit, Ledger, LostLockError, write_intent
 from flowconv.listing import LogObject
 from flowconv.monitoring import log_event
-from flowconv.normalising import FlowBatch, TimeType, normalise
+from flowconv.normalising import FlowBatch, normalise
 from flowconv.options import ConvertOptions
-from flowconv.parsing import BlockParser, ParsedBlock, bad_line_error
+from flowconv.parsing import BlockParser
 from flowconv.partitioning import split_by_partition
 from flowconv.planning import Task
 from flowconv.quarantine import QuarantineWriter
-from flowconv.reading import LogBlock, read_blocks
+from flowconv.reading import read_blocks
 from flowconv.report import ConvertedObject, DataFile, LineCounts, TaskResult
 from flowconv.storage import Storage
 from flowconv.writing import ROW_GROUP_ROWS, StagedFile, TaskWriter
@@ -58,7 +60,7 @@ class TaskConverter:
         self._ledger = ledger
         self._run_id = run_id
         self._options = options
-        self._declared = declared_format(options.format) if options.format else None
+        self._declared = declared_formats(options.format, options.formats)
         self._cores = ThreadPoolExecutor(options.tasks_at_once, "flowconv-core")
 
     def __enter__(self) -> Self:
@@ -164,14 +166,14 @@ class TaskConverter:
                 log_objects, fetcher.open, self._declared, failures, options.max_object_size
             ):
                 parsed = parser.parse(block)
-                for flows in _flow_batches(parsed, options.time_type):
+                for flows in _flow_batches(parsed, options):
                     for key, piece in split_by_partition(
                         flows, options.partition_by, options.account, options.region
                     ):
                         attempt.writer.write(key, piece)
                 attempt.count(block, parsed)
                 progress.add(
-                    objects=sum(span.ends_object for span in block.spans),
+                    objects=block.ended_objects,
                     rows=sum(batch.table.num_rows for batch in parsed.batches),
                     text_bytes=block.text_bytes,
                 )
@@ -188,8 +190,20 @@ class TaskConverter:
         """Publish the files, then make them count."""
         result = attempt.result(failures)
         if task.replaces and failures:
-            # The old rows of what cannot be read now must not go.
-            result = replace(result, objects=(), files=())
+            # The old rows of what cannot be read now must not go, and the others' lie beside them.
+            reason = (
+                f"cannot be converted anew: {len(failures)} objects that were converted with it "
+                "cannot be read now. Its rows are the old ones."
+            )
+            unreadable = {**{one.uri: reason for one in task.log_objects}, **result.unreadable}
+            result = replace(
+                result,
+                objects=(),
+                files=(),
+                rejected=Counter(),
+                text_bytes=0,
+                unreadable=unreadable,
+            )
         if not result.objects:
             return result
         old = [file.path for file in self._ledger.files_of(task.replaces)]
@@ -219,11 +233,11 @@ class TaskConverter:
             raise
 
 
-def _flow_batches(parsed: ParsedBlock, time_type: TimeType) -> Iterator[FlowBatch]:
+def _flow_batches(parsed: ParsedBlock, options: ConvertOptions) -> Iterator[FlowBatch]:
     # A block of very short lines has millions of rows, and each gets all columns of the table.
     for batch in parsed.batches:
         for piece in batch.pieces(ROW_GROUP_ROWS):
-            yield normalise(piece, time_type)
+            yield normalise(piece, options.time_type, with_source=options.with_source)
 
 
 class _Attempt:
@@ -243,7 +257,7 @@ class _Attempt:
         self._staged: list[StagedFile] = []
         self._files: list[DataFile] = []
 
-    def count(self, block: LogBlock, parsed: ParsedBlock) -> None:
+    def count(self, block: Block, parsed: ParsedBlock) -> None:
         """Count a block's lines, and set those aside that do not fit.
 
         Raises:

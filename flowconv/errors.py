@@ -77,7 +77,13 @@ class CorruptObjectError(UnreadableObjectError):
 
 
 class FormatError(UnreadableObjectError):
-    """The object's fields are not known, or it is no text of flow logs at all."""
+    """The object's fields are not known, or it is no flow log at all.
+
+    Attributes:
+        shape: The shape that was recognised, if one was.
+    """
+
+    shape: str | None = None
 
 
 def quote(token: bytes | str) -> str:

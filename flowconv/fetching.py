@@ -2,7 +2,7 @@
 
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Executor, Future
+from concurrent.futures import Executor, Future, wait
 
 from flowconv.listing import LogObject
 from flowconv.storage import Storage
@@ -14,6 +14,9 @@ PIECE_BYTES = 8 << 20
 # to hide in the memory limit.
 AHEAD_OBJECTS = 32
 AHEAD_BYTES = 2 * PIECE_BYTES
+
+# How often a reader that waits for a store looks whether the run is to end.
+_TICK_S = 0.5
 
 
 def _ignore(size_bytes: int, /) -> None:
@@ -30,7 +33,8 @@ class ObjectFetcher:
         storage: Where the objects are.
         pool: Runs the requests; None reads in the caller's thread.
         log_objects: What will be opened, in this order.
-        on_piece: Hears the size of every piece that the reader has taken.
+        on_piece: Hears the size of every piece that the reader has taken; 0 now and then while
+            the reader waits, which it ends by raising.
     """
 
     def __init__(
@@ -131,10 +135,15 @@ class FetchedObject:
         if waiting is None:
             self._current = memoryview(b"")
             return
-        piece = waiting.result() if isinstance(waiting, Future) else self._fetch(*waiting)
+        piece = self._await(waiting) if isinstance(waiting, Future) else self._fetch(*waiting)
         self._next = next(self._pieces, None)
         self._current = memoryview(piece)
         self._on_piece(len(piece))
+
+    def _await(self, waiting: "Future[bytes]") -> bytes:
+        while not (waiting.done() or wait([waiting], _TICK_S).done):
+            self._on_piece(0)
+        return waiting.result()
 
     def _requests(self) -> Iterator["Future[bytes] | tuple[int, int]"]:
         size = self.log_object.size_bytes

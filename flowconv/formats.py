@@ -6,9 +6,12 @@ values: tools that did so filled the wrong columns for years.
 """
 
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
+from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 
@@ -29,10 +32,12 @@ class LogFormat:
         table: Where the records go: `tgw` if any field is known to transit gateway logs alone.
         fields: One per value of a line. Fields that AWS does not document have version 0 and are
             text.
+        timestamped: Before the values stands the time of a CloudWatch event, which is dropped.
     """
 
     table: Table
     fields: tuple[Field, ...]
+    timestamped: bool = False
 
     @cached_property
     def columns(self) -> tuple[str, ...]:
@@ -43,6 +48,11 @@ class LogFormat:
     def column_types(self) -> dict[str, pa.DataType]:
         """The type of each column's values in the log: int32, int64 or string."""
         return {field.column: field.type for field in self.fields}
+
+    @cached_property
+    def names(self) -> str:
+        """AWS's names of the fields, separated by spaces."""
+        return " ".join(field.name for field in self.fields)
 
     @cached_property
     def extra_fields(self) -> tuple[Field, ...]:
@@ -57,6 +67,40 @@ class LogFormat:
         return tuple(field for field in self.fields if field.version == 0)
 
 
+@dataclass(frozen=True)
+class DeclaredFormats:
+    """The formats of objects without a header: of --format, and of the file of --formats.
+
+    Attributes:
+        default: What nothing else matches; None if such objects cannot be read.
+        flow_logs: Flow log id, such as `fl-0a1b2c3d4e5f60718` -> its format.
+        log_groups: Name of a log group of CloudWatch Logs -> its format.
+        prefixes: Beginning of a path below the source -> its format; the longest wins.
+    """
+
+    default: LogFormat | None = None
+    flow_logs: Mapping[str, LogFormat] = field(default_factory=dict)
+    log_groups: Mapping[str, LogFormat] = field(default_factory=dict)
+    prefixes: Mapping[str, LogFormat] = field(default_factory=dict)
+
+    def find(
+        self, path: str, flow_log_id: str | None, log_group: str | None = None
+    ) -> LogFormat | None:
+        """Return the format of what has no header; a flow log's id comes first, a prefix last."""
+        if flow_log_id and flow_log_id in self.flow_logs:
+            return self.flow_logs[flow_log_id]
+        if log_group and log_group in self.log_groups:
+            return self.log_groups[log_group]
+        prefixes = [prefix for prefix in self.prefixes if path.startswith(prefix)]
+        return self.prefixes[max(prefixes, key=len)] if prefixes else self.default
+
+    @cached_property
+    def all(self) -> frozenset[LogFormat]:
+        """All of them."""
+        named = {*self.flow_logs.values(), *self.log_groups.values(), *self.prefixes.values()}
+        return frozenset(named | ({self.default} if self.default else set()))
+
+
 @dataclass(frozen=True, slots=True)
 class SplitLine:
     """A line's values, and whether a comment was cut off behind them."""
@@ -65,12 +109,24 @@ class SplitLine:
     comment: bool
 
 
-@lru_cache(maxsize=1024)  # Thousands of objects have the same header.
 def split_line(line: bytes) -> SplitLine | None:
     """Split one line (without its newline) at spaces and tabs; None if it is no text.
 
     For single lines: headers, and the few that the parser could not place.
     """
+    return _split_again(line) if len(line) <= _LONGEST_HEADER else _split_line(line)
+
+
+# Thousands of objects have the same header. AWS's longest is of 1,100 bytes.
+_LONGEST_HEADER = 4096
+
+
+@lru_cache(maxsize=1024)
+def _split_again(line: bytes) -> SplitLine | None:
+    return _split_line(line)
+
+
+def _split_line(line: bytes) -> SplitLine | None:
     tokens: list[bytes] = []
     for token in line.removesuffix(b"\r").replace(b"\t", b" ").split(b" "):
         if token.startswith(b"#"):
@@ -89,14 +145,16 @@ def split_line(line: bytes) -> SplitLine | None:
     return SplitLine(tuple(tokens), comment=bool(token))
 
 
-def header_format(tokens: tuple[bytes, ...], declared: LogFormat | None = None) -> LogFormat | None:
+def header_format(
+    tokens: tuple[bytes, ...], declared: frozenset[LogFormat] = frozenset()
+) -> LogFormat | None:
     """Return the format that a line's values declare, or None if it is no header.
 
-    A header consists of names only, at least half of them known, or is the declared format's own.
+    A header consists of names only, at least half of them known, or is a declared format's own.
 
     Args:
         tokens: The line's values; valid UTF-8.
-        declared: The format given with --format, if there is one.
+        declared: The formats given for objects without a header.
 
     Raises:
         FormatError: It is a header, but names a column twice or has too many names.
@@ -108,16 +166,74 @@ def header_format(tokens: tuple[bytes, ...], declared: LogFormat | None = None) 
 
 
 @lru_cache(maxsize=1024)
-def _header_format(names: tuple[bytes, ...], declared: LogFormat | None) -> LogFormat | None:
+def _header_format(names: tuple[bytes, ...], declared: frozenset[LogFormat]) -> LogFormat | None:
     if not all(_NAME.fullmatch(name) for name in names):
         return None
     words = [name.decode() for name in names]
-    known = sum(_squash(word) in _KNOWN for word in words)
+    known = sum(squash(word) in _KNOWN for word in words)
     if 2 * known >= len(words):
         return _format(words)
-    if declared is not None and tuple(map(_column, words)) == declared.columns:
-        return declared
-    return None
+    columns = tuple(map(_column, words))
+    return next((format_ for format_ in declared if format_.columns == columns), None)
+
+
+@lru_cache(maxsize=1024)
+def with_timestamp(format_: LogFormat) -> LogFormat:
+    """Return the format of lines that begin with the time of a CloudWatch event."""
+    return replace(format_, timestamped=True)
+
+
+def declared_formats(format: str | None = None, file: str | None = None) -> DeclaredFormats:
+    """Return what `--format` and the TOML file of `--formats` declare.
+
+        default = "default"                                # as --format, which it replaces
+        [flow-logs]
+        fl-0a1b2c3d4e5f60718 = "${version} ${account-id}"  # by the id in the object's name
+        [log-groups]
+        "/aws/vpc/flowlogs" = "default"                    # of CloudWatch Logs
+        [prefixes]
+        "exportedlogs/one/" = "${version} ${srcaddr}"      # of the path below SOURCE
+
+    Raises:
+        UsageError: A format is none, or the file cannot be read or has something else in it.
+    """
+    default = declared_format(format) if format else None
+    if file is None:
+        return DeclaredFormats(default)
+    try:
+        tables = tomllib.loads(Path(file).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UsageError(f"--formats: {file} cannot be read ({error.strerror}).") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"--formats: {file} is no TOML ({error}).") from None
+    if unknown := tables.keys() - {"default", *_BY}:
+        raise UsageError(
+            f"--formats: {file} has {quote(min(unknown))}. Write default, [flow-logs], "
+            "[log-groups] or [prefixes]."
+        )
+    if "default" in tables:
+        default = _format_of_file(file, "default", tables["default"])
+    named = {attribute: _formats_of_file(file, tables, name) for name, attribute in _BY.items()}
+    return DeclaredFormats(default, **named)
+
+
+_BY = {"flow-logs": "flow_logs", "log-groups": "log_groups", "prefixes": "prefixes"}
+
+
+def _formats_of_file(file: str, tables: Mapping[str, Any], name: str) -> dict[str, LogFormat]:
+    table = tables.get(name, {})
+    if not isinstance(table, dict):
+        raise UsageError(f"--formats: {name} in {file} is no table; write [{name}].")
+    return {key: _format_of_file(file, key, value) for key, value in table.items()}
+
+
+def _format_of_file(file: str, key: str, value: object) -> LogFormat:
+    if not isinstance(value, str):
+        raise UsageError(f"--formats: {quote(key)} in {file} is no text of field names.")
+    try:
+        return declared_format(value)
+    except UsageError as error:
+        raise UsageError(f"--formats: {quote(key)} in {file}: {error.reason[10:]}") from None
 
 
 def declared_format(text: str, table: Table | None = None) -> LogFormat:
@@ -149,9 +265,9 @@ def _format(names: Sequence[str], table: Table | None = None) -> LogFormat:
     if len(names) > MAX_FIELDS:
         raise FormatError(f"the header has {len(names)} names; at most {MAX_FIELDS} are read.")
     if table is None:
-        tgw = any(_squash(name) in _TGW_ONLY for name in names)
+        tgw = any(squash(name) in _TGW_ONLY for name in names)
         table = Table.TGW if tgw else Table.VPC
-    fields = tuple(_BY_SQUASH[table].get(_squash(n)) or _unknown(n) for n in names)
+    fields = tuple(_BY_SQUASH[table].get(squash(n)) or _unknown(n) for n in names)
     columns = [field.column for field in fields]
     for column in columns:
         if columns.count(column) > 1:
@@ -164,14 +280,16 @@ def _unknown(name: str) -> Field:
 
 
 def _column(name: str) -> str:
-    if known := _KNOWN.get(_squash(name)):
+    if known := _KNOWN.get(squash(name)):
         return known.column
     column = re.sub(r"[^a-z0-9]+", "_", _bare(name).lower())
-    # Hive refuses a table in which a partition and a column have one name.
-    return f"field_{column}" if column in ("date", "hour") or column[:4] == "aws_" else column
+    # Hive refuses a table in which a partition and a column have one name, or two columns.
+    taken = column in ("date", "hour", "source_uri", "source_line") or column[:4] == "aws_"
+    return f"field_{column}" if taken else column
 
 
-def _squash(name: str) -> str:
+def squash(name: str) -> str:
+    """Return a name in lower case and without punctuation."""
     # account-id, account_id, accountId and ${account-id} are one name in the wild.
     return _bare(name).lower().replace("-", "").replace("_", "")
 
@@ -180,14 +298,9 @@ def _bare(name: str) -> str:
     return name[2:-1] if name.startswith("${") and name.endswith("}") else name
 
 
-_BY_SQUASH = {table: {_squash(f.name): f for f in fields} for table, fields in FIELDS.items()}
+_BY_SQUASH = {table: {squash(f.name): f for f in fields} for table, fields in FIELDS.items()}
 _KNOWN = _BY_SQUASH[Table.TGW] | _BY_SQUASH[Table.VPC]
 _TGW_ONLY = _BY_SQUASH[Table.TGW].keys() - _BY_SQUASH[Table.VPC].keys()
 
-# How headers write the known names, in lower case; for finding headers among rows.
-KNOWN_SPELLINGS = frozenset(
-    spelling
-    for squashed, field in _KNOWN.items()
-    for name in (squashed, field.name, field.column)
-    for spelling in (name, f"${{{name}}}")
-)
+# The known names without their punctuation, for finding headers among rows.
+KNOWN_NAMES = frozenset(_KNOWN)

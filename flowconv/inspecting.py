@@ -4,14 +4,16 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from flowconv.errors import UnreadableObjectError, UsageError
+from flowconv.batches import RejectedLine
+from flowconv.errors import FormatError, UnreadableObjectError, UsageError
 from flowconv.fetching import ObjectFetcher
-from flowconv.formats import LogFormat, declared_format
+from flowconv.formats import LogFormat, declared_formats
 from flowconv.listing import list_objects
 from flowconv.normalising import normalise
-from flowconv.parsing import BlockParser, RejectedLine
+from flowconv.parsing import BlockParser
 from flowconv.reading import read_blocks
 from flowconv.report import LineCounts
+from flowconv.shapes import SIGNS, Shape
 from flowconv.storage import open_storage
 
 # An object may be nothing but bad lines; so many are kept to be shown.
@@ -25,8 +27,10 @@ class Inspection:
     Attributes:
         uri: The object.
         size_bytes: Its size as it is stored.
+        shape: How the logs lie in it, recognised from its content; None if that cannot be told.
         lines: Its lines by kind.
-        formats: The fields that its headers name, in the order in which they come.
+        formats: The fields that its headers name, or that were declared, in the order in which
+            they come.
         records: The first records: column -> value, columns as in the table.
         rejected: The first thousand lines that do not fit.
         unreadable: Why the object cannot be read whole, if it cannot.
@@ -34,6 +38,7 @@ class Inspection:
 
     uri: str
     size_bytes: int
+    shape: Shape | None = None
     lines: LineCounts = field(default_factory=LineCounts)
     formats: list[LogFormat] = field(default_factory=list)
     records: list[dict[str, Any]] = field(default_factory=list)
@@ -45,11 +50,18 @@ class Inspection:
         """The object can be read, and every line of it fits."""
         return self.unreadable is None and self.lines.rejected == 0
 
+    @property
+    def sign(self) -> str | None:
+        """By what the shape was recognised."""
+        return self.shape and SIGNS[self.shape]
+
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for JSON; times are ISO 8601."""
         return {
             "uri": self.uri,
             "size_bytes": self.size_bytes,
+            "shape": self.shape,
+            "sign": self.sign,
             "unreadable": self.unreadable,
             "lines": {"lines": self.lines.lines, **asdict(self.lines)},
             "formats": [
@@ -75,6 +87,7 @@ def inspect_object(
     uri: str,
     *,
     format: str | None = None,
+    formats: str | None = None,
     rows: int = 5,
     options: Mapping[str, str] | None = None,
 ) -> Inspection:
@@ -83,6 +96,7 @@ def inspect_object(
     Args:
         uri: A file or an `s3://` URL of one object.
         format: Its fields if it has no header, as for `ConvertOptions.format`.
+        formats: A TOML file of formats, as for `ConvertOptions.formats`.
         rows: So many records are returned.
         options: Storage options, as for `ConvertOptions.source_options`.
 
@@ -90,7 +104,7 @@ def inspect_object(
         UsageError: It is a folder or prefix, or the format is none.
         StorageError: The storage does not answer.
     """
-    declared = declared_format(format) if format else None
+    declared = declared_formats(format, formats)
     storage = open_storage(uri, options or {})
     log_objects = list(list_objects(storage))
     if [o.uri for o in log_objects] != [storage.root]:
@@ -101,6 +115,8 @@ def inspect_object(
     failures: dict[Any, UnreadableObjectError] = {}
     try:
         for block in read_blocks(log_objects, fetcher.open, declared, failures):
+            if inspection.shape is None:
+                inspection.shape = block.shape
             parsed = parser.parse(block)
             for _, counts in parsed.counts:
                 inspection.lines += counts
@@ -116,6 +132,8 @@ def inspect_object(
     except UnreadableObjectError as error:
         failures[error.uri] = error
     for failure in failures.values():
+        if isinstance(failure, FormatError) and failure.shape:
+            inspection.shape = Shape(failure.shape)
         place = f"line {failure.line}: " if failure.line else ""
         inspection.unreadable = place + failure.reason
     return inspection

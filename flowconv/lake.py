@@ -1,6 +1,5 @@
 """What is done with a lake that exists: its layout, and lazy queries over it."""
 
-import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import date
@@ -9,10 +8,11 @@ from typing import TYPE_CHECKING, Any, Literal
 from flowconv.errors import LakeError, UsageError
 from flowconv.fields import ALWAYS_COLUMNS, FIELDS, TEXT, Field, Table
 from flowconv.ledger import Ledger, read_intent
-from flowconv.normalising import TimeType, table_schema
+from flowconv.normalising import SOURCE_COLUMNS, TimeType, table_schema
 from flowconv.options import ConvertOptions
 from flowconv.partitioning import NULL_PARTITION, directory_name, encode_value
 from flowconv.report import DataFile
+from flowconv.sealing import seal, unseal
 from flowconv.storage import Storage, Unfinished, open_storage
 from flowconv.writing import STAGING
 
@@ -62,7 +62,8 @@ def scan(
     wanted = _Wanted(chosen, since, until, _encoded(accounts), _encoded(regions))
     wanted.check(layout, storage)
     files = [file for file, _ in Ledger.read(storage).files.values() if wanted.has(file.path)]
-    schema = table_schema(chosen, layout.time_type, _extra_fields(chosen, files))
+    extra_fields = _extra_fields(chosen, files)
+    schema = table_schema(chosen, layout.time_type, extra_fields, with_source=layout.with_source)
     polars_schema: dict[str, Any] = dict(pl.from_arrow(schema.empty_table()).schema)  # type: ignore[union-attr]
     partitions: dict[str, Any] = {
         directory_name(name): pl.Date() if name == "date" else pl.String()
@@ -97,12 +98,23 @@ class Layout:
     Attributes:
         partition_by: Partition names, outermost first.
         time_type: Type of `start` and `end`.
+        with_source: Every row has its object and line.
         version: Of this description; 1.
     """
 
     partition_by: tuple[str, ...]
     time_type: TimeType
+    with_source: bool = False
     version: Literal[1] = 1
+
+
+def is_lake(storage: Storage) -> bool:
+    """Tell whether a lake was begun there.
+
+    Raises:
+        StorageError: The place does not answer.
+    """
+    return storage.read(_LAYOUT) is not None
 
 
 def read_layout(storage: Storage) -> Layout:
@@ -119,10 +131,12 @@ def read_layout(storage: Storage) -> Layout:
             uri=storage.root,
         )
     try:
-        described = json.loads(written)
+        described = unseal(written)
         if described["version"] != 1:
             raise LakeError("a later flowconv made this lake; update flowconv.", uri=storage.root)
-        return Layout(tuple(described["partition_by"]), described["time_type"])
+        return Layout(
+            tuple(described["partition_by"]), described["time_type"], described["with_source"]
+        )
     except (ValueError, KeyError, TypeError) as error:
         raise LakeError(
             f"_flowconv/lake.json is damaged ({error}). Restore it, or convert anew to another "
@@ -137,23 +151,24 @@ def ensure_layout(storage: Storage, options: ConvertOptions) -> None:
     Raises:
         LakeError: It has another layout, or there are tables of somebody else.
     """
-    layout = Layout(options.partition_by, options.time_type)
-    if storage.read(_LAYOUT) is None:
+    layout = Layout(options.partition_by, options.time_type, options.with_source)
+    if not is_lake(storage):
         for table in Table:
             # Unless another run has begun the lake in this moment.
-            if next(storage.list_files(table), None) and storage.read(_LAYOUT) is None:
+            if next(storage.list_files(table), None) and not is_lake(storage):
                 raise LakeError(
                     f"there are files below {table}/, but it is no lake of flowconv. Choose "
                     "another DEST.",
                     uri=storage.root,
                 )
-        if storage.create(_LAYOUT, json.dumps(asdict(layout)).encode()):
+        if storage.create(_LAYOUT, seal(asdict(layout))):
             return
     found = read_layout(storage)
     if found != layout:
         raise LakeError(
             f"this lake has --partition-by {','.join(found.partition_by)} --time-type "
-            f"{found.time_type}; give the same options, or choose another DEST.",
+            f"{found.time_type} {'--with-source' if found.with_source else 'without --with-source'}"
+            "; give the same options, or choose another DEST.",
             uri=storage.root,
         )
 
@@ -222,7 +237,7 @@ class _Wanted:
 def _extra_fields(table: Table, files: Collection[DataFile]) -> tuple[Field, ...]:
     """Return the fields of the columns that only some files have, known ones first."""
     columns = {column for file in files for column in file.columns}
-    columns -= {field.column for field in ALWAYS_COLUMNS[table]}
+    columns -= {field.column for field in ALWAYS_COLUMNS[table]} | {*SOURCE_COLUMNS.names}
     known = tuple(field for field in FIELDS[table] if field.column in columns)
     unknown = sorted(columns - {field.column for field in known})
     return known + tuple(Field(c, c, TEXT, 0, "not documented by AWS") for c in unknown)

@@ -6,7 +6,6 @@ stopped just between looking at the lock and writing to it, may write over the l
 then a third run may begin, and the second will fail like the first.
 """
 
-import json
 import os
 import socket
 import threading
@@ -19,6 +18,7 @@ from typing import Self
 
 from flowconv.errors import FlowconvError, LakeError, StorageError
 from flowconv.ledger import LostLockError
+from flowconv.sealing import seal, unseal
 from flowconv.storage import Storage
 
 LOCK = "_flowconv/lock.json"
@@ -164,7 +164,7 @@ def read_holder(storage: Storage) -> Holder | None:
     if written is None:
         return None
     try:
-        holder = Holder(**json.loads(written))
+        holder = Holder(**unseal(written))
         holder.silent_s()
     except (ValueError, TypeError, RecursionError):
         # Not written by us, or by a later flowconv: nobody's that could be asked.
@@ -175,7 +175,7 @@ def read_holder(storage: Storage) -> Holder | None:
 
 
 def _encode(holder: Holder) -> bytes:
-    return json.dumps(asdict(holder)).encode()
+    return seal(asdict(holder))
 
 
 def _now() -> str:

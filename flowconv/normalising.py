@@ -6,17 +6,29 @@ from dataclasses import dataclass
 from typing import Any, Literal
 from urllib.parse import unquote_to_bytes
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from flowconv.batches import RawBatch
+from flowconv.casting import MAX_SECONDS
 from flowconv.fields import ALWAYS_COLUMNS, FIELDS, TAG_FIELDS, TIME_COLUMNS, Field, Table
 from flowconv.listing import LogObject
-from flowconv.parsing import MAX_SECONDS, RawBatch
 
 TimeType = Literal["timestamp", "epoch"]
 
 # Microseconds are what Spark, Delta and Iceberg expect; the log has whole seconds.
 TIMESTAMP = pa.timestamp("us", tz="UTC")
+
+
+# Where a row is from: the object, and its line or row in it, counted from 1.
+SOURCE_COLUMNS: pa.Schema = pa.schema(
+    [  # type: ignore[arg-type]
+        ("source_uri", pa.string()),
+        ("source_line", pa.int64()),
+    ]
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,13 +49,14 @@ class FlowBatch:
     sources: tuple[tuple[LogObject, int], ...]
 
 
-def normalise(batch: RawBatch, time_type: TimeType) -> FlowBatch:
+def normalise(batch: RawBatch, time_type: TimeType, *, with_source: bool = False) -> FlowBatch:
     """Give every column its name, place and type in the table.
 
     Args:
         batch: Columns as the log has them. Left unchanged.
         time_type: `timestamp` makes `start` and `end` UTC timestamps in microseconds, `epoch`
             leaves them int64 seconds.
+        with_source: Add the columns `SOURCE_COLUMNS`.
 
     Returns:
         The same rows. Times in milliseconds, which some logs have, have become seconds.
@@ -61,7 +74,11 @@ def normalise(batch: RawBatch, time_type: TimeType) -> FlowBatch:
             columns.append(_percent_decoded(raw[field.column]))
         else:
             columns.append(raw[field.column])
-    rows = pa.table(columns, names=[field.column for field in fields])
+    names = [field.column for field in fields]
+    if with_source:
+        names += SOURCE_COLUMNS.names
+        columns += [_uris(batch), _integers(batch.lines)]
+    rows = pa.table(columns, names=names)
     return FlowBatch(batch.format.table, rows, batch.sources)
 
 
@@ -75,6 +92,18 @@ def arrow_integer(value: int) -> Any:
     return pa.Array.from_buffers(pa.int64(), 1, [None, pa.py_buffer(data)])[0]
 
 
+def _uris(batch: RawBatch) -> "pa.ChunkedArray[Any]":
+    uris = [log_object.uri for log_object, _ in batch.sources]
+    codes = np.repeat(np.arange(len(uris)), [rows for _, rows in batch.sources])
+    return pa.chunked_array([pa.array(uris, pa.string()).take(_integers(codes).chunk(0))])
+
+
+def _integers(numbers: "npt.NDArray[np.int64]") -> "pa.ChunkedArray[Any]":
+    """Return an int64 column, without pandas as in `arrow_integer`."""
+    buffers = [None, pa.py_buffer(np.ascontiguousarray(numbers, np.int64).data)]
+    return pa.chunked_array([pa.Array.from_buffers(pa.int64(), len(numbers), buffers)])
+
+
 def column_type(field: Field, time_type: TimeType) -> pa.DataType:
     """Return the type of a field's column in the table."""
     if field.column in TIME_COLUMNS and time_type == "timestamp":
@@ -83,15 +112,20 @@ def column_type(field: Field, time_type: TimeType) -> pa.DataType:
 
 
 def table_schema(
-    table: Table, time_type: TimeType = "timestamp", extra_fields: tuple[Field, ...] = ()
+    table: Table,
+    time_type: TimeType = "timestamp",
+    extra_fields: tuple[Field, ...] = (),
+    *,
+    with_source: bool = False,
 ) -> pa.Schema:
-    """Return the schema of a table's rows: what every file has, and the given fields beyond.
+    """Return the schema of a table's rows: what every file has, the given fields, the source.
 
     Raises:
         KeyError: There is no such table.
     """
     fields = [*ALWAYS_COLUMNS[table], *extra_fields]
-    return pa.schema([(field.column, column_type(field, time_type)) for field in fields])
+    schema = pa.schema([(field.column, column_type(field, time_type)) for field in fields])
+    return pa.schema([*schema, *SOURCE_COLUMNS]) if with_source else schema
 
 
 def known_extra_fields(table: Table) -> tuple[Field, ...]:

@@ -42,6 +42,11 @@ class ConvertOptions:
         "A header always wins.",
         default=None,
     )
+    formats: str | None = _described(
+        "TOML file with formats of objects without a header, by flow log id, log group or prefix: "
+        "see the README.",
+        default=None,
+    )
     account: str | None = _described(
         "Account of the partition for objects whose key and name do not say it.", default=None
     )
@@ -56,6 +61,11 @@ class ConvertOptions:
     time_type: Literal["timestamp", "epoch"] = _described(
         "Type of start and end: UTC timestamps, or AWS's INT64 seconds since 1970.",
         default="timestamp",
+    )
+    with_source: bool = _described(
+        "Add the columns source_uri and source_line: the object that a row is from, and its line "
+        "in it.",
+        default=False,
     )
     since: date | None = _described(
         "First day to read, by the day in the objects' keys: YYYY-MM-DD, or 2d for two days ago.",
@@ -150,10 +160,10 @@ class ConvertOptions:
             f"--since {self.since} lies after --until {self.until}; exchange them.",
         )
         _check_partitions(self.partition_by)
-        if self.format is not None:
-            from flowconv.formats import declared_format
+        if self.format is not None or self.formats is not None:
+            from flowconv.formats import declared_formats
 
-            declared_format(self.format)
+            declared_formats(self.format, self.formats)
         for name in ("account", "region"):
             value = getattr(self, name)
             _require(

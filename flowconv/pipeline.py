@@ -10,20 +10,21 @@ from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, date, datetime
+from itertools import chain, islice
 from typing import Any
 
 from flowconv.converting import COMMITTING_AT_ONCE, TaskConverter
 from flowconv.engines import RunProgress, run_tasks
 from flowconv.errors import FlowconvError, UsageError
 from flowconv.fetching import AHEAD_OBJECTS
-from flowconv.lake import ensure_layout, list_unfinished, remove_leftovers
-from flowconv.ledger import Ledger, Run
+from flowconv.lake import ensure_layout, is_lake, list_unfinished, remove_leftovers
+from flowconv.ledger import Ledger
 from flowconv.listing import LogObject, list_objects
 from flowconv.locking import Lock
 from flowconv.monitoring import log_event
 from flowconv.options import ConvertOptions
 from flowconv.planning import Task, plan_replacement, plan_tasks
-from flowconv.report import ConvertReport
+from flowconv.report import ConvertReport, Run
 from flowconv.storage import Storage, open_storage
 
 
@@ -48,6 +49,7 @@ def convert(
 
     Objects that the lake's ledger has are not read again, so a run converts what is new. A task's
     rows count all at once, and a run that was killed leaves nothing that the next does not mend.
+    Where there is no lake yet, none is begun before an object is found.
 
     Returns:
         What was read and written. Lines that do not fit and objects that cannot be read do not
@@ -67,14 +69,22 @@ def convert(
     log_event("run_began", run_id=report.run_id, source=report.source, lake=report.lake)
     if on_begin:
         on_begin(report)
+    listed = _list(logs, lake, options, report.left_out)
+    if not is_lake(lake):
+        # A mistyped SOURCE must not leave a lake behind.
+        first = list(islice(listed, 1))
+        if not first:
+            _sum_up(report, failure="")
+            return report
+        listed = chain(first, listed)
     ensure_layout(lake, options)
     with Lock(lake, report.run_id, wait=options.wait) as lock, _request_pool(logs) as requests:
         ledger = Ledger.read(lake)
         lock.confirm()
         unfinished = list_unfinished(lake)
-        with _recorded(ledger, report):
+        with _recorded(ledger, report, (logs, lake)):
             remove_leftovers(lake, ledger, unfinished)
-            tasks = _plan(_list(logs, lake, options, report.left_out), ledger, options, report)
+            tasks = _plan(listed, ledger, options, report)
             log_event(
                 "run_planned",
                 run_id=report.run_id,
@@ -96,7 +106,7 @@ def convert(
 
 
 @contextmanager
-def _recorded(ledger: Ledger, report: ConvertReport) -> Iterator[None]:
+def _recorded(ledger: Ledger, report: ConvertReport, storages: Iterable[Storage]) -> Iterator[None]:
     """Record the run's beginning and its end, also where it fails."""
     started = time.monotonic()
     run = Run(report.run_id, datetime.now(UTC), socket.gethostname())
@@ -109,10 +119,8 @@ def _recorded(ledger: Ledger, report: ConvertReport) -> Iterator[None]:
         raise
     finally:
         report.seconds = time.monotonic() - started
-        described = report.to_dict()
-        summary = {key: described[key] for key in _IN_LEDGER} | {"failure": failure}
-        log_event("run_ended", level=logging.ERROR if failure else logging.INFO, **summary)
-        ended = replace(run, ended=datetime.now(UTC), report=summary)
+        report.retries = sum(storage.retries for storage in storages)
+        ended = replace(run, ended=datetime.now(UTC), report=_sum_up(report, failure))
         if failure:
             with suppress(FlowconvError):  # What went wrong first is what matters.
                 ledger.end(ended)
@@ -120,10 +128,18 @@ def _recorded(ledger: Ledger, report: ConvertReport) -> Iterator[None]:
             ledger.end(ended)
 
 
+def _sum_up(report: ConvertReport, failure: str) -> dict[str, Any]:
+    """Log a run's end, and return what the ledger keeps of its report."""
+    described = report.to_dict()
+    summary = {key: described[key] for key in _IN_LEDGER} | {"failure": failure}
+    log_event("run_ended", level=logging.ERROR if failure else logging.INFO, **summary)
+    return summary
+
+
 _IN_LEDGER = (
     *("run_id", "source", "objects", "already_converted", "lines", "rejected", "source_bytes"),
-    *("text_bytes", "written_bytes", "files", "partitions", "seconds"),
-    *("number_changed", "number_unreadable"),
+    *("text_bytes", "written_bytes", "files", "partitions", "retries"),
+    *("seconds", "number_changed", "number_unreadable"),
 )
 
 
@@ -146,7 +162,9 @@ def _request_pool(logs: Storage) -> Iterator[Executor | None]:
     try:
         yield pool
     finally:
-        pool.shutdown(cancel_futures=True)
+        # Without waiting for what hangs: nobody wants it any more, but others may want the lock.
+        logs.give_up()
+        pool.shutdown(wait=False, cancel_futures=True)
 
 
 def _list(
@@ -195,20 +213,25 @@ def _plan_again(
     wanted = set(ledger.rejected()) if options.retry_rejected else set()
     if options.reprocess:
         wanted |= again.keys() if whole_days else set(report.changed)
+    wanted &= again.keys()
     tasks = []
+    taken: set[str] = set()
     for task_id, uris in ledger.tasks_of(wanted).items():
         gone = [uri for uri in uris if uri not in again]
         if gone:
+            in_vain = wanted.intersection(uris)
             report.unreadable |= {
                 uri: f"cannot be converted anew: {len(gone)} objects that were converted with it "
                 "are no longer there, and their rows would be lost. Restore them."
-                for uri in uris
-                if uri in report.changed
+                for uri in in_vain
             }
+            taken |= in_vain
             continue
         tasks.append(plan_replacement(task_id, [again[uri] for uri in uris], options))
-        report.already_converted -= len(uris) - len(set(uris) & set(report.changed))
-        report.changed = [uri for uri in report.changed if uri not in uris]
+        taken.update(uris)
+    # Each object is reported once, as what becomes of it now.
+    report.already_converted -= len(taken.difference(report.changed))
+    report.changed = [uri for uri in report.changed if uri not in taken]
     return tasks
 
 

@@ -3,20 +3,23 @@
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from datetime import date
+from datetime import date, datetime
+from operator import add
 from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
 class LineCounts:
-    """Lines of an object by kind; every line is of exactly one.
+    """Lines of an object by kind; every line is of exactly one of the first five.
 
     Attributes:
         header: Lines that name the fields.
         blank: Lines without any value.
         comment: Lines with nothing but a comment, which begins with `#`.
-        rows: Lines that became a row.
+        rows: Rows that they became: one a line, unless records were glued together.
         rejected: Lines that do not fit; they are in the quarantine.
+        split: Rows beyond the first of a line of glued records.
+        milliseconds: Rows whose times were in milliseconds, and were made seconds.
     """
 
     header: int = 0
@@ -24,24 +27,20 @@ class LineCounts:
     comment: int = 0
     rows: int = 0
     rejected: int = 0
+    split: int = 0
+    milliseconds: int = 0
 
     @property
     def lines(self) -> int:
         """All lines."""
-        return self.header + self.blank + self.comment + self.rows + self.rejected
+        return self.header + self.blank + self.comment + self.rows + self.rejected - self.split
 
-    def by_kind(self) -> tuple[int, int, int, int, int]:
+    def by_kind(self) -> tuple[int, ...]:
         """Return the numbers in the order of the attributes."""
-        return self.header, self.blank, self.comment, self.rows, self.rejected
+        return tuple(getattr(self, f.name) for f in fields(self))
 
     def __add__(self, other: "LineCounts") -> "LineCounts":
-        return LineCounts(
-            self.header + other.header,
-            self.blank + other.blank,
-            self.comment + other.comment,
-            self.rows + other.rows,
-            self.rejected + other.rejected,
-        )
+        return LineCounts(*map(add, self.by_kind(), other.by_kind()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,18 +51,23 @@ class DataFile:
         path: Below the lake.
         rows: Its rows or lines.
         size_bytes: Its size.
+        crc32: CRC-32 of its bytes.
         columns: Its columns, in their order; none if it holds rejected lines.
     """
 
     path: str
     rows: int
     size_bytes: int
+    crc32: int
     columns: tuple[str, ...]
 
     @property
     def is_data(self) -> bool:
         """It is Parquet of a table, not a file of rejected lines."""
         return bool(self.columns)
+
+
+HEADERS_APART = ", "
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +80,8 @@ class ConvertedObject:
         etag: Its etag when it was converted.
         day: The day that its key says, if it does.
         counts: Its lines by kind.
-        fields: The fields of its first header, separated by spaces.
+        fields: The fields of its headers, or the declared ones: names separated by spaces,
+            headers by `HEADERS_APART`. Empty if it has no line with values.
     """
 
     uri: str
@@ -85,6 +90,25 @@ class ConvertedObject:
     day: date | None
     counts: LineCounts
     fields: str
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A run as the ledger knows it.
+
+    Attributes:
+        run_id: Its id.
+        began: When, in UTC.
+        host: On which machine.
+        ended: When, in UTC; None while it runs, or if it was killed.
+        report: What it said at its end (`ConvertReport.to_dict` without the lists).
+    """
+
+    run_id: str
+    began: datetime
+    host: str
+    ended: datetime | None = None
+    report: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +158,7 @@ class ConvertReport:
         tables: Table -> rows.
         directories: Partitions that got files.
         files: Parquet files.
+        retries: Requests to S3 that were made again.
         seconds: Wall time.
     """
 
@@ -154,6 +179,7 @@ class ConvertReport:
     tables: Counter[str] = field(default_factory=Counter)
     directories: set[str] = field(default_factory=set)
     files: int = 0
+    retries: int = 0
     seconds: float = 0.0
 
     def add(self, done: TaskResult) -> None:

@@ -7,7 +7,7 @@ its time.
 import math
 import random
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from ipaddress import IPv4Address, IPv6Address
@@ -375,31 +375,21 @@ _TCP_FLAGS: Final = pl.Series(
 _NORMAL: Final = pl.Series([NormalDist().inv_cdf((i + 0.5) / 4096) for i in range(4096)])
 
 
-def make_texts(
+def make_records(
     rng: random.Random,
     options: GenerateOptions,
     network: Network,
     log: FlowLog,
     times: Sequence[datetime],
-) -> Iterator[bytes]:
-    """Make the texts of some objects of a flow log, one for each time, in that order."""
-    header = (" ".join(f.name for f in log.fields) + "\n").encode()
-    if options.records == 0:
-        yield from [header] * len(times)
-        return
+) -> pl.DataFrame:
+    """Make the records of some objects of a flow log.
+
+    Returns:
+        One row for each record, object by object: `side` (row of the network's sides), and the
+        columns of `_VARYING`: null where a record says nothing.
+    """
     choices = _choose_sides(rng, options, network, len(times))
-    lines = _join_fields(log, network.sides, _draw_values(rng, network, log, times, choices))
-    # The lines lie one after another in Arrow's buffer: cut it where objects end.
-    array = lines.to_arrow()
-    assert isinstance(array, pa.LargeStringArray)
-    assert array.offset == 0
-    _, offsets_buffer, data_buffer = array.buffers()
-    assert offsets_buffer is not None
-    assert data_buffer is not None
-    offsets = memoryview(offsets_buffer).cast("q")
-    for i in range(0, len(array), options.records):
-        begin, end = offsets[i], offsets[i + options.records]
-        yield header + data_buffer.slice(begin, end - begin).to_pybytes()
+    return _draw_values(rng, network, log, times, choices)
 
 
 def _choose_sides(
@@ -527,8 +517,10 @@ def _rank(draw: str, count: int) -> pl.Expr:
     return rank.floor().clip(0, count - 1)
 
 
-def _join_fields(log: FlowLog, sides: pl.DataFrame, records: pl.DataFrame) -> pl.Series:
-    """Join the fields of each record to a line, newline included.
+def join_fields(
+    log: FlowLog, sides: pl.DataFrame, records: pl.DataFrame, spaces: str, line_end: str
+) -> pl.Series:
+    """Join the fields of each record to a line.
 
     Neighbouring fields that the side settles are joined once for each side, not for each record.
     """
@@ -538,7 +530,7 @@ def _join_fields(log: FlowLog, sides: pl.DataFrame, records: pl.DataFrame) -> pl
         if varying:
             parts += [pl.col(column).cast(pl.String).fill_null("-") for column in run]
         else:
-            text = sides.select(pl.concat_str(list(run), separator=" ")).to_series()
+            text = sides.select(pl.concat_str(list(run), separator=spaces)).to_series()
             parts.append(pl.lit(text).gather("side"))
-    spaced = [part for value in parts for part in (value, pl.lit(" "))]
-    return records.select(pl.concat_str(*spaced[:-1], pl.lit("\n"))).to_series()
+    spaced = [part for value in parts for part in (value, pl.lit(spaces))]
+    return records.select(pl.concat_str(*spaced[:-1], pl.lit(line_end))).to_series()

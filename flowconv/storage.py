@@ -5,10 +5,12 @@ is imported only when an `s3://` URL is opened: its libraries take half a second
 """
 
 import errno
+import io
 import os
 import re
 import secrets
 import stat
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -81,6 +83,11 @@ class StagedSink(Protocol):
     """What to write to, such as with `pyarrow.parquet.ParquetWriter`. Its errors are those of the
     system: write within `storage_errors(sink.uri)`."""
 
+    @property
+    def crc32(self) -> int:
+        """CRC-32 of the bytes written; of all of them once it is closed."""
+        ...
+
     def tell(self) -> int:
         """Return the number of bytes written; also after it is closed."""
         ...
@@ -122,6 +129,15 @@ class Storage(Protocol):
     """`s3://bucket/prefix` or an absolute local path; no slash at its end."""
 
     is_local: bool
+
+    @property
+    def retries(self) -> int:
+        """How many requests were made again so far; none locally."""
+        ...
+
+    def give_up(self) -> None:
+        """Make no request again from here on; whoever waits for one hears that it failed."""
+        ...
 
     def uri(self, path: str) -> str:
         """Return the full name of a path."""
@@ -265,10 +281,14 @@ class LocalStorage:
     """A local folder, or a single file."""
 
     is_local = True
+    retries = 0
 
     def __init__(self, path: str) -> None:
         # Path.resolve() would follow links.
         self.root = Path(os.path.abspath(path)).as_posix()  # noqa: PTH100
+
+    def give_up(self) -> None:
+        """See `Storage`; nothing is made again here."""
 
     def uri(self, path: str) -> str:
         """Return the absolute path."""
@@ -433,6 +453,16 @@ class LocalStorage:
         _sync_folder(folder)
 
 
+class _ChecksummedFile(io.BufferedWriter):
+    """Keeps the CRC-32 of what is written, so that it need not be read again."""
+
+    crc32 = 0
+
+    def write(self, data: Any, /) -> int:
+        self.crc32 = zlib.crc32(data, self.crc32)
+        return super().write(data)
+
+
 class _LocalSink:
     """A file below the lake's staging folder, so on the same device as the place it is moved to."""
 
@@ -444,7 +474,12 @@ class _LocalSink:
         self._published = False
         with storage_errors(str(staged)):
             staged.parent.mkdir(parents=True, exist_ok=True)
-            self.file: pa.NativeFile = pa.OSFile(str(staged), "wb")
+            self._checksummed = _ChecksummedFile(io.FileIO(staged, "wb"))
+        self.file: pa.NativeFile = pa.PythonFile(self._checksummed, mode="w")
+
+    @property
+    def crc32(self) -> int:
+        return self._checksummed.crc32
 
     def tell(self) -> int:
         return self._size_bytes if self.file.closed else self.file.tell()

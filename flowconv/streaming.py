@@ -6,13 +6,14 @@ from datetime import date
 
 import pyarrow as pa
 
+from flowconv.batches import RejectedLine, bad_line_error
 from flowconv.errors import FormatError, UnreadableObjectError, UsageError, quote
 from flowconv.fetching import AHEAD_OBJECTS, ObjectFetcher
 from flowconv.fields import Table
-from flowconv.formats import LogFormat, declared_format
+from flowconv.formats import DeclaredFormats, declared_format, declared_formats
 from flowconv.listing import LogObject, list_objects
 from flowconv.normalising import FlowBatch, known_extra_fields, normalise, table_schema
-from flowconv.parsing import BlockParser, RejectedLine, bad_line_error
+from flowconv.parsing import BlockParser
 from flowconv.reading import read_blocks
 from flowconv.storage import Storage, open_storage
 
@@ -21,6 +22,7 @@ def read(
     source: str,
     *,
     format: str | None = None,
+    formats: str | None = None,
     table: str = "vpc",
     extra_fields: Sequence[str] | None = None,
     since: date | None = None,
@@ -37,6 +39,7 @@ def read(
     Args:
         source: A folder, an object, or an `s3://` URL of a bucket, a prefix or an object.
         format: Fields of objects without a header, as for `ConvertOptions.format`.
+        formats: A TOML file of formats, as for `ConvertOptions.formats`.
         table: `vpc`, or `tgw` for transit gateway logs; records of the other are left out.
         extra_fields: AWS's names of the fields that are wanted beyond those of versions 2 to 5.
             None takes the known ones of all versions.
@@ -61,7 +64,7 @@ def read(
         wanted = Table(table)
     except ValueError:
         raise UsageError(f"{table!r} is no table; there are vpc and tgw.") from None
-    declared = declared_format(format) if format else None
+    declared = declared_formats(format, formats)
     if extra_fields is None:
         extra = known_extra_fields(wanted)
     else:
@@ -76,7 +79,7 @@ def read(
 def _read_batches(
     storage: Storage,
     log_objects: Sequence[LogObject],
-    declared: LogFormat | None,
+    declared: DeclaredFormats,
     table: Table,
     schema: pa.Schema,
     on_rejected: Callable[[RejectedLine], None] | None,

@@ -5,12 +5,13 @@ from typing import Any
 from unittest import mock
 
 import reference
-from flowconv import reading
+from flowconv import blocks, reading
+from flowconv.batches import RejectedLine
 from flowconv.errors import CorruptObjectError, FormatError, UnreadableObjectError
-from flowconv.formats import declared_format
+from flowconv.formats import declared_formats
 from flowconv.listing import LogObject
 from flowconv.normalising import TimeType, normalise
-from flowconv.parsing import BlockParser, RejectedLine
+from flowconv.parsing import BlockParser
 from flowconv.reading import read_blocks
 from flowconv.report import LineCounts
 
@@ -57,11 +58,11 @@ def convert_in_memory(
     format: str | None = None,
     *,
     time_type: TimeType = "timestamp",
-    block_bytes: int = reading.BLOCK_BYTES,
+    block_bytes: int = blocks.BLOCK_BYTES,
     piece_bytes: int = 1 << 20,
 ) -> list[Converted]:
     """Read, parse and normalise objects together, as one task does."""
-    declared = declared_format(format) if format else None
+    declared = declared_formats(format)
     objects = {log_object(f"object-{n}", len(b)): b for n, b in enumerate(bodies)}
     failures: dict[LogObject, UnreadableObjectError] = {}
     with mock.patch.object(reading, "BLOCK_BYTES", block_bytes):
@@ -115,6 +116,8 @@ def assert_as_reference(bodies: list[bytes], format: str | None = None, **how: A
             comment=expected.comment,
             rows=len(expected.rows),
             rejected=len(expected.rejected),
+            split=expected.split,
+            milliseconds=expected.milliseconds,
         )
         assert got.counts.lines == expected.lines
         assert len(got.rows) == len(expected.rows)

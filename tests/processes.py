@@ -37,7 +37,7 @@ CALLS = {
     "holder": "flowconv.locking:_encode",
     "append": "flowconv.ledger:Ledger._append",
     "merge": "flowconv.ledger:Ledger.merge",
-    "write checkpoint": "flowconv.ledger:_Checkpoint._write",
+    "write checkpoint": "flowconv.checkpoints:Checkpoint._write",
     "write_intent": "flowconv.converting:write_intent",
     "commit": "flowconv.converting:TaskConverter._commit",
     "open file": "flowconv.writing:TaskWriter._open_file",
@@ -53,8 +53,8 @@ CALLS = {
     "fsync": "os:fsync",
     "S3 publish": "flowconv.s3:_S3Sink.publish",
     "S3 delete": "flowconv.s3:S3Storage.delete",
-    "S3": "flowconv.s3:_Connection.start",
-    "S3 answer": "flowconv.s3:_Connection.call",
+    "S3": "flowconv.s3:Connection.start",
+    "S3 answer": "flowconv.s3:Connection.call",
 }
 
 

@@ -2,143 +2,86 @@
 
 It shares no code and no field table with the package, so that a mistake there cannot hide here.
 
-    read_object()     body of an object -> its rows, its rejected lines, and the counts
+    read_object()     body of an object -> its shape, its rows, its rejected lines, and the counts
+    read_formats()    text of a file    -> the formats of logs that have no header
     table_row()       a row             -> every column of the output that its header asks for
     partition()       a row             -> the values that its directory is named after
     partition_path()  those values      -> "aws_account_id=.../aws_region=.../date=..."
 """
 
+import dataclasses
 import gzip
 import re
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
-from typing import Literal
-from urllib.parse import unquote_to_bytes
 
-Value = str | int | datetime | None
-TimeType = Literal["timestamp", "epoch"]
+from reference_documents import Message, Unreadable, read_documents
+from reference_fields import (
+    ALWAYS,
+    DEFAULT_FORMAT,
+    FIELDS,
+    LAST_SECOND,
+    TGW,
+    VPC,
+    BadValueError,
+    Column,
+    Formats,
+    Header,
+    TimeType,
+    Value,
+    convert_value,
+    format_header,
+    formats_header,
+    header_of,
+    is_header,
+    known_field,
+    read_formats,
+    split_tokens,
+    whole_number,
+    without_comment,
+)
+from reference_parquet import Cell, ParquetColumn, read_columns, read_rows
 
-VPC: dict[str, str] = {
-    # Version 2.
-    "version": "int32",
-    "account-id": "string",
-    "interface-id": "string",
-    "srcaddr": "string",
-    "dstaddr": "string",
-    "srcport": "int32",
-    "dstport": "int32",
-    "protocol": "int32",
-    "packets": "int64",
-    "bytes": "int64",
-    "start": "time",
-    "end": "time",
-    "action": "string",
-    "log-status": "string",
-    # Version 3.
-    "vpc-id": "string",
-    "subnet-id": "string",
-    "instance-id": "string",
-    "tcp-flags": "int32",
-    "type": "string",
-    "pkt-srcaddr": "string",
-    "pkt-dstaddr": "string",
-    # Version 4.
-    "region": "string",
-    "az-id": "string",
-    "sublocation-type": "string",
-    "sublocation-id": "string",
-    # Version 5.
-    "pkt-src-aws-service": "string",
-    "pkt-dst-aws-service": "string",
-    "flow-direction": "string",
-    "traffic-path": "int32",
-    # Version 7.
-    "ecs-cluster-arn": "string",
-    "ecs-cluster-name": "string",
-    "ecs-container-instance-arn": "string",
-    "ecs-container-instance-id": "string",
-    "ecs-container-id": "string",
-    "ecs-second-container-id": "string",
-    "ecs-service-name": "string",
-    "ecs-task-definition-arn": "string",
-    "ecs-task-arn": "string",
-    "ecs-task-id": "string",
-    # Version 8.
-    "reject-reason": "string",
-    # Version 9.
-    "resource-id": "string",
-    # Version 10.
-    "encryption-status": "int32",
-    # Version 11.
-    "instance-tag": "tag",
-    "instance-tag-2": "tag",
-    "interface-tag": "tag",
-    "interface-tag-2": "tag",
-    "asg-tag": "tag",
-    "asg-tag-2": "tag",
-    "interface-type": "string",
-    "next-hop-interface-id": "string",
-    "next-hop-subnet-id": "string",
-    "next-hop-az-id": "string",
-    "next-hop-vpc-id": "string",
-    "next-hop-interface-type": "string",
-}
+__all__ = [
+    "ALWAYS",
+    "DEFAULT_FORMAT",
+    "FIELDS",
+    "HIVE_NULL",
+    "LAST_SECOND",
+    "TGW",
+    "VPC",
+    "Formats",
+    "ReferenceObject",
+    "Rejected",
+    "Row",
+    "TimeType",
+    "Unreadable",
+    "Value",
+    "convert_value",
+    "encode_value",
+    "format_header",
+    "header_of",
+    "is_header",
+    "known_field",
+    "partition",
+    "partition_path",
+    "read_formats",
+    "read_object",
+    "table_row",
+]
 
-TGW: dict[str, str] = {
-    "version": "int32",
-    "resource-type": "string",
-    "account-id": "string",
-    "tgw-id": "string",
-    "tgw-attachment-id": "string",
-    "tgw-src-vpc-account-id": "string",
-    "tgw-dst-vpc-account-id": "string",
-    "tgw-src-vpc-id": "string",
-    "tgw-dst-vpc-id": "string",
-    "tgw-src-subnet-id": "string",
-    "tgw-dst-subnet-id": "string",
-    "tgw-src-eni": "string",
-    "tgw-dst-eni": "string",
-    "tgw-src-az-id": "string",
-    "tgw-dst-az-id": "string",
-    "tgw-pair-attachment-id": "string",
-    "srcaddr": "string",
-    "dstaddr": "string",
-    "srcport": "int32",
-    "dstport": "int32",
-    "protocol": "int32",
-    "packets": "int64",
-    "bytes": "int64",
-    "start": "time",
-    "end": "time",
-    "log-status": "string",
-    "type": "string",
-    "packets-lost-no-route": "int64",
-    "packets-lost-blackhole": "int64",
-    "packets-lost-mtu-exceeded": "int64",
-    "packets-lost-ttl-expired": "int64",
-    "tcp-flags": "int32",
-    "region": "string",
-    "flow-direction": "string",
-    "pkt-src-aws-service": "string",
-    "pkt-dst-aws-service": "string",
-}
-
-FIELDS = {"vpc": VPC, "tgw": TGW}
-DEFAULT_FORMAT = list(VPC)[:14]
-ALWAYS = {"vpc": list(VPC)[:29], "tgw": list(TGW)}
-
-INT_RANGES = {"int32": (-(2**31), 2**31 - 1), "int64": (-(2**63), 2**63 - 1)}
-LAST_SECOND = 253402300799  # 9999-12-31T23:59:59Z
-LAST_MILLISECOND = 253402300799999
-MAX_NAMES = 512
 HIVE_NULL = "__HIVE_DEFAULT_PARTITION__"
 
 
 @dataclass(frozen=True)
 class Row:
-    """One line's values, in the header's order, for just the columns that the header names."""
+    """One record's values, in the header's order, for just the columns that the header names.
+
+    `line` is its line in the object. In documents it counts the lines of all messages; in Parquet
+    it is the number of the row.
+    """
 
     line: int
     table: str
@@ -157,10 +100,12 @@ class Rejected:
 
 @dataclass(frozen=True)
 class ReferenceObject:
-    """One object; lines = header + blank + comment + len(rows) + len(rejected).
+    """One object; lines = header + blank + comment + len(rows) + len(rejected) - split.
 
     `formats` has the columns of everything that lines were read by, in order: the names of
-    `format` if the first line that counts is no header, then those of each header line.
+    `format` if the first line that counts is no header, then those of each header line. `split`
+    counts the rows beyond the first that a line gave, `milliseconds` the rows whose start or end
+    was in milliseconds. `shape` is None if no line has values.
     """
 
     header: int
@@ -170,61 +115,95 @@ class ReferenceObject:
     rejected: list[Rejected]
     lines: int
     formats: list[tuple[str, ...]]
-
-
-class Unreadable(Exception):
-    """Nothing of the object may be converted. `reason` is "corrupt" or "format"."""
-
-    def __init__(self, reason: str) -> None:
-        super().__init__(reason)
-        self.reason = reason
-
-
-class BadValueError(Exception):
-    def __init__(self, reason: str) -> None:
-        super().__init__(reason)
-        self.reason = reason
-
-
-@dataclass(frozen=True)
-class Column:
-    field: str | None  # AWS's name, or None if AWS has no such field
-    column: str
-    kind: str  # "string", "tag", "int32", "int64" or "time"
-
-
-@dataclass(frozen=True)
-class Header:
-    table: str
-    columns: list[Column]
+    split: int = 0
+    milliseconds: int = 0
+    shape: str | None = None
 
 
 def read_object(
-    body: bytes, *, format: str | None = None, time_type: str = "timestamp"
+    body: bytes,
+    *,
+    format: str | None = None,
+    formats: Formats | None = None,
+    path: str = "",
+    flow_log_id: str | None = None,
+    log_group: str | None = None,
+    time_type: str = "timestamp",
 ) -> ReferenceObject:
-    """Read a whole object, gzip or plain text.
+    """Read a whole object, packed by gzip or not, in any shape.
+
+    Args:
+        body: Its bytes.
+        format: What --format says.
+        formats: What the file of --formats says.
+        path: The object's key, below the source.
+        flow_log_id: As the key says.
+        log_group: The one that the source is, if it is one.
+        time_type: "timestamp" or "epoch".
 
     Raises:
-        Unreadable: Damaged gzip ("corrupt"); no header and no format, or a header that names a
-            column twice or has more than 512 names ("format").
+        Unreadable: Damaged gzip or Parquet ("corrupt"); no header and no format, a header that
+            names a column twice or has more than 512 names, JSON of another kind, Parquet without
+            any known column ("format").
         ValueError: The format itself is of no use.
     """
-    given = None
-    if format is not None:
-        given = format_header(format)
-    in_force: Header | None = None
-    header_count = 0
-    blank = 0
-    comment = 0
-    rows: list[Row] = []
-    rejected: list[Rejected] = []
-    formats: list[tuple[str, ...]] = []
+    by_format = None if format is None else format_header(format)
 
-    lines = split_lines(text_of(body))
+    def declared(group: str | None) -> Header | None:
+        found = None if formats is None else formats_header(formats, path, flow_log_id, group)
+        return by_format if found is None else found
+
+    text = text_of(body)
+    if text.startswith(b"PAR1"):
+        return read_parquet(text, time_type)
+
+    lines = split_lines(text)
+    reading = Reading(time_type)
+    shape = shape_of(lines, declared(log_group))
+    if shape == "json":
+        shape, entries = read_documents(without_leading_comments(lines))
+        for number, entry in enumerate(entries, start=1):
+            if isinstance(entry, Message):
+                group = entry.log_group or log_group
+                reading.read_line(number, entry.line, declared(group))
+            else:
+                reading.rejected.append(Rejected(number, "not-json", None, entry.text))
+        return reading.result(len(entries), shape)
+
     for number, line in enumerate(lines, start=1):
+        exported = shape == "cloudwatch-export"
+        reading.read_line(number, line, declared(log_group), exported=exported)
+    return reading.result(len(lines), shape)
+
+
+@dataclass
+class Reading:
+    """What an object's lines have come to so far."""
+
+    time_type: str
+    header: int = 0
+    blank: int = 0
+    comment: int = 0
+    split: int = 0
+    milliseconds: int = 0
+    rows: list[Row] = dataclasses.field(default_factory=list)
+    rejected: list[Rejected] = dataclasses.field(default_factory=list)
+    formats: list[tuple[str, ...]] = dataclasses.field(default_factory=list)
+    # A header line is in force from there on, whatever the object's documents say of their group.
+    in_force: Header | None = None
+
+    def read_line(
+        self,
+        number: int,
+        line: bytes,
+        given: Header | None,
+        *,
+        exported: bool = False,
+    ) -> None:
+        """Read the next line; `given` is the format that is declared for it."""
         if not line.strip(b" \t"):
-            blank += 1
-            continue
+            self.blank += 1
+            return
 
         text: str | None
         try:
@@ -235,42 +214,241 @@ def read_object(
         if text is not None and "\r" not in text:
             tokens = without_comment(split_tokens(text))
             if not tokens:
-                comment += 1
-                continue
+                self.comment += 1
+                return
+            if exported:
+                if not EXPORT_TIME.fullmatch(tokens[0]):
+                    self.rejected.append(Rejected(number, "not-a-timestamp", None, line))
+                    return
+                # What was logged at that time is a line like others.
+                tokens = tokens[1:]
+                if not tokens:
+                    if len(split_tokens(text)) == 1:
+                        self.blank += 1
+                    else:
+                        self.comment += 1
+                    return
             if is_header(tokens, given):
-                in_force = header_of(tokens)
-                formats.append(tuple(c.column for c in in_force.columns))
-                header_count += 1
-                continue
+                header = header_of(tokens)
+                self.in_force = header
+                self.formats.append(tuple(c.column for c in header.columns))
+                self.header += 1
+                return
 
-        if in_force is None:
-            # This is the first line that is neither blank nor comment, and it is no header.
-            if given is None:
-                raise Unreadable("format")
-            in_force = given
-            formats.append(tuple(c.column for c in in_force.columns))
+        by = self.in_force or given
+        if by is None:
+            raise Unreadable("format")
+        columns = tuple(column.column for column in by.columns)
+        if self.formats[-1:] != [columns]:
+            self.formats.append(columns)
 
         if text is None:
-            rejected.append(Rejected(number, "not-utf8", None, line))
+            self.rejected.append(Rejected(number, "not-utf8", None, line))
         elif "\r" in text:
-            rejected.append(Rejected(number, "control-character", None, line))
-        elif len(tokens) < len(in_force.columns):
-            rejected.append(Rejected(number, "too-few-values", None, line))
-        elif len(tokens) > len(in_force.columns):
-            rejected.append(Rejected(number, "too-many-values", None, line))
+            self.rejected.append(Rejected(number, "control-character", None, line))
         else:
-            values: dict[str, Value] = {}
-            for column, token in zip(in_force.columns, tokens, strict=True):
-                try:
-                    values[column.column] = convert_value(token, column.kind, time_type)
-                except BadValueError as exc:
-                    rejected.append(Rejected(number, exc.reason, column.field, line))
-                    break
-            else:
-                rows.append(Row(number, in_force.table, values))
+            self.read_record(number, line, tokens, by)
 
-    assert len(lines) == header_count + blank + comment + len(rows) + len(rejected)
-    return ReferenceObject(header_count, blank, comment, rows, rejected, len(lines), formats)
+    def read_record(self, number: int, line: bytes, tokens: list[str], header: Header) -> None:
+        if len(tokens) < len(header.columns):
+            self.rejected.append(Rejected(number, "too-few-values", None, line))
+            return
+        records = [tokens]
+        if len(tokens) > len(header.columns):
+            try:
+                records = glued_records(tokens, header.columns)
+            except BadValueError as exc:
+                self.rejected.append(Rejected(number, exc.reason, None, line))
+                return
+        rows: list[Row] = []
+        for record in records:
+            values: dict[str, Value] = {}
+            for column, token in zip(header.columns, record, strict=True):
+                try:
+                    values[column.column] = convert_value(token, column.kind, self.time_type)
+                except BadValueError as exc:
+                    rejected = Rejected(number, exc.reason, column.field, line)
+                    if len(records) > 1:
+                        rejected = Rejected(number, "glued-records", None, line)
+                    self.rejected.append(rejected)
+                    return
+            rows.append(Row(number, header.table, values))
+        self.rows += rows
+        self.split += len(rows) - 1
+        self.milliseconds += sum(has_milliseconds(record, header.columns) for record in records)
+
+    def result(self, lines: int, shape: str | None) -> ReferenceObject:
+        """Say what all lines have come to."""
+        kinds = self.header + self.blank + self.comment + len(self.rows) + len(self.rejected)
+        assert lines == kinds - self.split
+        return ReferenceObject(
+            header=self.header,
+            blank=self.blank,
+            comment=self.comment,
+            rows=self.rows,
+            rejected=self.rejected,
+            lines=lines,
+            formats=self.formats,
+            split=self.split,
+            milliseconds=self.milliseconds,
+            shape=shape,
+        )
+
+
+# --- shapes -------------------------------------------------------------------------------------
+
+EXPORT_TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{3})?Z")
+
+
+def shape_of(lines: list[bytes], given: Header | None) -> str | None:
+    """Tell the shape by the first line that has values; None if there is none."""
+    rest = without_leading_comments(lines)
+    if not rest:
+        return None
+    if rest[0].lstrip(b" \t").startswith(b"{"):
+        return "json"
+    # Whatever the rest of the line is, its beginning tells.
+    text = rest[0].decode("utf-8", "replace")
+    tokens = without_comment(split_tokens(text))
+    if len(tokens) > 1 and EXPORT_TIME.fullmatch(tokens[0]):
+        return "cloudwatch-export"
+    if tokens and "\r" not in text and is_header(tokens, given):
+        return "header"
+    return "headerless"
+
+
+def without_leading_comments(lines: list[bytes]) -> list[bytes]:
+    """Leave out blank lines and comments up to the first line that has values."""
+    for position, line in enumerate(lines):
+        try:
+            text = line.decode("utf-8")
+        except UnicodeDecodeError:
+            return lines[position:]
+        if "\r" in text or without_comment(split_tokens(text)):
+            return lines[position:]
+    return []
+
+
+# --- records glued to one line ------------------------------------------------------------------
+
+
+def glued_records(tokens: list[str], columns: list[Column]) -> list[list[str]]:
+    """Divide the values of a line that has too many for one record, if all of them are records.
+
+    The newline between two may be gone altogether, so that a status and the next record's first
+    value are one token. Records of text alone are not divided: nothing would show that they fit.
+
+    Raises:
+        BadValueError: They are no records.
+    """
+    count = len(columns)
+    if all(column.kind in ("string", "tag") for column in columns):
+        raise BadValueError("too-many-values")
+    begins_with_number = columns[0].kind in ("int32", "int64", "time")
+    may_touch = columns[-1].field == "log-status" and (
+        begins_with_number or columns[0].field == "account-id"
+    )
+    waiting = list(tokens)
+    records: list[list[str]] = []
+    while len(waiting) >= count:
+        record, waiting = waiting[:count], waiting[count:]
+        touching = re.fullmatch(r"(OK|NODATA|SKIPDATA)([0-9]+)", record[-1])
+        if may_touch and touching:
+            record[-1] = touching[1]
+            waiting.insert(0, touching[2])
+        records.append(record)
+    if not waiting:
+        return records
+    raise BadValueError("too-many-values")
+
+
+def has_milliseconds(tokens: list[str], columns: list[Column]) -> bool:
+    """Whether start or end of a valid record is in milliseconds."""
+    return any(
+        column.kind == "time" and token != "-" and whole_number(token) > LAST_SECOND
+        for column, token in zip(columns, tokens, strict=True)
+    )
+
+
+# --- Parquet ------------------------------------------------------------------------------------
+
+NUMBERS = ("int32", "int64", "time")
+ACCOUNTS = ("account-id", "tgw-src-vpc-account-id", "tgw-dst-vpc-account-id")
+
+
+def read_parquet(body: bytes, time_type: str) -> ReferenceObject:
+    """Read a file's rows by the names of its columns; each row is a line."""
+    found = [column for column in read_columns(body) if is_used(column)]
+    header = header_of([column.name for column in found])
+    if not any(column.field is not None for column in header.columns):
+        raise Unreadable("format")
+    for column, stored in zip(header.columns, found, strict=True):
+        if column.field is not None and not can_be(stored.kind, column.kind):
+            raise Unreadable("format")
+
+    reading = Reading(time_type)
+    reading.formats.append(tuple(column.column for column in header.columns))
+    cells = read_rows(body, found)
+    for number, row in enumerate(cells, start=1):
+        values: dict[str, Value] = {}
+        tokens = [
+            token_of(cell, column, stored)
+            for cell, column, stored in zip(row, header.columns, found, strict=True)
+        ]
+        for token, column, stored in zip(tokens, header.columns, found, strict=True):
+            try:
+                values[column.column] = parquet_value(token, column, stored, time_type)
+            except BadValueError as exc:
+                text = b" ".join(t if isinstance(t, bytes) else t.encode() for t in tokens)
+                reading.rejected.append(Rejected(number, exc.reason, column.field, text))
+                break
+        else:
+            reading.rows.append(Row(number, header.table, values))
+            reading.milliseconds += any(
+                column.kind == "time"
+                and stored.kind != "timestamp"
+                and token != "-"
+                and whole_number(str(token)) > LAST_SECOND
+                for token, column, stored in zip(tokens, header.columns, found, strict=True)
+            )
+    return reading.result(len(cells), "parquet")
+
+
+def is_used(column: ParquetColumn) -> bool:
+    """Whether a column is read: AWS has such a field, or its name and type could be of one."""
+    if known_field(column.name) is not None:
+        return True
+    is_name = re.fullmatch(r"[A-Za-z][A-Za-z0-9_-]*", column.name) is not None
+    return is_name and column.kind in ("text", "integer", "real", "boolean", "date")
+
+
+def can_be(stored: str, kind: str) -> bool:
+    """Whether a known field can be stored so; if it cannot, nothing of the file is right."""
+    if stored == "timestamp":
+        return kind == "time"
+    return stored in ("text", "integer", "real")
+
+
+def token_of(cell: Cell, column: Column, stored: ParquetColumn) -> str | bytes:
+    """Write a cell as a log would."""
+    if cell is None:
+        return "-"
+    if column.kind in NUMBERS and stored.kind == "text" and cell in ("None", "NaN", "nan", ""):
+        return "-"
+    if column.field in ACCOUNTS and stored.kind in ("integer", "real"):
+        # Whoever made numbers of them lost the zeros.
+        return str(cell).zfill(12) if re.fullmatch("[0-9]+", str(cell)) else cell
+    return cell
+
+
+def parquet_value(
+    token: str | bytes, column: Column, stored: ParquetColumn, time_type: str
+) -> Value:
+    if isinstance(token, bytes):
+        raise BadValueError("not-utf8")
+    if stored.kind == "timestamp" and token != "-" and int(token) > LAST_SECOND:
+        raise BadValueError("out-of-range")
+    return convert_value(token, column.kind, time_type)
 
 
 # --- text ---------------------------------------------------------------------------------------
@@ -292,131 +470,6 @@ def split_lines(text: bytes) -> list[bytes]:
     if pieces[-1] == b"":
         pieces.pop()
     return [piece[:-1] if piece.endswith(b"\r") else piece for piece in pieces]
-
-
-def split_tokens(text: str) -> list[str]:
-    return [token for token in text.replace("\t", " ").split(" ") if token != ""]
-
-
-def without_comment(tokens: list[str]) -> list[str]:
-    for position, token in enumerate(tokens):
-        if token.startswith("#"):
-            return tokens[:position]
-    return tokens
-
-
-# --- header -------------------------------------------------------------------------------------
-
-
-def bare_name(token: str) -> str:
-    if token.startswith("${") and token.endswith("}"):
-        return token[2:-1]
-    return token
-
-
-def squash(name: str) -> str:
-    return name.lower().replace("-", "").replace("_", "")
-
-
-KNOWN = {squash(field): field for field in [*VPC, *TGW]}
-
-
-def known_field(token: str) -> str | None:
-    """AWS's name of the field of either table that a token names."""
-    return KNOWN.get(squash(bare_name(token)))
-
-
-def column_of(token: str) -> str:
-    field = known_field(token)
-    if field is not None:
-        return field.replace("-", "_")
-    column = re.sub(r"[^a-z0-9]+", "_", bare_name(token).lower())
-    if column in ("date", "hour") or column.startswith("aws_"):
-        return "field_" + column  # partitions have these names
-    return column
-
-
-def is_header(tokens: list[str], given: Header | None) -> bool:
-    if given is not None and [column_of(t) for t in tokens] == [c.column for c in given.columns]:
-        return True
-    for token in tokens:
-        if not re.fullmatch(r"(\$\{)?[A-Za-z][A-Za-z0-9_-]*\}?", token):
-            return False
-    known = [token for token in tokens if known_field(token) is not None]
-    return 2 * len(known) >= len(tokens)
-
-
-def header_of(tokens: list[str]) -> Header:
-    if len(tokens) > MAX_NAMES:
-        raise Unreadable("format")
-    fields = [known_field(token) for token in tokens]
-    table = "vpc"
-    for field in fields:
-        if field is not None and field in TGW and field not in VPC:
-            table = "tgw"
-    columns: list[Column] = []
-    for token, field in zip(tokens, fields, strict=True):
-        kind = "string"
-        if field is not None and field in FIELDS[table]:
-            kind = FIELDS[table][field]
-        columns.append(Column(field, column_of(token), kind))
-    names = [column.column for column in columns]
-    if len(set(names)) != len(names):
-        raise Unreadable("format")
-    return Header(table, columns)
-
-
-def format_header(format: str) -> Header:
-    tokens = split_tokens(format)
-    if tokens == ["default"]:
-        tokens = DEFAULT_FORMAT
-    if not tokens:
-        raise ValueError("format: names no field")
-    try:
-        return header_of(tokens)
-    except Unreadable as exc:
-        raise ValueError("format: a column twice, or too many names") from exc
-
-
-# --- values -------------------------------------------------------------------------------------
-
-
-def convert_value(token: str, kind: str, time_type: str) -> Value:
-    if token == "-":
-        return None
-    if kind == "string":
-        return token
-    if kind == "tag":
-        try:
-            return unquote_to_bytes(token).decode("utf-8")
-        except UnicodeDecodeError:
-            return token
-
-    number = whole_number(token)
-    if kind == "time":
-        if 0 <= number <= LAST_SECOND:
-            seconds = number
-        elif LAST_SECOND < number <= LAST_MILLISECOND:
-            seconds = number // 1000
-        else:
-            raise BadValueError("out-of-range")
-        if time_type == "epoch":
-            return seconds
-        return datetime.fromtimestamp(seconds, UTC)
-    least, most = INT_RANGES[kind]
-    if not least <= number <= most:
-        raise BadValueError("out-of-range")
-    return number
-
-
-def whole_number(token: str) -> int:
-    if not re.fullmatch(r"-?[0-9]+", token):
-        raise BadValueError("not-a-number")
-    digits = token.removeprefix("-").lstrip("0") or "0"
-    # int() refuses texts of more than 4300 digits; none of them would fit any column.
-    if len(digits) > 19:
-        raise BadValueError("out-of-range")
-    return -int(digits) if token.startswith("-") else int(digits)
 
 
 # --- output columns -----------------------------------------------------------------------------

@@ -495,6 +495,16 @@ def test_generate(tmp_path: Path) -> None:
     result = run("generate", tmp_path / "more", *options.split(), "--json")
     report = json.loads(result.stdout)
     assert (report["objects"], report["records"]) == (2, 6)
+    assert report["format"] is None
+    options = "--shape firehose --bad-lines 0.5 --accounts 1 --regions 1 --days 1 --records 2"
+    shape = options.split()
+    lines = shown(run("generate", tmp_path / "v2", *shape, "--versions", "2").stdout, tmp_path)
+    assert lines[1:] == [
+        "4 of the records are bad lines",
+        "to convert them: --format default",
+    ]
+    result = run("generate", tmp_path / "v5", *shape)
+    assert "to convert them: --format '${version} ${account-id} " in result.stdout
 
 
 def test_version_and_help() -> None:

@@ -44,9 +44,8 @@ def test_headers(line: str, declared: str | None) -> None:
     tokens = line.split(" ")
     given = reference.format_header(declared) if declared else None
     expected = reference.header_of(tokens) if reference.is_header(tokens, given) else None
-    format_ = header_format(
-        tuple(token.encode() for token in tokens), declared_format(declared) if declared else None
-    )
+    known = frozenset({declared_format(declared)} if declared else ())
+    format_ = header_format(tuple(token.encode() for token in tokens), known)
     if expected is None:
         assert format_ is None
         return
@@ -66,7 +65,6 @@ def test_headers_of_objects(line: str) -> None:
     assert_as_reference([f"srcaddr action\na b\n{line}\nc d\n".encode()])
 
 
-@pytest.mark.xfail(reason="such spellings are not looked for among rows of text alone")
 @pytest.mark.parametrize("line", ["src-addr act_ion", "act-ion Src_Addr"])
 def test_spellings_of_other_tools_among_rows_of_text(line: str) -> None:
     assert_as_reference([f"srcaddr action\na b\n{line}\nc d\n".encode()])

@@ -1,18 +1,23 @@
 """Sample logs: what they promise to tests, demo and benchmarks."""
 
 import gzip
+import json
 import re
+import zlib
 from collections import Counter
 from dataclasses import fields
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
+import reference
 from flowconv.errors import StorageError, UsageError
 from flowconv.fields import DEFAULT_FORMAT, FIELDS, Table
-from flowconv.generating import REGIONS, GenerateOptions, GenerateReport, generate
+from flowconv.generating import REGIONS, SHAPES, GenerateOptions, GenerateReport, Shape, generate
 
 V5 = [f.name for f in FIELDS[Table.VPC] if f.version <= 5]
 VERSION_OF = {f.name: f.version for f in FIELDS[Table.VPC]}
@@ -242,9 +247,245 @@ def test_both_directions(large: tuple[list[dict[str, str]], GenerateReport]) -> 
     assert answered / len(seen) > 0.9
 
 
+# --- shapes ---------------------------------------------------------------------------------------
+
+UUID = r"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}"
+FIREHOSE_KEY = (
+    r"firehose/(?P<account>\d{12})/vpcflowlogs/[a-z0-9-]+/(?P<hour>\d{4}/\d\d/\d\d/\d\d)/"
+    rf"flow-logs-1-(?P<time>\d{{4}}-\d\d-\d\d-\d\d-\d\d-\d\d)-{UUID}"
+)
+SHAPE_KEYS: dict[Shape, str] = {
+    "headerless": FIREHOSE_KEY + r"\.gz",
+    "cloudwatch-export": rf"exportedlogs/{UUID}/(?P<interface>eni-[0-9a-f]{{17}})-all/\d{{6}}\.gz",
+    "subscription": FIREHOSE_KEY + r"(?P<gzip>\.gz)?",
+    "firehose": FIREHOSE_KEY + r"\.gz",
+    "parquet": KEY.pattern.replace("gz", "parquet"),
+}
+SMALL: dict[str, Any] = {"versions": (2, 3), "days": 1, "objects": 3, "records": 40}
+
+
+def sample_of(directory: Path, shape: Shape, **options: Any) -> list[tuple[re.Match[str], bytes]]:
+    """Generate a small sample, and give keys and bytes of its objects."""
+    report = generate(directory, GenerateOptions(shape=shape, **SMALL | options))
+    files = read_files(directory)
+    if shape == "cloudwatch-export":
+        assert files.pop("exportedlogs/aws-logs-write-test") == b"Permission Check Successful"
+    objects = []
+    for key, data in files.items():
+        match = re.fullmatch(SHAPE_KEYS[shape], key)
+        assert match is not None
+        objects.append((match, data))
+    assert report.objects == len(objects) == 12
+    assert report.records == 12 * (SMALL | options)["records"]
+    assert report.gzip_bytes == sum(map(len, files.values()))
+    v3 = [f"${{{name}}}" for name in V5 if VERSION_OF[name] <= 3]
+    assert report.format == (None if shape == "parquet" else " ".join(v3))
+    return objects
+
+
+def assert_v3(lines: list[str]) -> None:
+    """Lines of version 3 in AWS's order."""
+    assert len(lines) == 40
+    assert {len(line.split(" ")) for line in lines} == {21}
+    assert {line[:2] for line in lines} == {"3 "}
+
+
+def documents_of(text: str) -> list[tuple[Any, str]]:
+    """Documents, and what stands behind each."""
+    documents = []
+    while text:
+        document, end = json.JSONDecoder().raw_decode(text)
+        rest = text[end:].lstrip("\n")
+        documents.append((document, text[end : len(text) - len(rest)]))
+        text = rest
+    return documents
+
+
+def test_headerless(tmp_path: Path) -> None:
+    for match, data in sample_of(tmp_path, "headerless"):
+        assert match["time"].replace("-", "").startswith(match["hour"].replace("/", ""))
+        assert_v3(gzip.decompress(data).decode().splitlines())
+
+
+def test_cloudwatch_export(tmp_path: Path) -> None:
+    objects = sample_of(tmp_path, "cloudwatch-export")
+    # A task for each account, region and day: the last object of each is of the next day.
+    assert len({match.string.split("/")[1] for match, _ in objects}) == 8
+    for match, data in objects:
+        times, lines = zip(
+            *(line.split(" ", 1) for line in gzip.decompress(data).decode().splitlines()),
+            strict=True,
+        )
+        assert_v3(list(lines))
+        assert lines[0].split(" ")[2] == match["interface"]
+        for time, line in zip(times, lines, strict=True):
+            assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.000Z", time)
+            assert datetime.fromisoformat(time).timestamp() == int(line.split(" ")[10])
+
+
+def test_subscription(tmp_path: Path) -> None:
+    controls = compressed = 0
+    for match, data in sample_of(tmp_path, "subscription"):
+        text = gzip.decompress(data).decode()
+        documents = documents_of(text)
+        members, rest = 0, data
+        while rest:
+            member = zlib.decompressobj(31)
+            member.decompress(rest)
+            members, rest = members + 1, member.unused_data
+        if match["gzip"]:
+            assert ({behind for _, behind in documents}, members) == ({"\n"}, 1)
+        else:
+            assert ({behind for _, behind in documents}, members) == ({""}, len(documents))
+            compressed += 1
+        lines = []
+        for i, (document, _) in enumerate(documents):
+            assert [*document] == [
+                *("messageType", "owner", "logGroup", "logStream", "subscriptionFilters"),
+                "logEvents",
+            ]
+            if document["messageType"] == "CONTROL_MESSAGE":
+                assert i == 0
+                controls += 1
+                continue
+            assert document["owner"] == match["account"]
+            assert document["logGroup"] == "/aws/vpc/flowlogs"
+            for event in document["logEvents"]:
+                assert [*event] == ["id", "timestamp", "message"]
+                assert re.fullmatch(r"\d{56}", event["id"])
+                values = event["message"].split(" ")
+                assert document["logStream"] == f"{values[2]}-all"
+                assert event["timestamp"] == int(values[10]) * 1000
+                lines.append(event["message"])
+        assert_v3(lines)
+    assert (controls, compressed) == (4, 6)
+
+
+def test_firehose(tmp_path: Path) -> None:
+    glued = 0
+    for _, data in sample_of(tmp_path, "firehose"):
+        documents = documents_of(gzip.decompress(data).decode())
+        (behind,) = {behind for _, behind in documents}
+        glued += behind == ""
+        assert all([*document] == ["message"] for document, _ in documents)
+        assert_v3([document["message"] for document, _ in documents])
+    assert glued == 6
+
+
+def test_parquet(tmp_path: Path) -> None:
+    names = set()
+    for match, data in sample_of(tmp_path, "parquet"):
+        file = pq.ParquetFile(pa.BufferReader(data))
+        table = file.read()
+        assert file.metadata.row_group(0).column(0).compression == "GZIP"
+        assert table.num_rows == 40
+        names.add(tuple(table.column_names))
+        types = {f.column: f.type for f in FIELDS[Table.VPC]}
+        assert table.schema.types == [types[name] for name in table.column_names]
+        for row in table.to_pylist():
+            assert row.get("account_id", match["account"]) == match["account"]
+            if "log_status" not in row:
+                continue
+            if row["log_status"] != "OK":
+                assert {row.get(n, "-") for n in ("srcaddr", "action", "type")} == {"-"}
+                assert {row.get(n) for n in ("srcport", "bytes", "tcp_flags")} == {None}
+            else:
+                assert "-" not in {row.get("srcaddr"), row.get("action")}
+                assert None not in {row.get("dstport", 0), row.get("packets", 0)}
+    assert len(names) > 3  # Other fields, other orders.
+
+
+@pytest.mark.parametrize("shape", SHAPE_KEYS)
+def test_shapes_are_the_same_again_and_may_be_empty(tmp_path: Path, shape: Shape) -> None:
+    dirty: dict[str, Any] = {} if shape == "parquet" else {"bad_lines": 0.1, "double_spaces": True}
+    options = GenerateOptions(shape=shape, records=20, days=1, **dirty)
+    for name in ("one", "two"):
+        generate(tmp_path / name, options)
+    assert read_files(tmp_path / "one") == read_files(tmp_path / "two")
+
+    for match, data in sample_of(tmp_path / "empty", shape, records=0):
+        if shape == "parquet":
+            assert pq.read_table(pa.BufferReader(data)).num_rows == 0
+        elif shape != "subscription":
+            assert gzip.decompress(data) == b""
+        else:
+            assert "DATA_MESSAGE" not in gzip.decompress(data).decode()
+            assert match["account"]
+
+
+@pytest.mark.parametrize("shape", SHAPES[1:])
+def test_shapes_hold_the_same_records(tmp_path: Path, shape: Shape) -> None:
+    """Whatever the shape, the oracle reads what text with a header has."""
+    rows: list[set[tuple[Any, ...]]] = []
+    for one in ("header", shape):
+        options = GenerateOptions(shape=one, versions=(5,), custom_orders=False, days=1, records=60)
+        report = generate(tmp_path / one, options)
+        found: list[tuple[Any, ...]] = []
+        for key, body in read_files(tmp_path / one).items():
+            if not key.endswith("write-test"):
+                read = reference.read_object(body, format=report.format)
+                assert (read.shape, read.rejected, read.blank) == (one, [], 0)
+                found += [tuple(row.values.items()) for row in read.rows]
+        assert len(found) == report.records
+        rows.append(set(found))
+    assert rows[0] == rows[1]
+
+
+@pytest.mark.parametrize("double_spaces", [False, True])
+@pytest.mark.parametrize("shape", [shape for shape in SHAPES if shape != "parquet"])
+def test_bad_lines(tmp_path: Path, shape: Shape, double_spaces: bool) -> None:
+    options = GenerateOptions(
+        shape=shape,
+        versions=(3,),
+        custom_orders=False,
+        objects=3,
+        records=100,
+        bad_lines=0.05,
+        double_spaces=double_spaces,
+    )
+    report = generate(tmp_path, options)
+    assert report.bad_lines == round(report.records * 0.05)
+    kinds: Counter[str] = Counter()
+    for key, data in read_files(tmp_path).items():
+        if key.endswith("write-test"):
+            continue
+        text = gzip.decompress(data)
+        if shape in ("subscription", "firehose"):
+            documents = [document for document, _ in documents_of(text.decode())]
+            events = [event for d in documents for event in d.get("logEvents", [d])]
+            messages = [event["message"] for event in events if event.get("id") != ""]
+            lines = [message.encode("utf-8", "surrogatepass") for message in messages]
+        else:
+            lines = text.splitlines()[1 if shape == "header" else 0 :]
+        of_object: Counter[str] = Counter()
+        for line in lines:
+            tokens = line.split()
+            assert line.count(b"  ") == (
+                double_spaces
+                and len(tokens) - 1 - line.endswith(b" extra") - (shape == "cloudwatch-export")
+            )
+            count = len(tokens) - (shape == "cloudwatch-export")
+            number = tokens[-21] if count == 21 else b"3"
+            try:
+                line.decode()
+            except UnicodeDecodeError:
+                of_object["no UTF-8"] += 1
+            else:
+                of_object[str(count) if count != 21 else number.decode()] += 1
+        assert of_object.pop("3") == 95
+        kinds += of_object
+    quarter = report.bad_lines / 4
+    assert kinds == {"20": quarter, "22": quarter, "12x": quarter, "no UTF-8": quarter}
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
+        ({"shape": "xml"}, "--shape: 'xml' is unknown; choose from header, headerless, "),
+        ({"shape": "parquet", "bad_lines": 0.1}, "--shape: parquet has no lines"),
+        ({"shape": "parquet", "double_spaces": True}, "--shape: parquet has no lines"),
+        ({"shape": "firehose", "hive": True}, "--shape: firehose has keys of its own"),
+        ({"bad_lines": 2}, "--bad-lines: 2 is too large"),
         ({"versions": ()}, "--versions: none given"),
         ({"versions": (2, 6)}, "--versions: 6 is unknown"),
         ({"accounts": 0}, "--accounts: 0 is too small; the least is 1."),

@@ -3,10 +3,12 @@
 from datetime import UTC, datetime
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pytest
 
 import reference
+from flowconv.batches import RawBatch
 from flowconv.fields import FIELDS, Table
 from flowconv.formats import declared_format
 from flowconv.normalising import (
@@ -18,7 +20,6 @@ from flowconv.normalising import (
     normalise,
     table_schema,
 )
-from flowconv.parsing import RawBatch
 from in_memory import log_object
 
 SECOND = 1768348800
@@ -33,7 +34,9 @@ def normalised(columns: dict[str, list[Any]], time_type: TimeType = "timestamp")
         for field, values in zip(format_.fields, columns.values(), strict=True)
     ]
     table = pa.table(arrays, names=list(format_.columns))
-    return normalise(RawBatch(format_, table, ((log_object("a"), table.num_rows),)), time_type)
+    lines = np.arange(table.num_rows) + 1
+    raw = RawBatch(format_, table, ((log_object("a"), table.num_rows),), lines)
+    return normalise(raw, time_type)
 
 
 @pytest.mark.parametrize("time_type", ["timestamp", "epoch"])

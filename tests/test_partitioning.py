@@ -3,16 +3,17 @@
 from datetime import UTC, date, datetime
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 import reference
+from flowconv.batches import RawBatch
 from flowconv.formats import declared_format
 from flowconv.listing import LogObject
 from flowconv.normalising import FlowBatch, TimeType, normalise
-from flowconv.parsing import RawBatch
 from flowconv.partitioning import (
     NULL_PARTITION,
     PartitionKey,
@@ -50,7 +51,9 @@ def flow_batch(
     columns: list[Any] = [[row[n] for row in rows] for n in range(3)]
     columns.append(list(range(len(rows))))
     arrays = [pa.array(c, f.type) for c, f in zip(columns, format_.fields, strict=True)]
-    raw = RawBatch(format_, pa.table(arrays, names=list(format_.columns)), sources)
+    raw = RawBatch(
+        format_, pa.table(arrays, names=list(format_.columns)), sources, np.arange(len(rows))
+    )
     return normalise(raw, time_type)
 
 

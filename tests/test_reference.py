@@ -291,6 +291,7 @@ def test_whole_result() -> None:
         rejected=[Rejected(3, "too-many-values", None, b"0 0")],
         lines=3,
         formats=[("action",)],
+        shape="header",
     )
 
 

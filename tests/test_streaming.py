@@ -15,6 +15,7 @@ import pytest
 import flowconv
 import reference
 from flowconv import reading, storage
+from flowconv.batches import RejectedLine
 from flowconv.errors import (
     CorruptObjectError,
     FlowconvError,
@@ -26,7 +27,6 @@ from flowconv.errors import (
 )
 from flowconv.fields import Table
 from flowconv.normalising import known_extra_fields, table_schema
-from flowconv.parsing import RejectedLine
 from lakes import ROW, V2, Key, aws_key, write_objects
 
 LATER = b"srcaddr ecs-task-id instance-tag\n10.0.0.9 task a%20b\n"

@@ -4,6 +4,7 @@ import gzip
 import json
 import os
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,9 @@ from flowconv.errors import FetchError, LakeError, StorageError, UsageError
 from flowconv.ledger import Ledger, write_intent
 from flowconv.listing import list_objects
 from flowconv.locking import Lock
+from flowconv.recounting import count_lines
+from flowconv.sealing import seal, unseal
 from flowconv.storage import LocalStorage, open_storage
-from flowconv.verifying import count_lines
 from lakes import ROW, V2, Key, aws_key, data_files, killed_run, write_objects
 from s3_servers import S3Server
 
@@ -106,10 +108,14 @@ def test_lakes_of_other_options_are_well(
     assert check(tmp_path / "lake", logs).problems == []
 
 
+def flipped(body: bytes, at: int) -> bytes:
+    changed = bytearray(body)
+    changed[at] ^= 0x10
+    return bytes(changed)
+
+
 def flip(path: Path, at: int) -> None:
-    body = bytearray(path.read_bytes())
-    body[at] ^= 0x10
-    path.write_bytes(body)
+    path.write_bytes(flipped(path.read_bytes(), at))
 
 
 def flip_in_a_page(lake: Path) -> None:
@@ -118,6 +124,15 @@ def flip_in_a_page(lake: Path) -> None:
         column = file.metadata.row_group(0).column(file.schema_arrow.get_field_index("srcaddr"))
     assert column.dictionary_page_offset is not None
     flip(path, column.dictionary_page_offset + column.total_compressed_size - 1)
+
+
+def flip_in_statistics(lake: Path) -> None:
+    """What neither a page's checksum covers, nor a reader of the rows looks at."""
+    path = data_file(lake)
+    at = path.read_bytes().rindex(b"10.0.0.2")
+    flip(path, at)
+    rows = pq.ParquetFile(path, page_checksum_verification=True).read()["dstaddr"].to_pylist()
+    assert set(rows) == {"10.0.0.2"}
 
 
 def other_rows(lake: Path) -> None:
@@ -148,6 +163,7 @@ DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
     "emptied": (lambda lake: os.truncate(data_file(lake), 0), "damaged-file"),
     "flipped byte": (flip_in_a_page, "damaged-file"),
     "flipped footer": (lambda lake: flip(data_file(lake), -5), "damaged-file"),
+    "flipped statistics": (flip_in_statistics, "damaged-file"),
     "zeros": (
         lambda lake: data_file(lake).write_bytes(bytes(data_file(lake).stat().st_size)),
         "damaged-file",
@@ -301,8 +317,8 @@ def test_what_a_run_replaces_meanwhile_is_left_out(
     read = Ledger.read
     gone = data_file(lake)
 
-    def read_then_lose(storage_: Any) -> Ledger:
-        ledger = read(storage_)
+    def read_then_lose(storage_: Any, **kwargs: Any) -> Ledger:
+        ledger = read(storage_, **kwargs)
         if gone.exists():
             later = read(storage_)
             later.forget("another-run", [later.files[gone.relative_to(lake).as_posix()][1]])
@@ -334,6 +350,11 @@ def test_missing_record(lake: Path, logs: Path) -> None:
     gone = record(lake, "commit")
     gone.unlink()
     found = check(lake, logs)
+    before = {path: path.read_bytes() for path in data_files(lake)}
+    for use in (flowconv.scan, flowconv.status, partial(convert, str(logs))):
+        with pytest.raises(LakeError, match=f"record _flowconv/ledger/{gone.name} is gone"):
+            use(str(lake))
+    assert {path: path.read_bytes() for path in data_files(lake)} == before
     assert {"missing-record", "stray-file", "not-converted"} == set(kinds(found))
     assert found.problems[0].uri == str(gone)
     check(lake, logs, repair=True)
@@ -342,11 +363,60 @@ def test_missing_record(lake: Path, logs: Path) -> None:
     assert_clean(lake, logs)
 
 
+def test_damaged_records_and_checkpoints(
+    lake: Path, logs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Found though they are still JSON or Parquet; once deleted, the repair goes on without."""
+    path = record(lake, "commit")
+    path.write_bytes(path.read_bytes().replace(b'"rows":', b'"rows":1', 1))
+    with pytest.raises(LakeError, match=f"{path.name} is damaged .its checksum does not fit"):
+        convert(str(logs), str(lake))
+    path.unlink()
+    check(lake, logs, repair=True)
+    convert(str(logs), str(lake))
+    assert_clean(lake, logs)
+
+    monkeypatch.setattr("flowconv.ledger.RECORDS_PER_CHECKPOINT", 1)
+    convert(str(logs), str(lake))
+    path = max((lake / "_flowconv/ledger").glob("*.files-*.parquet"))
+    body = path.read_bytes()
+    for damaged in (body[:-1], flipped(body, 100), flipped(body, -30)):
+        path.write_bytes(damaged)
+        with pytest.raises(LakeError, match=f"{path.name} is damaged: its checksum"):
+            flowconv.scan(str(lake))
+    path.unlink()
+    with pytest.raises(LakeError, match=r"\.files-.*is gone"):
+        flowconv.scan(str(lake))
+    path.write_bytes(body)
+    assert_clean(lake, logs)
+
+
+def test_records_in_each_others_places(lake: Path, logs: Path) -> None:
+    one, other, *_ = sorted((lake / "_flowconv/ledger").iterdir())
+    first, second = one.read_bytes(), other.read_bytes()
+    one.write_bytes(second)
+    other.write_bytes(first)
+    with pytest.raises(LakeError, match=r"0001 is damaged \(it is record 2\)"):
+        check(lake, logs)
+
+
+def test_files_that_are_as_written_but_not_as_recorded(lake: Path, logs: Path) -> None:
+    path = record(lake, "commit")
+    original = path.read_bytes()
+    commit = unseal(original)
+    file = commit["files"][0]
+    for wrong in ({"rows": file["rows"] + 1}, {"columns": file["columns"][::-1]}):
+        path.write_bytes(seal(commit | {"files": [file | wrong, *commit["files"][1:]]}))
+        assert "damaged-file" in kinds(check(lake, logs))
+    path.write_bytes(original)
+    assert_clean(lake, logs)
+
+
 def test_record_with_other_rows(lake: Path, logs: Path) -> None:
     path = record(lake, "commit")
-    commit = json.loads(path.read_bytes())
+    commit = unseal(path.read_bytes())
     commit["objects"][0][7] += 1  # The object's rows.
-    path.write_text(json.dumps(commit))
+    path.write_bytes(seal(commit))
     found = check(lake, logs)
     assert kinds(found) == {"wrong-rows": 1, "wrong-lines": 1}
     assert check(lake, logs, repair=True).forgotten == 1
@@ -411,7 +481,7 @@ def test_forgotten_tasks_stay_forgotten_in_a_checkpoint(
 ) -> None:
     monkeypatch.setattr("flowconv.ledger.RECORDS_PER_CHECKPOINT", 1)
     convert(str(logs), str(lake))  # Merges what is there.
-    assert list((lake / "_flowconv/ledger").glob("*.objects.parquet"))
+    assert list((lake / "_flowconv/ledger").glob("*.objects-*.parquet"))
     assert_clean(lake, logs)
     data_file(lake).unlink()
     assert check(lake, logs, repair=True).forgotten == 1
@@ -452,7 +522,7 @@ def test_a_lake_that_does_not_answer_is_not_damaged(
     def no_answer(*_: object, **__: object) -> Any:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr("flowconv.verifying.pq.ParquetFile", no_answer)
+    monkeypatch.setattr("flowconv.verifying._open", no_answer)
     with pytest.raises(StorageError, match="Permission denied"):
         check(lake, logs, repair=True)
     monkeypatch.undo()

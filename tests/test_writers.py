@@ -34,8 +34,9 @@ from exactly_once import (
     scanned,
     tables,
 )
-from flowconv.ledger import LEDGER, Commit, Ledger, Run
-from flowconv.report import ConvertedObject, LineCounts
+from flowconv.checkpoints import LEDGER
+from flowconv.ledger import Commit, Ledger
+from flowconv.report import ConvertedObject, LineCounts, Run
 from flowconv.storage import LocalStorage, StoredFile
 from processes import Done, Running, Runs, Step
 from stories import MERGE, NOT_MOTO, Story, any_time, patch_of, run
@@ -269,4 +270,4 @@ def test_read_while_merged(tmp_path: Path) -> None:
     converted = ConvertedObject("uri", 1, "etag", None, counts, "")
     writer.commit(Commit("task", "run", (converted,), ()))
     assert Ledger.read(MergedMeanwhile(str(tmp_path))).converted() == {"uri": "etag"}
-    assert (tmp_path / LEDGER / "000000000002.objects.parquet").exists()
+    assert list((tmp_path / LEDGER).glob("000000000002.objects-*.parquet"))

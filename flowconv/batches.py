@@ -1,0 +1,113 @@
+"""What parsing gives: rows as columns, the lines that do not fit, and a count of all lines."""
+
+from collections import deque
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from flowconv.errors import ParseError
+from flowconv.formats import LogFormat
+from flowconv.listing import LogObject
+from flowconv.report import LineCounts
+
+REASONS: Mapping[str, str] = MappingProxyType(
+    {
+        "not-utf8": "it is not UTF-8",
+        "control-character": "it has a carriage return in its middle",
+        "not-json": "it is no JSON document with messages",
+        "not-a-timestamp": "it does not begin with the time of an event, as CloudWatch exports it",
+        "too-few-values": "it has fewer values than the header has names",
+        "too-many-values": "it has more values than the header has names",
+        "glued-records": "it has the values of several records, not all of which fit",
+        "not-a-number": "its value is not a whole number",
+        "out-of-range": "its value is out of the range of its type",
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class RawBatch:
+    """Rows in the order of the log: values split and typed, `-` made null, bad lines left out.
+
+    Not yet done: the table's columns and their order, timestamps, milliseconds, tag values.
+
+    Attributes:
+        format: The fields of the rows.
+        table: One column per field, named after it: int32, int64 or string.
+        sources: The objects that the rows come from, in the rows' order, and how many are theirs.
+        lines: Number of each row's line in its object, from 1.
+    """
+
+    format: LogFormat
+    table: pa.Table
+    sources: tuple[tuple[LogObject, int], ...]
+    lines: npt.NDArray[np.int64]
+
+    def pieces(self, most_rows: int) -> Iterator["RawBatch"]:
+        """Cut the batch, without a copy, into pieces of at most so many rows."""
+        if self.table.num_rows <= most_rows:
+            yield self
+            return
+        rest = deque(self.sources)
+        for start in range(0, self.table.num_rows, most_rows):
+            table = self.table.slice(start, most_rows)
+            sources: list[tuple[LogObject, int]] = []
+            missing = table.num_rows
+            while missing:
+                log_object, rows = rest.popleft()
+                sources.append((log_object, min(rows, missing)))
+                if rows > missing:
+                    rest.appendleft((log_object, rows - missing))
+                missing -= sources[-1][1]
+            lines = self.lines[start : start + most_rows]
+            yield RawBatch(self.format, table, tuple(sources), lines)
+
+
+@dataclass(frozen=True, slots=True)
+class RejectedLine:
+    """A line that does not fit its header.
+
+    Attributes:
+        log_object: Where it is from.
+        line: Its number in the object, from 1.
+        reason: A key of `REASONS`.
+        field: AWS's name of the first field that is at fault, if it is one.
+        text: The line without its newline.
+    """
+
+    log_object: LogObject
+    line: int
+    reason: str
+    field: str | None
+    text: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class ParsedBlock:
+    """What became of a block: every line of it is counted once.
+
+    Attributes:
+        batches: The rows; one batch, or several where a header in the middle changed the fields.
+        counts: Per span of the block its object and its lines by kind.
+        rejected: The lines that do not fit, in the order of the block.
+    """
+
+    batches: tuple[RawBatch, ...]
+    counts: tuple[tuple[LogObject, LineCounts], ...]
+    rejected: tuple[RejectedLine, ...]
+
+
+def bad_line_error(line: RejectedLine) -> ParseError:
+    """Return the error for a line that does not fit, where such lines are not set aside."""
+    what = REASONS[line.reason]
+    place = f"field {line.field}: " if line.field else ""
+    return ParseError(
+        f"{place}{what}. To set such lines aside and go on, use --on-bad-line quarantine.",
+        uri=line.log_object.uri,
+        line=line.line,
+        field=line.field,
+    )

@@ -1,0 +1,56 @@
+"""Text of logs -> numbers, for what Arrow's CSV reader refuses."""
+
+import re
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from flowconv.fields import INT32, TEXT, TIME_COLUMNS, Field
+
+# Seconds up to the year 9999; larger values are milliseconds, which AWS wrote for a while.
+MAX_SECONDS = 253_402_300_799
+MAX_MILLISECONDS = MAX_SECONDS * 1000 + 999
+
+
+def typed(
+    column: "pa.ChunkedArray[Any]", field: Field, *, strict: bool
+) -> tuple["pa.ChunkedArray[Any]", dict[int, str]]:
+    """Make numbers of a column's text; also return the rows that hold none, and why."""
+    if field.type == TEXT:
+        return column, {}
+    bad: dict[int, str] = {}
+    try:
+        numbers = None if strict else column.cast(field.type)
+    except pa.ArrowInvalid:
+        numbers = None
+    if numbers is None:
+        text: Any = column.combine_chunks()
+        digits = 9 if field.type == INT32 else 18
+        plain: Any = pc.match_substring_regex(text, f"^-?[0-9]{{1,{digits}}}$").fill_null(True)
+        numbers = pc.if_else(plain, text, None).cast(field.type)
+        # What is left is looked at one by one: bad values, and a few with leading zeros.
+        repaired = []
+        for index in pc.indices_nonzero(pc.invert(plain)).to_pylist():
+            value = _whole_number(text[index].as_py(), field)
+            if isinstance(value, str):
+                bad[index] = value
+            repaired.append(None if isinstance(value, str) else value)
+        numbers = pc.replace_with_mask(numbers, pc.invert(plain), pa.array(repaired, field.type))
+        numbers = pa.chunked_array([numbers])
+    if field.column in TIME_COLUMNS:
+        most = pa.scalar(MAX_MILLISECONDS)
+        wrong: Any = pc.or_(pc.less(numbers, pa.scalar(0)), pc.greater(numbers, most))
+        for index in pc.indices_nonzero(wrong).to_pylist():
+            bad[index] = "out-of-range"
+    return numbers, bad
+
+
+def _whole_number(text: str, field: Field) -> int | str:
+    if re.fullmatch("-?[0-9]+", text) is None:
+        return "not-a-number"
+    bits = 32 if field.type == INT32 else 64
+    digits = text.removeprefix("-").lstrip("0") or "0"
+    value = int(digits) if len(digits) < 20 else 1 << 64
+    value = -value if text[0] == "-" else value
+    return value if -(1 << bits - 1) <= value < 1 << bits - 1 else "out-of-range"

@@ -1,0 +1,181 @@
+"""The source held against the ledger: its objects' names, and their lines counted again.
+
+Lines are counted with the standard library alone: a mistake in `reading` cannot hide.
+"""
+
+import codecs
+import gzip
+import io
+import threading
+import zlib
+from collections.abc import Iterable, Iterator
+from dataclasses import fields
+from datetime import date
+from functools import partial
+from typing import Any
+
+from flowconv.errors import FetchError
+from flowconv.ledger import Ledger
+from flowconv.listing import LogObject, list_objects
+from flowconv.problems import ADVICE, Check, Problem, ProblemKind
+from flowconv.report import LineCounts
+from flowconv.storage import Storage
+
+# A request to S3, and what a thread holds of an object.
+PIECE_BYTES = 8 << 20
+
+
+class SourceObjects:
+    """The source's objects beside those that the ledger has.
+
+    Args:
+        logs: The source; None if none is named.
+        lake_root: The lake, which may lie within it.
+        ledger: What was converted.
+        since: First day.
+        until: Last day.
+    """
+
+    def __init__(
+        self,
+        logs: Storage | None,
+        lake_root: str,
+        ledger: Ledger,
+        since: date | None,
+        until: date | None,
+    ) -> None:
+        self._logs = logs
+        self._all_days = since is None and until is None
+        self._converted = {
+            row["uri"]: (row["etag"], sum(row[f.name] for f in fields(LineCounts)))
+            for batch in ledger.objects().drop_columns(["task_id", "fields"]).to_batches()
+            for row in batch.to_pylist()
+        }
+        self._listed: dict[str, LogObject] = {}
+        if logs is not None:
+            listed = list_objects(logs, since, until, lake_root)
+            self._listed = {log_object.uri: log_object for log_object in listed}
+        self._mutex = threading.Lock()
+        self.lines = 0
+        """Lines counted so far."""
+
+    @property
+    def converted(self) -> int:
+        """Number of objects that the ledger has."""
+        return len(self._converted)
+
+    @property
+    def listed(self) -> int:
+        """Number of objects in the source."""
+        return len(self._listed)
+
+    @property
+    def expired(self) -> int:
+        """Number of objects of this source that the ledger has and the source has no longer."""
+        if self._logs is None or not self._all_days:
+            return 0
+        below = f"{self._logs.root}/"
+        return sum(
+            uri not in self._listed and f"{uri}/".startswith(below) for uri in self._converted
+        )
+
+    def missing(self, uris: Iterable[str]) -> list[str]:
+        """Return those that are not in the source."""
+        return [uri for uri in uris if uri not in self._listed]
+
+    def check_names(self) -> Iterator[Problem]:
+        """Compare what is there with what was converted."""
+        for uri, log_object in self._listed.items():
+            etag, _ = self._converted.get(uri, (None, 0))
+            if etag is None:
+                found = f"an object of {log_object.size_bytes:,} bytes that was not converted"
+                yield Problem("not-converted", uri, found, "", ADVICE["not-converted"])
+            elif etag != log_object.etag:
+                found, expected = f"etag {log_object.etag}", f"{etag}, as it was converted"
+                yield Problem("changed", uri, found, expected, ADVICE["changed"])
+
+    def line_checks(self) -> list[Check]:
+        """Return the checks of the objects that are as they were converted."""
+        return [
+            Check(log_object.size_bytes, partial(self._check_lines, log_object))
+            for uri, log_object in self._listed.items()
+            if self._converted.get(uri, (None, 0))[0] == log_object.etag
+        ]
+
+    def _check_lines(self, log_object: LogObject) -> Problem | None:
+        assert self._logs is not None
+        expected = self._converted[log_object.uri][1]
+        kind: ProblemKind = "unreadable-object"
+        try:
+            lines = count_lines(self._logs, log_object)
+        except FetchError as error:
+            found = error.reason
+        except (EOFError, OSError, zlib.error) as error:
+            found = f"damaged gzip data ({error})"
+        else:
+            with self._mutex:
+                self.lines += lines
+            if lines == expected:
+                return None
+            kind, found = "wrong-lines", f"{lines:,} lines"
+        wanted = f"{expected:,} lines, as when it was converted"
+        return Problem(kind, log_object.uri, found.removesuffix("."), wanted, ADVICE[kind])
+
+
+def count_lines(logs: Storage, log_object: LogObject) -> int:
+    """Count an object's lines of all kinds, by the standard library alone.
+
+    Raises:
+        FetchError: The object cannot be fetched.
+        EOFError: Its gzip data ends early.
+        OSError: Its gzip data is damaged.
+        zlib.error: The same.
+    """
+    stored = StoredReader(logs, log_object.path, log_object.size_bytes)
+    text: Any = io.BufferedReader(stored, PIECE_BYTES)
+    if text.peek(2)[:2] == b"\x1f\x8b":
+        text = gzip.GzipFile(fileobj=text)
+    lines = size = 0
+    last = b""
+    while piece := text.read(PIECE_BYTES):
+        lines += piece.count(b"\n")
+        size += len(piece)
+        last = (last + piece)[-3:]
+    # The last line may lack its newline; a byte order mark alone is none.
+    return lines + (size > 0 and last[-1:] != b"\n" and (size, last) != (3, codecs.BOM_UTF8))
+
+
+class StoredReader(io.RawIOBase):
+    """A file or object as Python's and Arrow's readers want it; fetched as it is read."""
+
+    def __init__(self, storage: Storage, path: str, size_bytes: int) -> None:
+        self._storage = storage
+        self._path = path
+        self._size_bytes = size_bytes
+        self._at = 0
+
+    def readable(self) -> bool:
+        """See `io.RawIOBase`."""
+        return True
+
+    def seekable(self) -> bool:
+        """See `io.RawIOBase`."""
+        return True
+
+    def tell(self) -> int:
+        """See `io.RawIOBase`."""
+        return self._at
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
+        """See `io.RawIOBase`."""
+        self._at = offset + {io.SEEK_SET: 0, io.SEEK_CUR: self._at}.get(whence, self._size_bytes)
+        return self._at
+
+    def readinto(self, buffer: Any, /) -> int:
+        """See `io.RawIOBase`."""
+        view = memoryview(buffer)
+        wanted = min(len(view), max(0, self._size_bytes - self._at))
+        if wanted:
+            view[:wanted] = self._storage.fetch(self._path, self._at, wanted)
+        self._at += wanted
+        return wanted

@@ -1,0 +1,187 @@
+"""What shape an object has, recognised from its content: never from its key or a count of values.
+
+A header always wins. What has none is read by a declared format, or not at all.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from types import MappingProxyType
+
+from flowconv.errors import FormatError
+from flowconv.formats import (
+    DeclaredFormats,
+    LogFormat,
+    header_format,
+    split_line,
+    with_timestamp,
+)
+from flowconv.listing import LogObject
+from flowconv.report import LineCounts
+
+# Blank lines and comments that may stand before the first line with values.
+MAX_HEAD_LINES = 10_000
+
+BOM = b"\xef\xbb\xbf"
+PARQUET_MAGIC = b"PAR1"
+
+# The time of a CloudWatch event, as exports to S3 write it before each line.
+EVENT_TIME = r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]{3})?Z"
+_EVENT_TIME = re.compile(EVENT_TIME.encode())
+
+
+class Shape(StrEnum):
+    """How flow logs lie in an object; of `json` it takes the documents to tell which."""
+
+    EMPTY = "empty"
+    JSON = "json"
+    HEADER = "header"
+    HEADERLESS = "headerless"
+    CLOUDWATCH_EXPORT = "cloudwatch-export"
+    SUBSCRIPTION = "subscription"
+    FIREHOSE = "firehose"
+    PARQUET = "parquet"
+
+
+SIGNS: Mapping[Shape, str] = MappingProxyType(
+    {
+        Shape.EMPTY: "it has no line with values",
+        Shape.JSON: "it begins with {",
+        Shape.HEADER: "its first line with values names the fields",
+        Shape.HEADERLESS: "its first line with values is no header",
+        Shape.CLOUDWATCH_EXPORT: "its first line begins with the time of a CloudWatch event",
+        Shape.SUBSCRIPTION: "its JSON documents have messageType or logEvents",
+        Shape.FIREHOSE: "its JSON documents have message",
+        Shape.PARQUET: "it begins with PAR1",
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """The beginning of an object of text.
+
+    Attributes:
+        shape: Its shape.
+        format: The fields of its lines; None if it has none that needs one.
+        start: Offset of the first line that is read by the format.
+        lines: The lines before it, by kind.
+    """
+
+    shape: Shape
+    format: LogFormat | None
+    start: int
+    lines: LineCounts
+
+
+def recognise(
+    log_object: LogObject,
+    text: bytearray,
+    begin: int,
+    end: int,
+    declared: DeclaredFormats,
+    *,
+    whole: bool,
+) -> Head:
+    """Look at the first line of an object that has values.
+
+    Args:
+        log_object: The object.
+        text: Holds its text.
+        begin: Offset of its first byte.
+        end: Offset behind what is there of it.
+        declared: The formats of objects without a header.
+        whole: The object ends at `end`, and so does its last line.
+
+    Raises:
+        FormatError: There is neither a header nor a format declared, or the header is not a
+            possible one.
+    """
+    if text.startswith(PARQUET_MAGIC, begin, end):
+        return Head(Shape.PARQUET, None, begin, LineCounts())
+    start = begin + len(BOM) if text.startswith(BOM, begin, end) else begin
+    lines = LineCounts()
+    while start < end and lines.lines < MAX_HEAD_LINES:
+        # All of a large object may be one line of JSON.
+        if bytes(text[start : start + 64]).lstrip(b" \t\r")[:1] == b"{":
+            return Head(Shape.JSON, None, start, lines)
+        newline = text.find(b"\n", start, end)
+        if newline < 0:
+            if not whole:
+                break
+            newline = end
+        split = split_line(bytes(text[start:newline]))
+        if split is None:
+            break
+        if split.tokens:
+            timed = is_timed(split.tokens[0]) and len(split.tokens) > 1
+            try:
+                format_ = find_header(split.tokens, declared.all, timed=timed)
+            except FormatError as error:
+                error.uri, error.line = log_object.uri, lines.lines + 1
+                raise
+            if format_ is not None:
+                shape = Shape.CLOUDWATCH_EXPORT if timed else Shape.HEADER
+                return Head(shape, format_, newline + 1, lines + LineCounts(header=1))
+            shape = Shape.CLOUDWATCH_EXPORT if timed else Shape.HEADERLESS
+            format_ = _declared_format(log_object, shape, lines, declared)
+            return Head(shape, with_timestamp(format_) if timed else format_, start, lines)
+        lines += LineCounts(comment=1) if split.comment else LineCounts(blank=1)
+        start = newline + 1
+    if start >= end and whole:
+        return Head(Shape.EMPTY, None, start, lines)
+    # A line that is no text or has no end, or too many lines without values.
+    format_ = _declared_format(log_object, Shape.HEADERLESS, lines, declared)
+    return Head(Shape.HEADERLESS, format_, start, lines)
+
+
+def find_header(
+    tokens: tuple[bytes, ...], declared: frozenset[LogFormat], *, timed: bool
+) -> LogFormat | None:
+    """Return the format that a line declares, or None if it is no header.
+
+    Args:
+        tokens: The line's values.
+        declared: The formats given for objects without a header.
+        timed: The line is of an export, and begins with the time of an event.
+
+    Raises:
+        FormatError: See `header_format`.
+    """
+    if not timed:
+        return header_format(tokens, declared)
+    format_ = header_format(tokens[1:], declared) if is_timed(tokens[0]) else None
+    return format_ and with_timestamp(format_)
+
+
+def is_timed(token: bytes) -> bool:
+    """Tell whether a line's first value is the time of an event."""
+    return _EVENT_TIME.fullmatch(token) is not None
+
+
+def _declared_format(
+    log_object: LogObject, shape: Shape, lines: LineCounts, declared: DeclaredFormats
+) -> LogFormat:
+    format_ = declared.find(log_object.path, log_object.flow_log_id)
+    if format_ is None:
+        raise no_format(log_object, shape, lines.lines + 1)
+    return format_
+
+
+def no_format(log_object: LogObject, shape: Shape, line: int) -> FormatError:
+    """Return the error for an object without a header of which no format is known."""
+    found = {
+        Shape.CLOUDWATCH_EXPORT: "this is an export of CloudWatch Logs, which has no header",
+        Shape.SUBSCRIPTION: "this is a subscription of CloudWatch Logs, which has no header",
+        Shape.FIREHOSE: "these are messages of Firehose, which have no header",
+    }.get(shape, "this line is no header that names the fields")
+    error = FormatError(
+        f"{found}. If the object holds records without a header, name their fields with --format "
+        "'${version} ${account-id} …', --format default, or --formats FILE; if it is no flow log, "
+        "leave it out of SOURCE.",
+        uri=log_object.uri,
+        line=line,
+    )
+    error.shape = shape
+    return error

@@ -1,0 +1,77 @@
+"""Bytes of objects in every shape in which flow logs reach a bucket, made of lines or columns."""
+
+import gzip
+import json
+from collections.abc import Mapping, Sequence
+from io import BytesIO
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+TIME = b"2026-01-14T00:00:00.000Z"
+LOG_GROUP = "/aws/vpc/flowlogs"
+
+
+def cloudwatch_export(lines: Sequence[bytes], *, time: bytes = TIME) -> bytes:
+    """An object of an export: each line behind the time at which it was logged."""
+    return b"".join(b"%s %s\n" % (time, line) for line in lines)
+
+
+def document(
+    messages: Sequence[str], *, log_group: str | None = LOG_GROUP, **others: Any
+) -> dict[str, Any]:
+    """A document of a subscription; further keys replace those that AWS writes."""
+    made = {
+        "messageType": "DATA_MESSAGE",
+        "owner": "123456789012",
+        "logGroup": log_group,
+        "logStream": "eni-0a1b2c3d4e5f60718-all",
+        "subscriptionFilters": ["flow-logs"],
+        "logEvents": [
+            {"id": f"{number:056d}", "timestamp": 1768348800000, "message": message}
+            for number, message in enumerate(messages)
+        ],
+    }
+    return {key: value for key, value in (made | others).items() if value is not None}
+
+
+def control(log_group: str = "") -> dict[str, Any]:
+    """The document by which CloudWatch Logs asks whether its destination is there."""
+    text = "CWL CONTROL MESSAGE: Checking health of destination Firehose."
+    return document([text], log_group=log_group, messageType="CONTROL_MESSAGE")
+
+
+def subscription(
+    documents: Sequence[Mapping[str, Any]], *, between: str = "", indent: int | None = None
+) -> bytes:
+    """Documents of a subscription, glued or with something between; indented, if that is wanted."""
+    return _joined(documents, between, indent)
+
+
+def firehose(messages: Sequence[str], *, between: str = "\n", indent: int | None = None) -> bytes:
+    """Documents of one message each, one a line, or glued."""
+    return _joined([{"message": message} for message in messages], between, indent)
+
+
+def _joined(documents: Sequence[Mapping[str, Any]], between: str, indent: int | None) -> bytes:
+    compact = None if indent is not None else (",", ":")
+    texts = [
+        json.dumps(each, ensure_ascii=False, indent=indent, separators=compact)
+        for each in documents
+    ]
+    # Half of a surrogate pair can only be escaped.
+    return "".join(text + between for text in texts).encode("utf-8", "backslashreplace")
+
+
+def gzip_members(parts: Sequence[bytes]) -> bytes:
+    """Each part a gzip member of its own, as Firehose joins what came compressed."""
+    return b"".join(gzip.compress(part, mtime=0) for part in parts)
+
+
+def parquet(columns: Mapping[str, Any] | pa.Table, **how: Any) -> bytes:
+    """A Parquet file of columns: arrays, or values whose type Arrow infers."""
+    table = columns if isinstance(columns, pa.Table) else pa.table(dict(columns))
+    sink = BytesIO()
+    pq.write_table(table, sink, **how)
+    return sink.getvalue()
