@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import time
 from dataclasses import asdict, replace
@@ -16,6 +15,7 @@ from flowconv import ConvertOptions, convert, locking
 from flowconv.errors import LakeError
 from flowconv.ledger import LostLockError
 from flowconv.locking import LOCK, Holder, Lock, read_holder
+from flowconv.sealing import seal
 from flowconv.storage import LocalStorage
 from processes import Runs, Step
 
@@ -49,7 +49,7 @@ def hold(storage: LocalStorage, holder: Holder, silent_s: float = 0) -> None:
     """Write a lock whose holder has said nothing for a while."""
     heartbeat = datetime.now(UTC) - timedelta(seconds=silent_s)
     written = asdict(holder) | {"heartbeat": heartbeat.isoformat(timespec="seconds")}
-    storage.write(LOCK, json.dumps(written).encode())
+    storage.write(LOCK, seal(written))
 
 
 def test_held_elsewhere(storage: LocalStorage) -> None:
@@ -130,10 +130,10 @@ def test_dead_on_the_same_machine(storage: LocalStorage, logs: Path, runs: Runs)
         b"\xff\x00",
         b"[" * 100_000,
         b'{"run_id": "x"}',
-        json.dumps(asdict(OTHER) | {"heartbeat": "yesterday"}).encode(),
-        json.dumps(asdict(OTHER) | {"heartbeat": "2026-01-14T02:31:00"}).encode(),
-        json.dumps(asdict(OTHER) | {"heartbeat": 7}).encode(),
-        json.dumps(asdict(OTHER) | {"later": 1}).encode(),
+        seal(asdict(OTHER) | {"heartbeat": "yesterday"}),
+        seal(asdict(OTHER) | {"heartbeat": "2026-01-14T02:31:00"}),
+        seal(asdict(OTHER) | {"heartbeat": 7}),
+        seal(asdict(OTHER) | {"later": 1}),
     ],
     ids=[
         *("empty", "cut", "list", "bytes", "deep", "lacks-all", "no-time", "no-zone", "number"),
