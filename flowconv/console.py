@@ -162,6 +162,14 @@ def print_report(report: "ConvertReport") -> None:
         )
     if not (report.objects or report.already_converted or report.changed or report.unreadable):
         console.print("Nothing was found to read. Check SOURCE, --since and --until.")
+    for new in _first(report.new_headers):
+        differs = [f"with {' '.join(new.came)}"] * bool(new.came)
+        differs += [f"without {' '.join(new.went)}"] * bool(new.went)
+        console.print(
+            f"new header: {escape(new.prefix)}: {new.flow_log_id or 'objects'} since "
+            f"{new.since or 'this run'}: {escape(', '.join(differs) or 'in another order')}"
+        )
+    _say_how_many_more(console, len(report.new_headers))
     for uri in _first(sorted(report.changed)):
         console.print(f"changed since it was converted, not converted again: {escape(uri)}")
     _say_how_many_more(console, len(report.changed))

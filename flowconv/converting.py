@@ -1,7 +1,7 @@
 """One task: its objects read, parsed, normalised, partitioned, written, and committed at once."""
 
 import logging
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -24,7 +24,7 @@ from flowconv.partitioning import split_by_partition
 from flowconv.planning import Task
 from flowconv.quarantine import QuarantineWriter
 from flowconv.reading import read_blocks
-from flowconv.report import ConvertedObject, DataFile, LineCounts, TaskResult
+from flowconv.report import HEADERS_APART, ConvertedObject, DataFile, LineCounts, TaskResult
 from flowconv.sources import Source
 from flowconv.storage import Storage
 from flowconv.writing import ROW_GROUP_ROWS, StagedFile, TaskWriter
@@ -260,7 +260,7 @@ class _Attempt:
         self._unknown_fields: set[str] = set()
         self._text_bytes = 0
         self._counts: dict[LogObject, LineCounts] = {}
-        self._fields: dict[LogObject, str] = {}
+        self._headers: defaultdict[LogObject, dict[str, None]] = defaultdict(dict)
         self._staged: list[StagedFile] = []
         self._files: list[DataFile] = []
 
@@ -277,10 +277,14 @@ class _Attempt:
         self._text_bytes += block.text_bytes
         for batch in parsed.batches:
             self._unknown_fields.update(field.name for field in batch.format.unknown_fields)
-        names = " ".join(field.name for field in block.format.fields)
+            for log_object, rows in batch.sources:
+                if rows:
+                    self._headers[log_object][batch.format.names] = None
         for log_object, counts in parsed.counts:
             self._counts[log_object] = self._counts.get(log_object, LineCounts()) + counts
-            self._fields.setdefault(log_object, names)
+            # One without rows, that has no other, is of the block's first.
+            if counts.header + counts.rejected and log_object not in self._headers:
+                self._headers[log_object][block.format.names] = None
 
     def close(self) -> None:
         """Finish the files, which stay invisible."""
@@ -311,7 +315,7 @@ class _Attempt:
                 ConvertedObject(
                     *(one.uri, self.source_bytes[one], one.etag, one.day),
                     counts,
-                    self._fields[one],
+                    HEADERS_APART.join(self._headers[one]),
                 )
                 for one, counts in self._counts.items()
             ),

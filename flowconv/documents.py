@@ -105,7 +105,8 @@ class _Blocks:
         self._shape = Shape.JSON
         self._lines: list[_Lines] = []
         self._next_line = 1
-        self._header: LogFormat | None = None
+        self._log_group: str | None = None
+        self._headers: dict[str | None, LogFormat] = {}
 
     def add(self, lines: _Lines) -> None:
         """Add lines of one kind.
@@ -125,11 +126,11 @@ class _Blocks:
         """Give out what was gathered; the last block says whether the object ends with it."""
         if ends_object and self._lines and self._shape is Shape.JSON:
             raise _foreign(self._log_object)
-        of_format = [(f, list(lines)) for f, lines in groupby(self._lines, self._format_of)]
+        runs = [(by, list(lines)) for by, lines in groupby(self._lines, self._read_by)]
         self._lines, self.size = [], 0
-        if ends_object and not of_format:
-            of_format = [(self._format, [])]
-        for number, (format_, some) in enumerate(of_format, start=1):
+        if ends_object and not runs:
+            runs = [((self._format, self._log_group), [])]
+        for number, ((format_, log_group), some) in enumerate(runs, start=1):
             text = b"".join(lines.text for lines in some)
             starts = accumulate((len(lines.text) for lines in some), initial=0)
             damaged = [start for lines, start in zip(some, starts, strict=False) if not lines.shape]
@@ -139,27 +140,28 @@ class _Blocks:
                 stop=len(text),
                 first_line=self._next_line,
                 head=LineCounts(),
-                ends_object=ends_object and number == len(of_format),
+                ends_object=ends_object and number == len(runs),
             )
-            # A header among the messages wins from there on.
-            in_force = self._header or format_
+            # A header among the messages wins from there on, for its log group.
+            in_force = self._headers.get(log_group, format_)
             block = LogBlock(
                 *(text, len(text), self._shape, in_force, (span,), len(text)), tuple(damaged)
             )
             yield block
             self._next_line = block.next_line
             if block.next_format != in_force:
-                self._header = block.next_format
+                self._headers[log_group] = block.next_format
 
-    def _format_of(self, lines: _Lines) -> LogFormat:
-        """Return the format of messages; other lines go with those before them."""
+    def _read_by(self, lines: _Lines) -> tuple[LogFormat, str | None]:
+        """Return what messages are read by: format and log group; others go with those before."""
         if lines.shape:
             one = self._log_object
             format_ = self._declared.find(one.path, one.flow_log_id, lines.log_group)
+            format_ = format_ or self._headers.get(lines.log_group)
             if format_ is None:
                 raise no_format(one, self._shape, self._next_line)
-            self._format = format_
-        return self._format
+            self._format, self._log_group = format_, lines.log_group
+        return self._format, self._log_group
 
 
 def _foreign(log_object: LogObject) -> FormatError:

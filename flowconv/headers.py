@@ -7,7 +7,7 @@ flow logs, and queries are written for prefixes.
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
 from datetime import date
 from typing import Any
 
@@ -15,35 +15,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from flowconv.listing import parse_key
-from flowconv.report import HEADERS_APART, ConvertedObject
+from flowconv.report import HEADERS_APART, ConvertedObject, NewHeader
 
 # What stands before the day of a key, else the folder.
 _PREFIX = r"^(.*?)/(?:[0-9]{4}/[0-9]{2}/[0-9]{2}/.*|year=[0-9]{4}/.*|[^/]*)$"
-
-
-@dataclass(frozen=True, slots=True)
-class NewHeader:
-    """A header that no object of its prefix had in earlier runs.
-
-    Attributes:
-        prefix: Uri of what stands before the day in the objects' keys, else of their folder.
-        flow_log_id: The flow log of the first object that has it, if its key says it.
-        since: That object's day, if its key says it.
-        fields: The header: AWS's names, separated by spaces.
-        came: Fields that the header most like it, of those known before, does not have.
-        went: Fields that it lacks, and that one has.
-    """
-
-    prefix: str
-    flow_log_id: str | None
-    since: date | None
-    fields: str
-    came: tuple[str, ...]
-    went: tuple[str, ...]
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain values for JSON."""
-        return asdict(self) | {"since": self.since and self.since.isoformat()}
 
 
 class KnownHeaders:

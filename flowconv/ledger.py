@@ -203,6 +203,13 @@ class Ledger:
             for row in objects.filter(of_tasks).to_pylist()
         }
 
+    def headers(self) -> Iterator[pa.RecordBatch]:
+        """Give uri and fields of all converted objects, a bounded number at a time."""
+        columns = ["uri", "fields"]
+        yield from self._checkpoint.object_batches(self._replaced, columns)
+        for commit in self._commits.values():
+            yield from _objects_table(commit).select(columns).to_batches()
+
     def objects(self) -> pa.Table:
         """Return all converted objects: a row each, with its task and lines by kind."""
         return pa.Table.from_batches(self._object_batches(), OBJECTS_SCHEMA)

@@ -16,6 +16,7 @@ from flowconv.converting import COMMITTING_AT_ONCE, TaskConverter
 from flowconv.engines import RunProgress, run_tasks
 from flowconv.errors import FlowconvError, UsageError
 from flowconv.fetching import request_pool
+from flowconv.headers import KnownHeaders
 from flowconv.lake import ensure_layout, is_lake, list_unfinished, remove_leftovers
 from flowconv.ledger import Ledger
 from flowconv.listing import LogObject
@@ -94,6 +95,7 @@ def convert(
                 already_converted=report.already_converted,
                 changed=len(report.changed),
             )
+            headers = KnownHeaders(ledger.headers() if tasks else ())
             with TaskConverter(logs, requests, lake, ledger, report.run_id, options) as converter:
                 for done in run_tasks(
                     tasks,
@@ -103,6 +105,12 @@ def convert(
                     on_progress,
                 ):
                     report.add(done)
+                    headers.add(done.objects)
+            report.new_headers = headers.new()
+            for new in report.new_headers:
+                log_event(
+                    "new_header", level=logging.WARNING, run_id=report.run_id, **new.to_dict()
+                )
     return report
 
 
@@ -142,7 +150,7 @@ def _sum_up(report: ConvertReport, failure: str) -> dict[str, Any]:
 _IN_LEDGER = (
     *("run_id", "source", "objects", "already_converted", "lines", "rejected", "source_bytes"),
     *("text_bytes", "written_bytes", "files", "partitions", "retries"),
-    *("seconds", "number_changed", "number_unreadable"),
+    *("seconds", "number_changed", "number_unreadable", "new_headers"),
 )
 
 

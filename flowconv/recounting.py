@@ -1,11 +1,12 @@
 """The source held against the ledger: its objects' names, and their lines counted again.
 
-Lines are counted with the standard library alone: a mistake in `reading` cannot hide.
+Lines of text are counted with the standard library alone: a mistake in `reading` cannot hide.
 """
 
 import codecs
 import gzip
 import io
+import re
 import threading
 import zlib
 from collections.abc import Callable, Iterable, Iterator
@@ -14,10 +15,14 @@ from datetime import date
 from functools import partial
 from typing import Any
 
-from flowconv.errors import FetchError
+from flowconv.errors import UnreadableObjectError
+from flowconv.fetching import ObjectFetcher
+from flowconv.formats import declared_formats
 from flowconv.ledger import Ledger
 from flowconv.listing import LogObject
+from flowconv.parsing import BlockParser
 from flowconv.problems import ADVICE, Check, Problem, ProblemKind
+from flowconv.reading import read_blocks
 from flowconv.report import LineCounts
 from flowconv.sources import Source
 from flowconv.storage import Storage
@@ -48,7 +53,7 @@ class SourceObjects:
         self._logs = logs
         self._all_days = since is None and until is None
         self._converted = {
-            row["uri"]: (row["etag"], sum(row[f.name] for f in fields(LineCounts)))
+            row["uri"]: (row["etag"], LineCounts(*(row[f.name] for f in fields(LineCounts))).lines)
             for batch in ledger.objects().drop_columns(["task_id", "fields"]).to_batches()
             for row in batch.to_pylist()
         }
@@ -109,7 +114,7 @@ class SourceObjects:
         kind: ProblemKind = "unreadable-object"
         try:
             lines = count_lines(self._logs, log_object)
-        except FetchError as error:
+        except UnreadableObjectError as error:
             found = error.reason
         except (EOFError, OSError, zlib.error) as error:
             found = f"damaged gzip data ({error})"
@@ -124,10 +129,10 @@ class SourceObjects:
 
 
 def count_lines(logs: Source, log_object: LogObject) -> int:
-    """Count an object's lines of all kinds, by the standard library alone.
+    """Count an object's lines of all kinds; those of text by the standard library alone.
 
     Raises:
-        FetchError: The object cannot be fetched.
+        UnreadableObjectError: It cannot be fetched, or its JSON or Parquet cannot be read.
         EOFError: Its gzip data ends early.
         OSError: Its gzip data is damaged.
         zlib.error: The same.
@@ -138,11 +143,31 @@ def count_lines(logs: Source, log_object: LogObject) -> int:
     lines = size = 0
     last = b""
     while piece := text.read(PIECE_BYTES):
+        if size == 0 and _NOT_LINES.match(piece):
+            return _count_records(logs, log_object)
         lines += piece.count(b"\n")
         size += len(piece)
         last = (last + piece)[-3:]
     # The last line may lack its newline; a byte order mark alone is none.
     return lines + (size > 0 and last[-1:] != b"\n" and (size, last) != (3, codecs.BOM_UTF8))
+
+
+# Parquet, or JSON: behind comments too.
+_NOT_LINES = re.compile(rb"PAR1|(?:\xef\xbb\xbf)?(?:[ \t\r]*(?:#[^\n]*)?\n)*[ \t\r]*\{")
+
+
+def _count_records(logs: Source, log_object: LogObject) -> int:
+    """Count the lines that messages or rows have, as they are read; the format does not matter."""
+    declared = declared_formats("default")
+    parser = BlockParser(declared)
+    failures: dict[LogObject, UnreadableObjectError] = {}
+    fetcher = ObjectFetcher(logs, None, [log_object])
+    lines = 0
+    for block in read_blocks([log_object], fetcher.open, declared, failures):
+        lines += sum(counts.lines for _, counts in parser.parse(block).counts)
+    for error in failures.values():
+        raise error
+    return lines
 
 
 class _Pieces(io.RawIOBase):

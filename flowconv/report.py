@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields
 from datetime import date, datetime
 from operator import add
 from typing import Any
@@ -134,6 +134,31 @@ class TaskResult:
     files: tuple[DataFile, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class NewHeader:
+    """A header that no object of its prefix had in earlier runs.
+
+    Attributes:
+        prefix: Uri of what stands before the day in the objects' keys, else of their folder.
+        flow_log_id: The flow log of the first object that has it, if its key says it.
+        since: That object's day, if its key says it.
+        fields: The header: AWS's names, separated by spaces.
+        came: Fields that the header most like it, of those known before, does not have.
+        went: Fields that it lacks, and that one has.
+    """
+
+    prefix: str
+    flow_log_id: str | None
+    since: date | None
+    fields: str
+    came: tuple[str, ...]
+    went: tuple[str, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values for JSON."""
+        return asdict(self) | {"since": self.since and self.since.isoformat()}
+
+
 @dataclass(slots=True)
 class ConvertReport:
     """What a run of `convert` read and wrote.
@@ -158,6 +183,7 @@ class ConvertReport:
         tables: Table -> rows.
         directories: Partitions that got files.
         files: Parquet files.
+        new_headers: Headers that prefixes did not have in earlier runs.
         retries: Requests to S3 that were made again.
         seconds: Wall time.
     """
@@ -179,6 +205,7 @@ class ConvertReport:
     tables: Counter[str] = field(default_factory=Counter)
     directories: set[str] = field(default_factory=set)
     files: int = 0
+    new_headers: list[NewHeader] = field(default_factory=list)
     retries: int = 0
     seconds: float = 0.0
 
@@ -225,6 +252,7 @@ class ConvertReport:
             "directories": sorted(self.directories),
             "partitions": self.partitions,
             "unknown_fields": sorted(self.unknown_fields),
+            "new_headers": [new.to_dict() for new in self.new_headers],
             "seconds": round(self.seconds, 3),
             "text_megabytes_per_second": round(self.text_megabytes_per_second, 1),
             "number_changed": len(self.changed),

@@ -5,8 +5,8 @@ from datetime import date
 import pyarrow as pa
 import pytest
 
-from flowconv.headers import KnownHeaders, NewHeader
-from flowconv.report import ConvertedObject, LineCounts
+from flowconv.headers import KnownHeaders
+from flowconv.report import ConvertedObject, LineCounts, NewHeader
 
 OLD = "version srcaddr dstaddr start end"
 NEW = "version srcaddr dstaddr start end vpc-id"

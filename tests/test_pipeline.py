@@ -20,8 +20,10 @@ import flowconv
 from flowconv import ConvertOptions, convert, reading
 from flowconv.engines import RunProgress
 from flowconv.errors import LakeError, ParseError, StorageError, UsageError
+from flowconv.ledger import Ledger
 from flowconv.pipeline import plan
 from flowconv.sealing import seal
+from flowconv.storage import open_storage
 from lakes import ROW, V2, Key, aws_key, data_files, read_quarantine, write_objects
 
 pytestmark = pytest.mark.usefixtures("quick_disk")
@@ -200,6 +202,7 @@ def test_report_is_plain(tmp_path: Path) -> None:
     report = convert(str(tmp_path / "logs"), str(tmp_path / "lake")).to_dict()
     assert json.loads(json.dumps(report)) == report
     counts = {"header": 1, "blank": 0, "comment": 0, "rows": 1, "rejected": 1}
+    counts |= {"split": 0, "milliseconds": 0}
     assert report["lines"] == {"lines": 3} | counts
     assert report["rejected"] == {"too-few-values": 1}
     assert report["tables"] == {"vpc": 1}
@@ -409,3 +412,23 @@ def test_interrupted(tmp_path: Path) -> None:
     assert not staged(tmp_path / "lake")
     for path in data_files(tmp_path / "lake"):
         pl.read_parquet_schema(path)
+
+
+def test_a_new_header_is_reported_and_recorded(tmp_path: Path) -> None:
+    logs, lake = tmp_path / "logs", tmp_path / "lake"
+    write_objects(logs, {aws_key(time="2026-01-14T00:05"): GOOD})
+    first = convert(str(logs), str(lake))
+    assert first.new_headers == []
+    changed = (
+        V2.replace(b" start", b" flow-direction start") + b"2 - - - - - - - - - egress - - - -\n"
+    )
+    write_objects(logs, {aws_key(time="2026-01-15T00:05", hash_="1"): changed})
+    report = convert(str(logs), str(lake))
+    assert report.complete
+    (new,) = report.new_headers
+    assert (new.since, new.came, new.went) == (date(2026, 1, 15), ("flow-direction",), ())
+    assert new.prefix == str(logs / "AWSLogs/123456789012/vpcflowlogs/eu-west-1")
+    assert new.flow_log_id is not None
+    *_, last = Ledger.read(open_storage(str(lake))).runs
+    assert last.report["new_headers"][0]["came"] == ["flow-direction"]
+    assert convert(str(logs), str(lake)).new_headers == []

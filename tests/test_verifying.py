@@ -25,6 +25,7 @@ from flowconv.sources import open_source
 from flowconv.storage import LocalStorage, open_storage
 from lakes import ROW, V2, Key, aws_key, data_files, killed_run, write_objects
 from s3_servers import S3Server
+from shapes import cloudwatch_export, control, document, firehose, parquet, subscription
 
 pytestmark = pytest.mark.usefixtures("quick_disk")
 
@@ -662,3 +663,21 @@ def test_bucket_that_fails_is_not_damaged(
         flowconv.verify(lake, source=str(logs), options=options, repair=True)
     monkeypatch.undo()
     assert flowconv.verify(lake, source=str(logs), options=options).problems == []
+
+
+def test_lines_of_every_shape_are_counted_again(tmp_path: Path) -> None:
+    logs, lake = tmp_path / "logs", tmp_path / "lake"
+    row = ROW.decode().strip()
+    bodies = {
+        "export.gz": gzip.compress(cloudwatch_export([ROW.strip(), b"x", b""])),
+        "subscription": subscription([control(), document([row, "x"]), document([row])]),
+        "firehose": b"# a\n\n" + firehose([row, "", f"{row}\n{row}"]) + b'{"mess',
+        "parquet": parquet({"version": [2, None], "action": ["ACCEPT", "-"]}),
+        "glued": ROW.strip() + ROW + ROW.strip() + b" " + ROW,
+    }
+    write_objects(logs, {Key(name): body for name, body in bodies.items()})
+    report = convert(str(logs), str(lake), ConvertOptions(format="default"))
+    assert report.unreadable == {}
+    found = check(lake, logs)
+    assert found.problems == []
+    assert found.lines == report.lines.lines == 3 + 3 + 5 + 2 + 2
