@@ -251,6 +251,7 @@ class _Attempt:
         self._fail_on_bad_line = options.on_bad_line == "fail"
         self._rejected: Counter[str] = Counter()
         self._unknown_fields: set[str] = set()
+        self._left_out_columns: set[str] = set()
         self._text_bytes = 0
         self._counts: dict[LogObject, LineCounts] = {}
         self._fields: dict[LogObject, str] = {}
@@ -270,6 +271,7 @@ class _Attempt:
         self._text_bytes += block.text_bytes
         for batch in parsed.batches:
             self._unknown_fields.update(field.name for field in batch.format.unknown_fields)
+            self._left_out_columns.update(batch.format.left_out_columns)
         names = " ".join(field.name for field in block.format.fields)
         for log_object, counts in parsed.counts:
             self._counts[log_object] = self._counts.get(log_object, LineCounts()) + counts
@@ -293,6 +295,7 @@ class _Attempt:
             {one.uri: error.reason for one, error in failures.items()},
             self._rejected,
             frozenset(self._unknown_fields),
+            frozenset(self._left_out_columns),
             self._text_bytes,
             tuple(self._files),
         )
