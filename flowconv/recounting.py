@@ -1,11 +1,14 @@
 """The source held against the ledger: its objects' names, and their lines counted again.
 
-Lines are counted with the standard library alone: a mistake in `reading` cannot hide.
+Lines are counted with the standard library alone, and rows of Parquet are those that its footer
+names: a mistake in `reading` cannot hide.
 """
 
 import codecs
 import gzip
 import io
+import shutil
+import tempfile
 import threading
 import zlib
 from collections.abc import Iterable, Iterator
@@ -13,6 +16,9 @@ from dataclasses import fields
 from datetime import date
 from functools import partial
 from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from flowconv.errors import FetchError
 from flowconv.ledger import Ledger
@@ -47,7 +53,7 @@ class SourceObjects:
         self._logs = logs
         self._all_days = since is None and until is None
         self._converted = {
-            row["uri"]: (row["etag"], sum(row[f.name] for f in fields(LineCounts)))
+            row["uri"]: (row["etag"], LineCounts(*(row[f.name] for f in fields(LineCounts))).lines)
             for batch in ledger.objects().drop_columns(["task_id", "fields"]).to_batches()
             for row in batch.to_pylist()
         }
@@ -110,8 +116,8 @@ class SourceObjects:
             lines = count_lines(self._logs, log_object)
         except FetchError as error:
             found = error.reason
-        except (EOFError, OSError, zlib.error) as error:
-            found = f"damaged gzip data ({error})"
+        except (EOFError, OSError, zlib.error, pa.ArrowException) as error:
+            found = f"damaged data ({error})"
         else:
             with self._mutex:
                 self.lines += lines
@@ -123,18 +129,23 @@ class SourceObjects:
 
 
 def count_lines(logs: Storage, log_object: LogObject) -> int:
-    """Count an object's lines of all kinds, by the standard library alone.
+    """Count an object's lines of all kinds, or its rows if it is Parquet.
 
     Raises:
         FetchError: The object cannot be fetched.
         EOFError: Its gzip data ends early.
-        OSError: Its gzip data is damaged.
+        OSError: Its gzip or Parquet data is damaged.
         zlib.error: The same.
+        pyarrow.ArrowException: The same.
     """
     stored = StoredReader(logs, log_object.path, log_object.size_bytes)
     text: Any = io.BufferedReader(stored, PIECE_BYTES)
     if text.peek(2)[:2] == b"\x1f\x8b":
         text = gzip.GzipFile(fileobj=text)
+    if text.peek(4)[:4] == b"PAR1":
+        with tempfile.TemporaryFile() as file:
+            shutil.copyfileobj(text, file, PIECE_BYTES)
+            return int(pq.ParquetFile(file).metadata.num_rows)
     lines = size = 0
     last = b""
     while piece := text.read(PIECE_BYTES):
