@@ -31,7 +31,8 @@ _SPOOL_BYTES = 32 << 20
 
 _PIECE_BYTES = 1 << 20
 
-_MOST_ROWS = 65_536
+# Four times as many take a twelfth less time, and half as much memory again.
+_MOST_ROWS = 16_384
 
 # What pandas writes for a number that is missing, once its column is text.
 _NO_NUMBER = pa.array(["-", "None", "NaN", "nan", ""])
