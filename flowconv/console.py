@@ -142,6 +142,9 @@ def print_report(report: "ConvertReport") -> None:
     if report.unknown_fields:
         names = ", ".join(sorted(report.unknown_fields))
         table.add_row("new fields", f"{escape(names)} (not documented by AWS; kept as text)")
+    if report.left_out_columns:
+        names = ", ".join(sorted(report.left_out_columns))
+        table.add_row("left out", f"{escape(names)} (columns of Parquet that cannot be fields)")
     table.add_row(
         "read", f"{_size(report.source_bytes)} stored, {_size(report.text_bytes)} of text"
     )
@@ -238,6 +241,9 @@ def print_inspection(inspection: "Inspection") -> None:
         if format_.unknown_fields:
             unknown = " ".join(field.name for field in format_.unknown_fields)
             table.add_row("new fields", f"{escape(unknown)} (not documented by AWS; kept as text)")
+        if format_.left_out_columns:
+            names = " ".join(format_.left_out_columns)
+            table.add_row("left out", f"{escape(names)} (columns of Parquet that cannot be fields)")
     console.print(table)
     if inspection.records:
         # One record a column: flow logs have more fields than a terminal has room for.

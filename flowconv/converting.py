@@ -258,6 +258,7 @@ class _Attempt:
         self.source_bytes: Counter[LogObject] = Counter()
         self._rejected: Counter[str] = Counter()
         self._unknown_fields: set[str] = set()
+        self._left_out_columns: set[str] = set()
         self._text_bytes = 0
         self._counts: dict[LogObject, LineCounts] = {}
         self._headers: defaultdict[LogObject, dict[str, None]] = defaultdict(dict)
@@ -277,6 +278,7 @@ class _Attempt:
         self._text_bytes += block.text_bytes
         for batch in parsed.batches:
             self._unknown_fields.update(field.name for field in batch.format.unknown_fields)
+            self._left_out_columns.update(batch.format.left_out_columns)
             for log_object, rows in batch.sources:
                 if rows:
                     self._headers[log_object][batch.format.names] = None
@@ -322,6 +324,7 @@ class _Attempt:
             {one.uri: error.reason for one, error in failures.items()},
             self._rejected,
             frozenset(self._unknown_fields),
+            frozenset(self._left_out_columns),
             self._text_bytes,
             tuple(self._files),
         )

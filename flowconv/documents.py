@@ -33,7 +33,7 @@ from flowconv.errors import FormatError
 from flowconv.formats import DeclaredFormats, LogFormat, declared_format
 from flowconv.listing import LogObject
 from flowconv.report import LineCounts
-from flowconv.shapes import BOM, Shape, no_format
+from flowconv.shapes import Shape, no_format
 from flowconv.unpacking import Unpacked
 
 # CloudWatch's documents are of 1 MB at the most when they are compressed.
@@ -61,7 +61,7 @@ def read_documents(
 
     Args:
         log_object: The object.
-        text: Its text, from the beginning.
+        text: Its text, from the first document on.
         declared: The formats of what has no header.
 
     Raises:
@@ -176,14 +176,10 @@ def _foreign(log_object: LogObject) -> FormatError:
 def _stretches(log_object: LogObject, text: Unpacked) -> Iterator[bytes]:
     """Cut an object's text between documents, into stretches of some size."""
     waiting = bytearray()
-    at_start = True
     while True:
         room = bytearray(BLOCK_BYTES)
         size = _fill(text, memoryview(room))
         waiting += memoryview(room)[:size]
-        if at_start and waiting.startswith(BOM):
-            del waiting[: len(BOM)]
-        at_start = False
         if size < len(room):
             yield bytes(waiting)
             return

@@ -69,6 +69,7 @@ class Inspection:
                     "table": str(format_.table),
                     "fields": [f.name for f in format_.fields],
                     "unknown_fields": [f.name for f in format_.unknown_fields],
+                    "left_out_columns": list(format_.left_out_columns),
                 }
                 for format_ in self.formats
             ],

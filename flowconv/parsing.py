@@ -21,7 +21,7 @@ from pyarrow import csv
 
 from flowconv.batches import ParsedBlock, RawBatch
 from flowconv.blocks import BLOCK_BYTES, Block, LogBlock, RowBlock, Span
-from flowconv.casting import MAX_MILLISECONDS, MAX_SECONDS, typed
+from flowconv.casting import MAX_MILLISECONDS, in_milliseconds, typed
 from flowconv.errors import FormatError
 from flowconv.fields import TEXT, TIME_COLUMNS
 from flowconv.formats import KNOWN_NAMES, DeclaredFormats, LogFormat, split_line, squash
@@ -88,10 +88,10 @@ def _parse_clean(block: LogBlock) -> ParsedBlock | None:
     lines = np.arange(table.num_rows)
     for span, start, stop in zip(spans, edges[:-1], edges[1:], strict=True):
         lines[start:stop] += span.first_line - start
-    in_milliseconds = np.diff(np.searchsorted(_in_milliseconds(table), edges))
+    milliseconds = np.diff(np.searchsorted(in_milliseconds(table), edges))
     counts = tuple(
         (span.log_object, span.head + LineCounts(rows=count, milliseconds=int(converted)))
-        for span, count, converted in zip(spans, rows, in_milliseconds, strict=True)
+        for span, count, converted in zip(spans, rows, milliseconds, strict=True)
     )
     sources = tuple((span.log_object, count) for span, count in zip(spans, rows, strict=True))
     return ParsedBlock((RawBatch(block.format, table, sources, lines),), counts, ())
@@ -183,18 +183,6 @@ def _without_time(table: pa.Table) -> Indexes:
     return np.flatnonzero(~timed.to_numpy())
 
 
-def _in_milliseconds(table: pa.Table) -> Indexes:
-    """Return the rows that have a time in milliseconds."""
-    rows = np.empty(0, np.int64)
-    for name in TIME_COLUMNS:
-        if name in table.column_names:
-            most: Any = pc.max(table[name]).as_py()
-            if most is not None and most > MAX_SECONDS:
-                beyond: Any = pc.greater(table[name], pa.scalar(MAX_SECONDS)).fill_null(False)
-                rows = np.union1d(rows, np.flatnonzero(beyond.to_numpy()))
-    return rows
-
-
 def _header_like_rows(format_: LogFormat, table: pa.Table) -> Indexes:
     """Return the rows that may be headers, of a log without a number that gives them away."""
     if any(field.type != TEXT for field in format_.fields):
@@ -256,7 +244,7 @@ def _parse_odd(
     if dropped.any():
         table = table.filter(pa.array(~dropped))
         line_of_row = line_of_row[~dropped]
-    counts = lines.count(line_of_row, headers, line_of_row[_in_milliseconds(table)])
+    counts = lines.count(line_of_row, headers, line_of_row[in_milliseconds(table)])
     sources = tuple((log_object, count.rows) for log_object, count in counts)
     block.next_line = lines.next_line
     odd = lines.odd or table.num_rows < len(lines.ends)

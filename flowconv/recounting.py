@@ -1,12 +1,15 @@
 """The source held against the ledger: its objects' names, and their lines counted again.
 
-Lines of text are counted with the standard library alone: a mistake in `reading` cannot hide.
+Lines of text are counted with the standard library alone, and rows of Parquet are those that its
+footer names: a mistake in `reading` cannot hide.
 """
 
 import codecs
 import gzip
 import io
 import re
+import shutil
+import tempfile
 import threading
 import zlib
 from collections.abc import Callable, Iterable, Iterator
@@ -14,6 +17,9 @@ from dataclasses import fields
 from datetime import date
 from functools import partial
 from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from flowconv.errors import UnreadableObjectError
 from flowconv.fetching import ObjectFetcher
@@ -116,8 +122,8 @@ class SourceObjects:
             lines = count_lines(self._logs, log_object)
         except UnreadableObjectError as error:
             found = error.reason
-        except (EOFError, OSError, zlib.error) as error:
-            found = f"damaged gzip data ({error})"
+        except (EOFError, OSError, zlib.error, pa.ArrowException) as error:
+            found = f"damaged data ({error})"
         else:
             with self._mutex:
                 self.lines += lines
@@ -129,22 +135,27 @@ class SourceObjects:
 
 
 def count_lines(logs: Source, log_object: LogObject) -> int:
-    """Count an object's lines of all kinds; those of text by the standard library alone.
+    """Count an object's lines of all kinds, or its rows if it is Parquet.
 
     Raises:
         UnreadableObjectError: It cannot be fetched, or its JSON or Parquet cannot be read.
         EOFError: Its gzip data ends early.
-        OSError: Its gzip data is damaged.
+        OSError: Its gzip or Parquet data is damaged.
         zlib.error: The same.
+        pyarrow.ArrowException: The same.
     """
     text: Any = io.BufferedReader(_Pieces(logs.requests(log_object)), PIECE_BYTES)
     if text.peek(2)[:2] == b"\x1f\x8b":
         text = gzip.GzipFile(fileobj=text)
+    if text.peek(4)[:4] == b"PAR1":
+        with tempfile.TemporaryFile() as file:
+            shutil.copyfileobj(text, file, PIECE_BYTES)
+            return int(pq.ParquetFile(file).metadata.num_rows)
     lines = size = 0
     last = b""
     while piece := text.read(PIECE_BYTES):
-        if size == 0 and _NOT_LINES.match(piece):
-            return _count_records(logs, log_object)
+        if size == 0 and _JSON.match(piece):
+            return _count_messages(logs, log_object)
         lines += piece.count(b"\n")
         size += len(piece)
         last = (last + piece)[-3:]
@@ -152,12 +163,12 @@ def count_lines(logs: Source, log_object: LogObject) -> int:
     return lines + (size > 0 and last[-1:] != b"\n" and (size, last) != (3, codecs.BOM_UTF8))
 
 
-# Parquet, or JSON: behind comments too.
-_NOT_LINES = re.compile(rb"PAR1|(?:\xef\xbb\xbf)?(?:[ \t\r]*(?:#[^\n]*)?\n)*[ \t\r]*\{")
+# Behind blank lines and comments.
+_JSON = re.compile(rb"(?:\xef\xbb\xbf)?(?:[ \t\r]*(?:#[^\n]*)?\n)*[ \t\r]*\{")
 
 
-def _count_records(logs: Source, log_object: LogObject) -> int:
-    """Count the lines that messages or rows have, as they are read; the format does not matter."""
+def _count_messages(logs: Source, log_object: LogObject) -> int:
+    """Count the lines that messages have, as they are read; the format does not matter."""
     declared = declared_formats("default")
     parser = BlockParser(declared)
     failures: dict[LogObject, UnreadableObjectError] = {}

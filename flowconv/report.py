@@ -121,6 +121,7 @@ class TaskResult:
         unreadable: Uri -> reason, of the others.
         rejected: Reason -> number of lines in the quarantine.
         unknown_fields: Names in headers that AWS does not document.
+        left_out_columns: Columns of Parquet that were not read.
         text_bytes: Size of the text.
         files: The files written.
     """
@@ -130,6 +131,7 @@ class TaskResult:
     unreadable: Mapping[str, str]
     rejected: Counter[str]
     unknown_fields: frozenset[str]
+    left_out_columns: frozenset[str]
     text_bytes: int
     files: tuple[DataFile, ...]
 
@@ -177,6 +179,8 @@ class ConvertReport:
         lines: Lines of the converted objects by kind.
         rejected: Reason -> number, of lines in the quarantine.
         unknown_fields: Names in headers that AWS does not document; kept as text columns.
+        left_out_columns: Columns of Parquet that were not read: nested ones, and those whose names
+            or types cannot be a field's.
         source_bytes: Size of the converted objects as they are stored.
         text_bytes: Size of their text.
         written_bytes: Size of the Parquet files.
@@ -199,6 +203,7 @@ class ConvertReport:
     lines: LineCounts = field(default_factory=LineCounts)
     rejected: Counter[str] = field(default_factory=Counter)
     unknown_fields: set[str] = field(default_factory=set)
+    left_out_columns: set[str] = field(default_factory=set)
     source_bytes: int = 0
     text_bytes: int = 0
     written_bytes: int = 0
@@ -218,6 +223,7 @@ class ConvertReport:
             self.source_bytes += converted.size_bytes
         self.rejected.update(done.rejected)
         self.unknown_fields |= done.unknown_fields
+        self.left_out_columns |= done.left_out_columns
         self.text_bytes += done.text_bytes
         for file in filter(lambda file: file.is_data, done.files):
             self.files += 1
@@ -253,6 +259,7 @@ class ConvertReport:
             "partitions": self.partitions,
             "unknown_fields": sorted(self.unknown_fields),
             "new_headers": [new.to_dict() for new in self.new_headers],
+            "left_out_columns": sorted(self.left_out_columns),
             "seconds": round(self.seconds, 3),
             "text_megabytes_per_second": round(self.text_megabytes_per_second, 1),
             "number_changed": len(self.changed),

@@ -457,7 +457,8 @@ def test_inspect_json(tmp_path: Path) -> None:
     counts = {"header": 1, "blank": 0, "comment": 0, "rows": 1, "rejected": 1}
     assert one["lines"] == {"lines": 3} | counts
     names = ["version", "start", "foo"]
-    assert one["formats"] == [{"table": "vpc", "fields": names, "unknown_fields": ["foo"]}]
+    others = {"unknown_fields": ["foo"], "left_out_columns": []}
+    assert one["formats"] == [{"table": "vpc", "fields": names} | others]
     (record,) = one["records"]
     assert (record["version"], record["start"], record["foo"]) == (
         *(2, "2026-01-14T00:00:00+00:00", "b"),

@@ -458,6 +458,24 @@ def test_lines_are_counted_again(lake: Path, logs: Path) -> None:
     assert (problem.found, problem.expected) == ("2 lines", "3 lines, as when it was converted")
 
 
+def test_rows_that_are_no_lines_of_their_own(tmp_path: Path) -> None:
+    """Glued records, times in milliseconds, and Parquet are counted as they were converted."""
+    fields, milliseconds = ROW.split(), ROW.replace(b"1768348800", b"1768348800000")
+    objects = {
+        aws_key(hash_="00000001"): V2 + ROW + b" ".join(fields * 2) + b"\n" + milliseconds,
+        Key("copy.parquet"): parquet({"srcaddr": ["a"] * 300, "srcport": ["x", *["1"] * 299]}),
+    }
+    write_objects(tmp_path / "logs", objects)
+    report = convert(str(tmp_path / "logs"), str(tmp_path / "lake"))
+    assert (report.lines.split, report.lines.milliseconds, report.lines.rejected) == (1, 1, 1)
+    assert check(tmp_path / "lake", tmp_path / "logs").problems == []
+    path = tmp_path / "logs/copy.parquet"
+    keep_time(path, path.read_bytes()[:-1] + b"x")
+    (problem,) = check(tmp_path / "lake", tmp_path / "logs").problems
+    assert problem.kind == "unreadable-object"
+    assert problem.found.startswith("damaged data (Parquet magic bytes not found")
+
+
 def test_object_that_can_no_longer_be_read(lake: Path, logs: Path) -> None:
     path = logs / aws_key().path
     body = path.read_bytes()
@@ -556,6 +574,8 @@ LINE_CASES = [
     (gzip.compress(b"a\nb") + gzip.compress(b"c\n"), 2),
     (gzip.compress(b"a\n" * 5_000_000 + b"b"), 5_000_001),
     (b"a\n" * 5_000_000 + b"\xef\xbb\xbf", 5_000_001),
+    (parquet({"srcaddr": ["a\nb"] * 3}), 3),
+    (gzip.compress(parquet({"srcaddr": ["a"] * 3})), 3),
 ]
 
 
