@@ -160,13 +160,16 @@ def _read_csv(
         misfits.append(row)
         return "skip"
 
+    if text[:3] == codecs.BOM_UTF8:
+        # Arrow drops one at the beginning. An object's own is cut off, so this is of a value.
+        text = codecs.BOM_UTF8 + bytes(text)
     return csv.read_csv(
         pa.BufferReader(pa.py_buffer(text)),  # type: ignore[arg-type]
         # Workers run in parallel already; one thread also makes `InvalidRow.number` known.
         read_options=csv.ReadOptions(
             column_names=list(columns),
             use_threads=False,
-            block_size=max(_CSV_BLOCK_BYTES, longest_line + 1),
+            block_size=max(_CSV_BLOCK_BYTES, longest_line + 4),
         ),
         parse_options=csv.ParseOptions(
             delimiter=" ", quote_char=False, invalid_row_handler=skip, ignore_empty_lines=skip_blank

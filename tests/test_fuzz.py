@@ -112,6 +112,19 @@ def test_damaged_text(text: bytes, is_gzip: bool, format: str | None) -> None:
     assert_as_reference([NEIGHBOUR, stored, NEIGHBOUR], format)
 
 
+def test_byte_order_marks_within() -> None:
+    """At the beginning of a block they are no less a part of a value than elsewhere."""
+    mark = b"\xef\xbb\xbf"
+    for log in (
+        V2 + mark + ROW,
+        b"srcaddr start\n" + mark + b"10.0.0.1 5\n",
+        mark + V2 + mark + ROW,
+    ):
+        assert_as_reference([log])
+        assert_as_reference([NEIGHBOUR, log, NEIGHBOUR])
+    assert_as_reference([b"a,b new-field start\nx y 1768348800\n"], "a-b new-field start")
+
+
 @given(st.lists(st.one_of(PIECES, st.binary(max_size=300)), max_size=6).map(b"".join))
 @settings(max_examples=100 + MORE_EXAMPLES)
 def test_anything(stored: bytes) -> None:
