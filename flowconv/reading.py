@@ -82,7 +82,7 @@ class _BlockReader:
         end, at_end = self._fill(text, self._size)
         head = recognise(log_object, self._buffer, self._size, end, self._declared, whole=at_end)
         if head.shape in (Shape.JSON, Shape.PARQUET):
-            text.unread(bytes(self._view[self._size : end]))
+            text.unread(bytes(self._view[head.start : end]))
             if self.spans:
                 yield self.take_block()
             if head.shape is Shape.JSON:

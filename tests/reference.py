@@ -305,7 +305,7 @@ def shape_of(lines: list[bytes], given: Header | None) -> str | None:
     rest = without_leading_comments(lines)
     if not rest:
         return None
-    if rest[0].lstrip(b" \t").startswith(b"{"):
+    if rest[0].lstrip(b" \t\r").startswith(b"{"):
         return "json"
     # Whatever the rest of the line is, its beginning tells.
     text = rest[0].decode("utf-8", "replace")

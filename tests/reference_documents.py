@@ -84,14 +84,14 @@ def messages_of(document: dict[str, Any]) -> list[Message] | None:
     """The lines of a document's messages; None if it has none."""
     if document.get("messageType") == "CONTROL_MESSAGE":
         return []
-    if document.get("logEvents") is not None:
-        texts = [None if event is None else event.get("message") for event in document["logEvents"]]
-        log_group = document.get("logGroup")
-    else:
-        texts, log_group = [document.get("message")], document.get("logGroup")
-    if None in texts:
-        return None
-    return [Message(line, log_group) for text in texts for line in lines_of(text)]
+    events = [document] if document.get("logEvents") is None else document["logEvents"]
+    messages: list[Message] = []
+    for event in events:
+        text = None if event is None else event.get("message")
+        if text is None:
+            return None
+        messages += [Message(line, document.get("logGroup")) for line in lines_of(text)]
+    return messages
 
 
 def lines_of(message: str) -> list[bytes]:
@@ -142,14 +142,9 @@ def require(holds: bool) -> None:
 
 
 def number(text: str) -> float:
-    """No number matters, but one that is too large for a float is refused."""
+    """No number matters, but an exponent beyond a float's is refused."""
     require(float(text) not in (float("inf"), float("-inf")))
     return 0.0
-
-
-def constant(text: str) -> Any:
-    """Python reads NaN and Infinity, which JSON does not have."""
-    raise ValueError(text)
 
 
 class Pairs(dict[str, Any]):
@@ -162,9 +157,8 @@ class Pairs(dict[str, Any]):
 
 
 DECODER = json.JSONDecoder(
-    parse_int=number,
+    parse_int=float,
     parse_float=number,
-    parse_constant=constant,
     object_pairs_hook=Pairs,
     strict=True,
 )
