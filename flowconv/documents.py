@@ -30,7 +30,13 @@ from pyarrow import json
 
 from flowconv.blocks import BLOCK_BYTES, LogBlock, Span
 from flowconv.errors import FormatError
-from flowconv.formats import DeclaredFormats, LogFormat, declared_format
+from flowconv.formats import (
+    DeclaredFormats,
+    LogFormat,
+    declared_format,
+    header_format,
+    split_line,
+)
 from flowconv.listing import LogObject
 from flowconv.report import LineCounts
 from flowconv.shapes import Shape, no_format
@@ -83,15 +89,15 @@ class _Lines:
 
     Attributes:
         text: A line each, with its newline.
-        shape: Where they are from; None if it is JSON without messages.
+        shape: Where they are from; JSON if it is a document of no known kind, None if it is none.
         log_group: The log group that their documents name.
-        is_foreign: It is a document that has nothing of those that are known.
+        are_messages: If not, they are rejected.
     """
 
     text: bytes
     shape: Shape | None = None
     log_group: str | None = None
-    is_foreign: bool = False
+    are_messages: bool = False
 
 
 class _Blocks:
@@ -101,7 +107,7 @@ class _Blocks:
         self.size = 0
         self._log_object = log_object
         self._declared = declared
-        self._format = declared_format("default")
+        self._format: LogFormat | None = declared_format("default")
         self._shape = Shape.JSON
         self._lines: list[_Lines] = []
         self._next_line = 1
@@ -114,17 +120,22 @@ class _Blocks:
         Raises:
             FormatError: The first document that is whole is of another kind.
         """
-        if lines.shape:
-            self._shape = lines.shape
-        elif lines.is_foreign and self._shape is Shape.JSON:
+        if lines.shape is Shape.JSON and self._shape is Shape.JSON:
             raise _foreign(self._log_object)
+        if lines.shape not in (None, Shape.JSON):
+            self._shape = lines.shape
         if lines.text:
             self._lines.append(lines)
             self.size += len(lines.text)
 
     def take(self, *, ends_object: bool) -> Iterator[LogBlock]:
-        """Give out what was gathered; the last block says whether the object ends with it."""
-        if ends_object and self._lines and self._shape is Shape.JSON:
+        """Give out what was gathered; the last block says whether the object ends with it.
+
+        Raises:
+            FormatError: The object has lines, but no document; or messages without a format.
+        """
+        has_lines = bool(self._lines) or self._next_line > 1
+        if ends_object and has_lines and self._shape is Shape.JSON:
             raise _foreign(self._log_object)
         runs = [(by, list(lines)) for by, lines in groupby(self._lines, self._read_by)]
         self._lines, self.size = [], 0
@@ -133,7 +144,7 @@ class _Blocks:
         for number, ((format_, log_group), some) in enumerate(runs, start=1):
             text = b"".join(lines.text for lines in some)
             starts = accumulate((len(lines.text) for lines in some), initial=0)
-            damaged = [start for lines, start in zip(some, starts, strict=False) if not lines.shape]
+            damaged = [s for lines, s in zip(some, starts, strict=False) if not lines.are_messages]
             span = Span(
                 self._log_object,
                 start=0,
@@ -143,7 +154,7 @@ class _Blocks:
                 ends_object=ends_object and number == len(runs),
             )
             # A header among the messages wins from there on, for its log group.
-            in_force = self._headers.get(log_group, format_)
+            in_force = self._headers.get(log_group) or format_ or self._find_header(log_group, some)
             block = LogBlock(
                 *(text, len(text), self._shape, in_force, (span,), len(text)), tuple(damaged)
             )
@@ -152,16 +163,31 @@ class _Blocks:
             if block.next_format != in_force:
                 self._headers[log_group] = block.next_format
 
-    def _read_by(self, lines: _Lines) -> tuple[LogFormat, str | None]:
-        """Return what messages are read by: format and log group; others go with those before."""
-        if lines.shape:
+    def _read_by(self, lines: _Lines) -> tuple[LogFormat | None, str | None]:
+        """Return the format declared for messages, and their log group.
+
+        Lines that are no messages go with those before them.
+        """
+        if lines.are_messages:
             one = self._log_object
-            format_ = self._declared.find(one.path, one.flow_log_id, lines.log_group)
-            format_ = format_ or self._headers.get(lines.log_group)
-            if format_ is None:
-                raise no_format(one, self._shape, self._next_line)
-            self._format, self._log_group = format_, lines.log_group
+            self._format = self._declared.find(one.path, one.flow_log_id, lines.log_group)
+            self._log_group = lines.log_group
         return self._format, self._log_group
+
+    def _find_header(self, log_group: str | None, some: list[_Lines]) -> LogFormat:
+        """Return the format of messages of which none is declared: the first may be a header."""
+        for lines in some:
+            for line in lines.text.split(b"\n") if lines.are_messages else ():
+                split = split_line(line)
+                if split is not None and not split.tokens:
+                    continue
+                header = split and header_format(split.tokens)
+                if not header:
+                    raise no_format(self._log_object, self._shape, self._next_line)
+                self._headers[log_group] = header
+                return header
+        # Nothing in them needs any.
+        return declared_format("default")
 
 
 def _foreign(log_object: LogObject) -> FormatError:
@@ -314,6 +340,8 @@ def _read(stretch: bytes, start: int = 0) -> "_Documents | int | None":
     text = memoryview(stretch)[start:]
     if not bytes(text[:64]).strip() and not bytes(text).strip():
         return _Documents(_SCHEMA.empty_table())
+    if _NULL.match(text):
+        return 0
     try:
         return _Documents(
             json.read_json(
@@ -331,6 +359,10 @@ def _read(stretch: bytes, start: int = 0) -> "_Documents | int | None":
         return int(document[1]) if document else None
 
 
+# Arrow crashes on such a text; elsewhere it takes null for a document.
+_NULL = re.compile(rb"[ \t\r\n]*null")
+
+
 def _is_utf8(stretch: bytes) -> bool:
     """Tell whether it is UTF-8, which Arrow does not look at."""
     try:
@@ -340,18 +372,25 @@ def _is_utf8(stretch: bytes) -> bool:
 
 
 def _texts(piece: bytes) -> list[bytes]:
-    """Return each document's text, as one line; not all if one nests too deeply for Python."""
+    """Return each document's text, as one line.
+
+    Not all if one is no document, but null, or Python cannot read it.
+    """
     text = piece.decode()
     texts: list[bytes] = []
     start = 0
-    with suppress(RecursionError):
+    with suppress(RecursionError, ValueError):
         while (match := _FILLED.search(text, start)) is not None:
-            _, stop = JSONDecoder().raw_decode(text, match.start())
+            document, stop = _DECODER.raw_decode(text, match.start())
+            if document is None:
+                break
             texts.append(text[match.start() : stop].replace("\n", " ").encode())
             start = stop
     return texts
 
 
+# Python's int refuses numbers of very many digits.
+_DECODER = JSONDecoder(parse_int=float)
 _FILLED = re.compile(r"[^ \t\r\n]")
 
 _CONTROL, _LACKING, _EVENTS, _SINGLE = range(4)
@@ -402,15 +441,17 @@ class _Documents:
         for start, stop in pairwise(np.unique(places).tolist()):
             kind, group = self._kinds[start], self._groups[start].as_py()
             if kind == _LACKING:
-                lines = _Lines(texts[start] + b"\n", is_foreign=bool(self._foreign[start]))
+                shape = Shape.JSON if self._foreign[start] else Shape.SUBSCRIPTION
+                lines = _Lines(texts[start] + b"\n", shape)
             elif kind == _CONTROL:
                 lines = _Lines(b"", Shape.SUBSCRIPTION)
             elif kind == _EVENTS:
                 events = pc.list_flatten(self._events[start:stop])
                 messages = pc.struct_field(events, "message")
-                lines = _Lines(_joined(messages), Shape.SUBSCRIPTION, group)
+                lines = _Lines(_joined(messages), Shape.SUBSCRIPTION, group, are_messages=True)
             else:
-                lines = _Lines(_joined(self._message[start:stop]), Shape.FIREHOSE, group)
+                messages = self._message[start:stop]
+                lines = _Lines(_joined(messages), Shape.FIREHOSE, group, are_messages=True)
             result.append((start, lines))
         return result
 

@@ -11,7 +11,6 @@ from flowconv.batches import RejectedLine
 from flowconv.blocks import LogBlock, Span
 from flowconv.listing import LogObject
 from flowconv.report import LineCounts
-from flowconv.shapes import is_timed
 
 Indexes = npt.NDArray[np.int64]
 
@@ -47,7 +46,9 @@ class Lines:
         self._filled: Indexes = np.empty(0, np.int64)
 
     def set_aside_undecodable(self) -> None:
-        """Reject the lines that are not UTF-8 or hold a carriage return, and blank them out."""
+        """Reject the lines that are no text or no message, and blank them out."""
+        for offset in self._damaged:
+            self.reject(self._index_at(offset), "not-json")
         if not self._text.isascii():
             view = memoryview(self._text)
             position = 0
@@ -59,8 +60,6 @@ class Lines:
                     index = self._index_at(position + error.start)
                     self.reject(index, "not-utf8")
                     position = int(self.ends[index]) + 1
-        for offset in self._damaged:
-            self.reject(self._index_at(offset), "not-json")
         for offset in np.flatnonzero(_as_array(self._text) == 13).tolist():
             index = self._index_at(offset)
             if index not in self.rejected:
@@ -99,13 +98,13 @@ class Lines:
         self._filled = np.flatnonzero(lengths > 0)
         return text.tobytes(), self._filled
 
-    def is_logged_blank(self, index: int) -> bool:
-        """Tell whether an exported line has nothing but its event's time; then it counts blank."""
-        text = bytes(self._text[self.starts[index] : self.ends[index]]).strip(b" ")
-        if not is_timed(text):
-            return False
+    def values(self, index: int) -> list[bytes]:
+        """Return a line's values."""
+        return bytes(self._text[self.starts[index] : self.ends[index]]).split()
+
+    def count_blank(self, index: int) -> None:
+        """Note that a line has values, but no record."""
         self._filled = np.setdiff1d(self._filled, index)
-        return True
 
     def reject(self, index: int, reason: str, field: str | None = None) -> None:
         """Note the first thing that is wrong with a line."""

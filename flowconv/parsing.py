@@ -28,7 +28,7 @@ from flowconv.formats import KNOWN_NAMES, DeclaredFormats, LogFormat, split_line
 from flowconv.lines import Indexes, Lines, has_hexadecimal
 from flowconv.report import LineCounts
 from flowconv.rowgroups import parse_rows
-from flowconv.shapes import EVENT_TIME, find_header
+from flowconv.shapes import EVENT_TIME, find_header, is_timed
 
 # What pyarrow's CSV reader works on at a time; 256 KB to 2 MB are alike, 16 MB took half as long
 # again (benchmarks/README.md, "parse").
@@ -273,8 +273,14 @@ def _split_odd(block: LogBlock, lines: Lines) -> tuple[pa.Table, Indexes, frozen
         assert row.number is not None
         kept[row.number - 1] = False
         index = int(line_of_row[row.number - 1])
-        if block.format.timestamped and lines.is_logged_blank(index):
-            continue
+        if block.format.timestamped:
+            time, *values = lines.values(index)
+            if not is_timed(time):
+                lines.reject(index, "not-a-timestamp")
+                continue
+            if not values:
+                lines.count_blank(index)
+                continue
         if row.actual_columns < row.expected_columns:
             lines.reject(index, "too-few-values")
         elif records := _unglue(lines.original(index), block.format):

@@ -1,25 +1,31 @@
 """The fast path over objects that exist in memory only, and how it is held against the oracle."""
 
+from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 from unittest import mock
 
 import reference
-from flowconv import blocks, reading
+from flowconv import blocks, documents, reading
 from flowconv.batches import RejectedLine
 from flowconv.errors import CorruptObjectError, FormatError, UnreadableObjectError
-from flowconv.formats import declared_formats
+from flowconv.formats import DeclaredFormats, declared_formats
 from flowconv.listing import LogObject
 from flowconv.normalising import TimeType, normalise
 from flowconv.parsing import BlockParser
 from flowconv.reading import read_blocks
 from flowconv.report import LineCounts
+from flowconv.shapes import Shape
 
 
 def log_object(uri: str, size_bytes: int = 0, **facts: Any) -> LogObject:
     """An object whose key says nothing but what is given."""
-    said = dict.fromkeys(("account_id", "region", "flow_log_id", "day", "time")) | facts
-    return LogObject(uri=uri, path=uri, size_bytes=size_bytes, etag="", **said)
+    unknown = dict.fromkeys(("account_id", "region", "flow_log_id", "day", "time"))
+    said: dict[str, Any] = {"path": uri, "size_bytes": size_bytes, "etag": ""} | unknown | facts
+    return LogObject(uri=uri, **said)
 
 
 class Stored:
@@ -45,27 +51,60 @@ class Stored:
 
 @dataclass
 class Converted:
-    """What the fast path made of one object."""
+    """What the fast path made of one object.
+
+    A row is its table, its line and its values.
+    """
 
     counts: LineCounts = field(default_factory=LineCounts)
-    rows: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
+    rows: list[tuple[str, int, dict[str, Any]]] = field(default_factory=list)
+    shape: Shape | None = None
     rejected: list[RejectedLine] = field(default_factory=list)
     failure: UnreadableObjectError | None = None
+
+
+def declare(format: str | None = None, formats: str | None = None) -> DeclaredFormats:
+    """What --format, and a file of --formats with this text, declare."""
+    if formats is None:
+        return declared_formats(format)
+    with TemporaryDirectory() as folder:
+        file = Path(folder) / "formats.toml"
+        file.write_text(formats, encoding="utf-8")
+        return declared_formats(format, str(file))
 
 
 def convert_in_memory(
     bodies: list[bytes],
     format: str | None = None,
     *,
+    formats: str | None = None,
+    keys: Sequence[dict[str, Any]] = (),
     time_type: TimeType = "timestamp",
     block_bytes: int = blocks.BLOCK_BYTES,
+    document_bytes: int = blocks.BLOCK_BYTES,
     piece_bytes: int = 1 << 20,
 ) -> list[Converted]:
-    """Read, parse and normalise objects together, as one task does."""
-    declared = declared_formats(format)
-    objects = {log_object(f"object-{n}", len(b)): b for n, b in enumerate(bodies)}
+    """Read, parse and normalise objects together, as one task does.
+
+    Args:
+        bodies: What they hold.
+        format: As --format.
+        formats: Text of a file for --formats.
+        keys: What the key of each says: `path`, `flow_log_id` and others.
+        time_type: As --time-type.
+        block_bytes: So much text is read at once.
+        document_bytes: So much text of JSON is read at once.
+        piece_bytes: So much of an object is fetched at once.
+    """
+    declared = declare(format, formats)
+    objects = {
+        log_object(f"object-{n}", len(body), **(keys[n] if keys else {})): body
+        for n, body in enumerate(bodies)
+    }
     failures: dict[LogObject, UnreadableObjectError] = {}
-    with mock.patch.object(reading, "BLOCK_BYTES", block_bytes):
+    with ExitStack() as stack:
+        stack.enter_context(mock.patch.object(reading, "BLOCK_BYTES", block_bytes))
+        stack.enter_context(mock.patch.object(documents, "BLOCK_BYTES", document_bytes))
         while True:
             results = {one: Converted() for one in objects}
             parser = BlockParser(declared)
@@ -77,16 +116,20 @@ def convert_in_memory(
                     failures,
                 ):
                     parsed = parser.parse(block)
+                    for one in block.log_objects:
+                        results[one].shape = block.shape
                     for one, counts in parsed.counts:
                         results[one].counts += counts
                     for line in parsed.rejected:
                         results[line.log_object].rejected.append(line)
                     for raw in parsed.batches:
                         batch = normalise(raw, time_type)
-                        rows = batch.rows.to_pylist()
+                        lines = raw.lines.tolist()
+                        found = zip(lines, batch.rows.to_pylist(), strict=True)
+                        rows = [(str(batch.table), line, row) for line, row in found]
                         assert len(rows) == sum(count for _, count in batch.sources)
                         for one, count in batch.sources:
-                            results[one].rows += [(str(batch.table), row) for row in rows[:count]]
+                            results[one].rows += rows[:count]
                             rows = rows[count:]
                 break
             except UnreadableObjectError as error:
@@ -96,12 +139,24 @@ def convert_in_memory(
     return list(results.values())
 
 
-def assert_as_reference(bodies: list[bytes], format: str | None = None, **how: Any) -> None:
-    """Values, nulls, columns and their order, rejected lines and counts: all as the oracle's."""
-    results = convert_in_memory(bodies, format, **how)
-    for body, got in zip(bodies, results, strict=True):
+def assert_as_reference(
+    bodies: list[bytes],
+    format: str | None = None,
+    *,
+    formats: str | None = None,
+    keys: Sequence[dict[str, Any]] = (),
+    **how: Any,
+) -> None:
+    """Rows with their lines and columns, rejected lines and counts: all as the oracle's.
+
+    The shape too, if there are any rows.
+    """
+    results = convert_in_memory(bodies, format, formats=formats, keys=keys, **how)
+    by = None if formats is None else reference.read_formats(formats)
+    for n, (body, got) in enumerate(zip(bodies, results, strict=True)):
+        key = {"path": f"object-{n}"} | (keys[n] if keys else {})
         try:
-            expected = reference.read_object(body, format=format)
+            expected = reference.read_object(body, format=format, formats=by, **key)
         except reference.Unreadable as verdict:
             kinds = {"corrupt": CorruptObjectError, "format": FormatError}
             assert isinstance(got.failure, kinds[verdict.reason])  # noqa: PT017
@@ -121,6 +176,8 @@ def assert_as_reference(bodies: list[bytes], format: str | None = None, **how: A
         )
         assert got.counts.lines == expected.lines
         assert len(got.rows) == len(expected.rows)
-        for (table, row), wanted in zip(got.rows, expected.rows, strict=True):
-            assert table == wanted.table
+        for (table, line, row), wanted in zip(got.rows, expected.rows, strict=True):
+            assert (table, line) == (wanted.table, wanted.line)
             assert list(row.items()) == list(reference.table_row(wanted).items())
+        if expected.rows:
+            assert got.shape == expected.shape

@@ -14,10 +14,9 @@ document that is JSON, but has no messages, is rejected alone, as one line.
 
 import json
 import re
+from collections import Counter
 from dataclasses import dataclass
 from typing import Any
-
-MAX_DOCUMENT_BYTES = 32 * 1024 * 1024
 
 
 class Unreadable(Exception):
@@ -85,14 +84,14 @@ def messages_of(document: dict[str, Any]) -> list[Message] | None:
     """The lines of a document's messages; None if it has none."""
     if document.get("messageType") == "CONTROL_MESSAGE":
         return []
-    if document.get("logEvents") is not None:
-        texts = [event and event.get("message") for event in document["logEvents"]]
-        log_group = document.get("logGroup")
-    else:
-        texts, log_group = [document.get("message")], document.get("logGroup")
-    if None in texts:
-        return None
-    return [Message(line, log_group) for text in texts for line in lines_of(text)]
+    events = [document] if document.get("logEvents") is None else document["logEvents"]
+    messages: list[Message] = []
+    for event in events:
+        text = None if event is None else event.get("message")
+        if text is None:
+            return None
+        messages += [Message(line, document.get("logGroup")) for line in lines_of(text)]
+    return messages
 
 
 def lines_of(message: str) -> list[bytes]:
@@ -119,15 +118,22 @@ def parse(text: bytes) -> list[tuple[dict[str, Any], bytes]] | None:
 def require_types(document: Any) -> None:
     """Make sure that what is known is of its type, or null, and that all is UTF-8."""
     require(isinstance(document, dict))
+    require_once(document, {"messageType", "logGroup", "message", "logEvents"})
     for key in ("messageType", "logGroup", "message"):
-        require(isinstance(document.get(key, ""), str | None))
+        require(isinstance(document.get(key), str | None))
     events = document.get("logEvents")
     require(events is None or isinstance(events, list))
     for event in events or []:
         require(event is None or isinstance(event, dict))
-        require(isinstance((event or {}).get("message"), str | None))
+        if event is not None:
+            require_once(event, {"message"})
+            require(isinstance(event.get("message"), str | None))
     # JSON can name half of a surrogate pair, which UTF-8 cannot.
     json.dumps(document, ensure_ascii=False).encode()
+
+
+def require_once(pairs: "Pairs", known: set[str]) -> None:
+    require(not known & pairs.repeated)
 
 
 def require(holds: bool) -> None:
@@ -136,29 +142,23 @@ def require(holds: bool) -> None:
 
 
 def number(text: str) -> float:
-    """No number matters, but one that is too large for a float is refused."""
+    """No number matters, but an exponent beyond a float's is refused."""
     require(float(text) not in (float("inf"), float("-inf")))
     return 0.0
 
 
-def constant(text: str) -> Any:
-    """Python reads NaN and Infinity, which JSON does not have."""
-    raise ValueError(text)
+class Pairs(dict[str, Any]):
+    """A JSON object, and the keys that it has more than once."""
 
-
-KNOWN = {"messageType", "logGroup", "message", "logEvents"}
-
-
-def without_known_twice(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    known = [key for key, _ in pairs if key in KNOWN]
-    require(len(known) == len(set(known)))
-    return dict(pairs)
+    def __init__(self, pairs: list[tuple[str, Any]]) -> None:
+        super().__init__(pairs)
+        keys = Counter(key for key, _ in pairs)
+        self.repeated = {key for key, count in keys.items() if count > 1}
 
 
 DECODER = json.JSONDecoder(
-    parse_int=number,
+    parse_int=float,
     parse_float=number,
-    parse_constant=constant,
-    object_pairs_hook=without_known_twice,
+    object_pairs_hook=Pairs,
     strict=True,
 )
