@@ -178,7 +178,7 @@ NONE, FAR, NO_TEXT = Bad("not-a-number"), Bad("out-of-range"), Bad("not-utf8")
 )
 def test_values(name: str, array: "pa.Array[Any]", expected: list[Any]) -> None:
     got = read(parquet({"action": [str(n) for n in range(len(array))], name: array}))
-    results = {int(row["action"]): row[name] for _, row in got.rows if row.get("action")}
+    results = {int(row["action"]): row[name] for _, _, row in got.rows if row.get("action")}
     for line in got.rejected:
         assert line.field == name.replace("_", "-")
         results[line.line - 1] = Bad(line.reason)
@@ -251,7 +251,7 @@ def test_names(tmp_path: Path, names: list[str], columns: str, left_out: list[st
 
 def test_transit_gateway() -> None:
     got = read(parquet({"tgw_id": ["tgw-1"], "packets_lost_blackhole": [7], "traffic-path": [1]}))
-    assert [table for table, _ in got.rows] == ["tgw"]
+    assert [table for table, _, _ in got.rows] == ["tgw"]
     assert rows_of(got) == [{"tgw_id": "tgw-1", "packets_lost_blackhole": 7, "traffic_path": "1"}]
 
 
