@@ -49,7 +49,7 @@ def read(body: bytes, **how: Any) -> Converted:
 
 def rows_of(converted: Converted) -> list[dict[str, Any]]:
     """The rows without nulls."""
-    return [{k: v for k, v in row.items() if v is not None} for _, row in converted.rows]
+    return [{k: v for k, v in row.items() if v is not None} for _, _, row in converted.rows]
 
 
 @pytest.mark.parametrize("compression", ["none", "snappy", "gzip", "zstd"])
