@@ -28,7 +28,7 @@ from flowconv.formats import KNOWN_NAMES, DeclaredFormats, LogFormat, split_line
 from flowconv.lines import Indexes, Lines, has_hexadecimal
 from flowconv.report import LineCounts
 from flowconv.rowgroups import parse_rows
-from flowconv.shapes import EVENT_TIME, find_header, is_timed
+from flowconv.shapes import BOM, EVENT_TIME, find_header, is_timed
 
 # What pyarrow's CSV reader works on at a time; 256 KB to 2 MB are alike, 16 MB took half as long
 # again (benchmarks/README.md, "parse").
@@ -160,13 +160,16 @@ def _read_csv(
         misfits.append(row)
         return "skip"
 
+    if bytes(text[: len(BOM)]) == BOM:
+        # Arrow skips a byte order mark. Here it is part of a value, since this is no file.
+        text = BOM + bytes(text)
     return csv.read_csv(
         pa.BufferReader(pa.py_buffer(text)),  # type: ignore[arg-type]
         # Workers run in parallel already; one thread also makes `InvalidRow.number` known.
         read_options=csv.ReadOptions(
             column_names=list(columns),
             use_threads=False,
-            block_size=max(_CSV_BLOCK_BYTES, longest_line + 1),
+            block_size=max(_CSV_BLOCK_BYTES, len(BOM) + longest_line + 1),
         ),
         parse_options=csv.ParseOptions(
             delimiter=" ", quote_char=False, invalid_row_handler=skip, ignore_empty_lines=skip_blank

@@ -189,7 +189,8 @@ class Reading:
     rows: list[Row] = dataclasses.field(default_factory=list)
     rejected: list[Rejected] = dataclasses.field(default_factory=list)
     formats: list[tuple[str, ...]] = dataclasses.field(default_factory=list)
-    # A header line is in force from there on, whatever the object's documents say of their group.
+    # A header line that tells something new is in force from there on, whatever the object's
+    # documents say of their group.
     in_force: Header | None = None
 
     def read_line(
@@ -230,7 +231,8 @@ class Reading:
                     return
             if is_header(tokens, given):
                 header = header_of(tokens)
-                self.in_force = header
+                if header != (self.in_force or given):
+                    self.in_force = header
                 self.formats.append(tuple(c.column for c in header.columns))
                 self.header += 1
                 return
