@@ -265,21 +265,26 @@ def _decode(stretch: bytes) -> Iterator[_Lines]:
     elif middle := _middle(stretch):
         yield from _decode(stretch[:middle])
         yield from _decode(stretch[middle:])
+    elif (lines := _read_whole(stretch)) is not None:
+        yield from lines
     else:
         for piece in _PIECES.split(stretch):
-            yield from _decode_piece(piece)
+            lines = _read_whole(piece)
+            yield from _damaged(piece) if lines is None else lines
 
 
 _PIECES = re.compile(rb"\n(?=[ \t\r]*\{)|(?<=\})[ \t\r]*\n")
 
 
-def _decode_piece(piece: bytes) -> Iterator[_Lines]:
-    documents = _read(piece) if _is_utf8(piece) else None
-    texts = _texts(piece) if isinstance(documents, _Documents) else []
-    if isinstance(documents, _Documents) and len(texts) == len(documents.lacking):
-        yield from (lines for _, lines in documents.lines(texts))
-    else:
-        yield from _damaged(piece)
+def _read_whole(text: bytes) -> list[_Lines] | None:
+    """Read documents, whatever they have; None if the text is not documents from end to end."""
+    documents = _read(text) if _is_utf8(text) else None
+    if not isinstance(documents, _Documents):
+        return None
+    texts = _texts(text)
+    if len(texts) != len(documents.lacking):
+        return None
+    return [lines for _, lines in documents.lines(texts)]
 
 
 def _damaged(piece: bytes) -> Iterator[_Lines]:
@@ -291,7 +296,7 @@ def _one_a_piece(stretch: bytes) -> list[_Lines] | None:
     stretch = stretch.removesuffix(b"\n") + b"\n"
     text = np.frombuffer(stretch, np.uint8)
     ends = np.flatnonzero(text == 10)
-    if np.isin(text[[*(ends[:-1] + 1), *(ends - 1)]], np.frombuffer(b" \t\r\n", np.uint8)).any():
+    if np.isin(text[[0, *(ends[:-1] + 1), *(ends - 1)]], np.frombuffer(b" \t\r\n", np.uint8)).any():
         return None
     parting = (text[ends[:-1] - 1] == ord("}")) | (text[ends[:-1] + 1] == ord("{"))
     edges = [0, *(ends[:-1][parting] + 1).tolist(), len(stretch)]
@@ -340,7 +345,7 @@ def _read(stretch: bytes, start: int = 0) -> "_Documents | int | None":
     text = memoryview(stretch)[start:]
     if not bytes(text[:64]).strip() and not bytes(text).strip():
         return _Documents(_SCHEMA.empty_table())
-    if _NULL.match(text):
+    if _NO_DOCUMENT.match(text):
         return 0
     try:
         return _Documents(
@@ -359,8 +364,9 @@ def _read(stretch: bytes, start: int = 0) -> "_Documents | int | None":
         return int(document[1]) if document else None
 
 
-# Arrow crashes on such a text; elsewhere it takes null for a document.
-_NULL = re.compile(rb"[ \t\r\n]*null")
+# Arrow crashes on a text that begins with null (behind a document it takes null for another), and
+# skips a byte order mark, which may stand nowhere but at the beginning of the object.
+_NO_DOCUMENT = re.compile(rb"[ \t\r\n]*null|\xef\xbb\xbf")
 
 
 def _is_utf8(stretch: bytes) -> bool:

@@ -54,7 +54,7 @@ def read_documents(lines: list[bytes]) -> tuple[str, list[Message | NotJson]]:
     """
     shape: str | None = None
     result: list[Message | NotJson] = []
-    for stretch in re.split(rb"(?<=\})[ \t\r]*\n\s*(?=\{)", b"\n".join(lines)):
+    for stretch in re.split(rb"(?<=\})[ \t\r]*\n(?=\s*\{)", b"\n".join(lines)):
         pieces = [stretch]
         if parse(stretch) is None:
             pieces = re.split(rb"\n(?=[ \t\r]*\{)|(?<=\})[ \t\r]*\n", stretch)

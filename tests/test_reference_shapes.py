@@ -47,58 +47,61 @@ def read(body: bytes, format: str | None = FORMAT, **how: Any) -> ReferenceObjec
 # --- shapes, by their signs -----------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("body", "shape"),
-    [
-        (b"", None),
-        (b"\n # a\n \t\n", None),
-        (b"version action\n", "header"),
-        (b"\xef\xbb\xbf\n# a\nversion action\n", "header"),
-        (b"version action x y z\n", "headerless"),
-        (b"2 A 5\n", "headerless"),
-        (b"\n# a\n2 A 5\n", "headerless"),
-        (b"\xff\n", "headerless"),
-        (b"#\xff\n", "headerless"),
-        (b"2026-01-14T00:00:00Z 2 A 5\n", "cloudwatch-export"),
-        (b"2026-01-14T00:00:00.123Z 2 A 5\n", "cloudwatch-export"),
-        (b"\n#\n\t2026-01-14T00:00:00.123Z\t2\n", "cloudwatch-export"),
-        (b"2026-01-14T00:00:00Z \xff\n", "cloudwatch-export"),
-        (b"2026-01-14T00:00:00Z version action\n", "cloudwatch-export"),
-        (b"2026-01-14T00:00:00Z\n", "headerless"),
-        (b"2026-01-14T00:00:00Z # a\n", "headerless"),
-        (b"2026-01-14T00:00:00 2 A 5\n", "headerless"),
-        (b"2026-01-14T00:00:00.1Z 2 A 5\n", "headerless"),
-        (b"2026-01-14T00:00:00+00:00 2 A 5\n", "headerless"),
-        (subscription([document([])]), "subscription"),
-        (subscription([control()]), "subscription"),
-        (b'{"logEvents":[]}', "subscription"),
-        (b'{"messageType":"x"}', "subscription"),
-        (b'{"message":"2 A 5","logEvents":[]}', "subscription"),
-        (b"\xef\xbb\xbf \n\n" + firehose([A]), "firehose"),
-        (b"# a\n\t" + firehose([A]), "firehose"),
-        (b'{"message\n{"a\n{"message":"2 A 5"}', "firehose"),
-        (parquet({"action": ["A"]}), "parquet"),
-    ],
-)
+SHAPES = [
+    (b"", None),
+    (b"\n # a\n \t\n", None),
+    (b"version action\n", "header"),
+    (b"\xef\xbb\xbf\n# a\nversion action\n", "header"),
+    (b"version action x y z\n", "headerless"),
+    (b"2 A 5\n", "headerless"),
+    (b"\n# a\n2 A 5\n", "headerless"),
+    (b"\xff\n", "headerless"),
+    (b"#\xff\n", "headerless"),
+    (b"2026-01-14T00:00:00Z 2 A 5\n", "cloudwatch-export"),
+    (b"2026-01-14T00:00:00.123Z 2 A 5\n", "cloudwatch-export"),
+    (b"\n#\n\t2026-01-14T00:00:00.123Z\t2\n", "cloudwatch-export"),
+    (b"2026-01-14T00:00:00Z \xff\n", "cloudwatch-export"),
+    (b"2026-01-14T00:00:00Z 2 A\rB 5\n2026-01-14T00:00:00Z 2 A 5\n", "cloudwatch-export"),
+    (b"2026-01-14T00:00:00Z \r\n2 A 5\n", "headerless"),
+    (b"2026-01-14T00:00:00Z  #\xff\n2 A 5\n", "headerless"),
+    (b"2026-01-14T00:00:00Z version action\n", "cloudwatch-export"),
+    (b"2026-01-14T00:00:00Z\n", "headerless"),
+    (b"2026-01-14T00:00:00Z # a\n", "headerless"),
+    (b"2026-01-14T00:00:00 2 A 5\n", "headerless"),
+    (b"2026-01-14T00:00:00.1Z 2 A 5\n", "headerless"),
+    (b"2026-01-14T00:00:00+00:00 2 A 5\n", "headerless"),
+    (subscription([document([])]), "subscription"),
+    (subscription([control()]), "subscription"),
+    (b'{"logEvents":[]}', "subscription"),
+    (b'{"messageType":"x"}', "subscription"),
+    (b'{"message":"2 A 5","logEvents":[]}', "subscription"),
+    (b"\xef\xbb\xbf \n\n" + firehose([A]), "firehose"),
+    (b"# a\n\t" + firehose([A]), "firehose"),
+    (b'{"message\n{"a\n{"message":"2 A 5"}', "firehose"),
+    (parquet({"action": ["A"]}), "parquet"),
+]
+
+
+@pytest.mark.parametrize(("body", "shape"), SHAPES)
 @pytest.mark.parametrize("packed", [False, True])
 def test_shapes(body: bytes, shape: str | None, packed: bool) -> None:
     assert read(gzip.compress(body) if packed else body).shape == shape
 
 
-@pytest.mark.parametrize(
-    "body",
-    [
-        b"{",
-        b"{}",
-        b"{x\n{y\n",
-        b'{"records":[]}',
-        b'{"a":1}{"message":"2 A 5"}',
-        b'{"message":',
-        b'{"message":null}',
-        b'{"messageType":1}',
-        b'{"message":"2 A 5"}{"message":5}',
-    ],
-)
+OF_ANOTHER_KIND = [
+    b"{",
+    b"{}",
+    b"{x\n{y\n",
+    b'{"records":[]}',
+    b'{"a":1}{"message":"2 A 5"}',
+    b'{"message":',
+    b'{"message":null}',
+    b'{"messageType":1}',
+    b'{"message":"2 A 5"}{"message":5}',
+]
+
+
+@pytest.mark.parametrize("body", OF_ANOTHER_KIND)
 def test_json_of_another_kind(body: bytes) -> None:
     with pytest.raises(Unreadable) as caught:
         read(body)
@@ -186,22 +189,22 @@ def test_documents_in_members_of_gzip() -> None:
     assert values(got) == [(1, 2, "A", 5)]
 
 
-@pytest.mark.parametrize(
-    ("message", "rows", "blank"),
-    [
-        ("2 A 5\n", 1, 0),
-        ("2 A 5\r\n\r\n\n", 1, 0),
-        ("2 A 5\r", 1, 0),
-        ("2 A 5\n3 B 6", 2, 0),
-        ("2 A 5\r\n3 B 6\r\n", 2, 0),
-        ("2 A 5\n\n3 B 6", 2, 1),
-        ("\n2 A 5", 1, 1),
-        ("", 0, 1),
-        ("\n\r\n", 0, 1),
-        (" \t ", 0, 1),
-        ("  2\tA   5 # a", 1, 0),
-    ],
-)
+MESSAGES = [
+    ("2 A 5\n", 1, 0),
+    ("2 A 5\r\n\r\n\n", 1, 0),
+    ("2 A 5\r", 1, 0),
+    ("2 A 5\n3 B 6", 2, 0),
+    ("2 A 5\r\n3 B 6\r\n", 2, 0),
+    ("2 A 5\n\n3 B 6", 2, 1),
+    ("\n2 A 5", 1, 1),
+    ("", 0, 1),
+    ("\n\r\n", 0, 1),
+    (" \t ", 0, 1),
+    ("  2\tA   5 # a", 1, 0),
+]
+
+
+@pytest.mark.parametrize(("message", "rows", "blank"), MESSAGES)
 def test_lines_of_messages(message: str, rows: int, blank: int) -> None:
     for body in (firehose([message, C]), subscription([document([message, C])])):
         got = read(body)
@@ -245,41 +248,38 @@ def test_a_header_is_that_of_its_log_group() -> None:
 GOOD = '{"message":"4 C 7"}'
 
 
-@pytest.mark.parametrize(
-    "line",
-    [
-        "x",
-        "[]",
-        '["2 A 5"]',
-        "5",
-        "null",
-        "{",
-        "}",
-        "{}}",
-        '{"message":',
-        '{"message":"2 A 5"',
-        '{"message":"2 A 5',
-        '{"message":"2 A 5"},',
-        '{"message":"2 A 5"} x',
-        '{"message":"2 A 5"}{"message":"2 A',
-        '{"message":"2 A 5"}{"message":NaN}',
-        '{"message":"2 A 5","x":01}',
-        '{"message":"2 A 5",}',
-        "{'message':'2 A 5'}",
-        '{message:"2 A 5"}',
-        '{"message":"2\tA 5"}',
-        '{"message":"2 A 5\0"}',
-        '{"message":"2 A 5\\x"}',
-        '{"message":"2 A 5\\u12"}',
-        '{"message":"2 A 5"}\x0b',
-        '{"message":"2 A 5"}\x00',
-        '{"message":"2 A 5"}/* a */',
-        "# a",
-        '{"message":"2 A 5","x":' + "[" * 1_000_000 + "]" * 1_000_000 + "}",
-        '{"message":"2 A 5","x":' + '{"x":' * 1_000_000 + "1" + "}" * 1_000_001,
-    ],
-    ids=lambda line: line[:40],
-)
+DAMAGED_LINES = [
+    "x",
+    "[]",
+    '["2 A 5"]',
+    "5",
+    "null",
+    "{",
+    "}",
+    "{}}",
+    '{"message":',
+    '{"message":"2 A 5"',
+    '{"message":"2 A 5',
+    '{"message":"2 A 5"},',
+    '{"message":"2 A 5"} x',
+    '{"message":"2 A 5"}{"message":"2 A',
+    '{"message":"2 A 5"}{"message":NaN}',
+    '{"message":"2 A 5","x":01}',
+    '{"message":"2 A 5",}',
+    "{'message':'2 A 5'}",
+    '{message:"2 A 5"}',
+    '{"message":"2\tA 5"}',
+    '{"message":"2 A 5\0"}',
+    '{"message":"2 A 5\\x"}',
+    '{"message":"2 A 5\\u12"}',
+    '{"message":"2 A 5"}\x0b',
+    '{"message":"2 A 5"}\x00',
+    '{"message":"2 A 5"}/* a */',
+    "# a",
+]
+
+
+@pytest.mark.parametrize("line", DAMAGED_LINES)
 def test_damaged_line(line: str) -> None:
     got = read(f"{GOOD}\n{line}\n{GOOD}\n \n {GOOD}\r\n{line}".encode())
     assert values(got) == [(n, 4, "C", 7) for n in (1, 3, 4)]
@@ -298,21 +298,21 @@ def test_line_that_is_not_utf8() -> None:
     assert values(got) == [(1, 4, "C", 7), (3, 4, "C", 7)]
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        "{}",
-        '{"x":1}',
-        '{"message":null}',
-        '{"Message":"2 A 5"}',
-        '{"logEvents":null}',
-        '{"logEvents":[{"message":"2 A 5"},{}]}',
-        '{"logEvents":[{"message":"2 A 5"},null]}',
-        '{"logEvents":[{"message":"2 A 5"},{"message":null}],"message":"2 A 5"}',
-        '{"messageType":"DATA_MESSAGE"}',
-        '{"logGroup":"g"}',
-    ],
-)
+WITHOUT_A_MESSAGE = [
+    "{}",
+    '{"x":1}',
+    '{"message":null}',
+    '{"Message":"2 A 5"}',
+    '{"logEvents":null}',
+    '{"logEvents":[{"message":"2 A 5"},{}]}',
+    '{"logEvents":[{"message":"2 A 5"},null]}',
+    '{"logEvents":[{"message":"2 A 5"},{"message":null}],"message":"2 A 5"}',
+    '{"messageType":"DATA_MESSAGE"}',
+    '{"logGroup":"g"}',
+]
+
+
+@pytest.mark.parametrize("text", WITHOUT_A_MESSAGE)
 def test_firehose_document_without_a_message(text: str) -> None:
     """It alone is rejected: where it ends is known."""
     for before, behind in (("\n", "\n"), ("", ""), (" ", " ")):
@@ -340,28 +340,27 @@ def test_subscription_document_without_messages(others: dict[str, Any]) -> None:
         assert values(got) == [(1, 4, "C", 7), (3, 4, "C", 7)]
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        '{"message":5}',
-        '{"message":["2 A 5"]}',
-        '{"message":{"message":"2 A 5"}}',
-        '{"message":"2 A 5","message":1}',
-        '{"message":"1 B 6","message":"2 A 5"}',
-        '{"message":"2 A 5","messageType":5}',
-        '{"message":"2 A 5","messageType":["DATA_MESSAGE"]}',
-        '{"message":"2 A 5","logGroup":5}',
-        '{"logEvents":{}}',
-        '{"logEvents":"2 A 5"}',
-        '{"logEvents":["2 A 5"]}',
-        '{"logEvents":[{"message":5}]}',
-        '{"logEvents":[{"message":"1 B 6","message":"2 A 5"}]}',
-        '{"message":"2 \\ud800 5"}',
-        '{"message":"2 A 5","x":"\\udc00"}',
-        '{"message":"2 A 5","x":1e999}',
-    ],
-    ids=lambda text: text[:40],
-)
+AS_DAMAGED = [
+    '{"message":5}',
+    '{"message":["2 A 5"]}',
+    '{"message":{"message":"2 A 5"}}',
+    '{"message":"2 A 5","message":1}',
+    '{"message":"1 B 6","message":"2 A 5"}',
+    '{"message":"2 A 5","messageType":5}',
+    '{"message":"2 A 5","messageType":["DATA_MESSAGE"]}',
+    '{"message":"2 A 5","logGroup":5}',
+    '{"logEvents":{}}',
+    '{"logEvents":"2 A 5"}',
+    '{"logEvents":["2 A 5"]}',
+    '{"logEvents":[{"message":5}]}',
+    '{"logEvents":[{"message":"1 B 6","message":"2 A 5"}]}',
+    '{"message":"2 \\ud800 5"}',
+    '{"message":"2 A 5","x":"\\udc00"}',
+    '{"message":"2 A 5","x":1e999}',
+]
+
+
+@pytest.mark.parametrize("text", AS_DAMAGED, ids=lambda text: text[:40])
 def test_document_that_counts_as_damage(text: str) -> None:
     """What is known is of another type or there twice, or no text or number can hold it."""
     got = read(f"{GOOD}\n{text}\n{GOOD}".encode())
@@ -387,23 +386,22 @@ def test_other_types_of_messages_are_read(kind: str) -> None:
     assert (values(got), got.shape) == ([(1, 2, "A", 5)], "subscription")
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        '{"message":"2 A 5","x":[[[[[]]]]]}',
-        '{"message":"2 A 5","x":' + "[" * 90 + "]" * 90 + "}",
-        '{"message":"2 A 5","x":' + "9" * 5000 + ',"y":-0.0,"z":1E-9999}',
-        '{"message":"2 A 5","x":1,"x":{}}',
-        '{"message":"2 A 5","x":NaN,"y":[-Infinity]}',
-        '{"message":"2 A 5","x":{"message":1,"message":2}}',
-        '{"message":"2 A 5","messageType":null,"logGroup":null,"logEvents":null}',
-        '{"":{},"\\u006d\\u0065\\u0073sage":"2\\u0020A 5"}',
-        '{"x":{"logEvents":[],"messageType":"CONTROL_MESSAGE"},"message":"2 A 5"}',
-        '{"message":"2 A 5","\\u0000":"\\u0000"}',
-        ' \t{ "message" : "2 A 5" } \r',
-    ],
-    ids=lambda text: text[:40],
-)
+ODD_DOCUMENTS = [
+    '{"message":"2 A 5","x":[[[[[]]]]]}',
+    '{"message":"2 A 5","x":' + "[" * 90 + "]" * 90 + "}",
+    '{"message":"2 A 5","x":' + "9" * 5000 + ',"y":-0.0,"z":1E-9999}',
+    '{"message":"2 A 5","x":1,"x":{}}',
+    '{"message":"2 A 5","x":NaN,"y":[-Infinity]}',
+    '{"message":"2 A 5","x":{"message":1,"message":2}}',
+    '{"message":"2 A 5","messageType":null,"logGroup":null,"logEvents":null}',
+    '{"":{},"\\u006d\\u0065\\u0073sage":"2\\u0020A 5"}',
+    '{"x":{"logEvents":[],"messageType":"CONTROL_MESSAGE"},"message":"2 A 5"}',
+    '{"message":"2 A 5","\\u0000":"\\u0000"}',
+    ' \t{ "message" : "2 A 5" } \r',
+]
+
+
+@pytest.mark.parametrize("text", ODD_DOCUMENTS, ids=lambda text: text[:40])
 def test_odd_documents_that_are_whole(text: str) -> None:
     got = read(f"{GOOD}\n{text}\n".encode())
     assert (values(got), got.rejected) == ([(1, 4, "C", 7), (2, 2, "A", 5)], [])
@@ -541,27 +539,27 @@ def test_formats_of_no_use(text: str) -> None:
 TOUCHING = "version action log-status"
 
 
-@pytest.mark.parametrize(
-    ("format", "line", "records"),
-    [
-        (FORMAT, "2 A 5 3 B 6", [(2, "A", 5), (3, "B", 6)]),
-        (FORMAT, "2 A 5  - - -\t4 C 7", [(2, "A", 5), (None, None, None), (4, "C", 7)]),
-        (FORMAT, "2 A 5 3 B 6 # a", [(2, "A", 5), (3, "B", 6)]),
-        ("version", "2 3", [(2,), (3,)]),
-        (TOUCHING, "2 A OK 3 B OK", [(2, "A", "OK"), (3, "B", "OK")]),
-        (TOUCHING, "2 A OK3 B NODATA", [(2, "A", "OK"), (3, "B", "NODATA")]),
-        (
-            TOUCHING,
-            "2 A SKIPDATA3 B NODATA4 C OK5 D x",
-            [(2, "A", "SKIPDATA"), (3, "B", "NODATA"), (4, "C", "OK"), (5, "D", "x")],
-        ),
-        (TOUCHING, "2 A OK3 B OK 4 C OK", [(2, "A", "OK"), (3, "B", "OK"), (4, "C", "OK")]),
-        ("account-id bytes log-status", "01 1 OK02 2 OK", [("01", 1, "OK"), ("02", 2, "OK")]),
-        ("start action log-status", "5 A OK6 B OK", [(5, "A", "OK"), (6, "B", "OK")]),
-        # Just one record, whatever its status.
-        (TOUCHING, "2 A OK3", [(2, "A", "OK3")]),
-    ],
-)
+GLUED = [
+    (FORMAT, "2 A 5 3 B 6", [(2, "A", 5), (3, "B", 6)]),
+    (FORMAT, "2 A 5  - - -\t4 C 7", [(2, "A", 5), (None, None, None), (4, "C", 7)]),
+    (FORMAT, "2 A 5 3 B 6 # a", [(2, "A", 5), (3, "B", 6)]),
+    ("version", "2 3", [(2,), (3,)]),
+    (TOUCHING, "2 A OK 3 B OK", [(2, "A", "OK"), (3, "B", "OK")]),
+    (TOUCHING, "2 A OK3 B NODATA", [(2, "A", "OK"), (3, "B", "NODATA")]),
+    (
+        TOUCHING,
+        "2 A SKIPDATA3 B NODATA4 C OK5 D x",
+        [(2, "A", "SKIPDATA"), (3, "B", "NODATA"), (4, "C", "OK"), (5, "D", "x")],
+    ),
+    (TOUCHING, "2 A OK3 B OK 4 C OK", [(2, "A", "OK"), (3, "B", "OK"), (4, "C", "OK")]),
+    ("account-id bytes log-status", "01 1 OK02 2 OK", [("01", 1, "OK"), ("02", 2, "OK")]),
+    ("start action log-status", "5 A OK6 B OK", [(5, "A", "OK"), (6, "B", "OK")]),
+    # Just one record, whatever its status.
+    (TOUCHING, "2 A OK3", [(2, "A", "OK3")]),
+]
+
+
+@pytest.mark.parametrize(("format", "line", "records"), GLUED)
 def test_glued(format: str, line: str, records: list[tuple[Any, ...]]) -> None:
     for body in (
         f"{line}\n".encode(),
@@ -575,29 +573,29 @@ def test_glued(format: str, line: str, records: list[tuple[Any, ...]]) -> None:
         assert (got.split, got.rejected) == (len(records) - 1, [])
 
 
-@pytest.mark.parametrize(
-    ("format", "line", "reason"),
-    [
-        (FORMAT, "2 A 5 x B 6", "glued-records"),
-        (FORMAT, "2 A 5 3 B 99999999999999999", "glued-records"),
-        (FORMAT, "2 A 5 3", "too-many-values"),
-        (FORMAT, "2 A 5 3 B 6 7", "too-many-values"),
-        (FORMAT, "2 A 53 B 6", "too-many-values"),
-        (TOUCHING, "2 A OK3 B", "too-many-values"),
-        (TOUCHING, "2 A OK3 B OK 4", "too-many-values"),
-        (TOUCHING, "2 A OK3 B OK4", "too-many-values"),
-        (TOUCHING, "2 A OK3000000000 B OK", "glued-records"),
-        (TOUCHING, "2 A OK 3 B", "too-many-values"),
-        (TOUCHING, "2 A OKx B OK", "too-many-values"),
-        (TOUCHING, "2 A ok3 B OK", "too-many-values"),
-        (TOUCHING, "2 A OK- B OK", "too-many-values"),
-        ("action bytes log-status", "A 1 OK2 1 OK", "too-many-values"),
-        ("log-status version action", "OK 2 A OK3 B", "too-many-values"),
-        # Nothing would show that text fits.
-        ("srcaddr action", "a b c d", "too-many-values"),
-        ("instance-tag", "a b", "too-many-values"),
-    ],
-)
+NOT_GLUED = [
+    (FORMAT, "2 A 5 x B 6", "glued-records"),
+    (FORMAT, "2 A 5 3 B 99999999999999999", "glued-records"),
+    (FORMAT, "2 A 5 3", "too-many-values"),
+    (FORMAT, "2 A 5 3 B 6 7", "too-many-values"),
+    (FORMAT, "2 A 53 B 6", "too-many-values"),
+    (TOUCHING, "2 A OK3 B", "too-many-values"),
+    (TOUCHING, "2 A OK3 B OK 4", "too-many-values"),
+    (TOUCHING, "2 A OK3 B OK4", "too-many-values"),
+    (TOUCHING, "2 A OK3000000000 B OK", "glued-records"),
+    (TOUCHING, "2 A OK 3 B", "too-many-values"),
+    (TOUCHING, "2 A OKx B OK", "too-many-values"),
+    (TOUCHING, "2 A ok3 B OK", "too-many-values"),
+    (TOUCHING, "2 A OK- B OK", "too-many-values"),
+    ("action bytes log-status", "A 1 OK2 1 OK", "too-many-values"),
+    ("log-status version action", "OK 2 A OK3 B", "too-many-values"),
+    # Nothing would show that text fits.
+    ("srcaddr action", "a b c d", "too-many-values"),
+    ("instance-tag", "a b", "too-many-values"),
+]
+
+
+@pytest.mark.parametrize(("format", "line", "reason"), NOT_GLUED)
 def test_glued_records_that_do_not_fit(format: str, line: str, reason: str) -> None:
     got = read(f"{line}\n".encode(), format)
     assert (got.rows, got.split) == ([], 0)

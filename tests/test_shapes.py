@@ -1,0 +1,230 @@
+"""Objects of every shape: the fast path and the oracle must agree in everything."""
+
+import gzip
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from in_memory import assert_as_reference, convert_in_memory
+from shapes import cloudwatch_export, control, document, firehose, gzip_members, subscription
+from test_reference_shapes import (
+    AS_DAMAGED,
+    DAMAGED_LINES,
+    FORMAT,
+    GLUED,
+    GOOD,
+    MESSAGES,
+    NOT_GLUED,
+    ODD_DOCUMENTS,
+    OF_ANOTHER_KIND,
+    SHAPES,
+    WITHOUT_A_MESSAGE,
+)
+
+FORMATS = """
+[flow-logs]
+fl-1 = "action bytes version"
+
+[log-groups]
+g = "action bytes"
+h = "${version} ${action}"
+
+[prefixes]
+"a/" = "srcaddr version"
+"a/b/" = "version srcaddr"
+"""
+
+
+def each_way(body: bytes, format: str | None = FORMAT, *, cut: bool = True) -> None:
+    """Hold the object against the oracle as it is, packed, and read in small pieces.
+
+    Args:
+        body: The object.
+        format: As --format.
+        cut: Also cut JSON in small pieces, which rejects less of damaged documents on one line.
+    """
+    half = len(body) // 2
+    packed = gzip.compress(body, 1), gzip_members([body[:half], b"", body[half:]])
+    assert_as_reference([body, *packed], format)
+    assert_as_reference([body], format, document_bytes=64 if cut else 1 << 20, piece_bytes=7)
+
+
+@pytest.mark.parametrize(
+    "body", [body for body, _ in SHAPES if not body.startswith(b"PAR1")], ids=lambda b: repr(b)[:50]
+)
+@pytest.mark.parametrize("format", [FORMAT, None])
+def test_shapes(body: bytes, format: str | None) -> None:
+    each_way(body, format)
+    each_way(body * 3, format)
+
+
+@pytest.mark.parametrize("body", OF_ANOTHER_KIND)
+def test_json_of_another_kind(body: bytes) -> None:
+    each_way(body, cut=False)
+    (got,) = convert_in_memory([body], FORMAT)
+    assert "this JSON is no flow log" in str(got.failure)
+
+
+@pytest.mark.parametrize("message", [message for message, _, _ in MESSAGES], ids=repr)
+@pytest.mark.parametrize("between", ["", "\n", "\r\n", " \n\t"])
+def test_messages(message: str, between: str) -> None:
+    each_way(firehose([message, "4 C 7", message], between=between))
+    texts = [control(), document([message, "4 C 7"]), document([]), document([message])]
+    for indent in (None, 2):
+        each_way(subscription(texts, between=between, indent=indent))
+
+
+@pytest.mark.parametrize("line", DAMAGED_LINES)
+def test_damaged_line(line: str) -> None:
+    each_way(f"{GOOD}\n{line}\n{GOOD}\n \n {GOOD}\r\n{line}".encode(), cut=False)
+    each_way(f"{GOOD}{line} {GOOD}\n{GOOD}".encode(), cut=False)
+    if line.startswith("{"):
+        each_way(f"{line}\n{GOOD}\n".encode(), cut=False)
+        each_way(f"{line}{GOOD}\n{GOOD}".encode(), cut=False)
+
+
+@pytest.mark.parametrize(
+    "text", WITHOUT_A_MESSAGE + AS_DAMAGED + ODD_DOCUMENTS, ids=lambda t: t[:40]
+)
+@pytest.mark.parametrize("between", ["", "\n", " "])
+def test_document(text: str, between: str) -> None:
+    each_way(between.join([GOOD, text, GOOD]).encode(), cut=False)
+    each_way(between.join([GOOD, text, GOOD, '{"message":"x', GOOD]).encode(), cut=False)
+    each_way(f"{text}{between}{GOOD}\n".encode(), cut=False)
+
+
+@pytest.mark.parametrize(
+    ("format", "line"), [(case[0], case[1]) for case in [*GLUED, *NOT_GLUED]], ids=repr
+)
+def test_glued(format: str, line: str) -> None:
+    text = line.encode()
+    assert_as_reference(
+        [
+            text + b"\n",
+            f"{format}\n{line}\n{line}\n".encode(),
+            cloudwatch_export([text, text]),
+            firehose([line, line]),
+            subscription([document([line, line])]),
+        ],
+        format,
+    )
+
+
+# --- anything -------------------------------------------------------------------------------------
+
+LINES = [
+    *("2 A 5", "3 B 6", "- - -", "4 é 7", "2 A 1768348800000", "A 1", "5 6"),
+    *("x A 5", "2 A", "2 A 5 6", "2 A -1", "2 A\rB 5", "\ufeff2 A 5"),
+    *("2 A 5 3 B 6", "2 A 5 x B 6", "2 A 5 3 B 6 4", "1 2 3 4 5 6 7 8 9"),
+    *("", " ", "# a", "2 A 5 # a", "  2\tA   5 "),
+    *("version action start", "action bytes", "srcaddr type", "new version"),
+]
+SEPARATORS = ["", "\n", "\r\n", " ", "\n\n", "\n \t"]
+
+some_lines = st.lists(st.sampled_from(LINES), max_size=5)
+messages = st.lists(
+    st.sampled_from([*LINES, "2 A 5\n", "2 A 5\r\n\n", "\n", "2 A 5\n\n3 B 6", "2 A\r\nx A 5"]),
+    max_size=5,
+)
+log_groups = st.sampled_from([None, "g", "h", "other"])
+some_documents = st.one_of(
+    st.builds(lambda lines, group: document(lines, log_group=group), messages, log_groups),
+    st.sampled_from(["2 A 5", "A 1", "", "x", "2 A 5\n3 B 6"]).map(lambda text: {"message": text}),
+    st.sampled_from([control(), {}, {"message": None}, {"messageType": "X"}, {"x": [{"y": "}{"}]}]),
+)
+
+
+def written(parts: list[tuple[dict[str, Any], int | None, str]]) -> bytes:
+    """Documents, each with its indent and what stands behind it."""
+    texts = [json.dumps(d, ensure_ascii=False, indent=i) + behind for d, i, behind in parts]
+    return "".join(texts).encode()
+
+
+def some_json(separators: list[str]) -> st.SearchStrategy[bytes]:
+    """Objects of documents."""
+    indents = st.sampled_from([None, None, 1, 3])
+    part = st.tuples(some_documents, indents, st.sampled_from(separators))
+    return st.lists(part, min_size=1, max_size=6).map(written)
+
+
+GARBAGE = [
+    *(b"x", b"null", b"5", b"[]", b'"', b"{", b"}", b"{}", b"]}", b",", b"# a", b'{"x":['),
+    *(b"\xff", b"\xef\xbb\xbf", b"\r", b"\0", b"\n", b"\\ud800"),
+    *(b'{"message":5}', b'{"message":"2 A', b'{"logEvents":[{}]}'),
+]
+
+
+@st.composite
+def damaged(draw: st.DrawFn, bodies: st.SearchStrategy[bytes]) -> bytes:
+    """Objects with lines of rubbish, replaced bytes, or without their end."""
+    body = draw(bodies)
+    for _ in range(draw(st.integers(1, 3))):
+        place = draw(st.integers(0, len(body)))
+        what = draw(st.sampled_from(["cut", "replace", "line"]))
+        rubbish = draw(st.sampled_from(GARBAGE))
+        if what == "cut":
+            body = body[:place] if place > len(body) // 2 else body
+        elif what == "replace":
+            body = body[:place] + rubbish + body[place + draw(st.integers(0, 2)) :]
+        else:
+            place = body.find(b"\n", place) + 1
+            body = body[:place] + rubbish + b"\n" + body[place:]
+    return body
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    bodies=st.lists(some_json(SEPARATORS), min_size=1, max_size=3),
+    formats=st.sampled_from([None, FORMATS]),
+    size=st.sampled_from([7, 100, 1 << 20]),
+)
+def test_documents(bodies: list[bytes], formats: str | None, size: int) -> None:
+    assert_as_reference(bodies, FORMAT, formats=formats, document_bytes=size, piece_bytes=50)
+    assert_as_reference(bodies, formats=formats)
+
+
+@settings(max_examples=400, deadline=None)
+@given(body=damaged(some_json(SEPARATORS)), formats=st.sampled_from([None, FORMATS]))
+def test_damaged_documents(body: bytes, formats: str | None) -> None:
+    assert_as_reference([body], FORMAT, formats=formats)
+
+
+def as_text(lines: list[str], shape: str) -> bytes:
+    """Lines as an object of a shape that is text."""
+    raw = [line.encode() for line in lines]
+    if shape == "cloudwatch-export":
+        return cloudwatch_export(raw)
+    return b"".join(
+        line + b"\n" for line in ([b"version action", *raw] if shape == "header" else raw)
+    )
+
+
+texts = st.builds(
+    as_text, some_lines, st.sampled_from(["header", "headerless", "cloudwatch-export"])
+)
+keys = st.builds(
+    lambda path, flow_log: {"path": path, "flow_log_id": flow_log},
+    st.sampled_from(["a/x", "a/b/x", "x"]),
+    st.sampled_from([None, "fl-1", "fl-2"]),
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    objects=st.lists(
+        st.tuples(st.one_of(texts, damaged(texts), some_json(["\n"])), keys), min_size=1, max_size=6
+    ),
+    formats=st.sampled_from([None, FORMATS]),
+    size=st.sampled_from([300, 1 << 20]),
+)
+def test_objects_of_several_shapes(
+    objects: list[tuple[bytes, dict[str, Any]]], formats: str | None, size: int
+) -> None:
+    """They are read together, and joined where they are alike."""
+    bodies = [body for body, _ in objects]
+    how: dict[str, Any] = {"keys": [key for _, key in objects], "formats": formats}
+    assert_as_reference(bodies, FORMAT, **how, block_bytes=size, piece_bytes=40)
+    assert_as_reference([gzip.compress(body, 1) for body in bodies], **how)
