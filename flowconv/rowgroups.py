@@ -35,7 +35,7 @@ _PIECE_BYTES = 1 << 20
 _MOST_ROWS = 16_384
 
 # What pandas writes for a number that is missing, once its column is text.
-_NO_NUMBER = pa.array(["-", "None", "NaN", "nan", ""])
+_NO_NUMBER = ["-", "None", "NaN", "nan", ""]
 
 _TICKS_PER_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 
@@ -279,7 +279,7 @@ def _text(column: _Column, field: Field) -> tuple[_Column, dict[int, str]]:
         text = pc.if_else(number, pc.ascii_lpad(text, 12, "0"), text)
     missing: Any = pc.equal(text, pa.scalar("-"))
     if field.type != TEXT:
-        missing = pc.is_in(text, _NO_NUMBER)
+        missing = pc.is_in(text, pa.array(_NO_NUMBER))
     if pc.any(missing).as_py():
         text = pc.if_else(missing, None, text)
     return text, bad
