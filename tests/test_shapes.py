@@ -225,6 +225,6 @@ def test_objects_of_several_shapes(
 ) -> None:
     """They are read together, and joined where they are alike."""
     bodies = [body for body, _ in objects]
-    how = {"keys": [key for _, key in objects], "formats": formats}
+    how: dict[str, Any] = {"keys": [key for _, key in objects], "formats": formats}
     assert_as_reference(bodies, FORMAT, **how, block_bytes=size, piece_bytes=40)
     assert_as_reference([gzip.compress(body, 1) for body in bodies], **how)
