@@ -186,12 +186,17 @@ class _Blocks:
 
 
 def _foreign(log_object: LogObject) -> FormatError:
-    return FormatError(
+    return _unreadable(
+        log_object,
         "this JSON is no flow log: it begins with no document that has logEvents, as those of "
-        "CloudWatch's subscriptions, or message, as those of Firehose. Leave this object out of "
-        "SOURCE.",
-        uri=log_object.uri,
+        "CloudWatch's subscriptions, or message, as those of Firehose.",
     )
+
+
+def _unreadable(log_object: LogObject, reason: str) -> FormatError:
+    error = FormatError(f"{reason} Leave this object out of SOURCE.", uri=log_object.uri)
+    error.shape = Shape.JSON
+    return error
 
 
 def _stretches(log_object: LogObject, text: Unpacked) -> Iterator[bytes]:
@@ -209,10 +214,10 @@ def _stretches(log_object: LogObject, text: Unpacked) -> Iterator[bytes]:
             yield bytes(memoryview(waiting)[:end])
             del waiting[:end]
         elif len(waiting) >= MAX_DOCUMENT_BYTES:
-            raise FormatError(
+            raise _unreadable(
+                log_object,
                 f"a JSON document is of more than {MAX_DOCUMENT_BYTES >> 20} MB, or is damaged and "
-                "has no newline behind it. Leave this object out of SOURCE.",
-                uri=log_object.uri,
+                "has no newline behind it.",
             )
 
 
