@@ -29,6 +29,7 @@ PARQUET_MAGIC = b"PAR1"
 # The time of a CloudWatch event, as exports to S3 write it before each line.
 EVENT_TIME = r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]{3})?Z"
 _EVENT_TIME = re.compile(EVENT_TIME.encode())
+_EXPORTED = re.compile(rb"[ \t]*%s[ \t]+[^ \t#]" % EVENT_TIME.encode())
 
 
 class Shape(StrEnum):
@@ -102,6 +103,7 @@ def recognise(
         return Head(Shape.PARQUET, None, begin, LineCounts())
     start = begin + len(BOM) if text.startswith(BOM, begin, end) else begin
     lines = LineCounts()
+    timed = False
     while start < end and lines.lines < MAX_HEAD_LINES:
         # All of a large object may be one line of JSON.
         if bytes(text[start : start + 64]).lstrip(b" \t\r")[:1] == b"{":
@@ -111,8 +113,10 @@ def recognise(
             if not whole:
                 break
             newline = end
-        split = split_line(bytes(text[start:newline]))
+        line = bytes(text[start:newline])
+        split = split_line(line)
         if split is None:
+            timed = _EXPORTED.match(line) is not None
             break
         if split.tokens:
             timed = is_timed(split.tokens[0]) and len(split.tokens) > 1
@@ -124,16 +128,15 @@ def recognise(
             if format_ is not None:
                 shape = Shape.CLOUDWATCH_EXPORT if timed else Shape.HEADER
                 return Head(shape, format_, newline + 1, lines + LineCounts(header=1))
-            shape = Shape.CLOUDWATCH_EXPORT if timed else Shape.HEADERLESS
-            format_ = _declared_format(log_object, shape, lines, declared)
-            return Head(shape, with_timestamp(format_) if timed else format_, start, lines)
+            break
         lines += LineCounts(comment=1) if split.comment else LineCounts(blank=1)
         start = newline + 1
     if start >= end and whole:
         return Head(Shape.EMPTY, None, start, lines)
-    # A line that is no text or has no end, or too many lines without values.
-    format_ = _declared_format(log_object, Shape.HEADERLESS, lines, declared)
-    return Head(Shape.HEADERLESS, format_, start, lines)
+    # Values, a line that is no text or has no end, or too many lines without values.
+    shape = Shape.CLOUDWATCH_EXPORT if timed else Shape.HEADERLESS
+    format_ = _declared_format(log_object, shape, lines, declared)
+    return Head(shape, with_timestamp(format_) if timed else format_, start, lines)
 
 
 def find_header(
