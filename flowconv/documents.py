@@ -56,6 +56,7 @@ _SCHEMA: pa.Schema = pa.schema(
 
 # A string may look like the end of a document and the beginning of the next, but hardly this often.
 _ENDS_TRIED = 4
+_PIECES_TRIED = 64
 
 
 def read_documents(
@@ -191,12 +192,17 @@ class _Blocks:
 
 
 def _foreign(log_object: LogObject) -> FormatError:
-    return FormatError(
+    return _unreadable(
+        log_object,
         "this JSON is no flow log: it begins with no document that has logEvents, as those of "
-        "CloudWatch's subscriptions, or message, as those of Firehose. Leave this object out of "
-        "SOURCE.",
-        uri=log_object.uri,
+        "CloudWatch's subscriptions, or message, as those of Firehose.",
     )
+
+
+def _unreadable(log_object: LogObject, reason: str) -> FormatError:
+    error = FormatError(f"{reason} Leave this object out of SOURCE.", uri=log_object.uri)
+    error.shape = Shape.JSON
+    return error
 
 
 def _stretches(log_object: LogObject, text: Unpacked) -> Iterator[bytes]:
@@ -214,10 +220,10 @@ def _stretches(log_object: LogObject, text: Unpacked) -> Iterator[bytes]:
             yield bytes(memoryview(waiting)[:end])
             del waiting[:end]
         elif len(waiting) >= MAX_DOCUMENT_BYTES:
-            raise FormatError(
+            raise _unreadable(
+                log_object,
                 f"a JSON document is of more than {MAX_DOCUMENT_BYTES >> 20} MB, or is damaged and "
-                "has no newline behind it. Leave this object out of SOURCE.",
-                uri=log_object.uri,
+                "has no newline behind it.",
             )
 
 
@@ -278,6 +284,9 @@ _PIECES = re.compile(rb"\n(?=[ \t\r]*\{)|(?<=\})[ \t\r]*\n")
 
 def _read_whole(text: bytes) -> list[_Lines] | None:
     """Read documents, whatever they have; None if the text is not documents from end to end."""
+    stripped = text.strip(b" \t\r\n")
+    if stripped[:1] + stripped[-1:] not in (b"", b"{}"):
+        return None
     documents = _read(text) if _is_utf8(text) else None
     if not isinstance(documents, _Documents):
         return None
@@ -298,7 +307,12 @@ def _one_a_piece(stretch: bytes) -> list[_Lines] | None:
     ends = np.flatnonzero(text == 10)
     if np.isin(text[[0, *(ends[:-1] + 1), *(ends - 1)]], np.frombuffer(b" \t\r\n", np.uint8)).any():
         return None
-    parting = (text[ends[:-1] - 1] == ord("}")) | (text[ends[:-1] + 1] == ord("{"))
+    before, behind = text[ends[:-1] - 1] == ord("}"), text[ends[:-1] + 1] == ord("{")
+    parting = before | behind
+    # What is damaged ends where documents surely part: so far it is read at each of its pieces.
+    surely = np.flatnonzero((before & behind)[parting])
+    if np.diff(surely, prepend=-1, append=np.count_nonzero(parting)).max() > _PIECES_TRIED:
+        return None
     edges = [0, *(ends[:-1][parting] + 1).tolist(), len(stretch)]
     pieces = [stretch[start:stop] for start, stop in pairwise(edges)]
     good = np.ones(len(pieces), bool)
@@ -313,11 +327,11 @@ def _one_a_piece(stretch: bytes) -> list[_Lines] | None:
     documents = _read(b"".join(whole))
     if not isinstance(documents, _Documents) or len(documents.lacking) != len(whole):
         return None
-    before = np.cumsum(good)
+    whole_before = np.cumsum(good)
     texts = [piece[:-1].replace(b"\n", b" ") for piece in whole]
-    result = documents.lines(texts, np.unique(before[~good]).tolist())
+    result = documents.lines(texts, np.unique(whole_before[~good]).tolist())
     damaged = [
-        (int(before[index]), lines)
+        (int(whole_before[index]), lines)
         for index in np.flatnonzero(~good)
         for lines in _damaged(pieces[index])
     ]
