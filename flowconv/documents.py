@@ -161,7 +161,8 @@ class _Blocks:
             )
             yield block
             self._next_line = block.next_line
-            if block.next_format != in_force:
+            # Headers may have led away from the format and back to it.
+            if block.next_format is not in_force:
                 self._headers[log_group] = block.next_format
 
     def _read_by(self, lines: _Lines) -> tuple[LogFormat | None, str | None]:
@@ -404,7 +405,7 @@ def _texts(piece: bytes) -> list[bytes]:
             document, stop = _DECODER.raw_decode(text, match.start())
             if document is None:
                 break
-            texts.append(text[match.start() : stop].replace("\n", " ").encode())
+            texts.append(re.sub("\r?\n", " ", text[match.start() : stop]).encode())
             start = stop
     return texts
 
