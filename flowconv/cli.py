@@ -5,7 +5,7 @@ import json
 import signal
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -184,11 +184,11 @@ def convert(
 
     flowconv convert cloudwatch:/aws/vpc/flowlogs s3://my-lake/flows --format default --since 3d
     """
-    with _errors(json_):
+    with ExitStack() as log, _errors(json_):
         if log_format not in ("text", "json"):
             raise UsageError(f"--log-format: {log_format!r} is neither text nor json.")
         if log_format == "json":
-            console.use_json_log()
+            log.enter_context(console.json_log())
         options = ConvertOptions(
             format=format,
             formats=formats,

@@ -14,7 +14,8 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from flowconv.monitoring import log_as_json, log_event
+from flowconv import monitoring
+from flowconv.monitoring import log_event
 
 if TYPE_CHECKING:
     from flowconv.engines import RunProgress
@@ -40,11 +41,16 @@ _MOST_CHARACTERS = 1000
 _json_log = False
 
 
-def use_json_log() -> None:
-    """Write events to stderr from now on, one JSON object a line, and nothing else."""
+@contextmanager
+def json_log() -> Iterator[None]:
+    """Write events to stderr meanwhile, one JSON object a line, and nothing else."""
     global _json_log  # noqa: PLW0603
     _json_log = True
-    log_as_json(sys.stderr)
+    try:
+        with monitoring.json_log(sys.stderr):
+            yield
+    finally:
+        _json_log = False
 
 
 def print_error(message: str) -> None:

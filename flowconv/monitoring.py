@@ -11,6 +11,7 @@ import os
 import re
 import secrets
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,19 +32,24 @@ def log_event(event: str, *, level: int = logging.INFO, **values: Any) -> None:
         _logger.log(level, "%s", text, extra={"event": event, "values": values})
 
 
-def log_as_json(stream: Any) -> None:
-    """Write all events of flowconv as JSON, one a line, to a text stream.
+@contextmanager
+def json_log(stream: Any) -> Iterator[None]:
+    """Write all events of flowconv meanwhile as JSON, one a line, to a text stream.
 
-    For a process that does one run: what has no run's id gets that of the last event that had one.
+    For one run at a time: what has no run's id gets that of the last event that had one.
     """
-    for before in list(_logger.handlers):
-        if isinstance(before.formatter, _JsonFormatter):
-            _logger.removeHandler(before)
     handler = logging.StreamHandler(stream)
     handler.setFormatter(_JsonFormatter())
+    before = _logger.level, _logger.propagate
     _logger.addHandler(handler)
     _logger.setLevel(logging.INFO)
     _logger.propagate = False
+    try:
+        yield
+    finally:
+        _logger.removeHandler(handler)
+        level, _logger.propagate = before
+        _logger.setLevel(level)
 
 
 class _JsonFormatter(logging.Formatter):

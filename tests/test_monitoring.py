@@ -2,7 +2,6 @@
 
 import gzip
 import json
-import logging
 import re
 from collections import Counter
 from datetime import UTC, datetime
@@ -43,16 +42,6 @@ def logs(tmp_path: Path) -> Path:
         },
     )
     return tmp_path / "logs"
-
-
-@pytest.fixture(autouse=True)
-def quiet_afterwards(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The command line configures the log of its process, which is the tests' one here."""
-    logger = logging.getLogger("flowconv")
-    monkeypatch.setattr(logger, "handlers", list(logger.handlers))
-    monkeypatch.setattr(logger, "propagate", logger.propagate)
-    monkeypatch.setattr(logger, "level", logger.level)
-    monkeypatch.setattr("flowconv.console._json_log", False)
 
 
 def run(*arguments: str | Path, code: int = 0) -> list[dict[str, Any]]:

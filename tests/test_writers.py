@@ -221,7 +221,8 @@ def steps(place: Lake, chance: random.Random) -> list[str]:
 def test_paused_behind_its_lease(runs: Runs, place: Lake, stories: dict[str, Story]) -> None:
     """Another run takes over and does the work; then the first notices that it is too late."""
     chance = random.Random(3)
-    names = steps(place, chance)
+    # In S3 each takes six seconds.
+    names = steps(place, chance)[:: 1 if place.kind == "local" else 3]
     ends = [outrun(runs, *any_time(stories, name, chance)) for name in names]
     assert ends.count(1) > len(names) / 2
     for _ in range(MORE_PAUSES):
@@ -234,7 +235,7 @@ def test_woken_while_the_other_writes(runs: Runs, place: Lake, stories: dict[str
     """Both are stopped; the first goes on to its end, then the second, and is not disturbed."""
     chance = random.Random(4)
     names = steps(place, chance)
-    for name in names[::3] + chance.choices(names, k=MORE_PAUSES):
+    for name in names[:: 3 if place.kind == "local" else 7] + chance.choices(names, k=MORE_PAUSES):
         story, at = any_time(stories, name, chance)
         lake = story.before.copy()
         first = pause(runs, story, lake, at, ELSEWHERE)
