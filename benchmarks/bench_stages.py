@@ -20,13 +20,14 @@ from datasets import CACHE, Dataset, make
 from flowconv.errors import UnreadableObjectError
 from flowconv.fetching import ObjectFetcher
 from flowconv.formats import declared_formats
-from flowconv.listing import LogObject, list_objects
+from flowconv.listing import LogObject
 from flowconv.normalising import normalise
 from flowconv.options import ConvertOptions
 from flowconv.parsing import BlockParser
 from flowconv.partitioning import split_by_partition
 from flowconv.planning import Task, plan_tasks
 from flowconv.reading import read_blocks
+from flowconv.sources import Source, StorageSource
 from flowconv.storage import Storage, open_storage
 from flowconv.writing import TaskWriter
 
@@ -69,9 +70,9 @@ def run(dataset: Dataset, lake: Path) -> Clock:
                 while text.readinto(buffer):
                     pass
     options = ConvertOptions(workers=1)
-    source, dest = open_storage(dataset.folder), open_storage(str(lake))
+    source, dest = StorageSource(open_storage(dataset.folder)), open_storage(str(lake))
     with clock.stage("list"):
-        tasks = plan_tasks(list_objects(source), options)
+        tasks = plan_tasks(source.list_objects(), options)
     rows = sum(run_task(task, source, dest, options, clock) for task in tasks)
     if rows != dataset.totals.rows:
         raise SystemExit(f"converted {rows} rows, but the logs have {dataset.totals.rows}")
@@ -79,7 +80,7 @@ def run(dataset: Dataset, lake: Path) -> Clock:
 
 
 def run_task(
-    task: Task, source: Storage, dest: Storage, options: ConvertOptions, clock: Clock
+    task: Task, source: Source, dest: Storage, options: ConvertOptions, clock: Clock
 ) -> int:
     """Convert a task's objects; return how many rows were written."""
     fetcher = ObjectFetcher(source, None, task.log_objects)

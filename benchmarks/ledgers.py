@@ -18,10 +18,11 @@ from unittest import mock
 
 from flowconv import pipeline
 from flowconv.lake import ensure_layout
-from flowconv.ledger import Commit, Ledger, Run
+from flowconv.ledger import Commit, Ledger
 from flowconv.listing import list_objects
 from flowconv.options import ConvertOptions
-from flowconv.report import ConvertedObject, DataFile, LineCounts
+from flowconv.report import ConvertedObject, DataFile, LineCounts, Run
+from flowconv.sources import StorageSource
 from flowconv.storage import Folder, Storage, StoredFile, open_storage
 
 # What AWS delivers of one flow log: an object every five minutes.
@@ -125,7 +126,9 @@ def _task(source: Source, folder: str, number: int) -> Commit:
         for file in _objects(folder, number)
     )
     directory = f"vpc/aws_account_id={account}/aws_region={region}/date={year}-{month}-{day}"
-    file = DataFile(f"{directory}/{task_id}-0.parquet", 1000 * len(objects), 10_000_000, _COLUMNS)
+    file = DataFile(
+        f"{directory}/{task_id}-0.parquet", 1000 * len(objects), 10_000_000, 0, _COLUMNS
+    )
     return Commit(task_id, "first", objects, (file,))
 
 
@@ -137,10 +140,8 @@ def run(lake: str, objects: int) -> dict[str, float]:
     """
     source = Source(objects)
 
-    def open_(url: str, options: object) -> object:  # noqa: ARG001
-        return source if url == source.root else open_storage(url)
-
-    with mock.patch.object(pipeline, "open_storage", open_):
+    logs: Any = StorageSource(source)  # type: ignore[arg-type]  # it can only be listed
+    with mock.patch.object(pipeline, "open_source", return_value=logs):
         report = pipeline.convert(source.root, lake, ConvertOptions(workers=2))
     if (report.already_converted, report.objects, report.complete) != (objects, 0, True):
         raise SystemExit(f"the ledger has {report.already_converted} of {objects} objects")

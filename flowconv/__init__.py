@@ -4,7 +4,7 @@ The data's way, stage by stage:
 
 1. `listing`: a prefix becomes log objects, each with what its key says
 2. `planning`: log objects become tasks
-3. `reading`: a task's objects become blocks of text (`fetching`, `storage`)
+3. `reading`: a task's objects become blocks of text (`sources`, `fetching`, `storage`)
 4. `parsing`: blocks become columns as the log has them, and rejected lines (`formats`)
 5. `normalising`: columns as the table has them (`fields`)
 6. `partitioning`: pieces of one partition each
@@ -22,9 +22,10 @@ if TYPE_CHECKING:
     from flowconv.options import ConvertOptions
     from flowconv.overview import LakeStatus, status
     from flowconv.pipeline import convert
+    from flowconv.problems import VerifyReport
     from flowconv.report import ConvertReport
     from flowconv.streaming import read
-    from flowconv.verifying import VerifyReport, verify
+    from flowconv.verifying import verify
 
     __version__: str
 
@@ -49,7 +50,7 @@ if not TYPE_CHECKING:
         "ConvertReport": "flowconv.report",
         "FlowconvError": "flowconv.errors",
         "LakeStatus": "flowconv.overview",
-        "VerifyReport": "flowconv.verifying",
+        "VerifyReport": "flowconv.problems",
         "convert": "flowconv.pipeline",
         "read": "flowconv.streaming",
         "scan": "flowconv.lake",

@@ -1,8 +1,10 @@
-"""Text of logs -> numbers, for what Arrow's CSV reader refuses."""
+"""Text of logs -> numbers, for what Arrow's CSV reader refuses; and which times are none."""
 
 import re
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -38,12 +40,28 @@ def typed(
             repaired.append(None if isinstance(value, str) else value)
         numbers = pc.replace_with_mask(numbers, pc.invert(plain), pa.array(repaired, field.type))
         numbers = pa.chunked_array([numbers])
-    if field.column in TIME_COLUMNS:
-        most = pa.scalar(MAX_MILLISECONDS)
-        wrong: Any = pc.or_(pc.less(numbers, pa.scalar(0)), pc.greater(numbers, most))
-        for index in pc.indices_nonzero(wrong).to_pylist():
-            bad[index] = "out-of-range"
-    return numbers, bad
+    return numbers, bad | impossible_times(numbers, field)
+
+
+def impossible_times(numbers: "pa.ChunkedArray[Any]", field: Field) -> dict[int, str]:
+    """Return the rows that hold no time, if the field is one, and why."""
+    if field.column not in TIME_COLUMNS:
+        return {}
+    most = pa.scalar(MAX_MILLISECONDS)
+    wrong: Any = pc.or_(pc.less(numbers, pa.scalar(0)), pc.greater(numbers, most))
+    return dict.fromkeys(pc.indices_nonzero(wrong).to_pylist(), "out-of-range")
+
+
+def in_milliseconds(table: pa.Table) -> npt.NDArray[np.int64]:
+    """Return the rows that have a time in milliseconds."""
+    rows = np.empty(0, np.int64)
+    for name in TIME_COLUMNS:
+        if name in table.column_names:
+            most: Any = pc.max(table[name]).as_py()
+            if most is not None and most > MAX_SECONDS:
+                beyond: Any = pc.greater(table[name], pa.scalar(MAX_SECONDS)).fill_null(False)
+                rows = np.union1d(rows, np.flatnonzero(beyond.to_numpy()))
+    return rows
 
 
 def _whole_number(text: str, field: Field) -> int | str:

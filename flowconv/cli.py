@@ -100,7 +100,8 @@ def convert(
     source: Annotated[
         str,
         typer.Argument(
-            help="A folder, an object, or an s3:// URL of a bucket, prefix or object.",
+            help="A folder, an object, an s3:// URL of a bucket, prefix or object, or "
+            "cloudwatch:LOG-GROUP.",
             show_default=False,
         ),
     ],
@@ -180,6 +181,8 @@ def convert(
     flowconv convert s3://my-logs/AWSLogs/123456789012/vpcflowlogs/eu-west-1/2026/01/ ./lake
 
     flowconv convert ./exported ./lake --format default --account 123456789012
+
+    flowconv convert cloudwatch:/aws/vpc/flowlogs s3://my-lake/flows --format default --since 3d
     """
     with _errors(json_):
         if log_format not in ("text", "json"):
@@ -450,7 +453,7 @@ def verify(
 ) -> None:
     """Check that a lake is whole: every file is there, undamaged, with all its rows; and no other.
 
-    Every page of every file is read, and its checksum compared. With --source also: objects that
+    Every file is read, and its checksum compared. With --source also: objects that
     were not converted or changed since, and lines that are in the objects but not in LAKE. Nothing
     is changed without --repair.
 

@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     from flowconv.inspecting import Inspection
     from flowconv.overview import LakeStatus, RunStatus
     from flowconv.pipeline import Plan
+    from flowconv.problems import VerifyReport
     from flowconv.quarantine import QuarantineReport
     from flowconv.report import ConvertReport, LineCounts
-    from flowconv.verifying import VerifyReport
 
 # A log gets a line of progress so often.
 _LINE_EVERY_S = 10.0
@@ -142,6 +142,9 @@ def print_report(report: "ConvertReport") -> None:
     if report.unknown_fields:
         names = ", ".join(sorted(report.unknown_fields))
         table.add_row("new fields", f"{escape(names)} (not documented by AWS; kept as text)")
+    if report.left_out_columns:
+        names = ", ".join(sorted(report.left_out_columns))
+        table.add_row("left out", f"{escape(names)} (columns of Parquet that cannot be fields)")
     table.add_row(
         "read", f"{_size(report.source_bytes)} stored, {_size(report.text_bytes)} of text"
     )
@@ -150,6 +153,8 @@ def print_report(report: "ConvertReport") -> None:
         f"{_size(report.written_bytes)} in {report.files:,} files, "
         f"{report.partitions:,} partitions",
     )
+    if report.retries:
+        table.add_row("retries", f"{report.retries:,} requests to S3 were made again")
     table.add_row("time", f"{report.seconds:.1f} s, {report.text_megabytes_per_second:.0f} MB/s")
     console = _stdout()
     console.print(table)
@@ -160,6 +165,14 @@ def print_report(report: "ConvertReport") -> None:
         )
     if not (report.objects or report.already_converted or report.changed or report.unreadable):
         console.print("Nothing was found to read. Check SOURCE, --since and --until.")
+    for new in _first(report.new_headers):
+        differs = [f"with {' '.join(new.came)}"] * bool(new.came)
+        differs += [f"without {' '.join(new.went)}"] * bool(new.went)
+        console.print(
+            f"new header: {escape(new.prefix)}: {new.flow_log_id or 'objects'} since "
+            f"{new.since or 'this run'}: {escape(', '.join(differs) or 'in another order')}"
+        )
+    _say_how_many_more(console, len(report.new_headers))
     for uri in _first(sorted(report.changed)):
         console.print(f"changed since it was converted, not converted again: {escape(uri)}")
     _say_how_many_more(console, len(report.changed))
@@ -228,6 +241,9 @@ def print_inspection(inspection: "Inspection") -> None:
         if format_.unknown_fields:
             unknown = " ".join(field.name for field in format_.unknown_fields)
             table.add_row("new fields", f"{escape(unknown)} (not documented by AWS; kept as text)")
+        if format_.left_out_columns:
+            names = " ".join(format_.left_out_columns)
+            table.add_row("left out", f"{escape(names)} (columns of Parquet that cannot be fields)")
     console.print(table)
     if inspection.records:
         # One record a column: flow logs have more fields than a terminal has room for.

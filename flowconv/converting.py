@@ -1,7 +1,7 @@
 """One task: its objects read, parsed, normalised, partitioned, written, and committed at once."""
 
 import logging
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -11,7 +11,7 @@ from typing import Self
 from flowconv.batches import ParsedBlock, bad_line_error
 from flowconv.blocks import Block
 from flowconv.engines import RunProgress
-from flowconv.errors import FlowconvError, StorageError, UnreadableObjectError
+from flowconv.errors import FetchError, FlowconvError, StorageError, UnreadableObjectError
 from flowconv.fetching import ObjectFetcher
 from flowconv.formats import declared_formats
 from flowconv.ledger import Commit, Ledger, LostLockError, write_intent
@@ -24,7 +24,8 @@ from flowconv.partitioning import split_by_partition
 from flowconv.planning import Task
 from flowconv.quarantine import QuarantineWriter
 from flowconv.reading import read_blocks
-from flowconv.report import ConvertedObject, DataFile, LineCounts, TaskResult
+from flowconv.report import HEADERS_APART, ConvertedObject, DataFile, LineCounts, TaskResult
+from flowconv.sources import Source
 from flowconv.storage import Storage
 from flowconv.writing import ROW_GROUP_ROWS, StagedFile, TaskWriter
 
@@ -47,7 +48,7 @@ class TaskConverter:
 
     def __init__(
         self,
-        source: Storage,
+        source: Source,
         requests: Executor | None,
         lake: Storage,
         ledger: Ledger,
@@ -94,6 +95,7 @@ class TaskConverter:
             log_objects = [o for o in task.log_objects if o not in failures]
             try:
                 self._cores.submit(self._read, log_objects, attempt, failures, progress).result()
+                failures = attempt.shrunk() | failures
                 result = self._commit(task, attempt, failures)
             except UnreadableObjectError as error:
                 # A large object failed after some of its rows were written: again, without it.
@@ -154,12 +156,12 @@ class TaskConverter:
     ) -> None:
         """Bring the objects' rows into whole files, which stay invisible."""
         options = self._options
-        fetcher = ObjectFetcher(
-            self._source,
-            self._requests,
-            log_objects,
-            on_piece=lambda size_bytes: progress.add(source_bytes=size_bytes),
-        )
+
+        def on_piece(log_object: LogObject, size_bytes: int) -> None:
+            attempt.source_bytes[log_object] += size_bytes
+            progress.add(source_bytes=size_bytes)
+
+        fetcher = ObjectFetcher(self._source, self._requests, log_objects, on_piece)
         parser = BlockParser(self._declared)
         try:
             for block in read_blocks(
@@ -177,6 +179,9 @@ class TaskConverter:
                     rows=sum(batch.table.num_rows for batch in parsed.batches),
                     text_bytes=block.text_bytes,
                 )
+            # What comes from CloudWatch Logs had an estimate.
+            estimate = sum(log_object.size_bytes for log_object in log_objects)
+            progress.add(total_bytes=attempt.source_bytes.total() - estimate)
             attempt.close()
         finally:
             fetcher.close()
@@ -190,8 +195,20 @@ class TaskConverter:
         """Publish the files, then make them count."""
         result = attempt.result(failures)
         if task.replaces and failures:
-            # The old rows of what cannot be read now must not go.
-            result = replace(result, objects=(), files=())
+            # The old rows of what cannot be read now must not go, and the others' lie beside them.
+            reason = (
+                f"cannot be converted anew: {len(failures)} objects that were converted with it "
+                "cannot be read now. Its rows are the old ones."
+            )
+            unreadable = {**{one.uri: reason for one in task.log_objects}, **result.unreadable}
+            result = replace(
+                result,
+                objects=(),
+                files=(),
+                rejected=Counter(),
+                text_bytes=0,
+                unreadable=unreadable,
+            )
         if not result.objects:
             return result
         old = [file.path for file in self._ledger.files_of(task.replaces)]
@@ -235,13 +252,16 @@ class _Attempt:
         self.name = name
         self.writer = TaskWriter(lake, name, options)
         self._task_id = task.id
+        self._replacing = task.log_objects if task.replaces else ()
         self._quarantine = QuarantineWriter(lake, name)
         self._fail_on_bad_line = options.on_bad_line == "fail"
+        self.source_bytes: Counter[LogObject] = Counter()
         self._rejected: Counter[str] = Counter()
         self._unknown_fields: set[str] = set()
+        self._left_out_columns: set[str] = set()
         self._text_bytes = 0
         self._counts: dict[LogObject, LineCounts] = {}
-        self._fields: dict[LogObject, str] = {}
+        self._headers: defaultdict[LogObject, dict[str, None]] = defaultdict(dict)
         self._staged: list[StagedFile] = []
         self._files: list[DataFile] = []
 
@@ -258,15 +278,36 @@ class _Attempt:
         self._text_bytes += block.text_bytes
         for batch in parsed.batches:
             self._unknown_fields.update(field.name for field in batch.format.unknown_fields)
-        names = " ".join(field.name for field in block.format.fields)
+            self._left_out_columns.update(batch.format.left_out_columns)
+            for log_object, rows in batch.sources:
+                if rows:
+                    self._headers[log_object][batch.format.names] = None
         for log_object, counts in parsed.counts:
             self._counts[log_object] = self._counts.get(log_object, LineCounts()) + counts
-            self._fields.setdefault(log_object, names)
+            # One without rows, that has no other, is of the block's first.
+            if counts.header + counts.rejected and log_object not in self._headers:
+                self._headers[log_object][block.format.names] = None
 
     def close(self) -> None:
         """Finish the files, which stay invisible."""
         self._staged = self.writer.close()
         self._files = [*(staged.file for staged in self._staged), *self._quarantine.close()]
+
+    def shrunk(self) -> dict[LogObject, FetchError]:
+        """Return what is to be replaced by less than there was, with unchanged etag.
+
+        CloudWatch Logs removes old events; their rows must not go when the day is read again.
+        """
+        return {
+            one: FetchError(
+                f"{self.source_bytes[one]:,} bytes are left of {one.size_bytes:,} that were "
+                "converted before; the log group keeps events for some time only. The rows "
+                "of then are kept.",
+                uri=one.uri,
+            )
+            for one in self._replacing
+            if self.source_bytes[one] < one.size_bytes
+        }
 
     def result(self, failures: Mapping[LogObject, UnreadableObjectError]) -> TaskResult:
         """Sum up what the closed files hold."""
@@ -274,13 +315,16 @@ class _Attempt:
             self._task_id,
             tuple(
                 ConvertedObject(
-                    *(one.uri, one.size_bytes, one.etag, one.day), counts, self._fields[one]
+                    *(one.uri, self.source_bytes[one], one.etag, one.day),
+                    counts,
+                    HEADERS_APART.join(self._headers[one]),
                 )
                 for one, counts in self._counts.items()
             ),
             {one.uri: error.reason for one, error in failures.items()},
             self._rejected,
             frozenset(self._unknown_fields),
+            frozenset(self._left_out_columns),
             self._text_bytes,
             tuple(self._files),
         )

@@ -51,7 +51,7 @@ def make_bodies(
     options: GenerateOptions,
     network: Network,
     log: FlowLog,
-    places: "Sequence[Place]",
+    places: Sequence[Place],
 ) -> Iterator[Body]:
     """Make some objects of a flow log, one for each place, in that order."""
     header = b""
@@ -87,7 +87,7 @@ def _join_lines(
     network: Network,
     log: FlowLog,
     records: pl.DataFrame,
-    places: "Sequence[Place]",
+    places: Sequence[Place],
 ) -> pl.Series:
     """Write each record as its shape has it, newline included; as the bare line, if a message."""
     in_json = options.shape in ("subscription", "firehose")
@@ -162,7 +162,7 @@ def _cut_texts(lines: pl.Series, records: int, objects: int) -> Iterator[bytes]:
 # --- subscriptions --------------------------------------------------------------------------------
 
 
-def _subscription(place: "Place", events: pl.DataFrame) -> Body:
+def _subscription(place: Place, events: pl.DataFrame) -> Body:
     """Pack events as Firehose gets them: documents of one log stream each.
 
     Firehose joins what it gets: documents that came compressed are members of one gzip; had it

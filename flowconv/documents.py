@@ -68,7 +68,7 @@ def read_documents(
 
     Args:
         log_object: The object.
-        text: Its text, from the beginning.
+        text: Its text, from the first document on.
         declared: The formats of what has no header.
 
     Raises:
@@ -112,7 +112,8 @@ class _Blocks:
         self._shape = Shape.JSON
         self._lines: list[_Lines] = []
         self._next_line = 1
-        self._header: LogFormat | None = None
+        self._log_group: str | None = None
+        self._headers: dict[str | None, LogFormat] = {}
 
     def add(self, lines: _Lines) -> None:
         """Add lines of one kind.
@@ -137,11 +138,11 @@ class _Blocks:
         has_lines = bool(self._lines) or self._next_line > 1
         if ends_object and has_lines and self._shape is Shape.JSON:
             raise _foreign(self._log_object)
-        of_format = [(f, list(lines)) for f, lines in groupby(self._lines, self._format_of)]
+        runs = [(by, list(lines)) for by, lines in groupby(self._lines, self._read_by)]
         self._lines, self.size = [], 0
-        if ends_object and not of_format:
-            of_format = [(self._format, [])]
-        for number, (format_, some) in enumerate(of_format, start=1):
+        if ends_object and not runs:
+            runs = [((self._format, self._log_group), [])]
+        for number, ((format_, log_group), some) in enumerate(runs, start=1):
             text = b"".join(lines.text for lines in some)
             starts = accumulate((len(lines.text) for lines in some), initial=0)
             damaged = [s for lines, s in zip(some, starts, strict=False) if not lines.are_messages]
@@ -151,10 +152,10 @@ class _Blocks:
                 stop=len(text),
                 first_line=self._next_line,
                 head=LineCounts(),
-                ends_object=ends_object and number == len(of_format),
+                ends_object=ends_object and number == len(runs),
             )
-            # A header among the messages wins from there on.
-            in_force = self._header or format_ or self._find_header(some)
+            # A header among the messages wins from there on, for its log group.
+            in_force = self._headers.get(log_group) or format_ or self._find_header(log_group, some)
             block = LogBlock(
                 *(text, len(text), self._shape, in_force, (span,), len(text)), tuple(damaged)
             )
@@ -162,16 +163,20 @@ class _Blocks:
             self._next_line = block.next_line
             # Headers may have led away from the format and back to it.
             if block.next_format is not in_force:
-                self._header = block.next_format
+                self._headers[log_group] = block.next_format
 
-    def _format_of(self, lines: _Lines) -> LogFormat | None:
-        """Return the format declared for messages; other lines go with those before them."""
+    def _read_by(self, lines: _Lines) -> tuple[LogFormat | None, str | None]:
+        """Return the format declared for messages, and their log group.
+
+        Lines that are no messages go with those before them.
+        """
         if lines.are_messages:
             one = self._log_object
             self._format = self._declared.find(one.path, one.flow_log_id, lines.log_group)
-        return self._format
+            self._log_group = lines.log_group
+        return self._format, self._log_group
 
-    def _find_header(self, some: list[_Lines]) -> LogFormat:
+    def _find_header(self, log_group: str | None, some: list[_Lines]) -> LogFormat:
         """Return the format of messages of which none is declared: the first may be a header."""
         for lines in some:
             for line in lines.text.split(b"\n") if lines.are_messages else ():
@@ -181,8 +186,9 @@ class _Blocks:
                 header = split and header_format(split.tokens)
                 if not header:
                     raise no_format(self._log_object, self._shape, self._next_line)
-                self._header = header
+                self._headers[log_group] = header
                 return header
+        # Nothing in them needs any.
         return declared_format("default")
 
 

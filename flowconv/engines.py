@@ -25,7 +25,8 @@ class RunProgress:
 
     Attributes:
         total_objects: Objects to read.
-        total_bytes: Their size as they are stored.
+        total_bytes: Their size as they are stored; an estimate until they are read, where it is
+            not known before.
         objects: Objects read so far.
         source_bytes: Bytes of them.
         rows: Rows parsed so far.
@@ -42,9 +43,15 @@ class RunProgress:
     _stop: threading.Event = field(default_factory=threading.Event)
 
     def add(
-        self, *, objects: int = 0, source_bytes: int = 0, rows: int = 0, text_bytes: int = 0
+        self,
+        *,
+        objects: int = 0,
+        source_bytes: int = 0,
+        rows: int = 0,
+        text_bytes: int = 0,
+        total_bytes: int = 0,
     ) -> None:
-        """Count work that was done.
+        """Count work that was done, and correct the estimate of what is to be done.
 
         Raises:
             Stopped: The run is to end; the task must clean up and leave.
@@ -56,6 +63,7 @@ class RunProgress:
             self.source_bytes += source_bytes
             self.rows += rows
             self.text_bytes += text_bytes
+            self.total_bytes += total_bytes
 
     def stop(self) -> None:
         """Ask all tasks to stop."""

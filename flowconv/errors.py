@@ -7,7 +7,7 @@
     ├── ParseError              a line that does not fit, where such lines are not set aside
     └── UnreadableObjectError   one object; a run names it, converts the others and goes on
         ├── FetchError          it could not be fetched: may pass if tried again
-        ├── CorruptObjectError  its gzip data is damaged or ends early
+        ├── CorruptObjectError  its gzip or Parquet data is damaged or ends early
         └── FormatError         its fields are not known, or its shape is not
 
 A message says where, what was found, what was expected and what to do. Logs hold customers'
@@ -73,7 +73,7 @@ class FetchError(UnreadableObjectError):
 
 
 class CorruptObjectError(UnreadableObjectError):
-    """The object's gzip data is damaged or ends early."""
+    """The object's gzip or Parquet data is damaged or ends early."""
 
 
 class FormatError(UnreadableObjectError):

@@ -2,21 +2,37 @@
 
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Executor, Future
+from concurrent.futures import Executor, Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
 
 from flowconv.listing import LogObject
-from flowconv.storage import Storage
-
-# A piece is one request. Smaller objects, nearly all of them, are one piece.
-PIECE_BYTES = 8 << 20
+from flowconv.sources import PIECE_BYTES, Source
 
 # Ahead of one worker: enough small objects to hide a round trip of 30 ms, few enough large ones
 # to hide in the memory limit.
 AHEAD_OBJECTS = 32
 AHEAD_BYTES = 2 * PIECE_BYTES
 
+# How often a reader that waits for a store looks whether the run is to end.
+_TICK_S = 0.5
 
-def _ignore(size_bytes: int, /) -> None:
+
+@contextmanager
+def request_pool(source: Source) -> Iterator[Executor | None]:
+    """Give threads for fetching ahead; a local source is read without."""
+    if not source.requests_at_once:
+        yield None
+        return
+    pool = ThreadPoolExecutor(source.requests_at_once, "flowconv-fetch")
+    try:
+        yield pool
+    finally:
+        # Without waiting for what hangs: nobody wants it any more, but others may want the lock.
+        source.give_up()
+        pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _ignore(log_object: LogObject, size_bytes: int, /) -> None:
     """Take no notice of a piece."""
 
 
@@ -27,20 +43,21 @@ class ObjectFetcher:
     them from thread to thread cost more than it saved.
 
     Args:
-        storage: Where the objects are.
+        source: Where the objects are.
         pool: Runs the requests; None reads in the caller's thread.
         log_objects: What will be opened, in this order.
-        on_piece: Hears the size of every piece that the reader has taken.
+        on_piece: Hears the object and the size of every piece that the reader has taken; 0 now and
+            then while the reader waits, which it ends by raising.
     """
 
     def __init__(
         self,
-        storage: Storage,
+        source: Source,
         pool: Executor | None,
         log_objects: Sequence[LogObject],
-        on_piece: Callable[[int], None] = _ignore,
+        on_piece: Callable[[LogObject, int], None] = _ignore,
     ) -> None:
-        self._storage = storage
+        self._source = source
         self._pool = pool
         self._rest = iter(log_objects)
         self._ahead: deque[FetchedObject] = deque()
@@ -70,7 +87,7 @@ class ObjectFetcher:
             log_object = next(self._rest, None)
             if log_object is None:
                 return
-            opened = FetchedObject(self._storage, self._pool, log_object, self._on_piece)
+            opened = FetchedObject(self._source, self._pool, log_object, self._on_piece)
             self._ahead.append(opened)
             self._ahead_bytes += opened.first_bytes
 
@@ -80,18 +97,17 @@ class FetchedObject:
 
     def __init__(
         self,
-        storage: Storage,
+        source: Source,
         pool: Executor | None,
         log_object: LogObject,
-        on_piece: Callable[[int], None],
+        on_piece: Callable[[LogObject, int], None],
     ) -> None:
         self.log_object = log_object
         self.first_bytes = min(PIECE_BYTES, log_object.size_bytes)
-        self._storage = storage
+        self._requests = source.requests(log_object)
         self._pool = pool
         self._on_piece = on_piece
-        self._pieces = self._requests()
-        self._next = next(self._pieces, None)
+        self._next = self._begin_next()
         self._current = memoryview(b"")
 
     def peek_first(self) -> bytes:
@@ -123,7 +139,7 @@ class FetchedObject:
         self._next = None
         # Whoever still knows this object must not keep megabytes alive.
         self._current = memoryview(b"")
-        self._pieces = iter(())
+        self._requests = iter(())
 
     def _advance(self) -> None:
         """Take the piece that was asked for before, and ask for the one behind it."""
@@ -131,16 +147,16 @@ class FetchedObject:
         if waiting is None:
             self._current = memoryview(b"")
             return
-        piece = waiting.result() if isinstance(waiting, Future) else self._fetch(*waiting)
-        self._next = next(self._pieces, None)
+        piece = self._await(waiting) if isinstance(waiting, Future) else waiting()
+        self._next = self._begin_next()
         self._current = memoryview(piece)
-        self._on_piece(len(piece))
+        self._on_piece(self.log_object, len(piece))
 
-    def _requests(self) -> Iterator["Future[bytes] | tuple[int, int]"]:
-        size = self.log_object.size_bytes
-        for start in range(0, size, PIECE_BYTES):
-            request = (start, min(PIECE_BYTES, size - start))
-            yield self._pool.submit(self._fetch, *request) if self._pool else request
+    def _await(self, waiting: "Future[bytes]") -> bytes:
+        while not (waiting.done() or wait([waiting], _TICK_S).done):
+            self._on_piece(self.log_object, 0)
+        return waiting.result()
 
-    def _fetch(self, start: int, size: int) -> bytes:
-        return self._storage.fetch(self.log_object.path, start, size)
+    def _begin_next(self) -> "Future[bytes] | Callable[[], bytes] | None":
+        request = next(self._requests, None)
+        return self._pool.submit(request) if self._pool and request else request

@@ -33,11 +33,14 @@ class LogFormat:
         fields: One per value of a line. Fields that AWS does not document have version 0 and are
             text.
         timestamped: Before the values stands the time of a CloudWatch event, which is dropped.
+        left_out_columns: Columns of Parquet that are not read: nested ones, and those whose names
+            or types cannot be a field's.
     """
 
     table: Table
     fields: tuple[Field, ...]
     timestamped: bool = False
+    left_out_columns: tuple[str, ...] = ()
 
     @cached_property
     def columns(self) -> tuple[str, ...]:
@@ -259,6 +262,34 @@ def declared_format(text: str, table: Table | None = None) -> LogFormat:
         return _format(names, table)
     except FormatError as error:
         raise UsageError(f"--format: {error.reason}") from None
+
+
+def columns_format(names: Sequence[str], left_out: Sequence[str]) -> LogFormat:
+    """Return the format of Parquet with columns of these names.
+
+    Args:
+        names: The columns that are read, in their order; each `is_known` or `can_be_name`.
+        left_out: The names of the others.
+
+    Raises:
+        FormatError: None of the columns is known, or two are one field.
+    """
+    if not any(map(is_known, names)):
+        raise FormatError(
+            "this Parquet is no flow log: none of its columns is known, such as srcaddr. "
+            "Leave this object out of SOURCE."
+        )
+    return replace(_format(names), left_out_columns=tuple(left_out))
+
+
+def is_known(name: str) -> bool:
+    """Tell whether AWS documents a field of this name, in whatever spelling."""
+    return squash(name) in _KNOWN
+
+
+def can_be_name(name: str) -> bool:
+    """Tell whether a field could have this name."""
+    return _NAME.fullmatch(name.encode()) is not None
 
 
 def _format(names: Sequence[str], table: Table | None = None) -> LogFormat:

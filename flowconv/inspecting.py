@@ -8,12 +8,12 @@ from flowconv.batches import RejectedLine
 from flowconv.errors import FormatError, UnreadableObjectError, UsageError
 from flowconv.fetching import ObjectFetcher
 from flowconv.formats import LogFormat, declared_formats
-from flowconv.listing import list_objects
 from flowconv.normalising import normalise
 from flowconv.parsing import BlockParser
 from flowconv.reading import read_blocks
 from flowconv.report import LineCounts
 from flowconv.shapes import SIGNS, Shape
+from flowconv.sources import StorageSource
 from flowconv.storage import open_storage
 
 # An object may be nothing but bad lines; so many are kept to be shown.
@@ -69,6 +69,7 @@ class Inspection:
                     "table": str(format_.table),
                     "fields": [f.name for f in format_.fields],
                     "unknown_fields": [f.name for f in format_.unknown_fields],
+                    "left_out_columns": list(format_.left_out_columns),
                 }
                 for format_ in self.formats
             ],
@@ -105,12 +106,12 @@ def inspect_object(
         StorageError: The storage does not answer.
     """
     declared = declared_formats(format, formats)
-    storage = open_storage(uri, options or {})
-    log_objects = list(list_objects(storage))
-    if [o.uri for o in log_objects] != [storage.root]:
-        raise UsageError("this is no single object; inspect reads one at a time.", uri=storage.root)
-    inspection = Inspection(storage.root, log_objects[0].size_bytes)
-    fetcher = ObjectFetcher(storage, None, log_objects)
+    source = StorageSource(open_storage(uri, options or {}))
+    log_objects = list(source.list_objects())
+    if [o.uri for o in log_objects] != [source.root]:
+        raise UsageError("this is no single object; inspect reads one at a time.", uri=source.root)
+    inspection = Inspection(source.root, log_objects[0].size_bytes)
+    fetcher = ObjectFetcher(source, None, log_objects)
     parser = BlockParser(declared)
     failures: dict[Any, UnreadableObjectError] = {}
     try:

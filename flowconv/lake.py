@@ -1,7 +1,6 @@
 """What is done with a lake that exists: its layout, and lazy queries over it."""
 
-import json
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import date
 from typing import TYPE_CHECKING, Any, Literal
@@ -13,7 +12,8 @@ from flowconv.normalising import SOURCE_COLUMNS, TimeType, table_schema
 from flowconv.options import ConvertOptions
 from flowconv.partitioning import NULL_PARTITION, directory_name, encode_value
 from flowconv.report import DataFile
-from flowconv.storage import Storage, open_storage
+from flowconv.sealing import seal, unseal
+from flowconv.storage import Storage, Unfinished, open_storage
 from flowconv.writing import STAGING
 
 if TYPE_CHECKING:
@@ -108,6 +108,15 @@ class Layout:
     version: Literal[1] = 1
 
 
+def is_lake(storage: Storage) -> bool:
+    """Tell whether a lake was begun there.
+
+    Raises:
+        StorageError: The place does not answer.
+    """
+    return storage.read(_LAYOUT) is not None
+
+
 def read_layout(storage: Storage) -> Layout:
     """Return a lake's layout.
 
@@ -122,7 +131,7 @@ def read_layout(storage: Storage) -> Layout:
             uri=storage.root,
         )
     try:
-        described = json.loads(written)
+        described = unseal(written)
         if described["version"] != 1:
             raise LakeError("a later flowconv made this lake; update flowconv.", uri=storage.root)
         return Layout(
@@ -143,16 +152,16 @@ def ensure_layout(storage: Storage, options: ConvertOptions) -> None:
         LakeError: It has another layout, or there are tables of somebody else.
     """
     layout = Layout(options.partition_by, options.time_type, options.with_source)
-    if storage.read(_LAYOUT) is None:
+    if not is_lake(storage):
         for table in Table:
             # Unless another run has begun the lake in this moment.
-            if next(storage.list_files(table), None) and storage.read(_LAYOUT) is None:
+            if next(storage.list_files(table), None) and not is_lake(storage):
                 raise LakeError(
                     f"there are files below {table}/, but it is no lake of flowconv. Choose "
                     "another DEST.",
                     uri=storage.root,
                 )
-        if storage.create(_LAYOUT, json.dumps(asdict(layout)).encode()):
+        if storage.create(_LAYOUT, seal(asdict(layout))):
             return
     found = read_layout(storage)
     if found != layout:
@@ -164,13 +173,22 @@ def ensure_layout(storage: Storage, options: ConvertOptions) -> None:
         )
 
 
-def remove_leftovers(storage: Storage, ledger: Ledger) -> None:
+def list_unfinished(storage: Storage) -> list[Unfinished]:
+    """List what runs left that were killed; the caller holds the lake's lock.
+
+    To be called before a run begins, as `Ledger.begin` does with the intents: a run that takes over
+    later has none of these, so they may be removed however late this one wakes up.
+    """
+    return storage.list_unfinished(STAGING, (*Table, "_flowconv"))
+
+
+def remove_leftovers(storage: Storage, ledger: Ledger, unfinished: Sequence[Unfinished]) -> None:
     """Remove what runs left that were killed; the caller holds the lake's lock, and has begun."""
     noted = [path for intent in ledger.intents for path in read_intent(storage, intent)]
     if noted:
         storage.delete(ledger.leftovers(noted))
     storage.delete(ledger.intents)
-    storage.discard_staged(STAGING, (*Table, "_flowconv"))
+    storage.discard(unfinished)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,33 +9,44 @@ Below `_flowconv/ledger/` lie numbered records, each written once and only if it
 
 A data file counts if a commit names it and no later record replaces or forgets that commit. A
 writer that was paused, and whose lock was taken over, finds the number that it expects taken by
-the next run's `begin`, and stops. Records are merged into a checkpoint
-(`<number>.objects.parquet` and others) now and then, and removed; the begins stay, since they are
-what stops such a writer. The checkpoint before the last stays too, for those who are reading it.
+the next run's `begin`, and stops. Records are merged into a checkpoint (see `checkpoints`) now and
+then, and removed; the begins stay, since they are what stops such a writer. The checkpoint before
+the last stays too, for those who are reading it.
+
+Each record has its number and a checksum, so one that was damaged, or put in another's place, is
+found. One that is gone leaves a gap.
+
+Such a writer can leave behind, beside its lock: files that it published when it woke up, which it
+removes as soon as its commit fails, and which count at no time; notes of them below
+`_flowconv/intents/`, which the next run removes; and a checkpoint older than the last, which the
+next merge removes. If it is killed in the moment between publishing and removing, and the run that
+took over had already done away with its note, the file stays until `flowconv verify --repair`. It
+removes nothing that belongs to the run which took over: names have the number of a run's `begin`,
+and what it takes for leftovers was listed before it began itself.
 """
 
-import json
 import secrets
 import threading
+from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, date, datetime
-from itertools import chain
 from typing import Any, Self
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
+from flowconv.checkpoints import LEDGER, OBJECTS_SCHEMA, Checkpoint, Part, parse_part
 from flowconv.errors import LakeError, StorageError
-from flowconv.report import ConvertedObject, DataFile, LineCounts
+from flowconv.report import ConvertedObject, DataFile, LineCounts, Run
+from flowconv.sealing import seal, unseal
 from flowconv.storage import Storage
-
-LEDGER = "_flowconv/ledger"
 
 # What is about to be published; a crash in between leaves it behind, and the next run cleans up.
 INTENTS = "_flowconv/intents"
+
+_DIGITS = 12
 
 # A read of the ledger takes a request for each record since the last checkpoint. So a run ends with
 # a merge if they have become many,
@@ -47,7 +58,6 @@ _COMMITS_BETWEEN_MERGES = 1024
 _OBJECTS_BETWEEN_MERGES = 200_000
 
 _READS_AT_ONCE = 16
-_ROWS_AT_ONCE = 1 << 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,25 +77,6 @@ class Commit:
     objects: tuple[ConvertedObject, ...]
     files: tuple[DataFile, ...]
     replaces: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Run:
-    """A run as the ledger knows it.
-
-    Attributes:
-        run_id: Its id.
-        began: When, in UTC.
-        host: On which machine.
-        ended: When, in UTC; None while it runs, or if it was killed.
-        report: What it said at its end (`ConvertReport.to_dict` without the lists).
-    """
-
-    run_id: str
-    began: datetime
-    host: str
-    ended: datetime | None = None
-    report: Mapping[str, Any] = field(default_factory=dict)
 
 
 class LostLockError(LakeError):
@@ -109,7 +100,7 @@ class Ledger:
         self._storage = storage
         self._mutex = threading.Lock()
         self._last_number = 0
-        self._checkpoint = _Checkpoint(storage)
+        self._checkpoint = Checkpoint(storage)
         self._commits: dict[str, Commit] = {}
         self._replaced: set[str] = set()
         self._merged_away: list[int] = []
@@ -124,21 +115,34 @@ class Ledger:
         """What earlier runs noted and left; listed when this one begins."""
 
     @classmethod
-    def read(cls, storage: Storage) -> Self:
+    def read(cls, storage: Storage, *, with_gaps: bool = False) -> Self:
         """Return what the lake's ledger says now; empty if there is none.
 
+        Args:
+            storage: The lake.
+            with_gaps: Read it though records are gone, and name them in `missing_records`.
+
         Raises:
-            LakeError: The ledger is damaged.
+            LakeError: The ledger is damaged, or records of it are gone.
             StorageError: The lake does not answer.
         """
         missing: tuple[str, ...] = ()
         while True:
             ledger = cls(storage)
             if ledger._load() and ledger.missing_records == missing:
-                return ledger
+                break
             # A run merged the records while they were listed or read: there is a new checkpoint.
             # If not, the same records are missing the next time.
             missing = ledger.missing_records
+        if missing and not with_gaps:
+            more = f" and {len(missing) - 1:,} more" if len(missing) > 1 else ""
+            raise LakeError(
+                f"the ledger's record {missing[0]}{more} is gone, and with it what was converted "
+                "and where its rows are. Restore it from a copy. If there is none, flowconv "
+                "verify --repair goes on without it, and what it said is converted again.",
+                uri=storage.root,
+            )
+        return ledger
 
     @property
     def files(self) -> dict[str, tuple[DataFile, str]]:
@@ -190,9 +194,25 @@ class Ledger:
             tasks.setdefault(row["task_id"], []).append(row["uri"])
         return tasks
 
+    def sizes_of(self, task_ids: Collection[str]) -> dict[tuple[str, str], int]:
+        """Return how many bytes were read of the tasks' objects, by their uri and etag."""
+        objects = self.objects().select(["task_id", "uri", "etag", "size_bytes"])
+        of_tasks = pc.is_in(objects["task_id"], pa.array(list(task_ids), pa.string()))
+        return {
+            (row["uri"], row["etag"]): row["size_bytes"]
+            for row in objects.filter(of_tasks).to_pylist()
+        }
+
+    def headers(self) -> Iterator[pa.RecordBatch]:
+        """Give uri and fields of all converted objects, a bounded number at a time."""
+        columns = ["uri", "fields"]
+        yield from self._checkpoint.object_batches(self._replaced, columns)
+        for commit in self._commits.values():
+            yield from _objects_table(commit).select(columns).to_batches()
+
     def objects(self) -> pa.Table:
         """Return all converted objects: a row each, with its task and lines by kind."""
-        return pa.Table.from_batches(self._object_batches(), _OBJECTS_SCHEMA)
+        return pa.Table.from_batches(self._object_batches(), OBJECTS_SCHEMA)
 
     def begin(self, run: Run) -> None:
         """Note that a run starts; from here on no other run can commit.
@@ -266,17 +286,21 @@ class Ledger:
     def _load(self) -> bool:
         """Read checkpoint and records; False if one of them vanished meanwhile."""
         numbers = []
-        parts: dict[str, int] = {}
+        checkpoints: defaultdict[int, dict[Part, str]] = defaultdict(dict)
         for file in self._storage.list_files(LEDGER):
             name = file.path.rpartition("/")[2]
-            number = int(name[:12]) if name[:12].isdecimal() else 0
-            if name[12:] == "":
-                numbers.append(number)
-            elif name[12:] in (_OBJECTS, _FILES, _RUNS):
-                parts[file.path] = number
-                if name[12:] == _OBJECTS:
-                    self._checkpoint = _Checkpoint(self._storage, number)
-        self._outdated = [path for path in parts if parts[path] != self._checkpoint.number]
+            if parsed := parse_part(name):
+                number, part = parsed
+                checkpoints[number][part] = file.path
+            elif len(name) == _DIGITS and name.isdecimal():
+                numbers.append(int(name))
+        last = max(
+            (number for number in checkpoints if "objects" in checkpoints[number]), default=0
+        )
+        self._checkpoint = Checkpoint(self._storage, last, checkpoints.pop(last, None))
+        self._outdated = [path for parts in checkpoints.values() for path in parts.values()]
+        if self._storage.is_local and self._merged_meanwhile():
+            return False
         self._last_number = max([self._checkpoint.number, *numbers])
         expected = range(self._checkpoint.number + 1, self._last_number + 1)
         self.missing_records = tuple(map(_record_path, sorted(set(expected) - set(numbers))))
@@ -289,9 +313,24 @@ class Ledger:
                 self._replay(number, written)
         return True
 
+    def _merged_meanwhile(self) -> bool:
+        """Tell whether there is a later checkpoint than the one that the listing had.
+
+        A folder is listed in any order: a listing may lack records that were merged meanwhile, and
+        the checkpoint too. If they were the last, nothing else would tell. S3 lists by name, and so
+        the checkpoint behind the records.
+        """
+        names = (file.path.rpartition("/")[2] for file in self._storage.list_files(LEDGER))
+        parts = (parse_part(name) for name in names)
+        return any(
+            part and part[1] == "objects" and part[0] > self._checkpoint.number for part in parts
+        )
+
     def _replay(self, number: int, written: bytes) -> None:
         try:
-            record = json.loads(written)
+            record = unseal(written)
+            if record["number"] != number:
+                raise ValueError(f"it is record {record['number']}")
             kind, at = record["kind"], datetime.fromisoformat(record["at"])
             if kind == "begin":
                 self._runs[record["run_id"]] = Run(record["run_id"], at, record["host"])
@@ -309,8 +348,9 @@ class Ledger:
                 raise ValueError(f"unknown kind {kind!r}")
         except (ValueError, KeyError, TypeError, IndexError) as error:
             raise LakeError(
-                f"the ledger's record {_record_path(number)} is damaged ({error!r}). Restore it "
-                "from a copy; without it, rows would be converted twice.",
+                f"the ledger's record {_record_path(number)} is damaged ({error}). Restore it "
+                "from a copy. If there is none, delete it, and flowconv verify --repair goes on "
+                "without it; what it said is converted again.",
                 uri=self._storage.root,
             ) from error
 
@@ -332,7 +372,7 @@ class Ledger:
         record["at"] = datetime.now(UTC).isoformat(timespec="milliseconds")
         # Makes it our own beyond doubt when an answer is lost and the write is tried again.
         record["token"] = secrets.token_hex(8)
-        data = json.dumps(record, separators=(",", ":")).encode()
+        data = seal({"number": number} | record)
         path = _record_path(number)
         if not self._create(path, data):
             raise LostLockError(self._storage.root)
@@ -361,7 +401,7 @@ class Ledger:
         # Those before the old one, and what was begun of others, which cannot count any more even
         # if their writer should wake up.
         self._storage.delete(self._outdated)
-        self._outdated = old.parts
+        self._outdated = old.paths
         self._commits, self._replaced, self._merged_away = {}, set(), []
         self._unmerged_objects = 0
         self.missing_records = ()
@@ -373,156 +413,7 @@ class Ledger:
 
 
 def _record_path(number: int) -> str:
-    return f"{LEDGER}/{number:012d}"
-
-
-_OBJECTS, _FILES, _RUNS = ".objects.parquet", ".files.parquet", ".runs.parquet"
-
-_OBJECTS_SCHEMA: pa.Schema = pa.schema(
-    [  # type: ignore[arg-type]
-        ("task_id", pa.string()),
-        ("uri", pa.string()),
-        ("size_bytes", pa.int64()),
-        ("etag", pa.string()),
-        ("day", pa.date32()),
-        *((f.name, pa.int64()) for f in fields(LineCounts)),
-        ("fields", pa.dictionary(pa.int32(), pa.string())),  # a few, of 400 bytes each
-    ]
-)
-
-_FILES_SCHEMA: pa.Schema = pa.schema(
-    [  # type: ignore[arg-type]
-        ("task_id", pa.string()),
-        ("path", pa.string()),
-        ("rows", pa.int64()),
-        ("size_bytes", pa.int64()),
-        ("columns", pa.string()),
-    ]
-)
-
-_RUNS_SCHEMA: pa.Schema = pa.schema(
-    [  # type: ignore[arg-type]
-        ("run_id", pa.string()),
-        ("began", pa.timestamp("ms", "UTC")),
-        ("host", pa.string()),
-        ("ended", pa.timestamp("ms", "UTC")),
-        ("report", pa.string()),
-    ]
-)
-
-
-class _Checkpoint:
-    """All that the ledger said up to a number; 0 is the empty one. Read when asked for."""
-
-    def __init__(self, storage: Storage, number: int = 0) -> None:
-        self._storage = storage
-        self.number = number
-
-    def object_batches(
-        self, without: Collection[str], columns: Collection[str] | None = None
-    ) -> Iterator[pa.RecordBatch]:
-        """Give the objects of all tasks but some, a bounded number at a time."""
-        if self.number:
-            yield from self._read(_OBJECTS, without, columns)
-
-    def files(self, without: Collection[str]) -> dict[str, tuple[DataFile, str]]:
-        if self.number == 0:
-            return {}
-        rows = chain.from_iterable(batch.to_pylist() for batch in self._read(_FILES, without))
-        return {
-            row["path"]: (
-                DataFile(
-                    row["path"],
-                    row["rows"],
-                    row["size_bytes"],
-                    tuple(row["columns"].split()),
-                ),
-                row["task_id"],
-            )
-            for row in rows
-        }
-
-    def runs(self) -> dict[str, Run]:
-        if self.number == 0:
-            return {}
-        rows = chain.from_iterable(batch.to_pylist() for batch in self._read(_RUNS, ()))
-        return {row["run_id"]: Run(**row | {"report": json.loads(row["report"])}) for row in rows}
-
-    def replaced_by(
-        self,
-        number: int,
-        objects: Iterable[pa.RecordBatch],
-        files_: Iterable[tuple[DataFile, str]],
-        runs: Iterable[Run],
-    ) -> "_Checkpoint":
-        """Write a later checkpoint; the objects come last and make it count."""
-        file_rows = [
-            asdict(file) | {"columns": " ".join(file.columns), "task_id": task_id}
-            for file, task_id in files_
-        ]
-        run_rows = [asdict(run) | {"report": json.dumps(dict(run.report))} for run in runs]
-        later = _Checkpoint(self._storage, number)
-        later._write(_FILES, pa.Table.from_pylist(file_rows, _FILES_SCHEMA).to_batches())
-        later._write(_RUNS, pa.Table.from_pylist(run_rows, _RUNS_SCHEMA).to_batches())
-        later._write(_OBJECTS, objects)
-        return later
-
-    @property
-    def parts(self) -> list[str]:
-        """Its files; without the objects, which are the first, the others do not count."""
-        return [self._path(part) for part in (_OBJECTS, _FILES, _RUNS)] if self.number else []
-
-    def _path(self, part: str) -> str:
-        return f"{_record_path(self.number)}{part}"
-
-    def _write(self, part: str, batches: Iterable[pa.RecordBatch]) -> None:
-        sink = pa.BufferOutputStream()
-        schema = {_OBJECTS: _OBJECTS_SCHEMA, _FILES: _FILES_SCHEMA, _RUNS: _RUNS_SCHEMA}[part]
-        with pq.ParquetWriter(sink, schema, compression="zstd") as writer:
-            for some in _in_groups(batches):
-                writer.write_table(pa.Table.from_batches(some, schema))
-        self._storage.write(self._path(part), sink.getvalue().to_pybytes())
-
-    def _read(
-        self,
-        part: str,
-        without: Collection[str],
-        columns: Collection[str] | None = None,
-    ) -> Iterator[pa.RecordBatch]:
-        written = self._storage.read(self._path(part))
-        if written is None:
-            raise LakeError(
-                f"the ledger's checkpoint {self._path(part)} is gone; if no other run is merging "
-                "the ledger at the moment, restore it from a copy.",
-                uri=self._storage.root,
-            )
-        dropped = pa.array(list(without), pa.string())
-        asked = None if columns is None else [*columns, *(["task_id"] if without else [])]
-        try:
-            with pq.ParquetFile(pa.BufferReader(written)) as file:
-                for batch in file.iter_batches(_ROWS_AT_ONCE, columns=asked):
-                    kept = batch
-                    if without:
-                        kept = batch.filter(pc.invert(pc.is_in(batch["task_id"], dropped)))
-                    yield kept if columns is None else kept.select(list(columns))
-        except (pa.ArrowException, OSError, KeyError) as error:
-            raise LakeError(
-                f"the ledger's checkpoint {self._path(part)} is damaged. Restore it from a copy; "
-                "without it, rows would be converted twice.",
-                uri=self._storage.root,
-            ) from error
-
-
-def _in_groups(batches: Iterable[pa.RecordBatch]) -> Iterator[list[pa.RecordBatch]]:
-    """Gather small batches: each call to write makes a row group."""
-    some: list[pa.RecordBatch] = []
-    for batch in batches:
-        some.append(batch)
-        if sum(one.num_rows for one in some) >= _ROWS_AT_ONCE:
-            yield some
-            some = []
-    if some:
-        yield some
+    return f"{LEDGER}/{number:0{_DIGITS}d}"
 
 
 def _objects_table(commit: Commit) -> pa.Table:
@@ -534,8 +425,8 @@ def _objects_table(commit: Commit) -> pa.Table:
         )
         for one in commit.objects
     )
-    columns = list(zip(*rows, strict=True)) or [()] * len(_OBJECTS_SCHEMA)
-    return pa.table(columns, schema=_OBJECTS_SCHEMA)
+    columns = list(zip(*rows, strict=True)) or [()] * len(OBJECTS_SCHEMA)
+    return pa.table(columns, schema=OBJECTS_SCHEMA)
 
 
 def _commit_to_json(commit: Commit) -> dict[str, Any]:
@@ -585,14 +476,14 @@ def write_intent(storage: Storage, name: str, paths: Iterable[str]) -> str:
     count. No other run may use its name.
     """
     path = f"{INTENTS}/{name}.json"
-    storage.write(path, json.dumps(sorted(paths)).encode())
+    storage.write(path, seal({"paths": sorted(paths)}))
     return path
 
 
 def read_intent(storage: Storage, path: str) -> list[str]:
-    """Return the paths that an intent notes; none if it is gone, or no intent of ours."""
+    """Return the paths that an intent notes; none if it is gone, damaged, or no intent of ours."""
+    written = storage.read(path)
     try:
-        noted = json.loads(storage.read(path) or b"[]")
-    except ValueError:
+        return list(unseal(written)["paths"]) if written else []
+    except (ValueError, KeyError):
         return []
-    return [str(path) for path in noted] if isinstance(noted, list) else []

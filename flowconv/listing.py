@@ -21,6 +21,9 @@ from flowconv.storage import Storage, StoredFile
 
 SERVICE = "vpcflowlogs"
 
+# How sources in CloudWatch Logs begin.
+CLOUDWATCH = "cloudwatch:"
+
 
 @dataclass(frozen=True, slots=True)
 class KeyFacts:
@@ -48,10 +51,11 @@ class LogObject:
     """One object of flow logs, with what its key says; see `KeyFacts`.
 
     Attributes:
-        uri: `s3://bucket/key` or an absolute local path.
-        path: Relative to the root of its storage.
-        size_bytes: As it is stored.
-        etag: S3's ETag without quotes; locally `<size>-<time of modification in ns>`.
+        uri: `s3://bucket/key`, an absolute local path, or `cloudwatch:LOG-GROUP/STREAM/DAY`.
+        path: Relative to the root of its source.
+        size_bytes: As it is stored. Of CloudWatch Logs an estimate, or what was read before.
+        etag: S3's ETag without quotes; locally `<size>-<time of modification in ns>`; of
+            CloudWatch Logs empty.
         account_id: The account that owns the flow log.
         region: Its region.
         flow_log_id: The flow log.
@@ -68,6 +72,12 @@ class LogObject:
     flow_log_id: str | None
     day: date | None
     time: datetime | None
+
+    @property
+    def log_group(self) -> str | None:
+        """The log group, if it comes straight from CloudWatch Logs."""
+        root = self.uri.removesuffix(f"/{self.path}")
+        return root.removeprefix(CLOUDWATCH) if root.startswith(CLOUDWATCH) else None
 
 
 def list_objects(

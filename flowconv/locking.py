@@ -1,10 +1,11 @@
 """One writer at a time: a lock file below the lake, with the holder's heartbeat.
 
 The lock keeps runs from disturbing one another; it is not what keeps rows exact. If a holder is
-taken for dead and wakes up, the ledger refuses its commits (see `ledger`).
+taken for dead and wakes up, the ledger refuses its commits (see `ledger`). Its heart, if it was
+stopped just between looking at the lock and writing to it, may write over the lock of the other;
+then a third run may begin, and the second will fail like the first.
 """
 
-import json
 import os
 import socket
 import threading
@@ -17,6 +18,7 @@ from typing import Self
 
 from flowconv.errors import FlowconvError, LakeError, StorageError
 from flowconv.ledger import LostLockError
+from flowconv.sealing import seal, unseal
 from flowconv.storage import Storage
 
 LOCK = "_flowconv/lock.json"
@@ -126,9 +128,21 @@ class Lock:
                 self._storage.delete([LOCK])
         except FlowconvError:
             return  # What was done is done; the lock ends with this process, or with its lease.
-        if isinstance(error, StorageError) and not ours:
+        if isinstance(error, StorageError | LakeError) and not ours:
             # Such as a file that is gone: whoever took over removes what does not count.
             raise LostLockError(self._storage.root) from error
+
+    def confirm(self) -> None:
+        """Make sure that nobody has taken over.
+
+        A run that reads the ledger before this, and begins after it, cannot begin if another did.
+
+        Raises:
+            LostLockError: Another run holds the lock.
+            StorageError: The lake does not answer.
+        """
+        if not self._is_ours(read_holder(self._storage)):
+            raise LostLockError(self._storage.root)
 
     def _is_ours(self, holder: Holder | None) -> bool:
         return holder is not None and holder.run_id == self._holder.run_id
@@ -150,9 +164,9 @@ def read_holder(storage: Storage) -> Holder | None:
     if written is None:
         return None
     try:
-        holder = Holder(**json.loads(written))
+        holder = Holder(**unseal(written))
         holder.silent_s()
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, RecursionError):
         # Not written by us, or by a later flowconv: nobody's that could be asked.
         raise LakeError(
             f"{LOCK} is damaged. If no run is under way, delete it.", uri=storage.root
@@ -161,7 +175,7 @@ def read_holder(storage: Storage) -> Holder | None:
 
 
 def _encode(holder: Holder) -> bytes:
-    return json.dumps(asdict(holder)).encode()
+    return seal(asdict(holder))
 
 
 def _now() -> str:

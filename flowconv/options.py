@@ -68,7 +68,8 @@ class ConvertOptions:
         default=False,
     )
     since: date | None = _described(
-        "First day to read, by the day in the objects' keys: YYYY-MM-DD, or 2d for two days ago.",
+        "First day to read, by the day in the objects' keys, or of the events in CloudWatch Logs: "
+        "YYYY-MM-DD, or 2d for two days ago.",
         default=None,
     )
     until: date | None = _described(
@@ -119,7 +120,7 @@ class ConvertOptions:
     )
     source_options: Mapping[str, str] = _described(
         "Storage options of SOURCE as KEY=VALUE: key, secret, token, profile, endpoint_url, "
-        "region, anon=true, requester_pays=true.",
+        "region and, for S3, anon=true, requester_pays=true.",
         default_factory=dict,
     )
     dest_options: Mapping[str, str] = _described(

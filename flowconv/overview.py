@@ -7,9 +7,9 @@ from typing import Any, Literal
 
 from flowconv.errors import LakeError
 from flowconv.lake import Layout, read_layout
-from flowconv.ledger import Ledger, Run
+from flowconv.ledger import Ledger
 from flowconv.locking import Holder, read_holder
-from flowconv.report import DataFile
+from flowconv.report import DataFile, Run
 from flowconv.storage import Storage, open_storage
 
 

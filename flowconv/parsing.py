@@ -21,14 +21,14 @@ from pyarrow import csv
 
 from flowconv.batches import ParsedBlock, RawBatch
 from flowconv.blocks import BLOCK_BYTES, Block, LogBlock, RowBlock, Span
-from flowconv.casting import MAX_MILLISECONDS, MAX_SECONDS, typed
+from flowconv.casting import MAX_MILLISECONDS, in_milliseconds, typed
 from flowconv.errors import FormatError
 from flowconv.fields import TEXT, TIME_COLUMNS
 from flowconv.formats import KNOWN_NAMES, DeclaredFormats, LogFormat, split_line, squash
 from flowconv.lines import Indexes, Lines, has_hexadecimal
 from flowconv.report import LineCounts
 from flowconv.rowgroups import parse_rows
-from flowconv.shapes import BOM, EVENT_TIME, find_header, is_timed
+from flowconv.shapes import EVENT_TIME, find_header, is_timed
 
 # What pyarrow's CSV reader works on at a time; 256 KB to 2 MB are alike, 16 MB took half as long
 # again (benchmarks/README.md, "parse").
@@ -88,10 +88,10 @@ def _parse_clean(block: LogBlock) -> ParsedBlock | None:
     lines = np.arange(table.num_rows)
     for span, start, stop in zip(spans, edges[:-1], edges[1:], strict=True):
         lines[start:stop] += span.first_line - start
-    in_milliseconds = np.diff(np.searchsorted(_in_milliseconds(table), edges))
+    milliseconds = np.diff(np.searchsorted(in_milliseconds(table), edges))
     counts = tuple(
         (span.log_object, span.head + LineCounts(rows=count, milliseconds=int(converted)))
-        for span, count, converted in zip(spans, rows, in_milliseconds, strict=True)
+        for span, count, converted in zip(spans, rows, milliseconds, strict=True)
     )
     sources = tuple((span.log_object, count) for span, count in zip(spans, rows, strict=True))
     return ParsedBlock((RawBatch(block.format, table, sources, lines),), counts, ())
@@ -160,16 +160,16 @@ def _read_csv(
         misfits.append(row)
         return "skip"
 
-    if bytes(text[: len(BOM)]) == BOM:
-        # Arrow skips a byte order mark. Here it is part of a value, since this is no file.
-        text = BOM + bytes(text)
+    if text[:3] == codecs.BOM_UTF8:
+        # Arrow drops one at the beginning. An object's own is cut off, so this is of a value.
+        text = codecs.BOM_UTF8 + bytes(text)
     return csv.read_csv(
         pa.BufferReader(pa.py_buffer(text)),  # type: ignore[arg-type]
         # Workers run in parallel already; one thread also makes `InvalidRow.number` known.
         read_options=csv.ReadOptions(
             column_names=list(columns),
             use_threads=False,
-            block_size=max(_CSV_BLOCK_BYTES, len(BOM) + longest_line + 1),
+            block_size=max(_CSV_BLOCK_BYTES, longest_line + 4),
         ),
         parse_options=csv.ParseOptions(
             delimiter=" ", quote_char=False, invalid_row_handler=skip, ignore_empty_lines=skip_blank
@@ -184,18 +184,6 @@ def _without_time(table: pa.Table) -> Indexes:
     """Return the rows that do not begin with the time of an event."""
     timed: Any = pc.match_substring_regex(table[_TIME], f"^{EVENT_TIME}$").fill_null(False)
     return np.flatnonzero(~timed.to_numpy())
-
-
-def _in_milliseconds(table: pa.Table) -> Indexes:
-    """Return the rows that have a time in milliseconds."""
-    rows = np.empty(0, np.int64)
-    for name in TIME_COLUMNS:
-        if name in table.column_names:
-            most: Any = pc.max(table[name]).as_py()
-            if most is not None and most > MAX_SECONDS:
-                beyond: Any = pc.greater(table[name], pa.scalar(MAX_SECONDS)).fill_null(False)
-                rows = np.union1d(rows, np.flatnonzero(beyond.to_numpy()))
-    return rows
 
 
 def _header_like_rows(format_: LogFormat, table: pa.Table) -> Indexes:
@@ -259,7 +247,7 @@ def _parse_odd(
     if dropped.any():
         table = table.filter(pa.array(~dropped))
         line_of_row = line_of_row[~dropped]
-    counts = lines.count(line_of_row, headers, line_of_row[_in_milliseconds(table)])
+    counts = lines.count(line_of_row, headers, line_of_row[in_milliseconds(table)])
     sources = tuple((log_object, count.rows) for log_object, count in counts)
     block.next_line = lines.next_line
     odd = lines.odd or table.num_rows < len(lines.ends)

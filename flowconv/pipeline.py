@@ -6,24 +6,26 @@ import socket
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, date, datetime
+from itertools import chain, islice
 from typing import Any
 
 from flowconv.converting import COMMITTING_AT_ONCE, TaskConverter
 from flowconv.engines import RunProgress, run_tasks
 from flowconv.errors import FlowconvError, UsageError
-from flowconv.fetching import AHEAD_OBJECTS
-from flowconv.lake import ensure_layout, remove_leftovers
-from flowconv.ledger import Ledger, Run
-from flowconv.listing import LogObject, list_objects
+from flowconv.fetching import request_pool
+from flowconv.headers import KnownHeaders
+from flowconv.lake import ensure_layout, is_lake, list_unfinished, remove_leftovers
+from flowconv.ledger import Ledger
+from flowconv.listing import LogObject
 from flowconv.locking import Lock
 from flowconv.monitoring import log_event
 from flowconv.options import ConvertOptions
 from flowconv.planning import Task, plan_replacement, plan_tasks
-from flowconv.report import ConvertReport
+from flowconv.report import ConvertReport, Run
+from flowconv.sources import Source, open_source
 from flowconv.storage import Storage, open_storage
 
 
@@ -38,7 +40,8 @@ def convert(
     """Convert the flow logs below a prefix to partitioned Parquet.
 
     Args:
-        source: A folder, an object, or an `s3://` URL of a bucket, a prefix or an object.
+        source: A folder, an object, an `s3://` URL of a bucket, a prefix or an object, or
+            `cloudwatch:LOG-GROUP`.
         dest: The lake: a folder or an `s3://` URL. Tables are written below `DEST/vpc/` and
             `DEST/tgw/`, everything else below `DEST/_flowconv/`.
         options: How; see `ConvertOptions`.
@@ -48,6 +51,7 @@ def convert(
 
     Objects that the lake's ledger has are not read again, so a run converts what is new. A task's
     rows count all at once, and a run that was killed leaves nothing that the next does not mend.
+    Where there is no lake yet, none is begun before an object is found.
 
     Returns:
         What was read and written. Lines that do not fit and objects that cannot be read do not
@@ -60,19 +64,29 @@ def convert(
         ParseError: A line does not fit and `on_bad_line` is `fail`.
     """
     options = options or ConvertOptions()
-    logs = open_storage(source, options.source_options)
+    logs = open_source(source, options.source_options)
     lake = open_storage(dest, options.dest_options)
     _require_apart(logs, lake)
     report = ConvertReport(logs.root, lake.root, _new_run_id())
     log_event("run_began", run_id=report.run_id, source=report.source, lake=report.lake)
     if on_begin:
         on_begin(report)
+    listed = _list(logs, lake, options, report.left_out)
+    if not is_lake(lake):
+        # A mistyped SOURCE must not leave a lake behind.
+        first = list(islice(listed, 1))
+        if not first:
+            _sum_up(report, failure="")
+            return report
+        listed = chain(first, listed)
     ensure_layout(lake, options)
-    with Lock(lake, report.run_id, wait=options.wait), _request_pool(logs) as requests:
+    with Lock(lake, report.run_id, wait=options.wait) as lock, request_pool(logs) as requests:
         ledger = Ledger.read(lake)
-        with _recorded(ledger, report):
-            remove_leftovers(lake, ledger)
-            tasks = _plan(_list(logs, lake, options, report.left_out), ledger, options, report)
+        lock.confirm()
+        unfinished = list_unfinished(lake)
+        with _recorded(ledger, report, (logs, lake)):
+            remove_leftovers(lake, ledger, unfinished)
+            tasks = _plan(listed, ledger, options, report)
             log_event(
                 "run_planned",
                 run_id=report.run_id,
@@ -81,6 +95,7 @@ def convert(
                 already_converted=report.already_converted,
                 changed=len(report.changed),
             )
+            headers = KnownHeaders(ledger.headers() if tasks else ())
             with TaskConverter(logs, requests, lake, ledger, report.run_id, options) as converter:
                 for done in run_tasks(
                     tasks,
@@ -90,11 +105,19 @@ def convert(
                     on_progress,
                 ):
                     report.add(done)
+                    headers.add(done.objects)
+            report.new_headers = headers.new()
+            for new in report.new_headers:
+                log_event(
+                    "new_header", level=logging.WARNING, run_id=report.run_id, **new.to_dict()
+                )
     return report
 
 
 @contextmanager
-def _recorded(ledger: Ledger, report: ConvertReport) -> Iterator[None]:
+def _recorded(
+    ledger: Ledger, report: ConvertReport, storages: Iterable[Source | Storage]
+) -> Iterator[None]:
     """Record the run's beginning and its end, also where it fails."""
     started = time.monotonic()
     run = Run(report.run_id, datetime.now(UTC), socket.gethostname())
@@ -107,10 +130,8 @@ def _recorded(ledger: Ledger, report: ConvertReport) -> Iterator[None]:
         raise
     finally:
         report.seconds = time.monotonic() - started
-        described = report.to_dict()
-        summary = {key: described[key] for key in _IN_LEDGER} | {"failure": failure}
-        log_event("run_ended", level=logging.ERROR if failure else logging.INFO, **summary)
-        ended = replace(run, ended=datetime.now(UTC), report=summary)
+        report.retries = sum(storage.retries for storage in storages)
+        ended = replace(run, ended=datetime.now(UTC), report=_sum_up(report, failure))
         if failure:
             with suppress(FlowconvError):  # What went wrong first is what matters.
                 ledger.end(ended)
@@ -118,14 +139,22 @@ def _recorded(ledger: Ledger, report: ConvertReport) -> Iterator[None]:
             ledger.end(ended)
 
 
+def _sum_up(report: ConvertReport, failure: str) -> dict[str, Any]:
+    """Log a run's end, and return what the ledger keeps of its report."""
+    described = report.to_dict()
+    summary = {key: described[key] for key in _IN_LEDGER} | {"failure": failure}
+    log_event("run_ended", level=logging.ERROR if failure else logging.INFO, **summary)
+    return summary
+
+
 _IN_LEDGER = (
     *("run_id", "source", "objects", "already_converted", "lines", "rejected", "source_bytes"),
-    *("text_bytes", "written_bytes", "files", "partitions", "seconds"),
-    *("number_changed", "number_unreadable"),
+    *("text_bytes", "written_bytes", "files", "partitions", "retries"),
+    *("seconds", "number_changed", "number_unreadable", "new_headers"),
 )
 
 
-def _require_apart(logs: Storage, lake: Storage) -> None:
+def _require_apart(logs: Source, lake: Storage) -> None:
     if f"{logs.root}/".startswith(f"{lake.root}/"):
         raise UsageError(
             "SOURCE lies within DEST, or is the same. Write the lake to a place of its own; it may "
@@ -134,24 +163,11 @@ def _require_apart(logs: Storage, lake: Storage) -> None:
         )
 
 
-@contextmanager
-def _request_pool(logs: Storage) -> Iterator[Executor | None]:
-    """Give threads for fetching ahead; a local source is read without."""
-    if logs.is_local:
-        yield None
-        return
-    pool = ThreadPoolExecutor(AHEAD_OBJECTS, "flowconv-fetch")
-    try:
-        yield pool
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
 def _list(
-    logs: Storage, lake: Storage, options: ConvertOptions, left_out: Counter[str]
+    logs: Source, lake: Storage, options: ConvertOptions, left_out: Counter[str]
 ) -> Iterator[LogObject]:
     """List the source; the lake may lie within it and is left out."""
-    return list_objects(logs, options.since, options.until, lake.root, left_out)
+    return logs.list_objects(options.since, options.until, lake.root, left_out)
 
 
 def _plan(
@@ -193,20 +209,32 @@ def _plan_again(
     wanted = set(ledger.rejected()) if options.retry_rejected else set()
     if options.reprocess:
         wanted |= again.keys() if whole_days else set(report.changed)
+    wanted &= again.keys()
     tasks = []
-    for task_id, uris in ledger.tasks_of(wanted).items():
+    taken: set[str] = set()
+    uris_of_tasks = ledger.tasks_of(wanted)
+    sizes = ledger.sizes_of(uris_of_tasks)
+    for task_id, uris in uris_of_tasks.items():
         gone = [uri for uri in uris if uri not in again]
         if gone:
+            in_vain = wanted.intersection(uris)
             report.unreadable |= {
                 uri: f"cannot be converted anew: {len(gone)} objects that were converted with it "
                 "are no longer there, and their rows would be lost. Restore them."
-                for uri in uris
-                if uri in report.changed
+                for uri in in_vain
             }
+            taken |= in_vain
             continue
-        tasks.append(plan_replacement(task_id, [again[uri] for uri in uris], options))
-        report.already_converted -= len(uris) - len(set(uris) & set(report.changed))
-        report.changed = [uri for uri in report.changed if uri not in uris]
+        log_objects = [
+            # Only the ledger knows the size of what comes from CloudWatch Logs.
+            replace(o, size_bytes=sizes.get((o.uri, o.etag), o.size_bytes))
+            for o in (again[uri] for uri in uris)
+        ]
+        tasks.append(plan_replacement(task_id, log_objects, options))
+        taken.update(uris)
+    # Each object is reported once, as what becomes of it now.
+    report.already_converted -= len(taken.difference(report.changed))
+    report.changed = [uri for uri in report.changed if uri not in taken]
     return tasks
 
 
@@ -287,7 +315,7 @@ def plan(source: str, dest: str, options: ConvertOptions | None = None) -> Plan:
         StorageError: The source does not answer.
     """
     options = options or ConvertOptions()
-    logs = open_storage(source, options.source_options)
+    logs = open_source(source, options.source_options)
     lake = open_storage(dest, options.dest_options)
     report = ConvertReport(logs.root, lake.root, "")
     listed = _list(logs, lake, options, report.left_out)

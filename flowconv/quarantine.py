@@ -1,6 +1,7 @@
 """Lines that do not fit: kept below the lake with their place and the reason."""
 
 import json
+import zlib
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -13,6 +14,7 @@ from flowconv.batches import RejectedLine
 from flowconv.errors import FetchError, LakeError, UsageError
 from flowconv.lake import read_layout
 from flowconv.ledger import Ledger
+from flowconv.listing import CLOUDWATCH
 from flowconv.report import DataFile
 from flowconv.storage import StagedSink, Storage, open_storage, storage_errors
 from flowconv.writing import STAGING
@@ -51,7 +53,7 @@ class QuarantineWriter:
         if self._sink is None:
             return []
         self._sink.close()
-        return [DataFile(self._path, self._lines, self._sink.tell(), ())]
+        return [DataFile(self._path, self._lines, self._sink.tell(), self._sink.crc32, ())]
 
     def publish(self) -> None:
         """Make the file visible, if there is one."""
@@ -202,15 +204,17 @@ def read_lines(storage: Storage, file: DataFile) -> Iterator[QuarantinedLine]:
     """Read a file of rejected lines, a piece at a time.
 
     Raises:
-        LakeError: It is gone, or is not what was written.
+        LakeError: It is not what was written; perhaps not before the last line.
         StorageError: The lake does not answer.
         FetchError: The file cannot be fetched.
     """
-    number = 0
+    number = crc32 = 0
     rest = b""
     for start in range(0, file.size_bytes, _PIECE_BYTES):
         size = min(_PIECE_BYTES, file.size_bytes - start)
-        *whole, rest = (rest + storage.fetch(file.path, start, size)).split(b"\n")
+        piece = storage.fetch(file.path, start, size)
+        crc32 = zlib.crc32(piece, crc32)
+        *whole, rest = (rest + piece).split(b"\n")
         if rest and start + size == file.size_bytes:
             whole.append(rest)  # Its newline is missing: so may more of it.
         for record in whole:
@@ -223,6 +227,11 @@ def read_lines(storage: Storage, file: DataFile) -> Iterator[QuarantinedLine]:
                     uri=storage.uri(file.path),
                 ) from None
             yield line
+    if crc32 != file.crc32:
+        raise LakeError(
+            "the rejected lines are not as they were written. See flowconv verify.",
+            uri=storage.uri(file.path),
+        )
 
 
 def _objects_with_rejects(
@@ -232,7 +241,8 @@ def _objects_with_rejects(
     converted = ledger.objects().select(["uri", "task_id", "rejected"])
     if chosen is not None:
         # As the ledger has it: a local path in full.
-        chosen = open_storage(chosen).root
+        if not chosen.startswith(CLOUDWATCH):
+            chosen = open_storage(chosen).root
         converted = converted.filter(pc.equal(converted["uri"], pa.scalar(chosen)))
         if not converted.num_rows:
             raise UsageError(

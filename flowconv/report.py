@@ -2,8 +2,8 @@
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
-from datetime import date
+from dataclasses import asdict, dataclass, field, fields
+from datetime import date, datetime
 from operator import add
 from typing import Any
 
@@ -51,18 +51,23 @@ class DataFile:
         path: Below the lake.
         rows: Its rows or lines.
         size_bytes: Its size.
+        crc32: CRC-32 of its bytes.
         columns: Its columns, in their order; none if it holds rejected lines.
     """
 
     path: str
     rows: int
     size_bytes: int
+    crc32: int
     columns: tuple[str, ...]
 
     @property
     def is_data(self) -> bool:
         """It is Parquet of a table, not a file of rejected lines."""
         return bool(self.columns)
+
+
+HEADERS_APART = ", "
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +80,8 @@ class ConvertedObject:
         etag: Its etag when it was converted.
         day: The day that its key says, if it does.
         counts: Its lines by kind.
-        fields: The fields of its first header, separated by spaces.
+        fields: The fields of its headers, or the declared ones: names separated by spaces,
+            headers by `HEADERS_APART`. Empty if it has no line with values.
     """
 
     uri: str
@@ -84,6 +90,25 @@ class ConvertedObject:
     day: date | None
     counts: LineCounts
     fields: str
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A run as the ledger knows it.
+
+    Attributes:
+        run_id: Its id.
+        began: When, in UTC.
+        host: On which machine.
+        ended: When, in UTC; None while it runs, or if it was killed.
+        report: What it said at its end (`ConvertReport.to_dict` without the lists).
+    """
+
+    run_id: str
+    began: datetime
+    host: str
+    ended: datetime | None = None
+    report: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +121,7 @@ class TaskResult:
         unreadable: Uri -> reason, of the others.
         rejected: Reason -> number of lines in the quarantine.
         unknown_fields: Names in headers that AWS does not document.
+        left_out_columns: Columns of Parquet that were not read.
         text_bytes: Size of the text.
         files: The files written.
     """
@@ -105,8 +131,34 @@ class TaskResult:
     unreadable: Mapping[str, str]
     rejected: Counter[str]
     unknown_fields: frozenset[str]
+    left_out_columns: frozenset[str]
     text_bytes: int
     files: tuple[DataFile, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class NewHeader:
+    """A header that no object of its prefix had in earlier runs.
+
+    Attributes:
+        prefix: Uri of what stands before the day in the objects' keys, else of their folder.
+        flow_log_id: The flow log of the first object that has it, if its key says it.
+        since: That object's day, if its key says it.
+        fields: The header: AWS's names, separated by spaces.
+        came: Fields that the header most like it, of those known before, does not have.
+        went: Fields that it lacks, and that one has.
+    """
+
+    prefix: str
+    flow_log_id: str | None
+    since: date | None
+    fields: str
+    came: tuple[str, ...]
+    went: tuple[str, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values for JSON."""
+        return asdict(self) | {"since": self.since and self.since.isoformat()}
 
 
 @dataclass(slots=True)
@@ -127,12 +179,16 @@ class ConvertReport:
         lines: Lines of the converted objects by kind.
         rejected: Reason -> number, of lines in the quarantine.
         unknown_fields: Names in headers that AWS does not document; kept as text columns.
+        left_out_columns: Columns of Parquet that were not read: nested ones, and those whose names
+            or types cannot be a field's.
         source_bytes: Size of the converted objects as they are stored.
         text_bytes: Size of their text.
         written_bytes: Size of the Parquet files.
         tables: Table -> rows.
         directories: Partitions that got files.
         files: Parquet files.
+        new_headers: Headers that prefixes did not have in earlier runs.
+        retries: Requests to S3 that were made again.
         seconds: Wall time.
     """
 
@@ -147,12 +203,15 @@ class ConvertReport:
     lines: LineCounts = field(default_factory=LineCounts)
     rejected: Counter[str] = field(default_factory=Counter)
     unknown_fields: set[str] = field(default_factory=set)
+    left_out_columns: set[str] = field(default_factory=set)
     source_bytes: int = 0
     text_bytes: int = 0
     written_bytes: int = 0
     tables: Counter[str] = field(default_factory=Counter)
     directories: set[str] = field(default_factory=set)
     files: int = 0
+    new_headers: list[NewHeader] = field(default_factory=list)
+    retries: int = 0
     seconds: float = 0.0
 
     def add(self, done: TaskResult) -> None:
@@ -164,6 +223,7 @@ class ConvertReport:
             self.source_bytes += converted.size_bytes
         self.rejected.update(done.rejected)
         self.unknown_fields |= done.unknown_fields
+        self.left_out_columns |= done.left_out_columns
         self.text_bytes += done.text_bytes
         for file in filter(lambda file: file.is_data, done.files):
             self.files += 1
@@ -198,6 +258,8 @@ class ConvertReport:
             "directories": sorted(self.directories),
             "partitions": self.partitions,
             "unknown_fields": sorted(self.unknown_fields),
+            "new_headers": [new.to_dict() for new in self.new_headers],
+            "left_out_columns": sorted(self.left_out_columns),
             "seconds": round(self.seconds, 3),
             "text_megabytes_per_second": round(self.text_megabytes_per_second, 1),
             "number_changed": len(self.changed),

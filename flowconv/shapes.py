@@ -29,7 +29,8 @@ PARQUET_MAGIC = b"PAR1"
 # The time of a CloudWatch event, as exports to S3 write it before each line.
 EVENT_TIME = r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]{3})?Z"
 _EVENT_TIME = re.compile(EVENT_TIME.encode())
-_EXPORTED = re.compile(rb"[ \t]*%s[ \t]+[^ \t#]" % EVENT_TIME.encode())
+# With something behind it that is no comment.
+_EXPORTED = re.compile(rf"[ \t]*{EVENT_TIME}[ \t]+(?!#|\r?$)[^ \t]".encode())
 
 
 class Shape(StrEnum):
@@ -103,7 +104,7 @@ def recognise(
         return Head(Shape.PARQUET, None, begin, LineCounts())
     start = begin + len(BOM) if text.startswith(BOM, begin, end) else begin
     lines = LineCounts()
-    timed = False
+    shape = Shape.HEADERLESS
     while start < end and lines.lines < MAX_HEAD_LINES:
         # All of a large object may be one line of JSON.
         if bytes(text[start : start + 64]).lstrip(b" \t\r")[:1] == b"{":
@@ -113,30 +114,29 @@ def recognise(
             if not whole:
                 break
             newline = end
-        line = bytes(text[start:newline])
-        split = split_line(line)
+        timed = _EXPORTED.match(text, start, newline) is not None
+        if timed:
+            shape = Shape.CLOUDWATCH_EXPORT
+        split = split_line(bytes(text[start:newline]))
         if split is None:
-            timed = _EXPORTED.match(line) is not None
             break
         if split.tokens:
-            timed = is_timed(split.tokens[0]) and len(split.tokens) > 1
             try:
                 format_ = find_header(split.tokens, declared.all, timed=timed)
             except FormatError as error:
                 error.uri, error.line = log_object.uri, lines.lines + 1
                 raise
             if format_ is not None:
-                shape = Shape.CLOUDWATCH_EXPORT if timed else Shape.HEADER
+                shape = shape if timed else Shape.HEADER
                 return Head(shape, format_, newline + 1, lines + LineCounts(header=1))
             break
         lines += LineCounts(comment=1) if split.comment else LineCounts(blank=1)
         start = newline + 1
     if start >= end and whole:
         return Head(Shape.EMPTY, None, start, lines)
-    # Values, a line that is no text or has no end, or too many lines without values.
-    shape = Shape.CLOUDWATCH_EXPORT if timed else Shape.HEADERLESS
+    # A line that is no header, no text or has no end, or too many lines without values.
     format_ = _declared_format(log_object, shape, lines, declared)
-    return Head(shape, with_timestamp(format_) if timed else format_, start, lines)
+    return Head(shape, format_, start, lines)
 
 
 def find_header(
@@ -166,10 +166,10 @@ def is_timed(token: bytes) -> bool:
 def _declared_format(
     log_object: LogObject, shape: Shape, lines: LineCounts, declared: DeclaredFormats
 ) -> LogFormat:
-    format_ = declared.find(log_object.path, log_object.flow_log_id)
+    format_ = declared.find(log_object.path, log_object.flow_log_id, log_object.log_group)
     if format_ is None:
         raise no_format(log_object, shape, lines.lines + 1)
-    return format_
+    return with_timestamp(format_) if shape is Shape.CLOUDWATCH_EXPORT else format_
 
 
 def no_format(log_object: LogObject, shape: Shape, line: int) -> FormatError:

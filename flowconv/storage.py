@@ -5,10 +5,12 @@ is imported only when an `s3://` URL is opened: its libraries take half a second
 """
 
 import errno
+import io
 import os
 import re
 import secrets
 import stat
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -55,6 +57,19 @@ class Folder:
     path: str
 
 
+@dataclass(frozen=True, slots=True)
+class Unfinished:
+    """What is being written and does not count yet, or was when its writer was killed.
+
+    Attributes:
+        path: Relative to the storage's root; in S3 of what it is to become.
+        upload_id: S3's name of the upload; "" locally.
+    """
+
+    path: str
+    upload_id: str = ""
+
+
 class StagedSink(Protocol):
     """A file that is written below the lake, but not visible at its path until it is published.
 
@@ -67,6 +82,11 @@ class StagedSink(Protocol):
     file: pa.NativeFile
     """What to write to, such as with `pyarrow.parquet.ParquetWriter`. Its errors are those of the
     system: write within `storage_errors(sink.uri)`."""
+
+    @property
+    def crc32(self) -> int:
+        """CRC-32 of the bytes written; of all of them once it is closed."""
+        ...
 
     def tell(self) -> int:
         """Return the number of bytes written; also after it is closed."""
@@ -91,7 +111,7 @@ class StagedSink(Protocol):
     def discard(self) -> None:
         """Close it and remove what was written, unless it is published; never raises.
 
-        What cannot be removed is left to `Storage.discard_staged`.
+        What cannot be removed is left to `Storage.discard`.
         """
         ...
 
@@ -109,6 +129,15 @@ class Storage(Protocol):
     """`s3://bucket/prefix` or an absolute local path; no slash at its end."""
 
     is_local: bool
+
+    @property
+    def retries(self) -> int:
+        """How many requests were made again so far; none locally."""
+        ...
+
+    def give_up(self) -> None:
+        """Make no request again from here on; whoever waits for one hears that it failed."""
+        ...
 
     def uri(self, path: str) -> str:
         """Return the full name of a path."""
@@ -181,18 +210,17 @@ class Storage(Protocol):
         """Return what `polars.scan_parquet` needs to read files by their `uri`."""
         ...
 
-    def discard_staged(self, staging: str, folders: Sequence[str] = ("",)) -> int:
-        """Remove what crashed runs left: files below a staging folder, unfinished uploads in S3.
-
-        Nobody else may be writing to these folders at the time.
+    def list_unfinished(self, staging: str, folders: Sequence[str] = ("",)) -> list[Unfinished]:
+        """List what is being written: files below a staging folder, unfinished uploads in S3.
 
         Args:
             staging: Where staged files are kept locally.
-            folders: Where they would have become visible; uploads elsewhere are somebody else's.
-
-        Returns:
-            How many were removed.
+            folders: Where they are to become visible; uploads elsewhere are somebody else's.
         """
+        ...
+
+    def discard(self, unfinished: Sequence[Unfinished]) -> None:
+        """Remove what crashed runs left; their writers, if they live, can no longer publish it."""
         ...
 
 
@@ -225,6 +253,12 @@ def open_storage(url: str, options: Mapping[str, str] | None = None) -> Storage:
             "out, or name an s3:// URL.",
             uri=url,
         )
+    if url.startswith("cloudwatch:"):
+        raise UsageError(
+            "a log group can be read by convert and verify, and that is all. Name a local folder, "
+            "or s3://bucket/prefix.",
+            uri=url,
+        )
     if url.startswith("file:///"):
         return LocalStorage(unquote(url.removeprefix("file://")))
     if scheme := re.match(r"[A-Za-z][A-Za-z0-9+.-]+://", url):
@@ -253,10 +287,14 @@ class LocalStorage:
     """A local folder, or a single file."""
 
     is_local = True
+    retries = 0
 
     def __init__(self, path: str) -> None:
         # Path.resolve() would follow links.
         self.root = Path(os.path.abspath(path)).as_posix()  # noqa: PTH100
+
+    def give_up(self) -> None:
+        """See `Storage`; nothing is made again here."""
 
     def uri(self, path: str) -> str:
         """Return the absolute path."""
@@ -344,6 +382,9 @@ class LocalStorage:
                 target.hardlink_to(unfinished)
             except FileExistsError:
                 return False
+            except FileNotFoundError:
+                # Whoever holds the lock took it for a leftover of a run that was killed.
+                return self.create(path, data)
             except OSError as exc:
                 if exc.errno not in _NO_HARD_LINKS:
                     raise
@@ -366,21 +407,25 @@ class LocalStorage:
         """See `Storage`."""
         return {}
 
-    def discard_staged(self, staging: str, folders: Sequence[str] = ("",)) -> int:  # noqa: ARG002
+    def list_unfinished(
+        self,
+        staging: str,
+        folders: Sequence[str] = ("",),  # noqa: ARG002
+    ) -> list[Unfinished]:
         """See `Storage`."""
         paths = [file.path for file in self.list_files(staging)]
-        self.delete(paths)
-        # Small files that were being written, beside what they were to become.
-        unfinished = [
-            Path(folder, name)
+        # Small files that are being written, beside what they are to become.
+        paths += [
+            Path(folder, name).relative_to(self.root).as_posix()
             for folder, _, names in os.walk(Path(self.uri(staging)).parent)
             for name in names
             if _UNFINISHED.fullmatch(name)
         ]
-        for path in unfinished:
-            with storage_errors(str(path)):
-                path.unlink(missing_ok=True)
-        return len(paths) + len(unfinished)
+        return [Unfinished(path) for path in paths]
+
+    def discard(self, unfinished: Sequence[Unfinished]) -> None:
+        """See `Storage`."""
+        self.delete([one.path for one in unfinished])
 
     def _walk(self, below: str, above: tuple[tuple[int, int], ...]) -> Iterator[StoredFile]:
         for entry in self.list_folder(below):
@@ -414,6 +459,16 @@ class LocalStorage:
         _sync_folder(folder)
 
 
+class _ChecksummedFile(io.BufferedWriter):
+    """Keeps the CRC-32 of what is written, so that it need not be read again."""
+
+    crc32 = 0
+
+    def write(self, data: Any, /) -> int:
+        self.crc32 = zlib.crc32(data, self.crc32)
+        return super().write(data)
+
+
 class _LocalSink:
     """A file below the lake's staging folder, so on the same device as the place it is moved to."""
 
@@ -425,7 +480,12 @@ class _LocalSink:
         self._published = False
         with storage_errors(str(staged)):
             staged.parent.mkdir(parents=True, exist_ok=True)
-            self.file: pa.NativeFile = pa.OSFile(str(staged), "wb")
+            self._checksummed = _ChecksummedFile(io.FileIO(staged, "wb"))
+        self.file: pa.NativeFile = pa.PythonFile(self._checksummed, mode="w")
+
+    @property
+    def crc32(self) -> int:
+        return self._checksummed.crc32
 
     def tell(self) -> int:
         return self._size_bytes if self.file.closed else self.file.tell()

@@ -1,21 +1,20 @@
 """read(): flow logs as a stream of Arrow record batches, without writing anything."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from datetime import date
 
 import pyarrow as pa
 
 from flowconv.batches import RejectedLine, bad_line_error
 from flowconv.errors import FormatError, UnreadableObjectError, UsageError, quote
-from flowconv.fetching import AHEAD_OBJECTS, ObjectFetcher
+from flowconv.fetching import ObjectFetcher, request_pool
 from flowconv.fields import Table
 from flowconv.formats import DeclaredFormats, declared_format, declared_formats
-from flowconv.listing import LogObject, list_objects
+from flowconv.listing import LogObject
 from flowconv.normalising import FlowBatch, known_extra_fields, normalise, table_schema
 from flowconv.parsing import BlockParser
 from flowconv.reading import read_blocks
-from flowconv.storage import Storage, open_storage
+from flowconv.sources import Source, open_source
 
 
 def read(
@@ -37,7 +36,8 @@ def read(
     `polars.DataFrame(reader)` or DuckDB.
 
     Args:
-        source: A folder, an object, or an `s3://` URL of a bucket, a prefix or an object.
+        source: A folder, an object, an `s3://` URL of a bucket, a prefix or an object, or
+            `cloudwatch:LOG-GROUP`.
         format: Fields of objects without a header, as for `ConvertOptions.format`.
         formats: A TOML file of formats, as for `ConvertOptions.formats`.
         table: `vpc`, or `tgw` for transit gateway logs; records of the other are left out.
@@ -70,14 +70,14 @@ def read(
     else:
         extra = declared_format(" ".join(extra_fields), wanted).extra_fields if extra_fields else ()
     schema = table_schema(wanted, extra_fields=extra)
-    storage = open_storage(source, source_options or {})
-    log_objects = sorted(list_objects(storage, since=since, until=until), key=lambda o: o.uri)
-    batches = _read_batches(storage, log_objects, declared, wanted, schema, on_rejected)
+    logs = open_source(source, source_options)
+    log_objects = sorted(logs.list_objects(since, until), key=lambda o: o.uri)
+    batches = _read_batches(logs, log_objects, declared, wanted, schema, on_rejected)
     return pa.RecordBatchReader.from_batches(schema, batches)
 
 
 def _read_batches(
-    storage: Storage,
+    logs: Source,
     log_objects: Sequence[LogObject],
     declared: DeclaredFormats,
     table: Table,
@@ -86,8 +86,8 @@ def _read_batches(
 ) -> Iterator[pa.RecordBatch]:
     failures: dict[LogObject, UnreadableObjectError] = {}
     parser = BlockParser(declared)
-    with ThreadPoolExecutor(AHEAD_OBJECTS, "flowconv-fetch") as pool:
-        fetcher = ObjectFetcher(storage, None if storage.is_local else pool, log_objects)
+    with request_pool(logs) as pool:
+        fetcher = ObjectFetcher(logs, pool, log_objects)
         try:
             for block in read_blocks(log_objects, fetcher.open, declared, failures):
                 for error in failures.values():

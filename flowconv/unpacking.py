@@ -75,14 +75,22 @@ class Unpacked:
             self._ungot = self._ungot[count:]
             return count
         count = self._unpack(buffer)
-        self._given_bytes += count
+        self.count(count)
+        return count
+
+    def count(self, size_bytes: int) -> None:
+        """Count what the object unpacks to; of compressed columns, the caller does so.
+
+        Raises:
+            FormatError: It is too large.
+        """
+        self._given_bytes += size_bytes
         if self._max_bytes is not None and self._given_bytes > self._max_bytes:
             raise FormatError(
                 f"the object unpacks to more than {self._max_bytes} bytes. If it is no gzip bomb, "
                 "raise --max-object-size.",
                 uri=self._uri,
             )
-        return count
 
     def unread(self, data: bytes) -> None:
         """Take back what was read last; it is read again."""

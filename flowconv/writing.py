@@ -152,7 +152,7 @@ class TaskWriter:
             file.parquet.close()
         file.sink.close()
         del self._open[key]
-        data_file = DataFile(file.path, file.rows, file.sink.tell(), key[1])
+        data_file = DataFile(file.path, file.rows, file.sink.tell(), file.sink.crc32, key[1])
         self._staged.append(StagedFile(data_file, file.sink))
 
 
@@ -167,7 +167,7 @@ def parquet_writer(
         use_dictionary=[n for n in schema.names if n not in _PLAIN],  # type: ignore[arg-type]
         write_statistics=[name for name in _STATISTICS if name in schema.names],
         write_batch_size=64 << 10,
-        # `flowconv verify` and other readers can tell a damaged page; it costs next to nothing.
+        # Any reader can tell a damaged page; it costs next to nothing.
         write_page_checksum=True,
         # Parquet's own types say it all; Arrow's schema would double a small file's footer.
         store_schema=False,

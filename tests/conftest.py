@@ -10,9 +10,12 @@ from unittest import mock
 import pytest
 from hypothesis import settings
 
+from exactly_once import Lake, LocalLake, S3Lake
 from flowconv import ConvertOptions, convert
 from flowconv.generating import generate
+from processes import Runs, prepared_runs
 from s3_servers import S3Server, ceph_available, ceph_server, moto_server
+from stories import Story, make_stories
 
 # An example's time depends on the machine. CI always tries the same ones.
 settings.register_profile("default", deadline=None)
@@ -75,3 +78,29 @@ def sample_lake(sample_logs: Path) -> Path:
     with mock.patch("os.fsync"):
         convert(str(sample_logs), str(lake), ConvertOptions(workers=2))
     return lake
+
+
+@pytest.fixture(scope="session")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runs]:
+    """Runs of the command in processes that can be stopped and killed anywhere."""
+    if not hasattr(os, "fork"):
+        pytest.skip("needs fork")
+    with prepared_runs(tmp_path_factory.mktemp("runs")) as prepared:
+        yield prepared
+
+
+@pytest.fixture(
+    scope="session", params=["local", "moto", pytest.param("ceph", marks=pytest.mark.s3server)]
+)
+def place(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Lake:
+    """An empty place for a lake."""
+    if request.param == "local":
+        return LocalLake(tmp_path_factory.mktemp("lakes") / "lake")
+    server = request.getfixturevalue(f"{request.param}_s3")
+    return S3Lake(server, server.make_bucket())
+
+
+@pytest.fixture(scope="session")
+def stories(runs: Runs, place: Lake, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Story]:
+    """Lakes that a run meets; not to be changed but in copies."""
+    return make_stories(runs, place, tmp_path_factory)

@@ -21,10 +21,12 @@ from typing import Any, Protocol
 import pyarrow.parquet as pq
 
 import flowconv
+from flowconv.checkpoints import LEDGER
 from flowconv.errors import LakeError
-from flowconv.ledger import LEDGER, Ledger
+from flowconv.ledger import Ledger
 from flowconv.storage import Storage, open_storage
 from lakes import V2, aws_key
+from reference import HIVE_NULL
 from s3_servers import S3Server
 
 # Directory, then the values: a row, and a table of them.
@@ -96,7 +98,10 @@ class S3Lake:
         return {name.removeprefix(self._prefix) for name in names}
 
     def fetch(self, path: str) -> bytes:
-        answer = self._client.get_object(Bucket=self._bucket, Key=self._prefix + path)
+        try:
+            answer = self._client.get_object(Bucket=self._bucket, Key=self._prefix + path)
+        except self._client.exceptions.NoSuchKey as error:
+            raise FileNotFoundError(path) from error
         return bytes(answer["Body"].read())
 
     def copy(self) -> S3Lake:
@@ -185,7 +190,8 @@ def scanned(lake: Lake) -> Rows:
         return Counter()
     rows: Rows = Counter()
     for *values, account_id, region, day in frame.rows():
-        rows[f"vpc/aws_account_id={account_id}/aws_region={region}/date={day}", *values] += 1
+        account, region_ = account_id or HIVE_NULL, region or HIVE_NULL
+        rows[f"vpc/aws_account_id={account}/aws_region={region_}/date={day}", *values] += 1
     return rows
 
 
@@ -232,18 +238,17 @@ def _of_the_ledger(lake: Lake, names: Iterable[str]) -> set[str]:
     A checkpoint stays for those who are reading it, until the one behind the next is made; and
     what was begun of one, until the next is made.
     """
-    numbers: defaultdict[str, set[int]] = defaultdict(set)
+    parts: defaultdict[str, dict[int, str]] = defaultdict(dict)
     for name in names:
-        if match := re.fullmatch(rf"{LEDGER}/(\d{{12}})(|\.\w+\.parquet)", name):
-            numbers[match[2]].add(int(match[1]))
-    checkpoints = sorted(numbers[".objects.parquet"])
+        if match := re.fullmatch(rf"{LEDGER}/(\d{{12}})(?:\.(\w+)-[0-9a-f]{{8}}\.parquet)?", name):
+            parts[match[2] or ""][int(match[1])] = name
+    records = parts.pop("", {})
+    assert parts.keys() <= {"objects", "files", "runs"}
+    checkpoints = sorted(parts["objects"])
     last = checkpoints[-1] if checkpoints else 0
-    for number in [number for number in numbers[""] if number <= last]:
+    for number, name in records.items():
         # It stops those who were paused before it; others have gone into the checkpoint.
-        assert json.loads(lake.fetch(f"{LEDGER}/{number:012d}"))["kind"] == "begin"
-    wanted = {f"{LEDGER}/{number:012d}" for number in numbers[""]}
-    for part in (".objects.parquet", ".files.parquet", ".runs.parquet"):
-        parts = {number for number in numbers[part] if number <= last}
-        assert parts == set(checkpoints[-2:])
-        wanted |= {f"{LEDGER}/{number:012d}{part}" for number in numbers[part]}
-    return wanted
+        assert number > last or json.loads(lake.fetch(name))["kind"] == "begin"
+    for part in parts.values():
+        assert {number for number in part if number <= last} == set(checkpoints[-2:])
+    return {*records.values(), *(name for part in parts.values() for name in part.values())}

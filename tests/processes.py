@@ -22,18 +22,22 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import wraps
+from functools import cache, wraps
 from pathlib import Path
 from typing import Any, NoReturn
 
+import botocore.session  # type: ignore[import-untyped]
+
 CALLS = {
     "ensure_layout": "flowconv.pipeline:ensure_layout",
+    "list_unfinished": "flowconv.pipeline:list_unfinished",
     "remove_leftovers": "flowconv.pipeline:remove_leftovers",
     "lock": "flowconv.locking:Lock.__enter__",
     "unlock": "flowconv.locking:Lock.__exit__",
+    "holder": "flowconv.locking:_encode",
     "append": "flowconv.ledger:Ledger._append",
     "merge": "flowconv.ledger:Ledger.merge",
-    "write checkpoint": "flowconv.ledger:_Checkpoint._write",
+    "write checkpoint": "flowconv.checkpoints:Checkpoint._write",
     "write_intent": "flowconv.converting:write_intent",
     "commit": "flowconv.converting:TaskConverter._commit",
     "open file": "flowconv.writing:TaskWriter._open_file",
@@ -49,8 +53,8 @@ CALLS = {
     "fsync": "os:fsync",
     "S3 publish": "flowconv.s3:_S3Sink.publish",
     "S3 delete": "flowconv.s3:S3Storage.delete",
-    "S3": "flowconv.s3:_Connection.start",
-    "S3 answer": "flowconv.s3:_Connection.call",
+    "S3": "flowconv.s3:Connection.start",
+    "S3 answer": "flowconv.s3:Connection.call",
 }
 
 
@@ -95,8 +99,9 @@ class Running:
             tuple(steps.read_text().splitlines()) if steps.exists() else (),
         )
 
-    def wait_until_stopped(self) -> None:
-        assert self._runs._order({"wait until stopped": self.pid}) == "stopped"
+    def wait_until_stopped(self) -> bool:
+        """Tell whether it was stopped; else it has ended, and has been waited for."""
+        return bool(self._runs._order({"wait until stopped": self.pid}))
 
     def signal(self, number: int) -> None:
         os.kill(self.pid, number)
@@ -172,6 +177,9 @@ def _serve() -> None:
     for call in CALLS.values():
         importlib.import_module(call.partition(":")[0])
     importlib.import_module("flowconv.cli")
+    # To read how S3 is described takes 50 ms for each client.
+    botocore.session.create_loader = cache(botocore.session.create_loader)
+    botocore.session.create_loader(None).load_service_model("s3", "service-2")
     assert threading.active_count() == 1
     children: set[int] = set()
     for line in sys.stdin:
@@ -181,8 +189,10 @@ def _serve() -> None:
             children.discard(order["wait"])
             answer = os.waitstatus_to_exitcode(os.waitpid(order["wait"], 0)[1])
         elif "wait until stopped" in order:
-            status = os.waitpid(order["wait until stopped"], os.WUNTRACED)[1]
-            answer = "stopped" if os.WIFSTOPPED(status) else status
+            pid, status = os.waitpid(order["wait until stopped"], os.WUNTRACED)
+            answer = os.WIFSTOPPED(status)
+            if not answer:
+                children.discard(pid)
         elif answer := os.fork():
             children.add(answer)
         else:

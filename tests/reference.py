@@ -165,7 +165,7 @@ def read_object(
         for number, entry in enumerate(entries, start=1):
             if isinstance(entry, Message):
                 group = entry.log_group or log_group
-                reading.read_line(number, entry.line, declared(group))
+                reading.read_line(number, entry.line, declared(group), log_group=entry.log_group)
             else:
                 reading.rejected.append(Rejected(number, "not-json", None, entry.text))
         return reading.result(len(entries), shape)
@@ -189,9 +189,8 @@ class Reading:
     rows: list[Row] = dataclasses.field(default_factory=list)
     rejected: list[Rejected] = dataclasses.field(default_factory=list)
     formats: list[tuple[str, ...]] = dataclasses.field(default_factory=list)
-    # A header line that tells something new is in force from there on, whatever the object's
-    # documents say of their group.
-    in_force: Header | None = None
+    # Log group, if documents name it -> the last header among its messages.
+    in_force: dict[str | None, Header] = dataclasses.field(default_factory=dict)
 
     def read_line(
         self,
@@ -199,6 +198,7 @@ class Reading:
         line: bytes,
         given: Header | None,
         *,
+        log_group: str | None = None,
         exported: bool = False,
     ) -> None:
         """Read the next line; `given` is the format that is declared for it."""
@@ -231,13 +231,12 @@ class Reading:
                     return
             if is_header(tokens, given):
                 header = header_of(tokens)
-                if header != (self.in_force or given):
-                    self.in_force = header
+                self.in_force[log_group] = header
                 self.formats.append(tuple(c.column for c in header.columns))
                 self.header += 1
                 return
 
-        by = self.in_force or given
+        by = self.in_force.get(log_group) or given
         if by is None:
             raise Unreadable("format")
         columns = tuple(column.column for column in by.columns)

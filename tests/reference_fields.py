@@ -202,11 +202,11 @@ def column_of(token: str) -> str:
 
 
 def is_header(tokens: list[str], given: Header | None) -> bool:
-    if given is not None and [column_of(t) for t in tokens] == [c.column for c in given.columns]:
-        return True
     for token in tokens:
         if not re.fullmatch(r"(\$\{)?[A-Za-z][A-Za-z0-9_-]*\}?", token):
             return False
+    if given is not None and [column_of(t) for t in tokens] == [c.column for c in given.columns]:
+        return True
     known = [token for token in tokens if known_field(token) is not None]
     return 2 * len(known) >= len(tokens)
 

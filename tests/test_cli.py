@@ -127,7 +127,8 @@ def test_convert_json(logs: Path, tmp_path: Path) -> None:
     result = run("convert", logs, tmp_path / "lake", "--json", code=INCOMPLETE)
     report = json.loads(result.stdout)
     shape = keys_of(report)
-    counts = dict.fromkeys(("lines", "header", "blank", "comment", "rows", "rejected"), "int")
+    kinds = ("header", "blank", "comment", "rows", "rejected", "split", "milliseconds")
+    counts = dict.fromkeys(("lines", *kinds), "int")
     expected = {
         "source": "str",
         "lake": "str",
@@ -428,14 +429,15 @@ def test_inspect(tmp_path: Path) -> None:
     result = run("inspect", tmp_path / "a.log", code=INCOMPLETE)
     assert result.stderr == ""
     lines = shown(result.stdout, tmp_path)
-    assert lines[:5] == [
+    assert lines[:6] == [
         "object      ~/a.log",
         "size        ? B stored",
+        "shape       header: its first line with values names the fields",
         "lines       4 = 1 header + 0 blank + 0 comment + 2 rows + 1 rejected",
         "fields      4 of table vpc, versions 2: version srcaddr foo start",
         "new fields  foo (not documented by AWS; kept as text)",
     ]
-    cells = [[cell.strip() for cell in re.split("[│┃|]", line)[1:-1]] for line in lines[5:]]
+    cells = [[cell.strip() for cell in re.split("[│┃|]", line)[1:-1]] for line in lines[6:]]
     assert [row for row in cells if row] == [
         ["column", "row 1", "row 2"],
         ["version", "2", "2"],
@@ -455,16 +457,21 @@ def test_inspect_json(tmp_path: Path) -> None:
     assert one["size_bytes"] == len(body)
     assert one["unreadable"] is None
     counts = {"header": 1, "blank": 0, "comment": 0, "rows": 1, "rejected": 1}
+    counts |= {"split": 0, "milliseconds": 0}
+    assert (one["shape"], one["sign"]) == (
+        *("header", "its first line with values names the fields"),
+    )
     assert one["lines"] == {"lines": 3} | counts
     names = ["version", "start", "foo"]
-    assert one["formats"] == [{"table": "vpc", "fields": names, "unknown_fields": ["foo"]}]
+    others = {"unknown_fields": ["foo"], "left_out_columns": []}
+    assert one["formats"] == [{"table": "vpc", "fields": names} | others]
     (record,) = one["records"]
     assert (record["version"], record["start"], record["foo"]) == (
         *(2, "2026-01-14T00:00:00+00:00", "b"),
     )
     assert one["rejected"] == [{"line": 3, "reason": "not-a-number", "field": "version"}]
     assert other["unreadable"].startswith("line 1: this line is no header")
-    assert other["records"] == []
+    assert (other["shape"], other["records"]) == ("headerless", [])
 
 
 def test_inspect_a_good_object(good: Path) -> None:

@@ -15,9 +15,7 @@ import pytest
 
 import reference
 from flowconv import ConvertOptions, convert
-from flowconv.errors import UnreadableObjectError
-from flowconv.inspecting import inspect_object
-from in_memory import assert_as_reference, convert_in_memory
+from in_memory import assert_as_reference
 from lakes import Key, data_files, read_quarantine, write_objects
 
 pytestmark = pytest.mark.usefixtures("quick_disk")
@@ -28,8 +26,6 @@ CASES = sorted(path.parent for path in CORPUS.glob("*/case.json"))
 
 if not CASES:
     pytest.skip(f"there is no corpus in {CORPUS}", allow_module_level=True)
-
-TEXT_KINDS = ("s3", "s3-hive")
 
 Rejected = list[tuple[int, str, str | None]]
 
@@ -64,14 +60,6 @@ def load(folder: Path) -> tuple[dict[str, Any], bytes, str | None]:
     return case, path.read_bytes(), None if case["has_header"] else case["format"]
 
 
-def cases(*, text: bool) -> list[Any]:
-    return [
-        pytest.param(folder, id=folder.name)
-        for folder in CASES
-        if (load(folder)[0]["source_kind"] in TEXT_KINDS) is text
-    ]
-
-
 def as_published(row: dict[str, Any]) -> dict[str, Any]:
     """A row with the log's own names and without nulls; times in seconds."""
     fields = {name.replace("-", "_"): name for name in (*reference.VPC, *reference.TGW)}
@@ -82,8 +70,8 @@ def as_published(row: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-@pytest.mark.parametrize("folder", cases(text=True))
-def test_text(folder: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("folder", CASES, ids=lambda folder: folder.name)
+def test_case(folder: Path, tmp_path: Path) -> None:
     case, body, format_ = load(folder)
     assert_as_reference([body], format_)
     logs, lake = tmp_path / "logs", tmp_path / "lake"
@@ -103,15 +91,3 @@ def test_text(folder: Path, tmp_path: Path) -> None:
 
 def as_text(record: dict[str, Any]) -> str:
     return json.dumps(record, sort_keys=True)
-
-
-@pytest.mark.parametrize("folder", cases(text=False))
-def test_other_kinds_are_refused(folder: Path) -> None:
-    """CloudWatch's JSON and AWS's Parquet delivery are not read; the reason says what they are."""
-    case, body, _ = load(folder)
-    (converted,) = convert_in_memory([body])
-    assert isinstance(converted.failure, UnreadableObjectError)
-    (path,) = folder.glob("input.*")
-    unreadable = inspect_object(str(path)).unreadable
-    assert unreadable is not None
-    assert ("Parquet" if case["source_kind"] == "parquet" else "--format") in unreadable

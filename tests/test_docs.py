@@ -264,7 +264,9 @@ def test_readme_names_every_command() -> None:
 def test_contributing_names_every_module() -> None:
     text = (README.parent / "CONTRIBUTING.md").read_text(encoding="utf-8")
     modules = {path.stem for path in (README.parent / "flowconv").glob("[a-z]*.py")}
-    named = set(re.findall(r"`([a-z0-9]+)`", text.partition("| Modules |")[2].partition("\n\n")[0]))
+    named = set(
+        re.findall(r"`([a-z0-9_]+)`", text.partition("| Modules |")[2].partition("\n\n")[0])
+    )
     assert named == modules
 
 

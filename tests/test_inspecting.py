@@ -73,7 +73,7 @@ def test_no_header(tmp_path: Path) -> None:
     [
         (gzip.compress(V2 + ROW)[:-9], "the gzip data ends early"),
         (V2 + ROW + b"action action\n", "line 3: the header names column 'action' twice"),
-        (b"PAR1....", "line 1: this is a Parquet file"),
+        (b"PAR1....", "the Parquet data is damaged"),
     ],
 )
 def test_unreadable(tmp_path: Path, body: bytes, message: str) -> None:

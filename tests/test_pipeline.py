@@ -1,6 +1,7 @@
 """Whole conversions: what goes wrong in them, and what must not depend on how they are run."""
 
 import gzip
+import io
 import json
 import os
 import signal
@@ -9,18 +10,20 @@ import sys
 import time
 from datetime import date
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 from unittest import mock
 
 import polars as pl
-import pyarrow as pa
 import pytest
 
 import flowconv
 from flowconv import ConvertOptions, convert, reading
 from flowconv.engines import RunProgress
 from flowconv.errors import LakeError, ParseError, StorageError, UsageError
+from flowconv.ledger import Ledger
 from flowconv.pipeline import plan
+from flowconv.sealing import seal
+from flowconv.storage import open_storage
 from lakes import ROW, V2, Key, aws_key, data_files, read_quarantine, write_objects
 
 pytestmark = pytest.mark.usefixtures("quick_disk")
@@ -182,8 +185,15 @@ def test_nothing_to_convert(tmp_path: Path) -> None:
     (tmp_path / "logs").mkdir()
     report = convert(str(tmp_path / "logs"), str(tmp_path / "lake"))
     assert (report.objects, report.files, report.complete) == (0, 0, True)
+    assert not (tmp_path / "lake").exists(), "a mistyped source begins no lake"
+    write_objects(tmp_path / "logs", {aws_key(): GOOD})
+    tomorrow = ConvertOptions(since=date(2026, 1, 15))
+    assert convert(str(tmp_path / "logs"), str(tmp_path / "lake"), tomorrow).objects == 0
+    assert not (tmp_path / "lake").exists()
+    convert(str(tmp_path / "logs"), str(tmp_path / "lake"))
+    (tmp_path / "logs" / aws_key().path).unlink()
     report = convert(str(tmp_path / "logs"), str(tmp_path / "lake"))
-    assert report.objects == 0
+    assert (report.objects, report.complete) == (0, True)
 
 
 def test_report_is_plain(tmp_path: Path) -> None:
@@ -192,6 +202,7 @@ def test_report_is_plain(tmp_path: Path) -> None:
     report = convert(str(tmp_path / "logs"), str(tmp_path / "lake")).to_dict()
     assert json.loads(json.dumps(report)) == report
     counts = {"header": 1, "blank": 0, "comment": 0, "rows": 1, "rejected": 1}
+    counts |= {"split": 0, "milliseconds": 0}
     assert report["lines"] == {"lines": 3} | counts
     assert report["rejected"] == {"too-few-values": 1}
     assert report["tables"] == {"vpc": 1}
@@ -225,6 +236,30 @@ def test_plan_writes_nothing(tmp_path: Path, sample_logs: Path) -> None:
     assert planned.size_bytes == sum(p.stat().st_size for p in sample_logs.rglob("*.gz"))
     assert len({(g.account_id, g.region) for g in planned.groups}) == 4
     assert json.loads(json.dumps(planned.to_dict())) == planned.to_dict()
+
+
+@pytest.mark.parametrize("how", ["gone", "unreadable"])
+def test_objects_that_cannot_be_converted_anew(tmp_path: Path, how: str) -> None:
+    """Each object is reported once, and keeps its rows."""
+    bad, changed, other = (aws_key(hash_=f"{number:08x}") for number in range(3))
+    write_objects(tmp_path / "logs", {bad: V2 + ROW + BAD_LINE, changed: GOOD, other: GOOD})
+    convert(str(tmp_path / "logs"), str(tmp_path / "lake"))
+    before = files_of(tmp_path / "lake")
+    write_objects(tmp_path / "logs", {changed: V2 + 9 * ROW, other: b"\x1f\x8b"})
+    if how == "gone":
+        (tmp_path / "logs" / other.path).unlink()
+    again = ConvertOptions(reprocess=True, retry_rejected=True)
+    report = convert(str(tmp_path / "logs"), str(tmp_path / "lake"), again)
+    assert (report.objects, report.already_converted, report.changed) == (0, 0, [])
+    keys = [bad, changed] if how == "gone" else [bad, changed, other]
+    assert report.unreadable.keys() == {str(tmp_path / "logs" / key.path) for key in keys}
+    for key in (bad, changed):
+        reason = report.unreadable[str(tmp_path / "logs" / key.path)]
+        assert "cannot be converted anew: 1 objects that were converted with it" in reason
+    assert report.lines.lines == 0
+    assert not report.rejected
+    assert not report.complete
+    assert files_of(tmp_path / "lake") == before
 
 
 # --- destinations -------------------------------------------------------------------------------
@@ -265,7 +300,7 @@ def test_a_damaged_layout_is_said(tmp_path: Path, content: bytes) -> None:
 
 
 def test_a_later_lake_is_said(tmp_path: Path) -> None:
-    write_objects(tmp_path / "lake", {Key("_flowconv/lake.json"): b'{"version": 99}'})
+    write_objects(tmp_path / "lake", {Key("_flowconv/lake.json"): seal({"version": 99})})
     (tmp_path / "logs").mkdir()
     with pytest.raises(LakeError, match="update flowconv"):
         convert(str(tmp_path / "logs"), str(tmp_path / "lake"))
@@ -274,6 +309,7 @@ def test_a_later_lake_is_said(tmp_path: Path) -> None:
 def test_a_source_that_does_not_exist(tmp_path: Path) -> None:
     with pytest.raises(StorageError, match="no such folder"):
         convert(str(tmp_path / "nowhere"), str(tmp_path / "lake"))
+    assert not (tmp_path / "lake").exists()
 
 
 @pytest.mark.parametrize("url", ["gs://bucket/x", "", "a\0b"])
@@ -304,14 +340,14 @@ def test_dest_without_permission(tmp_path: Path) -> None:
 def test_a_full_disk(tmp_path: Path) -> None:
     write_objects(tmp_path / "logs", {aws_key(): GOOD})
 
-    real = pa.OSFile
+    real = io.FileIO
 
-    def full_disk(path: str, mode: Literal["wb"]) -> pa.OSFile:
-        Path(path).touch()
+    def full_disk(path: Path, mode: str) -> io.FileIO:
+        path.touch()
         return real("/dev/full", mode)
 
     with (
-        mock.patch("pyarrow.OSFile", full_disk),
+        mock.patch("io.FileIO", full_disk),
         pytest.raises(StorageError, match="the disk is full") as raised,
     ):
         convert(str(tmp_path / "logs"), str(tmp_path / "lake"))
@@ -376,3 +412,23 @@ def test_interrupted(tmp_path: Path) -> None:
     assert not staged(tmp_path / "lake")
     for path in data_files(tmp_path / "lake"):
         pl.read_parquet_schema(path)
+
+
+def test_a_new_header_is_reported_and_recorded(tmp_path: Path) -> None:
+    logs, lake = tmp_path / "logs", tmp_path / "lake"
+    write_objects(logs, {aws_key(time="2026-01-14T00:05"): GOOD})
+    first = convert(str(logs), str(lake))
+    assert first.new_headers == []
+    changed = (
+        V2.replace(b" start", b" flow-direction start") + b"2 - - - - - - - - - egress - - - -\n"
+    )
+    write_objects(logs, {aws_key(time="2026-01-15T00:05", hash_="1"): changed})
+    report = convert(str(logs), str(lake))
+    assert report.complete
+    (new,) = report.new_headers
+    assert (new.since, new.came, new.went) == (date(2026, 1, 15), ("flow-direction",), ())
+    assert new.prefix == str(logs / "AWSLogs/123456789012/vpcflowlogs/eu-west-1")
+    assert new.flow_log_id is not None
+    *_, last = Ledger.read(open_storage(str(lake))).runs
+    assert last.report["new_headers"][0]["came"] == ["flow-direction"]
+    assert convert(str(logs), str(lake)).new_headers == []

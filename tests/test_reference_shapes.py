@@ -61,6 +61,9 @@ SHAPES = [
     (b"2026-01-14T00:00:00.123Z 2 A 5\n", "cloudwatch-export"),
     (b"\n#\n\t2026-01-14T00:00:00.123Z\t2\n", "cloudwatch-export"),
     (b"2026-01-14T00:00:00Z \xff\n", "cloudwatch-export"),
+    (b"2026-01-14T00:00:00Z 2 A\rB 5\n2026-01-14T00:00:00Z 2 A 5\n", "cloudwatch-export"),
+    (b"2026-01-14T00:00:00Z \r\n2 A 5\n", "headerless"),
+    (b"2026-01-14T00:00:00Z  #\xff\n2 A 5\n", "headerless"),
     (b"2026-01-14T00:00:00Z version action\n", "cloudwatch-export"),
     (b"2026-01-14T00:00:00Z\n", "headerless"),
     (b"2026-01-14T00:00:00Z # a\n", "headerless"),
@@ -230,17 +233,16 @@ def test_headers_in_messages() -> None:
     assert got.formats == [COLUMNS, ("action", "bytes")]
 
 
-def test_a_header_is_in_force_for_all_log_groups() -> None:
+def test_a_header_is_that_of_its_log_group() -> None:
     documents = [
         document(["action bytes", "A 1"], log_group="a"),
-        document(["B 2"], log_group="b"),
-        document([C], log_group="a"),
-        document(["D 4"], log_group=None),
+        document([B], log_group="b"),
+        document(["C 2"], log_group="a"),
+        document(["4 D 8"], log_group=None),
     ]
     got = read(subscription(documents))
-    assert values(got) == [(2, "A", 1), (3, "B", 2), (5, "D", 4)]
-    assert bad(got) == [(4, "too-many-values", None)]
-    assert got.formats == [("action", "bytes")]
+    assert values(got) == [(2, "A", 1), (3, 3, "B", 6), (4, "C", 2), (5, 4, "D", 8)]
+    assert got.formats == [("action", "bytes"), COLUMNS, ("action", "bytes"), COLUMNS]
 
 
 GOOD = '{"message":"4 C 7"}'

@@ -1,5 +1,6 @@
 """What a lake says of itself: runs, partitions, quarantine and lock."""
 
+import gzip
 import json
 import os
 from datetime import UTC, datetime, timedelta
@@ -108,7 +109,7 @@ def test_damaged_lock_is_said_and_does_not_hide_the_rest(lake: Path) -> None:
 
 
 def test_empty_lake(tmp_path: Path) -> None:
-    (tmp_path / "logs").mkdir()
+    write_objects(tmp_path / "logs", {aws_key(): gzip.compress(b"")[:-1]})
     convert(str(tmp_path / "logs"), str(tmp_path / "lake"))
     status = flowconv.status(str(tmp_path / "lake"))
     assert (status.rows, status.files, status.partitions, status.rejected) == (0, 0, (), 0)

@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import threading
+import zlib
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -20,9 +21,17 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from flowconv import s3 as s3_module
+from flowconv import retrying, s3_connection
 from flowconv.errors import FetchError, FlowconvError, StorageError, UsageError
-from flowconv.storage import Folder, Storage, StoredFile, open_storage, storage_errors
+from flowconv.storage import (
+    Folder,
+    LocalStorage,
+    Storage,
+    StoredFile,
+    Unfinished,
+    open_storage,
+    storage_errors,
+)
 from s3_servers import S3Server
 
 STAGING = "_flowconv/staging/file"
@@ -206,6 +215,7 @@ def test_staged_file_is_invisible_until_published(storage: Storage, size: int) -
     sink.close()
     sink.close()
     assert sink.tell() == size
+    assert sink.crc32 == zlib.crc32(data)
     assert storage.read("table/date=1/x.parquet") is None
     assert [file.path for file in storage.list_files("table")] == []
     sink.publish()
@@ -213,7 +223,7 @@ def test_staged_file_is_invisible_until_published(storage: Storage, size: int) -
     sink.discard()
     paths = [file.path for file in storage.list_files()]
     assert paths == ["other", "table/date=1/x.parquet"]
-    assert storage.discard_staged("_flowconv/staging") == 0
+    assert storage.list_unfinished("_flowconv/staging") == []
 
 
 @pytest.mark.parametrize("closed", [False, True])
@@ -227,22 +237,46 @@ def test_discarded_file_is_gone(storage: Storage, size: int, closed: bool) -> No
     sink.discard()
     sink.discard()
     assert [file.path for file in storage.list_files()] == ["other"]
-    assert storage.discard_staged("_flowconv/staging") == 0
+    assert storage.list_unfinished("_flowconv/staging") == []
 
 
 def test_what_a_crash_left_is_removed(storage: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
     # Both servers answer 500 to what is published after that.
-    monkeypatch.setattr(s3_module, "_BOTOCORE_ATTEMPTS", 1)
+    monkeypatch.setattr(retrying, "ATTEMPTS", 2)
     storage.write("other", b"")
     for number in range(3):
         sink = storage.open_staged(f"table/{number}.parquet", f"{STAGING}-{number}")
         sink.file.write(b"x" * (6 << 20))
         sink.close()
-    assert storage.discard_staged("_flowconv/staging") == 3
-    assert storage.discard_staged("_flowconv/staging") == 0
+    left = storage.list_unfinished("_flowconv/staging")
+    assert len(left) == 3
+    storage.discard(left)
+    storage.discard(left)
+    assert storage.list_unfinished("_flowconv/staging") == []
     assert [file.path for file in storage.list_files()] == ["other"]
     with pytest.raises(StorageError):
         sink.publish()
+
+
+def test_what_is_being_created_may_be_taken_for_a_leftover(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who waits for a lock creates it while its holder cleans up."""
+    storage = LocalStorage(str(tmp_path))
+    link = Path.hardlink_to
+    left: list[Unfinished] = []
+
+    def clean_up_and_link(target: Path, unfinished: Path) -> None:
+        if not left:
+            left.extend(storage.list_unfinished("_flowconv/staging"))
+            storage.discard(left)
+        link(target, unfinished)
+
+    monkeypatch.setattr(Path, "hardlink_to", clean_up_and_link)
+    assert storage.create("_flowconv/lock.json", b"x")
+    assert len(left) == 1
+    assert storage.read("_flowconv/lock.json") == b"x"
+    assert storage.list_unfinished("_flowconv/staging") == []
 
 
 def test_two_may_stage_the_same_file(storage: Storage) -> None:
@@ -573,7 +607,7 @@ def _everything(storage: Storage) -> list[Callable[[], object]]:
         lambda: storage.delete(["x"]),
         lambda: storage.open_staged("x", STAGING).publish(),
         lambda: storage.open_staged("x", STAGING).file.write(b"x" * (6 << 20)),
-        lambda: storage.discard_staged(STAGING),
+        lambda: storage.list_unfinished(STAGING),
     ]
 
 
@@ -692,8 +726,7 @@ def test_options_go_before_the_environment(s3: S3Server, monkeypatch: pytest.Mon
 
 
 def test_endpoint_that_nobody_listens_at(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(s3_module, "_FETCH_RETRIES", 1)
-    monkeypatch.setattr(s3_module, "_BOTOCORE_ATTEMPTS", 1)
+    monkeypatch.setattr(retrying, "ATTEMPTS", 2)
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         options = {
@@ -711,7 +744,7 @@ def test_create_after_a_lost_answer_knows_its_own(
     moto_s3: S3Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     storage = open_storage(f"s3://{moto_s3.make_bucket()}", options_of(moto_s3))
-    start = s3_module._Connection.start
+    start = s3_connection.Connection.start
 
     def start_twice(self: Any, method: str, **request: Any) -> Any:
         # What s3fs does when the answer to a first attempt is lost.
@@ -719,7 +752,7 @@ def test_create_after_a_lost_answer_knows_its_own(
             start(self, method, **request).result()
         return start(self, method, **request)
 
-    monkeypatch.setattr(s3_module._Connection, "start", start_twice)
+    monkeypatch.setattr(s3_connection.Connection, "start", start_twice)
     assert storage.create("x", b"first") is True
     monkeypatch.undo()
     assert storage.create("x", b"first") is False
@@ -729,14 +762,14 @@ def test_publish_after_a_lost_answer_is_done(
     moto_s3: S3Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     storage = open_storage(f"s3://{moto_s3.make_bucket()}", options_of(moto_s3))
-    start = s3_module._Connection.start
+    start = s3_connection.Connection.start
 
     def start_twice(self: Any, method: str, **request: Any) -> Any:
         if method == "complete_multipart_upload":
             start(self, method, **request).result()
         return start(self, method, **request)
 
-    monkeypatch.setattr(s3_module._Connection, "start", start_twice)
+    monkeypatch.setattr(s3_connection.Connection, "start", start_twice)
     sink = storage.open_staged("x", STAGING)
     sink.file.write(b"x" * (6 << 20))
     sink.publish()
@@ -759,7 +792,7 @@ def test_both_clients_sign_for_the_region(region: str | None) -> None:
 
 @pytest.mark.parametrize("status", [200, 301, 403])
 def test_bucket_at_aws_is_used_where_it_is(status: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(s3_module, "_is_aws", lambda endpoint_url: True)
+    monkeypatch.setattr(s3_connection, "_is_aws", lambda endpoint_url: True)
     scopes = []
 
     def answer(request: BaseHTTPRequestHandler) -> None:
@@ -786,7 +819,7 @@ def test_bucket_at_aws_is_used_where_it_is(status: int, monkeypatch: pytest.Monk
     ],
 )
 def test_endpoints_of_aws(endpoint_url: str, is_aws: bool) -> None:
-    assert s3_module._is_aws(endpoint_url) is is_aws
+    assert s3_connection._is_aws(endpoint_url) is is_aws
 
 
 @contextmanager
@@ -839,7 +872,7 @@ _HEADERS = {"ETag": '"x"', "Last-Modified": "Wed, 14 Jan 2026 00:00:00 GMT"}
 def test_body_of_the_wrong_length(
     sent: bytes, announced: int, path: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(s3_module, "_FETCH_RETRIES", 1)
+    monkeypatch.setattr(retrying, "ATTEMPTS", 2)
     requests = 0
 
     def answer(request: BaseHTTPRequestHandler) -> None:

@@ -4,6 +4,7 @@ import gzip
 import json
 import os
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +18,14 @@ from flowconv import ConvertOptions, VerifyReport, convert
 from flowconv.cli import app
 from flowconv.errors import FetchError, LakeError, StorageError, UsageError
 from flowconv.ledger import Ledger, write_intent
-from flowconv.listing import list_objects
 from flowconv.locking import Lock
+from flowconv.recounting import count_lines
+from flowconv.sealing import seal, unseal
+from flowconv.sources import open_source
 from flowconv.storage import LocalStorage, open_storage
-from flowconv.verifying import count_lines
 from lakes import ROW, V2, Key, aws_key, data_files, killed_run, write_objects
 from s3_servers import S3Server
+from shapes import cloudwatch_export, control, document, firehose, parquet, subscription
 
 pytestmark = pytest.mark.usefixtures("quick_disk")
 
@@ -106,10 +109,14 @@ def test_lakes_of_other_options_are_well(
     assert check(tmp_path / "lake", logs).problems == []
 
 
+def flipped(body: bytes, at: int) -> bytes:
+    changed = bytearray(body)
+    changed[at] ^= 0x10
+    return bytes(changed)
+
+
 def flip(path: Path, at: int) -> None:
-    body = bytearray(path.read_bytes())
-    body[at] ^= 0x10
-    path.write_bytes(body)
+    path.write_bytes(flipped(path.read_bytes(), at))
 
 
 def flip_in_a_page(lake: Path) -> None:
@@ -118,6 +125,15 @@ def flip_in_a_page(lake: Path) -> None:
         column = file.metadata.row_group(0).column(file.schema_arrow.get_field_index("srcaddr"))
     assert column.dictionary_page_offset is not None
     flip(path, column.dictionary_page_offset + column.total_compressed_size - 1)
+
+
+def flip_in_statistics(lake: Path) -> None:
+    """What neither a page's checksum covers, nor a reader of the rows looks at."""
+    path = data_file(lake)
+    at = path.read_bytes().rindex(b"10.0.0.2")
+    flip(path, at)
+    rows = pq.ParquetFile(path, page_checksum_verification=True).read()["dstaddr"].to_pylist()
+    assert set(rows) == {"10.0.0.2"}
 
 
 def other_rows(lake: Path) -> None:
@@ -148,6 +164,7 @@ DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
     "emptied": (lambda lake: os.truncate(data_file(lake), 0), "damaged-file"),
     "flipped byte": (flip_in_a_page, "damaged-file"),
     "flipped footer": (lambda lake: flip(data_file(lake), -5), "damaged-file"),
+    "flipped statistics": (flip_in_statistics, "damaged-file"),
     "zeros": (
         lambda lake: data_file(lake).write_bytes(bytes(data_file(lake).stat().st_size)),
         "damaged-file",
@@ -301,8 +318,8 @@ def test_what_a_run_replaces_meanwhile_is_left_out(
     read = Ledger.read
     gone = data_file(lake)
 
-    def read_then_lose(storage_: Any) -> Ledger:
-        ledger = read(storage_)
+    def read_then_lose(storage_: Any, **kwargs: Any) -> Ledger:
+        ledger = read(storage_, **kwargs)
         if gone.exists():
             later = read(storage_)
             later.forget("another-run", [later.files[gone.relative_to(lake).as_posix()][1]])
@@ -334,6 +351,11 @@ def test_missing_record(lake: Path, logs: Path) -> None:
     gone = record(lake, "commit")
     gone.unlink()
     found = check(lake, logs)
+    before = {path: path.read_bytes() for path in data_files(lake)}
+    for use in (flowconv.scan, flowconv.status, partial(convert, str(logs))):
+        with pytest.raises(LakeError, match=f"record _flowconv/ledger/{gone.name} is gone"):
+            use(str(lake))
+    assert {path: path.read_bytes() for path in data_files(lake)} == before
     assert {"missing-record", "stray-file", "not-converted"} == set(kinds(found))
     assert found.problems[0].uri == str(gone)
     check(lake, logs, repair=True)
@@ -342,11 +364,60 @@ def test_missing_record(lake: Path, logs: Path) -> None:
     assert_clean(lake, logs)
 
 
+def test_damaged_records_and_checkpoints(
+    lake: Path, logs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Found though they are still JSON or Parquet; once deleted, the repair goes on without."""
+    path = record(lake, "commit")
+    path.write_bytes(path.read_bytes().replace(b'"rows":', b'"rows":1', 1))
+    with pytest.raises(LakeError, match=f"{path.name} is damaged .its checksum does not fit"):
+        convert(str(logs), str(lake))
+    path.unlink()
+    check(lake, logs, repair=True)
+    convert(str(logs), str(lake))
+    assert_clean(lake, logs)
+
+    monkeypatch.setattr("flowconv.ledger.RECORDS_PER_CHECKPOINT", 1)
+    convert(str(logs), str(lake))
+    path = max((lake / "_flowconv/ledger").glob("*.files-*.parquet"))
+    body = path.read_bytes()
+    for damaged in (body[:-1], flipped(body, 100), flipped(body, -30)):
+        path.write_bytes(damaged)
+        with pytest.raises(LakeError, match=f"{path.name} is damaged: its checksum"):
+            flowconv.scan(str(lake))
+    path.unlink()
+    with pytest.raises(LakeError, match=r"\.files-.*is gone"):
+        flowconv.scan(str(lake))
+    path.write_bytes(body)
+    assert_clean(lake, logs)
+
+
+def test_records_in_each_others_places(lake: Path, logs: Path) -> None:
+    one, other, *_ = sorted((lake / "_flowconv/ledger").iterdir())
+    first, second = one.read_bytes(), other.read_bytes()
+    one.write_bytes(second)
+    other.write_bytes(first)
+    with pytest.raises(LakeError, match=r"0001 is damaged \(it is record 2\)"):
+        check(lake, logs)
+
+
+def test_files_that_are_as_written_but_not_as_recorded(lake: Path, logs: Path) -> None:
+    path = record(lake, "commit")
+    original = path.read_bytes()
+    commit = unseal(original)
+    file = commit["files"][0]
+    for wrong in ({"rows": file["rows"] + 1}, {"columns": file["columns"][::-1]}):
+        path.write_bytes(seal(commit | {"files": [file | wrong, *commit["files"][1:]]}))
+        assert "damaged-file" in kinds(check(lake, logs))
+    path.write_bytes(original)
+    assert_clean(lake, logs)
+
+
 def test_record_with_other_rows(lake: Path, logs: Path) -> None:
     path = record(lake, "commit")
-    commit = json.loads(path.read_bytes())
+    commit = unseal(path.read_bytes())
     commit["objects"][0][7] += 1  # The object's rows.
-    path.write_text(json.dumps(commit))
+    path.write_bytes(seal(commit))
     found = check(lake, logs)
     assert kinds(found) == {"wrong-rows": 1, "wrong-lines": 1}
     assert check(lake, logs, repair=True).forgotten == 1
@@ -387,6 +458,24 @@ def test_lines_are_counted_again(lake: Path, logs: Path) -> None:
     assert (problem.found, problem.expected) == ("2 lines", "3 lines, as when it was converted")
 
 
+def test_rows_that_are_no_lines_of_their_own(tmp_path: Path) -> None:
+    """Glued records, times in milliseconds, and Parquet are counted as they were converted."""
+    fields, milliseconds = ROW.split(), ROW.replace(b"1768348800", b"1768348800000")
+    objects = {
+        aws_key(hash_="00000001"): V2 + ROW + b" ".join(fields * 2) + b"\n" + milliseconds,
+        Key("copy.parquet"): parquet({"srcaddr": ["a"] * 300, "srcport": ["x", *["1"] * 299]}),
+    }
+    write_objects(tmp_path / "logs", objects)
+    report = convert(str(tmp_path / "logs"), str(tmp_path / "lake"))
+    assert (report.lines.split, report.lines.milliseconds, report.lines.rejected) == (1, 1, 1)
+    assert check(tmp_path / "lake", tmp_path / "logs").problems == []
+    path = tmp_path / "logs/copy.parquet"
+    keep_time(path, path.read_bytes()[:-1] + b"x")
+    (problem,) = check(tmp_path / "lake", tmp_path / "logs").problems
+    assert problem.kind == "unreadable-object"
+    assert problem.found.startswith("damaged data (Parquet magic bytes not found")
+
+
 def test_object_that_can_no_longer_be_read(lake: Path, logs: Path) -> None:
     path = logs / aws_key().path
     body = path.read_bytes()
@@ -411,7 +500,7 @@ def test_forgotten_tasks_stay_forgotten_in_a_checkpoint(
 ) -> None:
     monkeypatch.setattr("flowconv.ledger.RECORDS_PER_CHECKPOINT", 1)
     convert(str(logs), str(lake))  # Merges what is there.
-    assert list((lake / "_flowconv/ledger").glob("*.objects.parquet"))
+    assert list((lake / "_flowconv/ledger").glob("*.objects-*.parquet"))
     assert_clean(lake, logs)
     data_file(lake).unlink()
     assert check(lake, logs, repair=True).forgotten == 1
@@ -452,7 +541,7 @@ def test_a_lake_that_does_not_answer_is_not_damaged(
     def no_answer(*_: object, **__: object) -> Any:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr("flowconv.verifying.pq.ParquetFile", no_answer)
+    monkeypatch.setattr("flowconv.verifying._open", no_answer)
     with pytest.raises(StorageError, match="Permission denied"):
         check(lake, logs, repair=True)
     monkeypatch.undo()
@@ -485,15 +574,17 @@ LINE_CASES = [
     (gzip.compress(b"a\nb") + gzip.compress(b"c\n"), 2),
     (gzip.compress(b"a\n" * 5_000_000 + b"b"), 5_000_001),
     (b"a\n" * 5_000_000 + b"\xef\xbb\xbf", 5_000_001),
+    (parquet({"srcaddr": ["a\nb"] * 3}), 3),
+    (gzip.compress(parquet({"srcaddr": ["a"] * 3})), 3),
 ]
 
 
 @pytest.mark.parametrize(("body", "lines"), LINE_CASES, ids=range(len(LINE_CASES)))
 def test_count_lines(tmp_path: Path, body: bytes, lines: int) -> None:
     (tmp_path / "a.log").write_bytes(body)
-    storage = open_storage(str(tmp_path))
-    (log_object,) = list_objects(storage)
-    assert count_lines(storage, log_object) == lines
+    source = open_source(str(tmp_path))
+    (log_object,) = source.list_objects()
+    assert count_lines(source, log_object) == lines
 
 
 def test_command(lake: Path, logs: Path) -> None:
@@ -592,3 +683,21 @@ def test_bucket_that_fails_is_not_damaged(
         flowconv.verify(lake, source=str(logs), options=options, repair=True)
     monkeypatch.undo()
     assert flowconv.verify(lake, source=str(logs), options=options).problems == []
+
+
+def test_lines_of_every_shape_are_counted_again(tmp_path: Path) -> None:
+    logs, lake = tmp_path / "logs", tmp_path / "lake"
+    row = ROW.decode().strip()
+    bodies = {
+        "export.gz": gzip.compress(cloudwatch_export([ROW.strip(), b"x", b""])),
+        "subscription": subscription([control(), document([row, "x"]), document([row])]),
+        "firehose": b"# a\n\n" + firehose([row, "", f"{row}\n{row}"]) + b'{"mess',
+        "parquet": parquet({"version": [2, None], "action": ["ACCEPT", "-"]}),
+        "glued": ROW.strip() + ROW + ROW.strip() + b" " + ROW,
+    }
+    write_objects(logs, {Key(name): body for name, body in bodies.items()})
+    report = convert(str(logs), str(lake), ConvertOptions(format="default"))
+    assert report.unreadable == {}
+    found = check(lake, logs)
+    assert found.problems == []
+    assert found.lines == report.lines.lines == 3 + 3 + 5 + 2 + 2

@@ -1,0 +1,163 @@
+"""The same records in every shape, and dirty ones: speed must not depend on how logs lie there.
+
+See README.md, or `python benchmarks/bench_shapes.py --help`.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from statistics import median
+
+from bench_convert import environment, machine, print_table, print_target, say, warn_if_busy
+from datasets import CACHE, ROOT
+
+# Name -> options of `flowconv generate`. All are of the default version 2 format, which logs
+# without a header mostly have.
+SHAPES: dict[str, tuple[str, ...]] = {
+    "header": (),
+    "1 % bad lines": ("--bad-lines", "0.01"),
+    "double spaces": ("--double-spaces",),
+    "headerless": ("--shape", "headerless"),
+    "cloudwatch-export": ("--shape", "cloudwatch-export"),
+    "subscription": ("--shape", "subscription"),
+    "firehose": ("--shape", "firehose"),
+    "parquet": ("--shape", "parquet"),
+}
+BASE = "header"
+OBJECTS, RECORDS = 12, 250_000
+SMOKE_OBJECTS, SMOKE_RECORDS = 2, 2_000
+
+MOST_BAD_LINES = 1.5
+MOST_DOUBLE_SPACES = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Converted:
+    """One run of `flowconv convert`, as its process was measured from outside.
+
+    Attributes:
+        wall_s: From its start to its end.
+        cpu_s: User and system time.
+        peak_bytes: Its largest resident memory.
+        rows: Rows in the lake.
+        text_bytes: What was read, unpacked.
+    """
+
+    wall_s: float
+    cpu_s: float
+    peak_bytes: int
+    rows: int
+    text_bytes: int
+
+
+def make(cache: Path, name: str, objects: int, records: int) -> Path:
+    """Generate the logs of a shape, unless they are there."""
+    options = SHAPES[name]
+    logs = cache / "shapes" / f"{name.replace(' ', '-')}-{objects}x{records}"
+    if not logs.exists():
+        say(f"generating {name}")
+        command = [
+            *(sys.executable, "-m", "flowconv", "generate", str(logs), "--versions", "2"),
+            *("--accounts", "1", "--regions", "1", "--days", "1", "--no-custom-orders"),
+            *("--objects", str(objects), "--records", str(records), *options),
+        ]
+        subprocess.run(command, check=True, env=environment({}), stdout=subprocess.DEVNULL)
+    return logs
+
+
+def convert(logs: Path, cache: Path) -> Converted:
+    """Convert in a process of its own.
+
+    Raises:
+        SystemExit: It failed.
+    """
+    with tempfile.TemporaryDirectory(dir=cache, prefix="out-") as lake:
+        command = [
+            *(sys.executable, "-m", "flowconv", "convert", str(logs), f"{lake}/lake", "--json"),
+            *("--format", "default", "--workers", "2"),
+        ]
+        with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors:
+            os.sync()
+            began = time.perf_counter()
+            process = subprocess.Popen(
+                command, env=environment({}), cwd=ROOT, stdout=output, stderr=errors
+            )
+            _, status, usage = os.wait4(process.pid, 0)
+            wall_s = time.perf_counter() - began
+            process.returncode = os.waitstatus_to_exitcode(status)
+            errors.seek(0)
+            if process.returncode not in (0, 3):  # 3: some lines were rejected.
+                raise SystemExit(f"{logs}: {errors.read().decode(errors='replace')[-3000:]}")
+            output.seek(0)
+            report = json.loads(output.read())
+    if report["unreadable"]:
+        raise SystemExit(f"{logs}: {report['unreadable']}")
+    unit = 1 if sys.platform == "darwin" else 1024
+    cpu_s = usage.ru_utime + usage.ru_stime
+    rows = report["lines"]["rows"]
+    return Converted(wall_s, cpu_s, usage.ru_maxrss * unit, rows, report["text_bytes"])
+
+
+def cells(name: str, runs: list[Converted], base: list[Converted]) -> list[str]:
+    wall_s, cpu_s = median(run.wall_s for run in runs), median(run.cpu_s for run in runs)
+    return [
+        name,
+        f"{runs[0].rows:,}",
+        f"{runs[0].text_bytes / 1e6:.0f}",
+        f"{wall_s:.2f}",
+        f"{cpu_s:.2f}",
+        f"{runs[0].text_bytes / 1e6 / wall_s:.0f}",
+        f"{median(run.peak_bytes for run in runs) / 1e6:.0f}",
+        f"{ratio(runs, base):.2f}",
+        f"{cpu_s / median(run.cpu_s for run in base):.2f}",
+    ]
+
+
+def ratio(runs: list[Converted], base: list[Converted]) -> float:
+    """Return the median of the rounds' ratios of wall time: a round's runs are neighbours."""
+    return median(run.wall_s / other.wall_s for run, other in zip(runs, base, strict=True))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else "")
+    parser.add_argument("--rounds", type=int, default=3, help="times that each shape is converted")
+    parser.add_argument("--smoke", action="store_true", help="small logs, once: does it work?")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there")
+    parser.add_argument("--cache", type=Path, default=CACHE, help="where logs are kept (.bench)")
+    arguments = parser.parse_args()
+    warn_if_busy()
+    cache = arguments.cache.resolve()
+    cache.mkdir(parents=True, exist_ok=True)
+    size = (SMOKE_OBJECTS, SMOKE_RECORDS) if arguments.smoke else (OBJECTS, RECORDS)
+    logs = {name: make(cache, name, *size) for name in SHAPES}
+    runs: dict[str, list[Converted]] = {name: [] for name in SHAPES}
+    for number in range(1 if arguments.smoke else arguments.rounds):
+        for name in SHAPES:
+            runs[name].append(convert(logs[name], cache))
+            say(f"round {number + 1}: {name} {runs[name][-1].wall_s:.2f} s")
+    base = runs[BASE]
+    print_table(
+        f"shapes: {size[0]} objects of {size[1]:,} records each, version 2",
+        (
+            *("", "rows", "MB of lines", "wall s", "CPU s", "MB/s", "peak MB"),
+            *(f"wall / {BASE}", f"CPU / {BASE}"),
+        ),
+        [cells(name, of_shape, base) for name, of_shape in runs.items()],
+    )
+    if not arguments.smoke:
+        print_target("1 % bad lines", ratio(runs["1 % bad lines"], base), MOST_BAD_LINES)
+        print_target("double spaces", ratio(runs["double spaces"], base), MOST_DOUBLE_SPACES)
+    if arguments.json:
+        measured = {name: [asdict(run) for run in of_shape] for name, of_shape in runs.items()}
+        written = {"machine": machine(), "shapes": measured}
+        arguments.json.write_text(json.dumps(written, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,237 @@
+"""The source held against the ledger: its objects' names, and their lines counted again.
+
+Lines of text are counted with the standard library alone, and rows of Parquet are those that its
+footer names: a mistake in `reading` cannot hide.
+"""
+
+import codecs
+import gzip
+import io
+import re
+import shutil
+import tempfile
+import threading
+import zlib
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import fields
+from datetime import date
+from functools import partial
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from flowconv.errors import UnreadableObjectError
+from flowconv.fetching import ObjectFetcher
+from flowconv.formats import declared_formats
+from flowconv.ledger import Ledger
+from flowconv.listing import LogObject
+from flowconv.parsing import BlockParser
+from flowconv.problems import ADVICE, Check, Problem, ProblemKind
+from flowconv.reading import read_blocks
+from flowconv.report import LineCounts
+from flowconv.sources import Source
+from flowconv.storage import Storage
+
+# A request to S3, and what a thread holds of an object.
+PIECE_BYTES = 8 << 20
+
+
+class SourceObjects:
+    """The source's objects beside those that the ledger has.
+
+    Args:
+        logs: The source; None if none is named.
+        lake_root: The lake, which may lie within it.
+        ledger: What was converted.
+        since: First day.
+        until: Last day.
+    """
+
+    def __init__(
+        self,
+        logs: Source | None,
+        lake_root: str,
+        ledger: Ledger,
+        since: date | None,
+        until: date | None,
+    ) -> None:
+        self._logs = logs
+        self._all_days = since is None and until is None
+        self._converted = {
+            row["uri"]: (row["etag"], LineCounts(*(row[f.name] for f in fields(LineCounts))).lines)
+            for batch in ledger.objects().drop_columns(["task_id", "fields"]).to_batches()
+            for row in batch.to_pylist()
+        }
+        self._listed: dict[str, LogObject] = {}
+        if logs is not None:
+            listed = logs.list_objects(since, until, lake_root)
+            self._listed = {log_object.uri: log_object for log_object in listed}
+        self._mutex = threading.Lock()
+        self.lines = 0
+        """Lines counted so far."""
+
+    @property
+    def converted(self) -> int:
+        """Number of objects that the ledger has."""
+        return len(self._converted)
+
+    @property
+    def listed(self) -> int:
+        """Number of objects in the source."""
+        return len(self._listed)
+
+    @property
+    def expired(self) -> int:
+        """Number of objects of this source that the ledger has and the source has no longer."""
+        if self._logs is None or not self._all_days:
+            return 0
+        below = f"{self._logs.root}/"
+        return sum(
+            uri not in self._listed and f"{uri}/".startswith(below) for uri in self._converted
+        )
+
+    def missing(self, uris: Iterable[str]) -> list[str]:
+        """Return those that are not in the source."""
+        return [uri for uri in uris if uri not in self._listed]
+
+    def check_names(self) -> Iterator[Problem]:
+        """Compare what is there with what was converted."""
+        for uri, log_object in self._listed.items():
+            etag, _ = self._converted.get(uri, (None, 0))
+            if etag is None:
+                found = f"an object of {log_object.size_bytes:,} bytes that was not converted"
+                yield Problem("not-converted", uri, found, "", ADVICE["not-converted"])
+            elif etag != log_object.etag:
+                found, expected = f"etag {log_object.etag}", f"{etag}, as it was converted"
+                yield Problem("changed", uri, found, expected, ADVICE["changed"])
+
+    def line_checks(self) -> list[Check]:
+        """Return the checks of the objects that are as they were converted."""
+        return [
+            Check(log_object.size_bytes, partial(self._check_lines, log_object))
+            for uri, log_object in self._listed.items()
+            if self._converted.get(uri, (None, 0))[0] == log_object.etag
+        ]
+
+    def _check_lines(self, log_object: LogObject) -> Problem | None:
+        assert self._logs is not None
+        expected = self._converted[log_object.uri][1]
+        kind: ProblemKind = "unreadable-object"
+        try:
+            lines = count_lines(self._logs, log_object)
+        except UnreadableObjectError as error:
+            found = error.reason
+        except (EOFError, OSError, zlib.error, pa.ArrowException) as error:
+            found = f"damaged data ({error})"
+        else:
+            with self._mutex:
+                self.lines += lines
+            if lines == expected:
+                return None
+            kind, found = "wrong-lines", f"{lines:,} lines"
+        wanted = f"{expected:,} lines, as when it was converted"
+        return Problem(kind, log_object.uri, found.removesuffix("."), wanted, ADVICE[kind])
+
+
+def count_lines(logs: Source, log_object: LogObject) -> int:
+    """Count an object's lines of all kinds, or its rows if it is Parquet.
+
+    Raises:
+        UnreadableObjectError: It cannot be fetched, or its JSON or Parquet cannot be read.
+        EOFError: Its gzip data ends early.
+        OSError: Its gzip or Parquet data is damaged.
+        zlib.error: The same.
+        pyarrow.ArrowException: The same.
+    """
+    text: Any = io.BufferedReader(_Pieces(logs.requests(log_object)), PIECE_BYTES)
+    if text.peek(2)[:2] == b"\x1f\x8b":
+        text = gzip.GzipFile(fileobj=text)
+    if text.peek(4)[:4] == b"PAR1":
+        with tempfile.TemporaryFile() as file:
+            shutil.copyfileobj(text, file, PIECE_BYTES)
+            return int(pq.ParquetFile(file).metadata.num_rows)
+    lines = size = 0
+    last = b""
+    while piece := text.read(PIECE_BYTES):
+        if size == 0 and _JSON.match(piece):
+            return _count_messages(logs, log_object)
+        lines += piece.count(b"\n")
+        size += len(piece)
+        last = (last + piece)[-3:]
+    # The last line may lack its newline; a byte order mark alone is none.
+    return lines + (size > 0 and last[-1:] != b"\n" and (size, last) != (3, codecs.BOM_UTF8))
+
+
+# Behind blank lines and comments.
+_JSON = re.compile(rb"(?:\xef\xbb\xbf)?(?:[ \t\r]*(?:#[^\n]*)?\n)*[ \t\r]*\{")
+
+
+def _count_messages(logs: Source, log_object: LogObject) -> int:
+    """Count the lines that messages have, as they are read; the format does not matter."""
+    declared = declared_formats("default")
+    parser = BlockParser(declared)
+    failures: dict[LogObject, UnreadableObjectError] = {}
+    fetcher = ObjectFetcher(logs, None, [log_object])
+    lines = 0
+    for block in read_blocks([log_object], fetcher.open, declared, failures):
+        lines += sum(counts.lines for _, counts in parser.parse(block).counts)
+    for error in failures.values():
+        raise error
+    return lines
+
+
+class _Pieces(io.RawIOBase):
+    """An object as Python's readers want it; fetched as it is read."""
+
+    def __init__(self, requests: Iterator[Callable[[], bytes]]) -> None:
+        self._requests = requests
+        self._piece = memoryview(b"")
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any, /) -> int:
+        if not self._piece and (request := next(self._requests, None)):
+            self._piece = memoryview(request())
+        view = memoryview(buffer)
+        count = min(len(view), len(self._piece))
+        view[:count] = self._piece[:count]
+        self._piece = self._piece[count:]
+        return count
+
+
+class StoredReader(io.RawIOBase):
+    """A file as Arrow's readers want it; fetched as it is read."""
+
+    def __init__(self, storage: Storage, path: str, size_bytes: int) -> None:
+        self._storage = storage
+        self._path = path
+        self._size_bytes = size_bytes
+        self._at = 0
+
+    def readable(self) -> bool:
+        """See `io.RawIOBase`."""
+        return True
+
+    def seekable(self) -> bool:
+        """See `io.RawIOBase`."""
+        return True
+
+    def tell(self) -> int:
+        """See `io.RawIOBase`."""
+        return self._at
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
+        """See `io.RawIOBase`."""
+        self._at = offset + {io.SEEK_SET: 0, io.SEEK_CUR: self._at}.get(whence, self._size_bytes)
+        return self._at
+
+    def readinto(self, buffer: Any, /) -> int:
+        """See `io.RawIOBase`."""
+        view = memoryview(buffer)
+        wanted = min(len(view), max(0, self._size_bytes - self._at))
+        if wanted:
+            view[:wanted] = self._storage.fetch(self._path, self._at, wanted)
+        self._at += wanted
+        return wanted

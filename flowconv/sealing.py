@@ -1,0 +1,35 @@
+"""Small files of JSON that can tell whether they are as they were written.
+
+A digit that changed on the way leaves JSON that is as good as before, so a checksum of all that
+stands before it comes last.
+"""
+
+import json
+import zlib
+from collections.abc import Mapping
+from typing import Any
+
+_CHECKSUM = b',"crc32":"'
+
+
+def seal(record: Mapping[str, Any]) -> bytes:
+    """Return a record, which is not empty, as JSON with its checksum."""
+    body = json.dumps(record, separators=(",", ":")).encode().removesuffix(b"}")
+    return body + _seal_of(body)
+
+
+def unseal(written: bytes) -> dict[str, Any]:
+    """Return the record.
+
+    Raises:
+        ValueError: It is not as it was written.
+    """
+    body = written.rpartition(_CHECKSUM)[0]
+    if body + _seal_of(body) != written:
+        raise ValueError("its checksum does not fit")
+    record: dict[str, Any] = json.loads(body + b"}")
+    return record
+
+
+def _seal_of(body: bytes) -> bytes:
+    return b'%s%08x"}' % (_CHECKSUM, zlib.crc32(body))

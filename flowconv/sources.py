@@ -1,0 +1,118 @@
+"""Where logs come from: objects below a prefix or folder, or CloudWatch Logs.
+
+Both are used through `Source`. What CloudWatch Logs needs is in `cloudwatch`, which is imported
+only when a `cloudwatch:` source is opened.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from datetime import date
+from functools import partial
+from typing import Protocol
+
+from flowconv.listing import CLOUDWATCH, LogObject, list_objects
+from flowconv.storage import Storage, open_storage
+
+# A piece is one request. Smaller objects, nearly all of them, are one piece.
+PIECE_BYTES = 8 << 20
+
+# Enough to hide a round trip of 30 ms to S3 behind the parsing of small objects.
+_S3_REQUESTS_AT_ONCE = 32
+
+
+class Source(Protocol):
+    """What a run reads. Its methods may be called from any thread, and block."""
+
+    root: str
+    """Its full name; those of its objects begin with it."""
+
+    requests_at_once: int
+    """Requests that may be under way together; 0 if it is local and needs no threads for them."""
+
+    @property
+    def retries(self) -> int:
+        """Requests that were made again so far."""
+        ...
+
+    def give_up(self) -> None:
+        """Make no request again from here on; whoever waits for one hears that it failed."""
+        ...
+
+    def list_objects(
+        self,
+        since: date | None = None,
+        until: date | None = None,
+        leave_out: str | None = None,
+        left_out: Counter[str] | None = None,
+    ) -> Iterator[LogObject]:
+        """List the objects, always in the same order; see `listing.list_objects`.
+
+        Raises:
+            StorageError: The source does not answer.
+        """
+        ...
+
+    def requests(self, log_object: LogObject) -> Iterator[Callable[[], bytes]]:
+        """Give the requests that fetch an object's bytes, piece by piece.
+
+        The caller makes each request, in any thread, and has its answer before it asks for the
+        next one. Only the last piece may be empty.
+
+        Requests raise FetchError if the object cannot be fetched, and StorageError if nothing of
+        the source can.
+        """
+        ...
+
+
+def open_source(url: str, options: Mapping[str, str] | None = None) -> Source:
+    """Return the source at a local path, an `s3://` URL or `cloudwatch:LOG-GROUP`.
+
+    Nothing is connected to or looked for yet.
+
+    Args:
+        url: What is read.
+        options: As for `storage.open_storage`.
+
+    Raises:
+        UsageError: It is none of these, or an option is not known.
+    """
+    if url.startswith(CLOUDWATCH):
+        from flowconv.cloudwatch import CloudWatchSource
+
+        return CloudWatchSource(url, options or {})
+    return StorageSource(open_storage(url, options))
+
+
+class StorageSource:
+    """The objects of a storage; see `Source`."""
+
+    def __init__(self, storage: Storage) -> None:
+        self.root = storage.root
+        self.requests_at_once = 0 if storage.is_local else _S3_REQUESTS_AT_ONCE
+        self._storage = storage
+
+    @property
+    def retries(self) -> int:
+        """See `Source`."""
+        return self._storage.retries
+
+    def give_up(self) -> None:
+        """See `Source`."""
+        self._storage.give_up()
+
+    def list_objects(
+        self,
+        since: date | None = None,
+        until: date | None = None,
+        leave_out: str | None = None,
+        left_out: Counter[str] | None = None,
+    ) -> Iterator[LogObject]:
+        """See `Source`."""
+        return list_objects(self._storage, since, until, leave_out, left_out)
+
+    def requests(self, log_object: LogObject) -> Iterator[Callable[[], bytes]]:
+        """See `Source`."""
+        size_bytes = log_object.size_bytes
+        for start in range(0, size_bytes, PIECE_BYTES):
+            size = min(PIECE_BYTES, size_bytes - start)
+            yield partial(self._storage.fetch, log_object.path, start, size)
