@@ -32,40 +32,36 @@ class Lines:
         self._spans = block.spans
         self._damaged = block.damaged
         self._original = bytes(memoryview(block.buffer)[: block.size])
-        self._text = bytearray(self._original.replace(b"\r\n", b" \n").replace(b"\t", b" "))
-        self.ends: Indexes = np.flatnonzero(_as_array(self._text) == 10)
+        text = self._original
+        for odd, plain in ((b"\r\n", b" \n"), (b"\t", b" ")):
+            if odd[:1] in text:
+                text = text.replace(odd, plain)
+        self._text = bytearray(text)
+        self.ends: Indexes = np.flatnonzero(_as_array(text) == 10)
         self.starts: Indexes = np.concatenate(([0], self.ends[:-1] + 1)).astype(np.int64)
         self._first_index = [int(np.searchsorted(self.starts, s.start)) for s in self._spans]
         self._stop_index = [*self._first_index[1:], len(self.ends)]
         self.next_line = self._spans[-1].first_line + len(self.ends) - self._first_index[-1]
         self.rejected: dict[int, tuple[str, str | None]] = {}
+        self._cut: list[int] = []
         self._comments: list[int] = []
         self.longest = int((self.ends - self.starts).max(initial=0))
-        self.odd = self._text != self._original
+        self.odd = text is not self._original
         self.hexadecimal = has_hexadecimal(self._original, block.size)
-        self._filled: Indexes = np.empty(0, np.int64)
+        self._is_filled = np.zeros(len(self.ends), bool)
 
     def set_aside_undecodable(self) -> None:
-        """Reject the lines that are no text or no message, and blank them out."""
+        """Reject the lines that are no text or no message, and cut them out."""
         for offset in self._damaged:
             self.reject(self._index_at(offset), "not-json")
-        if not self._text.isascii():
-            view = memoryview(self._text)
-            position = 0
-            while position < len(view):
-                try:
-                    codecs.utf_8_decode(view[position:], "strict", True)
-                    break
-                except UnicodeDecodeError as error:
-                    index = self._index_at(position + error.start)
+        if not self._text.isascii() and not _is_utf8(self._text):
+            others = np.flatnonzero(_as_array(self._text) >= 0x80)
+            for index in np.unique(np.searchsorted(self.ends, others)).tolist():
+                if not _is_utf8(self._original[self.starts[index] : self.ends[index]]):
                     self.reject(index, "not-utf8")
-                    position = int(self.ends[index]) + 1
         for offset in np.flatnonzero(_as_array(self._text) == 13).tolist():
-            index = self._index_at(offset)
-            if index not in self.rejected:
-                self.reject(index, "control-character")
-        for index in self.rejected:
-            self._blank_out(self.starts[index], index)
+            self.reject(self._index_at(offset), "control-character")
+        self._cut = sorted(self.rejected)
 
     def strip_comments(self) -> None:
         """Blank out what follows a `#` that begins a value."""
@@ -73,30 +69,41 @@ class Lines:
         hashes = np.flatnonzero(text == 35)
         begins = (hashes == 0) | np.isin(text[hashes - 1], (10, 32))
         for offset in hashes[begins].tolist():
-            if self._text[offset] == 35:  # Not blanked out by an earlier one of its line.
-                index = self._index_at(offset)
+            index = self._index_at(offset)
+            # Unless an earlier one of its line has done it.
+            if self._text[offset] == 35 and index not in self.rejected:
                 self._comments.append(index)
-                self._blank_out(offset, index)
+                stop = int(self.ends[index])
+                self._text[offset:stop] = b" " * (stop - offset)
 
     def squeeze(self) -> tuple[bytes, Indexes]:
         """Return the text with single spaces between values, and the lines that have any."""
-        text = _as_array(self._text)
-        while True:
-            space = text == 32
-            beside = np.empty_like(space)
-            beside[-1:] = False
-            beside[:-1] = space[1:] | (text[1:] == 10)
-            beside[:1] = True
-            beside[1:] |= text[:-1] == 10
-            drop = space & beside
-            if not drop.any():
-                break
+        text, indexes = self._without_cut()
+        size = len(text)
+        if text[:1] == b" " or _has_pair(text, b"  ", size) or _has_pair(text, b"\n ", size):
             self.odd = True
-            text = text[~drop]
-        ends = np.flatnonzero(text == 10)
-        lengths = np.diff(ends, prepend=-1) - 1
-        self._filled = np.flatnonzero(lengths > 0)
-        return text.tobytes(), self._filled
+            spaces = _as_array(text) == 32
+            beside = np.ones(size, bool)
+            beside[1:] = spaces[:-1] | (_as_array(text)[:-1] == 10)
+            text = _as_array(text)[~(spaces & beside)].tobytes()
+        if _has_pair(text, b" \n", len(text)):
+            self.odd = True
+            text = text.replace(b" \n", b"\n")
+        lengths = np.diff(np.flatnonzero(_as_array(text) == 10), prepend=-1) - 1
+        filled = indexes[lengths > 0]
+        self._is_filled[filled] = True
+        return text, filled
+
+    def _without_cut(self) -> tuple[bytes, Indexes]:
+        """Return the text without the lines that were cut out, and the indexes of the others."""
+        indexes = np.arange(len(self.ends))
+        if not self._cut:
+            return bytes(self._text), indexes
+        view = memoryview(self._text)
+        starts = [0, *(self.ends[self._cut] + 1).tolist()]
+        stops = [*self.starts[self._cut].tolist(), len(view)]
+        pieces = [view[start:stop] for start, stop in zip(starts, stops, strict=True)]
+        return b"".join(pieces), np.delete(indexes, self._cut)
 
     def values(self, index: int) -> list[bytes]:
         """Return a line's values."""
@@ -104,7 +111,7 @@ class Lines:
 
     def count_blank(self, index: int) -> None:
         """Note that a line has values, but no record."""
-        self._filled = np.setdiff1d(self._filled, index)
+        self._is_filled[index] = False
 
     def reject(self, index: int, reason: str, field: str | None = None) -> None:
         """Note the first thing that is wrong with a line."""
@@ -147,8 +154,8 @@ class Lines:
             milliseconds: The line of each row whose times were in milliseconds.
         """
         rejected = np.array(sorted(self.rejected), np.int64)
-        comments = np.setdiff1d(self._comments, self._filled)
-        lines_of_rows = np.unique(rows)
+        comments = sorted({index for index in self._comments if not self._is_filled[index]})
+        lines_of_rows = rows[np.diff(rows, prepend=-1) > 0]
         counts = []
         places = zip(self._spans, self._first_index, self._stop_index, strict=True)
         for span, first, stop in places:
@@ -175,24 +182,33 @@ class Lines:
     def _index_at(self, offset: int) -> int:
         return int(np.searchsorted(self.ends, offset))
 
-    def _blank_out(self, start: int, index: int) -> None:
-        stop = int(self.ends[index])
-        self._text[start:stop] = b" " * (stop - int(start))
-
-
-def _as_array(text: bytearray) -> npt.NDArray[np.uint8]:
-    return np.frombuffer(text, np.uint8)
-
 
 def has_hexadecimal(text: bytes | bytearray, size: int) -> bool:
     """Tell whether there is a 0x, in a number or elsewhere; Arrow reads such numbers."""
-    for x in (b"x", b"X"):
-        # Mostly there is no such letter. Otherwise looking at pairs of bytes, at even and at odd
-        # places, is six times as quick as a search for two bytes.
-        if text.find(x, 0, size) >= 0:
-            pair = int.from_bytes(b"0" + x, sys.byteorder)
-            for start in (0, 1):
-                pairs = np.frombuffer(text, np.uint16, (size - start) // 2, start)
-                if (pairs == pair).any():
-                    return True
-    return False
+    # Mostly there is no such letter.
+    return any(text.find(x, 0, size) >= 0 and _has_pair(text, b"0" + x, size) for x in (b"x", b"X"))
+
+
+def _has_pair(text: bytes | bytearray, pair: bytes, size: int) -> bool:
+    """Tell whether two bytes stand side by side.
+
+    Looking at pairs, at even and at odd places, is ten times as quick as a search for two bytes.
+    """
+    number = int.from_bytes(pair, sys.byteorder)
+    return any(
+        (np.frombuffer(text, np.uint16, max(0, size - start) // 2, start) == number).any()
+        for start in (0, 1)
+        if size > start
+    )
+
+
+def _as_array(text: bytes | bytearray) -> npt.NDArray[np.uint8]:
+    return np.frombuffer(text, np.uint8)
+
+
+def _is_utf8(text: bytes | bytearray) -> bool:
+    try:
+        codecs.utf_8_decode(text, "strict", True)
+    except UnicodeDecodeError:
+        return False
+    return True

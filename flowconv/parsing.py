@@ -243,7 +243,9 @@ def _parse_odd(
         lines.rejected.pop(index, None)
         headers.append(index)
 
-    dropped = np.isin(line_of_row, [*lines.rejected, *headers])
+    is_dropped = np.zeros(len(lines.ends), bool)
+    is_dropped[[*lines.rejected, *headers]] = True
+    dropped = is_dropped[line_of_row]
     if dropped.any():
         table = table.filter(pa.array(~dropped))
         line_of_row = line_of_row[~dropped]
