@@ -1,5 +1,5 @@
 """python -m flowconv."""
 
-from flowconv.cli import app
+from flowconv.cli import run
 
-app()
+run()

@@ -551,6 +551,23 @@ def _errors(json_: bool) -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
+def run() -> None:
+    """Run the command line in a process of its own."""
+    sys.meta_path.insert(0, _WithoutPandas())
+    app()
+
+
+class _WithoutPandas:
+    """Hides pandas, which pyarrow imports where it is installed to convert a first Python value.
+
+    That takes 0.2 s and 40 MB, and nothing here needs it.
+    """
+
+    def find_spec(self, name: str, *_: object) -> None:
+        if name == "pandas":
+            raise ModuleNotFoundError(name)
+
+
 def _print_json(value: Any) -> None:
     json.dump(value, sys.stdout, indent=2)
     sys.stdout.write("\n")

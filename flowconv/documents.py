@@ -28,7 +28,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import json
 
-from flowconv.blocks import BLOCK_BYTES, LogBlock, Span
+from flowconv.blocks import LogBlock, Span
 from flowconv.errors import FormatError
 from flowconv.formats import (
     DeclaredFormats,
@@ -41,6 +41,9 @@ from flowconv.listing import LogObject
 from flowconv.report import LineCounts
 from flowconv.shapes import Shape, no_format
 from flowconv.unpacking import Unpacked
+
+# JSON is read in pieces of this size, of which some copies are about: 8 MB took twice the memory.
+STRETCH_BYTES = 2 << 20
 
 # CloudWatch's documents are of 1 MB at the most when they are compressed.
 MAX_DOCUMENT_BYTES = 32 << 20
@@ -79,7 +82,7 @@ def read_documents(
     for stretch in _stretches(log_object, text):
         for lines in _decode(stretch):
             blocks.add(lines)
-        if blocks.size >= BLOCK_BYTES:
+        if blocks.size >= 2 * STRETCH_BYTES:
             yield from blocks.take(ends_object=False)
     yield from blocks.take(ends_object=True)
 
@@ -210,7 +213,7 @@ def _stretches(log_object: LogObject, text: Unpacked) -> Iterator[bytes]:
     """Cut an object's text between documents, into stretches of some size."""
     waiting = bytearray()
     while True:
-        room = bytearray(BLOCK_BYTES)
+        room = bytearray(STRETCH_BYTES)
         size = _fill(text, memoryview(room))
         waiting += memoryview(room)[:size]
         if size < len(room):

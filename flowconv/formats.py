@@ -148,6 +148,12 @@ def _split_line(line: bytes) -> SplitLine | None:
     return SplitLine(tuple(tokens), comment=bool(token))
 
 
+def may_be_header(line: bytes) -> bool:
+    """Tell whether a line begins as a header may: with a letter, or ${."""
+    first = line.lstrip(b" \t")[:1]
+    return first.isalpha() or first == b"$"
+
+
 def header_format(
     tokens: tuple[bytes, ...], declared: frozenset[LogFormat] = frozenset()
 ) -> LogFormat | None:

@@ -8,11 +8,14 @@ import numpy as np
 import numpy.typing as npt
 
 from flowconv.batches import RejectedLine
-from flowconv.blocks import LogBlock, Span
+from flowconv.blocks import LogBlock
 from flowconv.listing import LogObject
 from flowconv.report import LineCounts
 
 Indexes = npt.NDArray[np.int64]
+
+# So many are decoded one by one in no time.
+_FEW_LINES = 4096
 
 
 class Lines:
@@ -36,7 +39,7 @@ class Lines:
         for odd, plain in ((b"\r\n", b" \n"), (b"\t", b" ")):
             if odd[:1] in text:
                 text = text.replace(odd, plain)
-        self._text = bytearray(text)
+        self._text: bytes | bytearray = text
         self.ends: Indexes = np.flatnonzero(_as_array(text) == 10)
         self.starts: Indexes = np.concatenate(([0], self.ends[:-1] + 1)).astype(np.int64)
         self._first_index = [int(np.searchsorted(self.starts, s.start)) for s in self._spans]
@@ -54,27 +57,36 @@ class Lines:
         """Reject the lines that are no text or no message, and cut them out."""
         for offset in self._damaged:
             self.reject(self._index_at(offset), "not-json")
-        if not self._text.isascii() and not _is_utf8(self._text):
+        if not self._text.isascii():
             others = np.flatnonzero(_as_array(self._text) >= 0x80)
-            for index in np.unique(np.searchsorted(self.ends, others)).tolist():
-                if not _is_utf8(self._original[self.starts[index] : self.ends[index]]):
-                    self.reject(index, "not-utf8")
-        for offset in np.flatnonzero(_as_array(self._text) == 13).tolist():
-            self.reject(self._index_at(offset), "control-character")
+            indexes = np.unique(np.searchsorted(self.ends, others)).tolist()
+            if len(indexes) < _FEW_LINES or not _is_utf8(self._text):
+                for index in indexes:
+                    if not _is_utf8(self._original[self.starts[index] : self.ends[index]]):
+                        self.reject(index, "not-utf8")
+        if b"\r" in self._text:
+            for offset in np.flatnonzero(_as_array(self._text) == 13).tolist():
+                self.reject(self._index_at(offset), "control-character")
         self._cut = sorted(self.rejected)
 
     def strip_comments(self) -> None:
         """Blank out what follows a `#` that begins a value."""
+        if b"#" not in self._text:
+            return
         text = _as_array(self._text)
         hashes = np.flatnonzero(text == 35)
         begins = (hashes == 0) | np.isin(text[hashes - 1], (10, 32))
+        if not begins.any():
+            return
+        stripped = bytearray(self._text)
         for offset in hashes[begins].tolist():
             index = self._index_at(offset)
             # Unless an earlier one of its line has done it.
-            if self._text[offset] == 35 and index not in self.rejected:
+            if stripped[offset] == 35 and index not in self.rejected:
                 self._comments.append(index)
                 stop = int(self.ends[index])
-                self._text[offset:stop] = b" " * (stop - offset)
+                stripped[offset:stop] = b" " * (stop - offset)
+        self._text = stripped
 
     def squeeze(self) -> tuple[bytes, Indexes]:
         """Return the text with single spaces between values, and the lines that have any."""
@@ -123,22 +135,25 @@ class Lines:
 
     def place(self, index: int) -> tuple[str, int]:
         """Return a line's object and number."""
-        span, first = self._span_of(index)
-        return span.log_object.uri, span.first_line + index - first
+        at = int(self._spans_of(index))
+        span = self._spans[at]
+        return span.log_object.uri, span.first_line + index - self._first_index[at]
 
     def rejected_lines(self) -> tuple[RejectedLine, ...]:
         """Return the lines that do not fit, in their order."""
-        result = []
-        for index, (reason, field) in sorted(self.rejected.items()):
-            span, first = self._span_of(index)
-            line = span.first_line + index - first
-            text = self.original(index)
-            result.append(RejectedLine(span.log_object, line, reason, field, text))
-        return tuple(result)
+        indexes = sorted(self.rejected)
+        numbers = self.numbers(np.array(indexes, np.int64)).tolist()
+        spans = self._spans_of(np.array(indexes, np.int64)).tolist()
+        return tuple(
+            RejectedLine(
+                self._spans[at].log_object, number, *self.rejected[index], self.original(index)
+            )
+            for index, number, at in zip(indexes, numbers, spans, strict=True)
+        )
 
     def numbers(self, indexes: Indexes) -> Indexes:
         """Return the numbers of lines in their objects."""
-        at = np.searchsorted(self._first_index, indexes, "right") - 1
+        at = self._spans_of(indexes)
         first_lines = np.array([span.first_line for span in self._spans])
         numbers: Indexes = first_lines[at] + indexes - np.array(self._first_index)[at]
         return numbers
@@ -175,9 +190,9 @@ class Lines:
             counts.append((span.log_object, span.head + found + blank))
         return tuple(counts)
 
-    def _span_of(self, index: int) -> tuple[Span, int]:
-        at = int(np.searchsorted(self._first_index, index, "right")) - 1
-        return self._spans[at], self._first_index[at]
+    def _spans_of(self, indexes: Indexes | int) -> Any:
+        """Return which spans lines are of."""
+        return np.searchsorted(self._first_index, indexes, "right") - 1
 
     def _index_at(self, offset: int) -> int:
         return int(np.searchsorted(self.ends, offset))

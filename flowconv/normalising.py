@@ -1,13 +1,11 @@
 """Stage 5, raw batches -> flow batches: the table's columns, types and times."""
 
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 from urllib.parse import unquote_to_bytes
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -77,31 +75,15 @@ def normalise(batch: RawBatch, time_type: TimeType, *, with_source: bool = False
     names = [field.column for field in fields]
     if with_source:
         names += SOURCE_COLUMNS.names
-        columns += [_uris(batch), _integers(batch.lines)]
+        columns += [_uris(batch), pa.chunked_array([pa.array(batch.lines, pa.int64())])]
     rows = pa.table(columns, names=names)
     return FlowBatch(batch.format.table, rows, batch.sources)
-
-
-def arrow_integer(value: int) -> Any:
-    """Return an int64 scalar.
-
-    Where pandas is installed, pyarrow imports it (0.2 s) to convert a first Python or NumPy value;
-    making the scalar from bytes spares that.
-    """
-    data = value.to_bytes(8, sys.byteorder, signed=True)
-    return pa.Array.from_buffers(pa.int64(), 1, [None, pa.py_buffer(data)])[0]
 
 
 def _uris(batch: RawBatch) -> "pa.ChunkedArray[Any]":
     uris = [log_object.uri for log_object, _ in batch.sources]
     codes = np.repeat(np.arange(len(uris)), [rows for _, rows in batch.sources])
-    return pa.chunked_array([pa.array(uris, pa.string()).take(_integers(codes).chunk(0))])
-
-
-def _integers(numbers: "npt.NDArray[np.int64]") -> "pa.ChunkedArray[Any]":
-    """Return an int64 column, without pandas as in `arrow_integer`."""
-    buffers = [None, pa.py_buffer(np.ascontiguousarray(numbers, np.int64).data)]
-    return pa.chunked_array([pa.Array.from_buffers(pa.int64(), len(numbers), buffers)])
+    return pa.chunked_array([pa.array(uris, pa.string()).take(codes)])
 
 
 def column_type(field: Field, time_type: TimeType) -> pa.DataType:
@@ -144,7 +126,7 @@ def _times(seconds: "pa.ChunkedArray[Any]", time_type: TimeType) -> "pa.ChunkedA
         seconds = pc.if_else(milliseconds, pc.divide(seconds, pa.scalar(1000)), seconds)
     if time_type == "epoch":
         return seconds
-    microseconds: pa.ChunkedArray[Any] = pc.multiply(seconds, arrow_integer(1_000_000))
+    microseconds: pa.ChunkedArray[Any] = pc.multiply(seconds, pa.scalar(1_000_000))
     return microseconds.cast(TIMESTAMP)
 
 

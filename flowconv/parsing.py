@@ -24,7 +24,14 @@ from flowconv.blocks import BLOCK_BYTES, Block, LogBlock, RowBlock, Span
 from flowconv.casting import MAX_MILLISECONDS, in_milliseconds, typed
 from flowconv.errors import FormatError
 from flowconv.fields import TEXT, TIME_COLUMNS
-from flowconv.formats import KNOWN_NAMES, DeclaredFormats, LogFormat, split_line, squash
+from flowconv.formats import (
+    KNOWN_NAMES,
+    DeclaredFormats,
+    LogFormat,
+    may_be_header,
+    split_line,
+    squash,
+)
 from flowconv.lines import Indexes, Lines, has_hexadecimal
 from flowconv.report import LineCounts
 from flowconv.rowgroups import parse_rows
@@ -202,7 +209,8 @@ def _parse_odd(
     block: LogBlock, declared: frozenset[LogFormat], changes: int = 0
 ) -> tuple[ParsedBlock, bool]:
     """Parse a block whose lines may be anything; also say whether it was odd indeed."""
-    if block.buffer.count(b"\n", 0, block.size) > MAX_ODD_LINES:
+    text = np.frombuffer(block.buffer, np.uint8, block.size)
+    if np.count_nonzero(text == 10) > MAX_ODD_LINES:
         return _parse_in_halves(block, declared, changes), True
     lines = Lines(block)
     lines.set_aside_undecodable()
@@ -227,9 +235,11 @@ def _parse_odd(
     # A header in the middle cannot be a record, so it is among the lines that failed.
     headers: list[int] = []
     for index in sorted(suspects | lines.rejected.keys()):
-        split = split_line(lines.original(index))
+        original = lines.original(index)
+        timed = block.format.timestamped
+        # Most lines that failed begin as records do.
+        split = split_line(original) if timed or may_be_header(original) else None
         try:
-            timed = block.format.timestamped
             format_ = (
                 find_header(split.tokens, declared, timed=timed) if split and split.tokens else None
             )
@@ -285,6 +295,8 @@ def _split_odd(block: LogBlock, lines: Lines) -> tuple[pa.Table, Indexes, frozen
                 continue
         if row.actual_columns < row.expected_columns:
             lines.reject(index, "too-few-values")
+        elif row.actual_columns < 2 * len(block.format.fields) - 1:
+            lines.reject(index, "too-many-values")
         elif records := _unglue(lines.original(index), block.format):
             glued[index] = records
         else:

@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 
 from flowconv.fields import Table
 from flowconv.listing import LogObject
-from flowconv.normalising import FlowBatch, arrow_integer
+from flowconv.normalising import FlowBatch
 
 # What Hive, and every reader after it, takes for null.
 NULL_PARTITION = "__HIVE_DEFAULT_PARTITION__"
@@ -146,7 +146,8 @@ def _of_time(
         least, most = bounds["min"] // unit, bounds["max"] // unit
         if least == most:
             return _Level([name(least)], _NO_CODES)
-    filled: Any = pc.coalesce(start, arrow_integer(-1)).combine_chunks()
+    coalesced: Any = pc.coalesce(start, pa.scalar(-1))
+    filled = coalesced.combine_chunks()
     numbers = np.frombuffer(filled.buffers()[1], np.int64, len(filled), 8 * filled.offset) // unit
     if start.null_count:
         fallback = [of_source(source) for source, _ in batch.sources]

@@ -81,7 +81,7 @@ def convert_in_memory(
     keys: Sequence[dict[str, Any]] = (),
     time_type: TimeType = "timestamp",
     block_bytes: int = blocks.BLOCK_BYTES,
-    document_bytes: int = blocks.BLOCK_BYTES,
+    document_bytes: int = documents.STRETCH_BYTES,
     piece_bytes: int = 1 << 20,
 ) -> list[Converted]:
     """Read, parse and normalise objects together, as one task does.
@@ -104,7 +104,7 @@ def convert_in_memory(
     failures: dict[LogObject, UnreadableObjectError] = {}
     with ExitStack() as stack:
         stack.enter_context(mock.patch.object(reading, "BLOCK_BYTES", block_bytes))
-        stack.enter_context(mock.patch.object(documents, "BLOCK_BYTES", document_bytes))
+        stack.enter_context(mock.patch.object(documents, "STRETCH_BYTES", document_bytes))
         while True:
             results = {one: Converted() for one in objects}
             parser = BlockParser(declared)

@@ -233,7 +233,7 @@ def test_documents_that_never_end(tmp_path: Path, packed: bool) -> None:
     tracemalloc.start()
     with (
         mock.patch.object(documents, "MAX_DOCUMENT_BYTES", 1 << 20),
-        mock.patch.object(documents, "BLOCK_BYTES", 1 << 19),
+        mock.patch.object(documents, "STRETCH_BYTES", 1 << 19),
     ):
         found = inspect_object(str(path), format="default")
     _, most = tracemalloc.get_traced_memory()
