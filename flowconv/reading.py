@@ -90,12 +90,13 @@ class _BlockReader:
             else:
                 yield from read_row_groups(log_object, text)
             return
+        head_bytes = head.start - self._size
         fits = head.format is None or (head.shape, head.format) == (self._shape, self._format)
         if self.spans and not (at_end and fits):
             yield self.take_block()
         if head.format is not None:
             self._shape, self._format = head.shape, head.format
-        self._head_bytes += head.start - self._size
+        self._head_bytes += head_bytes
         line = head.lines.lines + 1
         counts = head.lines
         if at_end and head.start != end:

@@ -432,3 +432,14 @@ def test_a_new_header_is_reported_and_recorded(tmp_path: Path) -> None:
     *_, last = Ledger.read(open_storage(str(lake))).runs
     assert last.report["new_headers"][0]["came"] == ["flow-direction"]
     assert convert(str(logs), str(lake)).new_headers == []
+
+
+def test_the_size_of_the_text_is_that_of_all_lines(tmp_path: Path) -> None:
+    """Of objects of several formats too, some of which are joined."""
+    other = b"# made by hand\n" + V2.replace(b" end", b"") + b"2 - - - - - - - - - - - -\n"
+    bodies = [V2 + ROW, V2 + ROW * 2, other, other, V2 + ROW, V2, b"\n\n" + V2 + ROW]
+    objects = {aws_key(hash_=f"{n:08x}"): body for n, body in enumerate(bodies)}
+    write_objects(tmp_path / "logs", objects)
+    report = convert(str(tmp_path / "logs"), str(tmp_path / "lake"))
+    assert report.complete
+    assert report.text_bytes == sum(map(len, bodies))
