@@ -117,6 +117,7 @@ class _Blocks:
         self._next_line = 1
         self._log_group: str | None = None
         self._headers: dict[str | None, LogFormat] = {}
+        self._may_have_headers = False
 
     def add(self, lines: _Lines) -> None:
         """Add lines of one kind.
@@ -129,6 +130,7 @@ class _Blocks:
         if lines.shape not in (None, Shape.JSON):
             self._shape = lines.shape
         if lines.text:
+            self._may_have_headers |= _may_hold_header(lines.text)
             self._lines.append(lines)
             self.size += len(lines.text)
 
@@ -169,14 +171,15 @@ class _Blocks:
                 self._headers[log_group] = block.next_format
 
     def _read_by(self, lines: _Lines) -> tuple[LogFormat | None, str | None]:
-        """Return the format declared for messages, and their log group.
+        """Return the format declared for messages, and their log group if that matters.
 
         Lines that are no messages go with those before them.
         """
         if lines.are_messages:
             one = self._log_object
             self._format = self._declared.find(one.path, one.flow_log_id, lines.log_group)
-            self._log_group = lines.log_group
+            # A header is that of its group. Blocks of many groups are quicker.
+            self._log_group = lines.log_group if self._may_have_headers else None
         return self._format, self._log_group
 
     def _find_header(self, log_group: str | None, some: list[_Lines]) -> LogFormat:
@@ -193,6 +196,16 @@ class _Blocks:
                 return header
         # Nothing in them needs any.
         return declared_format("default")
+
+
+def _may_hold_header(text: bytes) -> bool:
+    """Tell whether a line begins as `may_be_header` says, or with a space."""
+    letters = np.frombuffer(text, np.uint8)
+    begins = letters[np.concatenate(([0], np.flatnonzero(letters[:-1] == ord("\n")) + 1))]
+    return bool(_MAY_BEGIN_HEADER[begins].any())
+
+
+_MAY_BEGIN_HEADER = np.array([chr(code).isalpha() or chr(code) in "$ \t" for code in range(256)])
 
 
 def _foreign(log_object: LogObject) -> FormatError:
