@@ -54,6 +54,10 @@ class Source:
     objects: int
     root: str = f"s3://{_BUCKET}"
     is_local: bool = True
+    retries: int = 0
+
+    def give_up(self) -> None:
+        """Nothing is under way."""
 
     def uri(self, path: str) -> str:
         return f"{self.root}/{path}" if path else self.root
