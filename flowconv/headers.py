@@ -31,7 +31,8 @@ class KnownHeaders:
     def __init__(self, batches: Iterable[pa.RecordBatch]) -> None:
         self._known: defaultdict[str, set[str]] = defaultdict(set)
         for prefix, headers in _distinct(batches):
-            self._known[prefix].update(headers.split(HEADERS_APART))
+            # Of objects without a line with values there is none.
+            self._known[prefix].update(filter(None, headers.split(HEADERS_APART)))
         self._new: dict[tuple[str, str], NewHeader] = {}
 
     def add(self, converted: Iterable[ConvertedObject]) -> None:

@@ -78,3 +78,9 @@ def test_a_header_in_the_middle_of_an_object_counts_too() -> None:
         "came": ("vpc-id",),
         "went": (),
     }
+
+
+def test_an_object_without_values_makes_no_header_known() -> None:
+    headers = known(("/logs/a", ""))
+    headers.add([converted("/logs/b", OLD)])
+    assert headers.new() == []
