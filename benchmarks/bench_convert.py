@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -194,20 +194,36 @@ def measure(contender: str, task_file: Path, variables: Mapping[str, str]) -> Ru
     the S3 case, which is the last, only.
     """
     command = [sys.executable, "-m", f"contenders.{contender}", str(task_file)]
-    with tempfile.TemporaryFile() as output:
+    return run_process(contender, command, variables)[0]
+
+
+def run_process(
+    what: str,
+    command: Sequence[str],
+    variables: Mapping[str, str] | None = None,
+    codes: Collection[int] = (0,),
+) -> tuple[Run, bytes]:
+    """Run a process to its end; return what it took, and its output.
+
+    Raises:
+        SystemExit: Its exit code is none of these.
+    """
+    with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors:
         began = time.perf_counter()
         process = subprocess.Popen(
-            command, env=environment(variables), cwd=ROOT, stdout=output, stderr=output
+            command, env=environment(variables or {}), cwd=ROOT, stdout=output, stderr=errors
         )
         _, status, usage = os.wait4(process.pid, 0)
         wall_s = time.perf_counter() - began
         process.returncode = os.waitstatus_to_exitcode(status)
-        if process.returncode != 0:
-            output.seek(0)
-            text = output.read().decode(errors="replace")[-3000:]
-            raise SystemExit(f"{contender}: exit code {process.returncode}\n{text}")
-    unit = 1 if sys.platform == "darwin" else 1024
-    return Run(wall_s, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * unit)
+        output.seek(0)
+        errors.seek(0)
+        if process.returncode not in codes:
+            text = (output.read() + errors.read()).decode(errors="replace")[-3000:]
+            raise SystemExit(f"{what}: exit code {process.returncode}\n{text}")
+        unit = 1 if sys.platform == "darwin" else 1024
+        run = Run(wall_s, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * unit)
+        return run, output.read()
 
 
 def environment(variables: Mapping[str, str]) -> dict[str, str]:

@@ -6,15 +6,13 @@ See README.md, or `python benchmarks/bench_ledger.py --help`.
 import argparse
 import json
 import os
-import subprocess
 import sys
 import tempfile
-import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from bench_convert import environment, machine, print_table, print_target, say, warn_if_busy
-from datasets import CACHE, ROOT
+from bench_convert import machine, print_table, print_target, run_process, say, warn_if_busy
+from datasets import CACHE
 
 OBJECTS = (10_000, 100_000, 1_000_000)
 SMOKE_OBJECTS = (1_000,)
@@ -48,21 +46,8 @@ def measure(what: str, lake: Path, objects: int) -> Measured:
         SystemExit: It failed, or a run did not find every object in the ledger.
     """
     command = [sys.executable, "-m", "ledgers", what, str(lake), str(objects)]
-    with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors:
-        began = time.perf_counter()
-        process = subprocess.Popen(
-            command, env=environment({}), cwd=ROOT, stdout=output, stderr=errors
-        )
-        _, status, usage = os.wait4(process.pid, 0)
-        wall_s = time.perf_counter() - began
-        process.returncode = os.waitstatus_to_exitcode(status)
-        errors.seek(0)
-        if process.returncode != 0:
-            raise SystemExit(f"{what}: {errors.read().decode(errors='replace')[-3000:]}")
-        output.seek(0)
-        figures = json.loads(output.read())
-    unit = 1 if sys.platform == "darwin" else 1024
-    return Measured(wall_s, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * unit, figures)
+    run, output = run_process(what, command)
+    return Measured(run.wall_s, run.cpu_s, run.peak_bytes, json.loads(output))
 
 
 def run_size(objects: int, cache: Path) -> dict[str, Measured]:

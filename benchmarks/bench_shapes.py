@@ -6,16 +6,14 @@ See README.md, or `python benchmarks/bench_shapes.py --help`.
 import argparse
 import json
 import os
-import subprocess
 import sys
 import tempfile
-import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
 
-from bench_convert import environment, machine, print_table, print_target, say, warn_if_busy
-from datasets import CACHE, ROOT
+from bench_convert import machine, print_table, print_target, run_process, say, warn_if_busy
+from datasets import CACHE
 
 # Name -> options of `flowconv generate`. All are of the default version 2 format, which logs
 # without a header mostly have.
@@ -67,7 +65,7 @@ def make(cache: Path, name: str, objects: int, records: int) -> Path:
             *("--accounts", "1", "--regions", "1", "--days", "1", "--no-custom-orders"),
             *("--objects", str(objects), "--records", str(records), *options),
         ]
-        subprocess.run(command, check=True, env=environment({}), stdout=subprocess.DEVNULL)
+        run_process(name, command)
     return logs
 
 
@@ -82,26 +80,14 @@ def convert(logs: Path, cache: Path) -> Converted:
             *(sys.executable, "-m", "flowconv", "convert", str(logs), f"{lake}/lake", "--json"),
             *("--format", "default", "--workers", "2"),
         ]
-        with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors:
-            os.sync()
-            began = time.perf_counter()
-            process = subprocess.Popen(
-                command, env=environment({}), cwd=ROOT, stdout=output, stderr=errors
-            )
-            _, status, usage = os.wait4(process.pid, 0)
-            wall_s = time.perf_counter() - began
-            process.returncode = os.waitstatus_to_exitcode(status)
-            errors.seek(0)
-            if process.returncode not in (0, 3):  # 3: some lines were rejected.
-                raise SystemExit(f"{logs}: {errors.read().decode(errors='replace')[-3000:]}")
-            output.seek(0)
-            report = json.loads(output.read())
+        os.sync()
+        # 3: some lines were rejected.
+        run, output = run_process(str(logs), command, codes=(0, 3))
+    report = json.loads(output)
     if report["unreadable"]:
         raise SystemExit(f"{logs}: {report['unreadable']}")
-    unit = 1 if sys.platform == "darwin" else 1024
-    cpu_s = usage.ru_utime + usage.ru_stime
-    rows = report["lines"]["rows"]
-    return Converted(wall_s, cpu_s, usage.ru_maxrss * unit, rows, report["text_bytes"])
+    rows, text_bytes = report["lines"]["rows"], report["text_bytes"]
+    return Converted(run.wall_s, run.cpu_s, run.peak_bytes, rows, text_bytes)
 
 
 def cells(name: str, runs: list[Converted], base: list[Converted]) -> list[str]:
