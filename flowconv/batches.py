@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from flowconv.blocks import Events
 from flowconv.errors import ParseError
 from flowconv.formats import LogFormat
 from flowconv.listing import LogObject
@@ -40,12 +41,15 @@ class RawBatch:
         table: One column per field, named after it: int32, int64 or string.
         sources: The objects that the rows come from, in the rows' order, and how many are theirs.
         lines: Number of each row's line in its object, from 1.
+        events: The event of each row, if they came in events. Times of an export's are known only
+            if a row needs them, since it has no start.
     """
 
     format: LogFormat
     table: pa.Table
     sources: tuple[tuple[LogObject, int], ...]
     lines: npt.NDArray[np.int64]
+    events: Events | None = None
 
     def pieces(self, most_rows: int) -> Iterator["RawBatch"]:
         """Cut the batch, without a copy, into pieces of at most so many rows."""
@@ -63,8 +67,9 @@ class RawBatch:
                 if rows > missing:
                     rest.appendleft((log_object, rows - missing))
                 missing -= sources[-1][1]
-            lines = self.lines[start : start + most_rows]
-            yield RawBatch(self.format, table, tuple(sources), lines)
+            place = slice(start, start + most_rows)
+            events = self.events and self.events.take(place)
+            yield RawBatch(self.format, table, tuple(sources), self.lines[place], events)
 
 
 @dataclass(frozen=True, slots=True)

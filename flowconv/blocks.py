@@ -1,7 +1,10 @@
 """What reading gives to parsing: blocks of lines, or of rows that are columns already."""
 
 from dataclasses import dataclass, field
+from typing import Self
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from flowconv.formats import LogFormat
@@ -12,6 +15,30 @@ from flowconv.shapes import Shape
 # Blocks of 8 MB stay in the caches and reuse their pages: whole 61 MB objects at once took 1.4
 # times as long. It is also the longest line that is read.
 BLOCK_BYTES = 8 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Events:
+    """The events that lines were logged in: one value per line, or per row of a batch.
+
+    Attributes:
+        times: When, in milliseconds since 1970; -1 where that is not known.
+        owners: Whose log group it was: a place in `accounts`; -1 where that is not known.
+        accounts: Account ids.
+    """
+
+    times: npt.NDArray[np.int64]
+    owners: npt.NDArray[np.int64]
+    accounts: tuple[str, ...] = ()
+
+    @classmethod
+    def of_times(cls, times: npt.NDArray[np.int64]) -> Self:
+        """Return events of which nothing but their times is known."""
+        return cls(times, np.full(len(times), -1))
+
+    def take(self, places: npt.NDArray[np.int64] | npt.NDArray[np.bool_] | slice) -> "Events":
+        """Return the events at some places, or those that a mask selects."""
+        return Events(self.times[places], self.owners[places], self.accounts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +76,7 @@ class LogBlock:
         spans: Where the block's bytes come from, in their order, without gaps.
         text_bytes: Length of the block with the headers that were cut off.
         damaged: Offsets of lines that are no message of the JSON that they stand in.
+        events: The event of each line, if they came in events whose facts do not stand in them.
         next_format: The fields in force after the last line.
         next_line: Number, in the last span's object, of the line behind the block.
 
@@ -62,6 +90,7 @@ class LogBlock:
     spans: tuple[Span, ...]
     text_bytes: int
     damaged: tuple[int, ...] = ()
+    events: Events | None = None
     next_format: LogFormat = field(init=False)
     next_line: int = field(init=False)
 

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from flowconv.batches import RawBatch
+from flowconv.blocks import Events
 from flowconv.casting import MAX_SECONDS
 from flowconv.fields import ALWAYS_COLUMNS, FIELDS, TAG_FIELDS, TIME_COLUMNS, Field, Table
 from flowconv.listing import LogObject
@@ -40,11 +41,13 @@ class FlowBatch:
         table: The table that the rows belong to.
         rows: The columns that every file has, then those that this log has beyond them.
         sources: The objects that the rows come from, in the rows' order, and how many are theirs.
+        events: See `RawBatch.events`.
     """
 
     table: Table
     rows: pa.Table
     sources: tuple[tuple[LogObject, int], ...]
+    events: Events | None = None
 
 
 def normalise(batch: RawBatch, time_type: TimeType, *, with_source: bool = False) -> FlowBatch:
@@ -77,7 +80,7 @@ def normalise(batch: RawBatch, time_type: TimeType, *, with_source: bool = False
         names += SOURCE_COLUMNS.names
         columns += [_uris(batch), pa.chunked_array([pa.array(batch.lines, pa.int64())])]
     rows = pa.table(columns, names=names)
-    return FlowBatch(batch.format.table, rows, batch.sources)
+    return FlowBatch(batch.format.table, rows, batch.sources, batch.events)
 
 
 def _uris(batch: RawBatch) -> "pa.ChunkedArray[Any]":

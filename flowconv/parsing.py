@@ -20,7 +20,7 @@ import pyarrow.compute as pc
 from pyarrow import csv
 
 from flowconv.batches import ParsedBlock, RawBatch
-from flowconv.blocks import BLOCK_BYTES, Block, LogBlock, RowBlock, Span
+from flowconv.blocks import BLOCK_BYTES, Block, Events, LogBlock, RowBlock, Span
 from flowconv.casting import MAX_MILLISECONDS, in_milliseconds, typed
 from flowconv.errors import FormatError
 from flowconv.fields import TEXT, TIME_COLUMNS
@@ -85,6 +85,8 @@ def _parse_clean(block: LogBlock) -> ParsedBlock | None:
     if table is None:
         return None
     spans = block.spans
+    events = block.events or _exported(table)
+    table = table.select(list(block.format.columns))
     rows = [table.num_rows]
     if len(spans) > 1:
         text = np.frombuffer(block.buffer, np.uint8, block.size)
@@ -101,11 +103,14 @@ def _parse_clean(block: LogBlock) -> ParsedBlock | None:
         for span, count, converted in zip(spans, rows, milliseconds, strict=True)
     )
     sources = tuple((span.log_object, count) for span, count in zip(spans, rows, strict=True))
-    return ParsedBlock((RawBatch(block.format, table, sources, lines),), counts, ())
+    return ParsedBlock((RawBatch(block.format, table, sources, lines, events),), counts, ())
 
 
 def _read_clean(block: LogBlock) -> pa.Table | None:
-    """Return the block's columns if every line of it is in plain order, else None."""
+    """Return the block's columns if every line of it is in plain order, else None.
+
+    The first is that of the events' times, if they stand before the values.
+    """
     text, size = block.buffer, block.size
     if size == 0:
         return _empty_table(block.format.column_types)
@@ -127,10 +132,8 @@ def _read_clean(block: LogBlock) -> pa.Table | None:
         return None
     if misfits:
         return None
-    if block.format.timestamped:
-        if _without_time(table).size:
-            return None
-        table = table.drop_columns(_TIME)
+    if block.format.timestamped and _without_time(table).size:
+        return None
     for field in block.format.fields:
         column = table[field.column]
         if field.column in TIME_COLUMNS:
@@ -193,6 +196,38 @@ def _without_time(table: pa.Table) -> Indexes:
     return np.flatnonzero(~timed.to_numpy())
 
 
+def _exported(table: pa.Table) -> Events | None:
+    """Return the events of an export's rows, if some of these have no start."""
+    if _TIME not in table.column_names:
+        return None
+    if "start" in table.column_names and table["start"].null_count == 0:
+        return None
+    return Events.of_times(_event_times(table[_TIME]))
+
+
+def _event_times(texts: "pa.ChunkedArray[Any]") -> Indexes:
+    """Return times in milliseconds since 1970; -1 for null, and for days that never were."""
+    try:
+        times: Any = texts.cast(_EVENT_TIME)
+    except pa.ArrowInvalid:
+        coded: Any = texts.combine_chunks().dictionary_encode()
+        distinct = [_event_time(text) for text in coded.dictionary]
+        times = pa.chunked_array([pa.array(distinct, _EVENT_TIME).take(coded.indices)])
+    filled: Any = times.cast(pa.int64()).fill_null(-1)
+    known: Indexes = np.maximum(filled.to_numpy(), -1)
+    return known
+
+
+_EVENT_TIME = pa.timestamp("ms", tz="UTC")
+
+
+def _event_time(text: "pa.StringScalar") -> Any:
+    try:
+        return text.cast(_EVENT_TIME)
+    except pa.ArrowInvalid:
+        return None
+
+
 def _header_like_rows(format_: LogFormat, table: pa.Table) -> Indexes:
     """Return the rows that may be headers, of a log without a number that gives them away."""
     if any(field.type != TEXT for field in format_.fields):
@@ -230,6 +265,10 @@ def _parse_odd(
                 lines.reject(line, "glued-records")
             else:
                 lines.reject(line, reason, field.name)
+    if block.format.timestamped:
+        events = _exported(pa.table({_TIME: table[_TIME], **columns}))
+    else:
+        events = block.events and block.events.take(line_of_row)
     table = pa.table(columns)
 
     # A header in the middle cannot be a record, so it is among the lines that failed.
@@ -259,11 +298,12 @@ def _parse_odd(
     if dropped.any():
         table = table.filter(pa.array(~dropped))
         line_of_row = line_of_row[~dropped]
+        events = events and events.take(~dropped)
     counts = lines.count(line_of_row, headers, line_of_row[in_milliseconds(table)])
     sources = tuple((log_object, count.rows) for log_object, count in counts)
     block.next_line = lines.next_line
     odd = lines.odd or table.num_rows < len(lines.ends)
-    batch = RawBatch(block.format, table, sources, lines.numbers(line_of_row))
+    batch = RawBatch(block.format, table, sources, lines.numbers(line_of_row), events)
     return ParsedBlock((batch,), counts, lines.rejected_lines()), odd
 
 
@@ -423,7 +463,11 @@ def _part(block: LogBlock, spans: tuple[Span, ...], format_: LogFormat) -> LogBl
     moved = tuple(replace(s, start=s.start - first, stop=s.stop - first) for s in spans)
     text = bytes(memoryview(block.buffer)[first:last])
     damaged = tuple(start - first for start in block.damaged if first <= start < last)
-    return LogBlock(text, len(text), block.shape, format_, moved, len(text), damaged)
+    events = block.events
+    if events is not None:
+        line = block.buffer.count(b"\n", 0, first)
+        events = events.take(slice(line, line + text.count(b"\n")))
+    return LogBlock(text, len(text), block.shape, format_, moved, len(text), damaged, events)
 
 
 def _empty_table(columns: Mapping[str, pa.DataType]) -> pa.Table:

@@ -1,7 +1,8 @@
 """Stage 6, flow batches -> pieces, each of one partition.
 
 Rows go by their own start time: AWS files objects by the time of delivery, and a window near
-midnight lies under the next day.
+midnight lies under the next day. Those without a start go by the time at which they were logged,
+else by their end, else by what the object's key says.
 """
 
 import re
@@ -54,7 +55,7 @@ def split_by_partition(
     Args:
         batch: Rows of the table.
         partition_by: Partition names, outermost first.
-        account: Account of objects whose key does not name one.
+        account: Account of rows of which neither their event nor the object's key names one.
         region: Region of objects whose key does not name one.
 
     Yields:
@@ -111,7 +112,7 @@ def _encoded(level: _Level) -> _Level:
 def _level(batch: FlowBatch, name: str, account: str | None, region: str | None) -> _Level:
     match name:
         case "aws_account_id":
-            return _of_sources(batch, lambda source: source.account_id or account)
+            return _of_owners(batch, lambda source: source.account_id or account)
         case "aws_region":
             return _of_sources(batch, lambda source: source.region or region)
         case "date":
@@ -131,6 +132,18 @@ def _of_sources(batch: FlowBatch, value_of: Callable[[LogObject], str | None]) -
     return _Level(distinct, _repeat(batch, [number[value] for value in values]))
 
 
+def _of_owners(batch: FlowBatch, value_of: Callable[[LogObject], str | None]) -> _Level:
+    """Number the accounts that own the log groups of rows, else those of the objects."""
+    level = _of_sources(batch, value_of)
+    events = batch.events
+    if events is None or not events.accounts:
+        return level
+    of_source = level.codes if len(level.values) > 1 else 0
+    beyond = len(level.values)
+    codes = np.where(events.owners < 0, of_source, events.owners + beyond)
+    return _Level([*level.values, *events.accounts], codes)
+
+
 def _of_time(
     batch: FlowBatch,
     seconds: int,
@@ -138,23 +151,31 @@ def _of_time(
     name: Callable[[int], str],
 ) -> _Level:
     """Number the days or hours since 1970 in which the rows started; -1 where nothing says."""
-    start = batch.rows["start"]
-    unit = seconds * (1_000_000 if pa.types.is_timestamp(start.type) else 1)
-    start = start.cast(pa.int64())
+    unit = seconds * (1_000_000 if pa.types.is_timestamp(batch.rows["start"].type) else 1)
+    start = batch.rows["start"].cast(pa.int64())
     if start.null_count == 0:
         bounds: Any = pc.min_max(start).as_py()
         least, most = bounds["min"] // unit, bounds["max"] // unit
         if least == most:
             return _Level([name(least)], _NO_CODES)
-    coalesced: Any = pc.coalesce(start, pa.scalar(-1))
-    filled = coalesced.combine_chunks()
-    numbers = np.frombuffer(filled.buffers()[1], np.int64, len(filled), 8 * filled.offset) // unit
+    numbers = _filled(start) // unit
     if start.null_count:
+        if batch.events is not None:
+            numbers = np.where(numbers == -1, batch.events.times // (seconds * 1000), numbers)
+        end = _filled(batch.rows["end"].cast(pa.int64())) // unit
+        numbers = np.where(numbers == -1, end, numbers)
         fallback = [of_source(source) for source, _ in batch.sources]
         coded = _repeat(batch, [-1 if period is None else period for period in fallback])
         numbers = np.where(numbers == -1, coded, numbers)
     distinct, codes = np.unique(numbers, return_inverse=True)
     return _Level([None if n == -1 else name(int(n)) for n in distinct], codes)
+
+
+def _filled(times: "pa.ChunkedArray[Any]") -> _Codes:
+    """Return times as they are, and -1 for null."""
+    coalesced: Any = pc.coalesce(times, pa.scalar(-1))
+    filled = coalesced.combine_chunks()
+    return np.frombuffer(filled.buffers()[1], np.int64, len(filled), 8 * filled.offset)
 
 
 def _of_column(batch: FlowBatch, column: str) -> _Level:

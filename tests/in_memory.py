@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -14,7 +15,7 @@ from flowconv.batches import RejectedLine
 from flowconv.errors import CorruptObjectError, FormatError, UnreadableObjectError
 from flowconv.formats import DeclaredFormats, declared_formats
 from flowconv.listing import LogObject
-from flowconv.normalising import TimeType, normalise
+from flowconv.normalising import FlowBatch, TimeType, normalise
 from flowconv.parsing import BlockParser
 from flowconv.reading import read_blocks
 from flowconv.report import LineCounts
@@ -53,11 +54,13 @@ class Stored:
 class Converted:
     """What the fast path made of one object.
 
-    A row is its table, its line and its values.
+    A row is its table, its line and its values; the event of each is its time in milliseconds and
+    its owner.
     """
 
     counts: LineCounts = field(default_factory=LineCounts)
     rows: list[tuple[str, int, dict[str, Any]]] = field(default_factory=list)
+    events: list[tuple[int, str | None]] = field(default_factory=list)
     shape: Shape | None = None
     rejected: list[RejectedLine] = field(default_factory=list)
     failure: UnreadableObjectError | None = None
@@ -128,15 +131,26 @@ def convert_in_memory(
                         found = zip(lines, batch.rows.to_pylist(), strict=True)
                         rows = [(str(batch.table), line, row) for line, row in found]
                         assert len(rows) == sum(count for _, count in batch.sources)
+                        events = events_of(batch)
                         for one, count in batch.sources:
                             results[one].rows += rows[:count]
-                            rows = rows[count:]
+                            results[one].events += events[:count]
+                            rows, events = rows[count:], events[count:]
                 break
             except UnreadableObjectError as error:
                 failures |= {one: error for one in objects if one.uri == error.uri}
     for one, failure in failures.items():
         results[one] = Converted(failure=failure)
     return list(results.values())
+
+
+def events_of(batch: FlowBatch) -> list[tuple[int, str | None]]:
+    """Time and owner of each row's event."""
+    events = batch.events
+    if events is None:
+        return [(-1, None)] * batch.rows.num_rows
+    owners = [None if code < 0 else events.accounts[code] for code in events.owners]
+    return list(zip(events.times.tolist(), owners, strict=True))
 
 
 def assert_as_reference(
@@ -179,5 +193,14 @@ def assert_as_reference(
         for (table, line, row), wanted in zip(got.rows, expected.rows, strict=True):
             assert (table, line) == (wanted.table, wanted.line)
             assert list(row.items()) == list(reference.table_row(wanted).items())
+        for (time, owner), wanted in zip(got.events, expected.rows, strict=True):
+            assert owner == wanted.owner
+            # Times are not looked at unless they are needed.
+            if wanted.values.get("start") is None:
+                assert time == (-1 if wanted.logged is None else milliseconds_of(wanted.logged))
         if expected.rows:
             assert got.shape == expected.shape
+
+
+def milliseconds_of(time: datetime) -> int:
+    return round(time.timestamp() * 1000)

@@ -80,12 +80,15 @@ class Row:
     """One record's values, in the header's order, for just the columns that the header names.
 
     `line` is its line in the object. In documents it counts the lines of all messages; in Parquet
-    it is the number of the row.
+    it is the number of the row. `logged` is when the event was logged that the record came in, and
+    `owner` the account whose log group that was, if either is known.
     """
 
     line: int
     table: str
     values: dict[str, Value]
+    logged: datetime | None = dataclasses.field(default=None, compare=False)
+    owner: str | None = dataclasses.field(default=None, compare=False)
 
 
 @dataclass(frozen=True)
@@ -200,6 +203,8 @@ class Reading:
         *,
         log_group: str | None = None,
         exported: bool = False,
+        logged: datetime | None = None,
+        owner: str | None = None,
     ) -> None:
         """Read the next line; `given` is the format that is declared for it."""
         if not line.strip(b" \t"):
@@ -221,6 +226,7 @@ class Reading:
                 if not EXPORT_TIME.fullmatch(tokens[0]):
                     self.rejected.append(Rejected(number, "not-a-timestamp", None, line))
                     return
+                logged = event_time(tokens[0])
                 # What was logged at that time is a line like others.
                 tokens = tokens[1:]
                 if not tokens:
@@ -248,7 +254,11 @@ class Reading:
         elif "\r" in text:
             self.rejected.append(Rejected(number, "control-character", None, line))
         else:
+            before = len(self.rows)
             self.read_record(number, line, tokens, by)
+            for place in range(before, len(self.rows)):
+                row = dataclasses.replace(self.rows[place], logged=logged, owner=owner)
+                self.rows[place] = row
 
     def read_record(self, number: int, line: bytes, tokens: list[str], header: Header) -> None:
         if len(tokens) < len(header.columns):
@@ -299,6 +309,17 @@ class Reading:
 # --- shapes -------------------------------------------------------------------------------------
 
 EXPORT_TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{3})?Z")
+
+
+def event_time(text: str) -> datetime | None:
+    """The time that is meant; None if there was no such time, or before 1970."""
+    year, month, day, hour, minute, second, *thousandths = map(int, re.findall("[0-9]+", text))
+    thousandth = thousandths[0] if thousandths else 0
+    try:
+        time = datetime(year, month, day, hour, minute, second, thousandth * 1000, UTC)
+    except ValueError:
+        return None
+    return time if time.year >= 1970 else None
 
 
 def shape_of(lines: list[bytes], given: Header | None) -> str | None:
@@ -516,8 +537,8 @@ def partition(
 
     Args:
         row: As read, with either time type.
-        account: As the object's key says, else as the user says.
-        region: Likewise.
+        account: As the object's key says, else as the user says. The row's owner comes first.
+        region: As the object's key says, else as the user says.
         time: UTC, as the object's name says.
         day: As the object's path says.
         partition_by: `aws_account_id`, `aws_region`, `date`, `hour`, or known columns other
@@ -526,10 +547,18 @@ def partition(
     Raises:
         ValueError: A name is none of these, or two of them make the same directory.
     """
-    start = row.values.get("start")
-    if isinstance(start, int):
-        start = datetime.fromtimestamp(start, UTC)
-    moment = start if isinstance(start, datetime) else time
+
+    def of_row(column: str) -> datetime | None:
+        value = row.values.get(column)
+        if isinstance(value, int):
+            return datetime.fromtimestamp(value, UTC)
+        return value if isinstance(value, datetime) else None
+
+    moment = time
+    for possible in (of_row("start"), row.logged, of_row("end")):
+        if possible is not None:
+            moment = possible
+            break
 
     columns = {
         field.replace("-", "_")
@@ -542,7 +571,7 @@ def partition(
         directory = name
         value: Value
         if name == "aws_account_id":
-            value = account
+            value = row.owner or account
         elif name == "aws_region":
             value = region
         elif name == "date" and moment is not None:

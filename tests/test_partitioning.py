@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 import reference
 from flowconv.batches import RawBatch
+from flowconv.blocks import Events
 from flowconv.formats import declared_format
 from flowconv.listing import LogObject
 from flowconv.normalising import FlowBatch, TimeType, normalise
@@ -33,28 +34,48 @@ SOURCES = [
     log_object("e"),
 ]
 
-# Start, source port, action.
-Row = tuple[int | None, int | None, str | None]
+# Start, source port, action, end, milliseconds of the event, its owner.
+Row = tuple[int | None, int | None, str | None, int | None, int, str | None]
 STARTS = [None, 0, DAY - 86400, DAY - 1, DAY, DAY + 1, DAY + 3599, DAY + 3600, DAY + 86400]
 ROWS = st.tuples(
     st.sampled_from([*STARTS, reference.LAST_SECOND]),
     st.sampled_from([None, 0, -1, 443]),
     st.sampled_from([None, "ACCEPT", "..", "a/b", NULL_PARTITION, "x" * 201, "y" * 300, "é%"]),
+    st.sampled_from([None, 0, DAY + 86400 * 3]),
+    st.sampled_from([-1, 0, 999, DAY * 1000 - 1, DAY * 1000, DAY * 1000 + 86400_000 * 2]),
+    st.sampled_from([None, "000000000077", "a/b"]),
 )
+NO_MORE = (None, -1, None)
 NAMES = ("aws_account_id", "aws_region", "date", "hour", "srcport", "action", "vpc_id")
 
 
 def flow_batch(
-    rows: list[Row], sources: tuple[tuple[LogObject, int], ...], time_type: TimeType = "timestamp"
+    rows: list[Row],
+    sources: tuple[tuple[LogObject, int], ...],
+    time_type: TimeType = "timestamp",
+    *,
+    events: bool = False,
 ) -> FlowBatch:
-    format_ = declared_format("start srcport action packets")
-    columns: list[Any] = [[row[n] for row in rows] for n in range(3)]
+    format_ = declared_format("start srcport action end packets")
+    columns: list[Any] = [[row[n] for row in rows] for n in range(4)]
     columns.append(list(range(len(rows))))
     arrays = [pa.array(c, f.type) for c, f in zip(columns, format_.fields, strict=True)]
     raw = RawBatch(
-        format_, pa.table(arrays, names=list(format_.columns)), sources, np.arange(len(rows))
+        format_,
+        pa.table(arrays, names=list(format_.columns)),
+        sources,
+        np.arange(len(rows)),
+        events_of(rows) if events else None,
     )
     return normalise(raw, time_type)
+
+
+def events_of(rows: list[Row]) -> Events:
+    accounts = [*{row[5]: None for row in rows if row[5]}]
+    owners = [accounts.index(row[5]) if row[5] else -1 for row in rows]
+    return Events(
+        np.array([row[4] for row in rows], np.int64), np.array(owners, np.int64), tuple(accounts)
+    )
 
 
 @given(
@@ -62,20 +83,32 @@ def flow_batch(
     partition_by=st.lists(st.sampled_from(NAMES), min_size=1, max_size=4, unique=True),
     time_type=st.sampled_from(["timestamp", "epoch"]),
     account=st.sampled_from([None, "9"]),
+    events=st.booleans(),
 )
 def test_as_the_oracle(
-    rows: list[tuple[Row, int]], partition_by: list[str], time_type: TimeType, account: str | None
+    rows: list[tuple[Row, int]],
+    partition_by: list[str],
+    time_type: TimeType,
+    account: str | None,
+    events: bool,
 ) -> None:
     # A row's number says how many sources to go on by; some are left without a row.
     sources, at = [(one, 0) for one in SOURCES], 0
     expected: dict[str, list[int]] = {}
-    for number, ((start, port, action), onwards) in enumerate(rows):
+    for number, ((start, port, action, end, milliseconds, owner), onwards) in enumerate(rows):
         at = min(at + onwards, len(SOURCES) - 1)
         one = SOURCES[at]
         sources[at] = (one, sources[at][1] + 1)
         values: dict[str, reference.Value] = {"start": start, "srcport": port, "action": action}
+        known = milliseconds if events and milliseconds >= 0 else None
         values = reference.partition(  # type: ignore[assignment]
-            reference.Row(1, "vpc", values),
+            reference.Row(
+                1,
+                "vpc",
+                values | {"end": end},
+                logged=None if known is None else datetime.fromtimestamp(known // 1000, UTC),
+                owner=owner if events else None,
+            ),
             account=one.account_id or account,
             region=one.region,
             time=one.time,
@@ -84,7 +117,7 @@ def test_as_the_oracle(
         )
         path = reference.partition_path(values)  # type: ignore[arg-type]
         expected.setdefault(path, []).append(number)
-    batch = flow_batch([row for row, _ in rows], tuple(sources), time_type)
+    batch = flow_batch([row for row, _ in rows], tuple(sources), time_type, events=events)
     found: dict[str, list[int]] = {}
     for key, piece in split_by_partition(batch, partition_by, account, None):
         assert piece.num_rows > 0
@@ -95,7 +128,8 @@ def test_as_the_oracle(
 
 
 def test_one_partition_is_not_copied() -> None:
-    batch = flow_batch([(DAY, 1, "a"), (DAY + 5, 2, "b")], ((SOURCES[0], 2),))
+    rows: list[Row] = [(DAY, 1, "a", *NO_MORE), (DAY + 5, 2, "b", *NO_MORE)]
+    batch = flow_batch(rows, ((SOURCES[0], 2),))
     ((key, piece),) = split_by_partition(batch, NAMES[:3], None, None)
     path = "aws_account_id=000000000012/aws_region=eu-west-1/date=2026-01-14"
     assert key == PartitionKey(batch.table, path)
@@ -103,8 +137,8 @@ def test_one_partition_is_not_copied() -> None:
 
 
 def test_a_few_rows_do_not_keep_the_others_in_memory() -> None:
-    rows: list[Row] = [(DAY, n, "a") for n in range(50_000)]
-    rows += [(DAY + 86_400, 1, "a")] * 10
+    rows: list[Row] = [(DAY, n, "a", *NO_MORE) for n in range(50_000)]
+    rows += [(DAY + 86_400, 1, "a", *NO_MORE)] * 10
     pieces = dict(split_by_partition(flow_batch(rows, ((SOURCES[0], len(rows)),)), ["date"], *"ab"))
     few = min(pieces.values(), key=lambda piece: piece.num_rows)
     assert few.num_rows == 10

@@ -752,31 +752,40 @@ def test_table_row_time_type() -> None:
 
 LATE = datetime(2021, 3, 26, 23, 59, 59, tzinfo=UTC)
 NAMED = datetime(2021, 3, 27, 0, 5, tzinfo=UTC)
+LOGGED = datetime(2021, 3, 25, 13, 59, 59, tzinfo=UTC)
 ALL = ("aws_account_id", "aws_region", "date", "hour")
 
 
 @pytest.mark.parametrize(
-    ("start", "time", "day", "date_value", "hour_value"),
+    ("start", "logged", "end", "time", "day", "date_value", "hour_value"),
     [
-        (LATE, NAMED, date(2021, 3, 28), "2021-03-26", "23"),
-        (1616803199, NAMED, date(2021, 3, 28), "2021-03-26", "23"),
-        (datetime(1970, 1, 1, tzinfo=UTC), NAMED, None, "1970-01-01", "00"),
-        (0, NAMED, None, "1970-01-01", "00"),
-        (None, NAMED, date(2021, 3, 28), "2021-03-27", "00"),
-        (None, None, date(2021, 3, 28), "2021-03-28", None),
-        (None, None, None, None, None),
+        (LATE, LOGGED, SECOND, NAMED, date(2021, 3, 28), "2021-03-26", "23"),
+        (1616803199, LOGGED, 1, NAMED, date(2021, 3, 28), "2021-03-26", "23"),
+        (datetime(1970, 1, 1, tzinfo=UTC), LOGGED, SECOND, NAMED, None, "1970-01-01", "00"),
+        (0, None, None, NAMED, None, "1970-01-01", "00"),
+        (None, LOGGED, SECOND, NAMED, None, "2021-03-25", "13"),
+        (None, None, SECOND, NAMED, date(2021, 3, 28), "1970-01-01", "00"),
+        (None, None, 0, NAMED, None, "1970-01-01", "00"),
+        (None, None, None, NAMED, date(2021, 3, 28), "2021-03-27", "00"),
+        (None, None, None, None, date(2021, 3, 28), "2021-03-28", None),
+        (None, None, None, None, None, None, None),
     ],
-    ids=["start", "epoch", "zero", "epoch zero", "name", "path", "nothing"],
+    ids=[
+        *("start", "epoch", "zero", "epoch zero", "logged", "end", "epoch end", "name", "path"),
+        "nothing",
+    ],
 )
 def test_date_and_hour(
     start: datetime | int | None,
+    logged: datetime | None,
+    end: datetime | int | None,
     time: datetime | None,
     day: date | None,
     date_value: str | None,
     hour_value: str | None,
 ) -> None:
     got = partition(
-        Row(2, "vpc", {"start": start, "end": SECOND}),
+        Row(2, "vpc", {"start": start, "end": end}, logged),
         account="012345678901",
         region="eu-west-1",
         time=time,
@@ -792,13 +801,19 @@ def test_date_and_hour(
 
 
 def test_log_without_start_is_dated_by_the_name() -> None:
-    row = read_object(b"end action\n1 X\n").rows[0]
+    row = read_object(b"bytes action\n1 X\n").rows[0]
     got = partition(row, account=None, region=None, time=NAMED, day=None)
     assert got == {"aws_account_id": None, "aws_region": None, "date": "2021-03-27"}
     assert partition_path(got) == (
         "aws_account_id=__HIVE_DEFAULT_PARTITION__/aws_region=__HIVE_DEFAULT_PARTITION__"
         "/date=2021-03-27"
     )
+
+
+def test_the_account_of_the_event_comes_first() -> None:
+    row = Row(2, "vpc", {"start": 1, "account_id": "1"}, owner="333")
+    got = partition(row, account="222", region="eu-west-1", time=None, day=None)
+    assert partition_path(got) == "aws_account_id=333/aws_region=eu-west-1/date=1970-01-01"
 
 
 def test_account_and_region_are_not_the_rows_own() -> None:

@@ -3,6 +3,7 @@
 import datetime as dt
 import gzip
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
@@ -146,6 +147,17 @@ def test_export() -> None:
         Rejected(6, "not-utf8", None, TIME + b" \xff"),
     ]
     assert (got.lines, got.blank, got.comment, got.milliseconds) == (8, 2, 2, 1)
+
+
+def test_exported_records_have_their_events_times() -> None:
+    times = [b"2026-01-14T00:00:00.250Z", b"2026-01-14T00:00:01Z", b"2026-02-30T00:00:00Z"]
+    times += [b"2026-01-14T24:00:00Z", b"1969-12-31T23:59:59Z"]
+    body = b"".join(cloudwatch_export([b"2 A 5"], time=time) for time in times)
+    assert [row.logged for row in read(body).rows] == [
+        datetime(2026, 1, 14, 0, 0, 0, 250_000, tzinfo=UTC),
+        datetime(2026, 1, 14, 0, 0, 1, tzinfo=UTC),
+        *(None, None, None),
+    ]
 
 
 @pytest.mark.parametrize(

@@ -192,18 +192,32 @@ def test_damaged_documents(body: bytes, formats: str | None) -> None:
     assert_as_reference([body], FORMAT, formats=formats)
 
 
-def as_text(lines: list[str], shape: str) -> bytes:
+EVENT_TIMES = [
+    *(b"2026-01-14T00:00:00.000Z", b"2026-01-13T23:59:59.999Z", b"2026-01-14T00:00:00Z"),
+    *(b"2026-13-01T00:00:00Z", b"2026-02-29T00:00:00.000Z", b"2026-01-14T24:00:00Z"),
+    *(b"2026-01-14T00:00:60Z", b"0000-01-01T00:00:00Z", b"1969-12-31T23:59:59.999Z"),
+    *(b"1970-01-01T00:00:00Z", b"9999-12-31T23:59:59.999Z"),
+]
+
+
+def as_text(lines: list[str], shape: str, first_time: int) -> bytes:
     """Lines as an object of a shape that is text."""
     raw = [line.encode() for line in lines]
     if shape == "cloudwatch-export":
-        return cloudwatch_export(raw)
+        times = EVENT_TIMES[first_time:] + EVENT_TIMES
+        return b"".join(
+            cloudwatch_export([line], time=time) for line, time in zip(raw, times, strict=False)
+        )
     return b"".join(
         line + b"\n" for line in ([b"version action", *raw] if shape == "header" else raw)
     )
 
 
 texts = st.builds(
-    as_text, some_lines, st.sampled_from(["header", "headerless", "cloudwatch-export"])
+    as_text,
+    some_lines,
+    st.sampled_from(["header", "headerless", "cloudwatch-export"]),
+    st.integers(0, len(EVENT_TIMES)),
 )
 keys = st.builds(
     lambda path, flow_log: {"path": path, "flow_log_id": flow_log},
