@@ -3,11 +3,14 @@
 # (after `make clean`).
 PYTHON ?= python3
 PYTEST_ARGS ?=
+# Tests run on all cores; PYTEST_WORKERS=0 runs them one after the other.
+PYTEST_WORKERS ?= auto
 
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 SOURCES := $(wildcard flowconv tests benchmarks)
+PARALLEL := -n $(PYTEST_WORKERS) --dist worksteal
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
@@ -61,11 +64,11 @@ check: lint typecheck ## lint and typecheck
 
 .PHONY: test
 test: $(STAMP) ## Run the tests that need pip's packages alone; PYTEST_ARGS='-k name' chooses
-	$(BIN)/python -m pytest -m 'not s3server' $(PYTEST_ARGS)
+	$(BIN)/python -m pytest $(PARALLEL) -m 'not s3server' $(PYTEST_ARGS)
 
 .PHONY: test-s3
 test-s3: $(STAMP) ## Run the tests against Ceph; without it they are skipped, or fail if FLOWCONV_REQUIRE_S3=1
-	$(BIN)/python -m pytest -m s3server $(PYTEST_ARGS)
+	$(BIN)/python -m pytest $(PARALLEL) -m s3server $(PYTEST_ARGS)
 
 .PHONY: test-lowest
 test-lowest: ## Run the tests with the lowest releases that pyproject.toml allows, in .venv-lowest
@@ -74,7 +77,7 @@ test-lowest: ## Run the tests with the lowest releases that pyproject.toml allow
 	@cat $(VENV)-lowest/constraints.txt
 	$(VENV)-lowest/bin/python -m pip install --quiet --editable '.[test]' \
 		--constraint $(VENV)-lowest/constraints.txt
-	$(VENV)-lowest/bin/python -m pytest -m 'not s3server' $(PYTEST_ARGS)
+	$(VENV)-lowest/bin/python -m pytest $(PARALLEL) -m 'not s3server' $(PYTEST_ARGS)
 
 # The dependencies' own bounds, `>=` made `==`.
 define LOWEST
