@@ -1,6 +1,7 @@
 """What reading gives to parsing: blocks of lines, or of rows that are columns already."""
 
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Self
 
 import numpy as np
@@ -96,7 +97,7 @@ class LogBlock:
 
     def __post_init__(self) -> None:
         self.next_format = self.format
-        self.next_line = self.spans[-1].first_line
+        self.next_line = self.spans[-1].first_line if self.spans else 1
 
     @property
     def log_objects(self) -> tuple[LogObject, ...]:
@@ -107,6 +108,23 @@ class LogBlock:
     def ended_objects(self) -> int:
         """How many objects have their last line here."""
         return sum(span.ends_object for span in self.spans)
+
+    def apart(self) -> "Iterator[LogBlock]":
+        """Give a block for each span: one of a block's objects may be impossible to parse.
+
+        Headers that were cut off are not counted. Blocks of JSON hold one object and are not cut.
+        """
+        assert not self.damaged
+        assert self.events is None
+        for span in self.spans:
+            text = bytes(memoryview(self.buffer)[span.start : span.stop])
+            moved = replace(span, start=0, stop=len(text))
+            yield LogBlock(text, len(text), self.shape, self.format, (moved,), len(text))
+
+    def of_spans(self, spans: Sequence[Span]) -> "LogBlock":
+        """Return the block as if it had but some of its spans; to be counted, not to be parsed."""
+        size = sum(span.stop - span.start for span in spans)
+        return replace(self, spans=tuple(spans), size=size, text_bytes=size)
 
 
 @dataclass(frozen=True, slots=True)

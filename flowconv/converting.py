@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Self
 
 from flowconv.batches import ParsedBlock, bad_line_error
-from flowconv.blocks import Block
+from flowconv.blocks import Block, RowBlock
 from flowconv.engines import RunProgress
 from flowconv.errors import FetchError, FlowconvError, StorageError, UnreadableObjectError
 from flowconv.fetching import ObjectFetcher
@@ -95,22 +95,11 @@ class TaskConverter:
             log_objects = [o for o in task.log_objects if o not in failures]
             try:
                 self._cores.submit(self._read, log_objects, attempt, failures, progress).result()
-                failures = attempt.shrunk() | failures
-                result = self._commit(task, attempt, failures)
-            except UnreadableObjectError as error:
-                # A large object failed after some of its rows were written: again, without it.
-                failures |= {o: error for o in log_objects if o.uri == error.uri}
-                log_event(
-                    "retry",
-                    level=logging.WARNING,
-                    run_id=self._run_id,
-                    task_id=task.id,
-                    uri=error.uri,
-                    reason=error.reason,
-                )
-            else:
-                self._log(result)
-                return result
+                if not attempt.is_spoilt:
+                    failures = attempt.shrunk() | failures
+                    result = self._commit(task, attempt, failures)
+                    self._log(result)
+                    return result
             finally:
                 attempt.discard_unpublished()
 
@@ -154,7 +143,28 @@ class TaskConverter:
         failures: dict[LogObject, UnreadableObjectError],
         progress: RunProgress,
     ) -> None:
-        """Bring the objects' rows into whole files, which stay invisible."""
+        """Bring the objects' rows into whole files, which stay invisible.
+
+        Large objects may fail after some of their rows were written. The attempt is spoilt then;
+        the others are only read, so that all such objects are known before the next one.
+        """
+        rest = log_objects
+        while rest:
+            rest = self._read_on(rest, attempt, failures, progress)
+        # What comes from CloudWatch Logs had an estimate.
+        estimate = sum(log_object.size_bytes for log_object in log_objects)
+        progress.add(total_bytes=attempt.source_bytes.total() - estimate)
+        if not attempt.is_spoilt:
+            attempt.close()
+
+    def _read_on(
+        self,
+        log_objects: Sequence[LogObject],
+        attempt: "_Attempt",
+        failures: dict[LogObject, UnreadableObjectError],
+        progress: RunProgress,
+    ) -> Sequence[LogObject]:
+        """Read objects up to one that spoils the attempt; return those behind it."""
         options = self._options
 
         def on_piece(log_object: LogObject, size_bytes: int) -> None:
@@ -163,28 +173,43 @@ class TaskConverter:
 
         fetcher = ObjectFetcher(self._source, self._requests, log_objects, on_piece)
         parser = BlockParser(self._declared)
+        begun: LogObject | None = None
         try:
-            for block in read_blocks(
+            for whole_block in read_blocks(
                 log_objects, fetcher.open, self._declared, failures, options.max_object_size
             ):
-                parsed = parser.parse(block)
-                for flows in _flow_batches(parsed, options):
-                    for key, piece in split_by_partition(
-                        flows, options.partition_by, options.account, options.region
-                    ):
-                        attempt.writer.write(key, piece)
-                attempt.count(block, parsed)
+                block, parsed = _parse(parser, whole_block, begun, failures)
+                begun = None if whole_block.ended_objects else whole_block.log_objects[0]
+                if not attempt.is_spoilt:
+                    for flows in _flow_batches(parsed, options):
+                        for key, piece in split_by_partition(
+                            flows, options.partition_by, options.account, options.region
+                        ):
+                            attempt.writer.write(key, piece)
+                    attempt.count(block, parsed)
                 progress.add(
                     objects=block.ended_objects,
                     rows=sum(batch.table.num_rows for batch in parsed.batches),
                     text_bytes=block.text_bytes,
                 )
-            # What comes from CloudWatch Logs had an estimate.
-            estimate = sum(log_object.size_bytes for log_object in log_objects)
-            progress.add(total_bytes=attempt.source_bytes.total() - estimate)
-            attempt.close()
+        except UnreadableObjectError as error:
+            place = next((n for n, o in enumerate(log_objects) if o.uri == error.uri), None)
+            if place is None:
+                raise
+            failures[log_objects[place]] = error.to_keep()
+            attempt.is_spoilt = True
+            log_event(
+                "retry",
+                level=logging.WARNING,
+                run_id=self._run_id,
+                task_id=attempt.task_id,
+                uri=error.uri,
+                reason=error.reason,
+            )
+            return log_objects[place + 1 :]
         finally:
             fetcher.close()
+        return ()
 
     def _commit(
         self,
@@ -245,13 +270,57 @@ def _flow_batches(parsed: ParsedBlock, options: ConvertOptions) -> Iterator[Flow
             yield normalise(piece, options.time_type, with_source=options.with_source)
 
 
+def _parse(
+    parser: BlockParser,
+    block: Block,
+    begun: LogObject | None,
+    failures: dict[LogObject, UnreadableObjectError],
+) -> tuple[Block, ParsedBlock]:
+    """Parse a block, or what is left of it without the objects that cannot be parsed.
+
+    Args:
+        parser: The task's parser.
+        block: A block.
+        begun: The object of which lines were parsed before, if one goes on in this block.
+        failures: Gets the objects that cannot be parsed.
+
+    Returns:
+        The block, or one with the other objects' spans alone, and what it is parsed to.
+
+    Raises:
+        UnreadableObjectError: The object that goes on here, or begins without ending, or the only
+            one cannot be parsed.
+    """
+    try:
+        return block, parser.parse(block)
+    except UnreadableObjectError:
+        if isinstance(block, RowBlock) or len(block.spans) == 1:
+            raise
+    spans, pieces = [], []
+    for span, alone in zip(block.spans, block.apart(), strict=True):
+        try:
+            pieces.append(parser.parse(alone))
+            spans.append(span)
+        except UnreadableObjectError as error:
+            if span.log_object == begun:
+                raise
+            failures[span.log_object] = error.to_keep()
+    parsed = ParsedBlock(
+        tuple(batch for piece in pieces for batch in piece.batches),
+        tuple(counts for piece in pieces for counts in piece.counts),
+        tuple(line for piece in pieces for line in piece.rejected),
+    )
+    return block.of_spans(spans), parsed
+
+
 class _Attempt:
     """What one run through a task's objects has made so far."""
 
     def __init__(self, task: Task, name: str, lake: Storage, options: ConvertOptions) -> None:
         self.name = name
+        self.is_spoilt = False
         self.writer = TaskWriter(lake, name, options)
-        self._task_id = task.id
+        self.task_id = task.id
         self._replacing = task.log_objects if task.replaces else ()
         self._quarantine = QuarantineWriter(lake, name)
         self._fail_on_bad_line = options.on_bad_line == "fail"
@@ -312,7 +381,7 @@ class _Attempt:
     def result(self, failures: Mapping[LogObject, UnreadableObjectError]) -> TaskResult:
         """Sum up what the closed files hold."""
         return TaskResult(
-            self._task_id,
+            self.task_id,
             tuple(
                 ConvertedObject(
                     *(one.uri, self.source_bytes[one], one.etag, one.day),

@@ -14,6 +14,8 @@ A message says where, what was found, what was expected and what to do. Logs hol
 addresses, so a message quotes one token at the most, cut to 40 characters, and never a line.
 """
 
+from typing import Self
+
 
 class FlowconvError(Exception):
     """Base of all errors that flowconv raises on purpose.
@@ -66,6 +68,14 @@ class ParseError(FlowconvError):
 
 class UnreadableObjectError(FlowconvError):
     """One object cannot be read whole; nothing of it is converted."""
+
+    def to_keep(self) -> Self:
+        """Drop the frames and causes, so that the error can be kept for long; return it.
+
+        They hold on to the reader that failed, which has megabytes of buffers.
+        """
+        self.__cause__ = self.__context__ = None
+        return self.with_traceback(None)
 
 
 class FetchError(UnreadableObjectError):

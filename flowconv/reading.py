@@ -57,7 +57,7 @@ def read_blocks(
         except UnreadableObjectError as error:
             if given_out:
                 raise
-            failures[log_object] = error
+            failures[log_object] = error.to_keep()
     if reader.spans:
         yield reader.take_block()
 

@@ -1,12 +1,20 @@
 """Peak memory of processes, held against what the README promises."""
 
+import gzip
+import json
 import sys
 from pathlib import Path
 
 import pytest
 
+from flowconv.errors import FetchError, UnreadableObjectError
+from flowconv.formats import DeclaredFormats
+from flowconv.listing import LogObject
+from flowconv.reading import read_blocks
+from in_memory import Stored, log_object
 from lakes import ROW, V2, aws_key, write_objects
 from peak_memory import Peak, peak_mb, peak_of, promised_mb
+from shapes import parquet
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no wait4")
 
@@ -35,3 +43,72 @@ def test_logs_as_they_should_be(tmp_path: Path) -> None:
     peak = convert_peak(tmp_path)
     assert peak.exit_code == 0, peak.stderr
     assert peak.mb < promised_mb()
+
+
+MANY = 80
+ROWS_8_MB = 90_000
+
+
+def unreadable_objects(kind: str) -> list[bytes]:
+    """Objects of which each takes some megabytes while it is read, and fails then."""
+    match kind:
+        case "json":
+            record = {"eventName": "x", "k": "v" * 150}
+            return [gzip.compress(json.dumps({"Records": [record] * 14_000}).encode(), 1)] * MANY
+        case "cut gzip":
+            return [gzip.compress(V2 + ROW * 60_000, 1)[:-100]] * MANY
+        case "second header":
+            return [V2 + b"srcaddr srcaddr version\n" + ROW] * MANY
+        case "cut parquet":
+            return [parquet({"srcaddr": [f"10.0.0.{n}" for n in range(200_000)]})[:-9]] * MANY
+        case "parquet with a damaged page":
+            body = bytearray(parquet({"srcaddr": [f"10.0.0.{n}" for n in range(200_000)]}))
+            body[len(body) // 2] ^= 1
+            return [bytes(body)] * MANY
+        case "large with an end that is cut":
+            return [gzip.compress(V2 + ROW * 2 * ROWS_8_MB, 1)[:-100]] * (MANY // 5)
+        case _:
+            raise AssertionError(kind)
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "json",
+        "cut gzip",
+        "second header",
+        "cut parquet",
+        "parquet with a damaged page",
+        "large with an end that is cut",
+    ],
+)
+def test_unreadable_objects(tmp_path: Path, kind: str) -> None:
+    """What is kept of an object that failed is a sentence, not the reader's buffers."""
+    bodies = unreadable_objects(kind)
+    keys = [aws_key(hash_=f"{n:08x}") for n in range(len(bodies))]
+    write_objects(tmp_path / "logs", dict(zip(keys, bodies, strict=True)))
+    write_objects(tmp_path / "logs", {aws_key(hash_="ffffffff"): V2 + ROW})
+    peak = convert_peak(tmp_path, "--json")
+    assert peak.exit_code == 3, peak.stderr
+    report = json.loads(peak.stdout)
+    assert (report["number_unreadable"], report["objects"]) == (len(bodies), 1)
+    assert peak.mb < promised_mb(parquet="parquet" in kind)
+
+
+def test_what_is_kept_of_a_failure() -> None:
+    """Neither frames nor causes, whatever failed."""
+
+    def fetch(one: LogObject) -> Stored:
+        if one.path == "gone":
+            try:
+                raise OSError("the answer of a server")
+            except OSError as error:
+                raise FetchError("it is gone.", uri=one.uri) from error
+        return Stored(b"PAR1 and no more")
+
+    failures: dict[LogObject, UnreadableObjectError] = {}
+    objects = [log_object("gone"), log_object("damaged")]
+    assert list(read_blocks(objects, fetch, DeclaredFormats(), failures)) == []
+    assert len(failures) == 2
+    for error in failures.values():
+        assert (error.__traceback__, error.__cause__, error.__context__) == (None, None, None)

@@ -22,8 +22,10 @@ from flowconv.engines import RunProgress
 from flowconv.errors import LakeError, ParseError, StorageError, UsageError
 from flowconv.ledger import Ledger
 from flowconv.pipeline import plan
+from flowconv.report import LineCounts
 from flowconv.sealing import seal
 from flowconv.storage import open_storage
+from flowconv.writing import TaskWriter
 from lakes import ROW, V2, Key, aws_key, data_files, read_quarantine, write_objects
 
 pytestmark = pytest.mark.usefixtures("quick_disk")
@@ -443,3 +445,57 @@ def test_the_size_of_the_text_is_that_of_all_lines(tmp_path: Path) -> None:
     report = convert(str(tmp_path / "logs"), str(tmp_path / "lake"))
     assert report.complete
     assert report.text_bytes == sum(map(len, bodies))
+
+
+TWICE = b"srcaddr srcaddr version\n"
+LARGE_ROWS = ROW * 100_000
+
+
+@pytest.mark.parametrize(
+    ("bodies", "unreadable"),
+    [
+        pytest.param([V2 + ROW, V2 + TWICE, V2 + ROW * 2, V2 + ROW + TWICE], [1, 3], id="small"),
+        pytest.param([V2 + TWICE, V2 + TWICE], [0, 1], id="nothing but"),
+        pytest.param([V2 + LARGE_ROWS, V2 + TWICE, V2 + ROW], [1], id="behind a large one"),
+        pytest.param(
+            [V2 + LARGE_ROWS + TWICE, V2 + ROW, V2 + TWICE], [0, 2], id="a large one's end"
+        ),
+        pytest.param(
+            [V2 + ROW, V2 + LARGE_ROWS + TWICE, V2 + TWICE + LARGE_ROWS, V2 + ROW, V2 + LARGE_ROWS],
+            [1, 2],
+            id="two large ones",
+        ),
+        pytest.param(
+            [
+                gzip.compress(V2 + LARGE_ROWS, 1)[:-9],
+                V2 + ROW,
+                gzip.compress(V2 + LARGE_ROWS, 1)[:-9],
+            ],
+            [0, 2],
+            id="cut gzip",
+        ),
+    ],
+)
+def test_objects_that_fail_late(tmp_path: Path, bodies: list[bytes], unreadable: list[int]) -> None:
+    """All of them are found in one pass, and the others are converted in the next."""
+    keys = [aws_key(hash_=f"{n:08x}") for n in range(len(bodies))]
+    packed = [body if body[0] == 0x1F else gzip.compress(body, 1) for body in bodies]
+    write_objects(tmp_path / "logs", dict(zip(keys, packed, strict=True)))
+    attempts = 0
+    close = TaskWriter.discard
+
+    def discard(self: TaskWriter) -> None:
+        nonlocal attempts
+        attempts += 1
+        close(self)
+
+    with mock.patch.object(TaskWriter, "discard", discard):
+        report = convert(str(tmp_path / "logs"), str(tmp_path / "lake"), ConvertOptions(workers=1))
+    bad = [str(tmp_path / "logs" / keys[n].path) for n in unreadable]
+    assert sorted(report.unreadable) == bad
+    good = [body for n, body in enumerate(bodies) if n not in unreadable]
+    rows = sum(body.count(ROW) for body in good)
+    assert report.lines == LineCounts(header=len(good), rows=rows)
+    assert attempts <= 2
+    if rows:
+        assert flowconv.scan(str(tmp_path / "lake")).collect().height == rows
