@@ -359,13 +359,16 @@ def _unglue(line: bytes, format_: LogFormat) -> list[bytes]:
 
     Where only the newline between two is missing, the status of one and the first number of the
     next are one value, such as `OK2`. Records of text alone are not divided, since nothing would
-    show that they fit.
+    show that they fit. Nor is a line if one of them would be nothing but `-`, or of no status that
+    AWS writes: then the format is short of fields, and what they hold is no record.
     """
     split = split_line(line)
     if split is None or all(field.type == TEXT for field in format_.fields):
         return []
     first, last = format_.fields[0], format_.fields[-1]
     may_touch = last.name == "log-status" and (first.type != TEXT or first.name == "account-id")
+    names = [field.name for field in format_.fields]
+    status = names.index("log-status") if "log-status" in names else None
     time = [*split.tokens[:1]] if format_.timestamped else []
     values = deque(split.tokens[len(time) :])
     records = []
@@ -374,10 +377,15 @@ def _unglue(line: bytes, format_: LogFormat) -> list[bytes]:
         if may_touch and (joint := _JOINT.fullmatch(record[-1])):
             record[-1] = joint[1]
             values.appendleft(joint[2])
+        if status is not None and record[status] not in _STATUSES:
+            return []
+        if all(value == b"-" for value in record):
+            return []
         records.append(b" ".join([*time, *record]) + b"\n")
     return [] if values else records
 
 
+_STATUSES = (b"OK", b"NODATA", b"SKIPDATA")
 _JOINT = re.compile(rb"(OK|NODATA|SKIPDATA)([0-9]+)")
 
 

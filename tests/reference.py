@@ -359,6 +359,8 @@ def glued_records(tokens: list[str], columns: list[Column]) -> list[list[str]]:
 
     The newline between two may be gone altogether, so that a status and the next record's first
     value are one token. Records of text alone are not divided: nothing would show that they fit.
+    Nor does it if one has no value at all, or no status that AWS writes where there is one: the
+    record is one, and has more fields than the format.
 
     Raises:
         BadValueError: They are no records.
@@ -379,9 +381,17 @@ def glued_records(tokens: list[str], columns: list[Column]) -> list[list[str]]:
             record[-1] = touching[1]
             waiting.insert(0, touching[2])
         records.append(record)
-    if not waiting:
-        return records
-    raise BadValueError("too-many-values")
+    if waiting or not all(may_be_whole(record, columns) for record in records):
+        raise BadValueError("too-many-values")
+    return records
+
+
+def may_be_whole(record: list[str], columns: list[Column]) -> bool:
+    """Whether values may be a record of their own."""
+    for column, token in zip(columns, record, strict=True):
+        if column.field == "log-status" and token not in ("OK", "NODATA", "SKIPDATA"):
+            return False
+    return any(token != "-" for token in record)
 
 
 def has_milliseconds(tokens: list[str], columns: list[Column]) -> bool:

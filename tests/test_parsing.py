@@ -50,6 +50,8 @@ CASES = [
     Case("ellipsis", V2 + ROW + b"...\n" + ROW, 2, ((3, "too-few-values", None),)),
     Case("one value too few", V2 + ROW.replace(b" OK", b"") + ROW, 1, ((2, "too-few-values", None),)),
     Case("one value too many", V2 + ROW + ROW.replace(b" OK", b" OK x"), 1, ((3, "too-many-values", None),)),
+    Case("twice the fields of the format", V2 + ROW + ROW[:-1] + b" -" * 14 + b"\n" + NODATA[:-1] + b" -" * 13 + b" OK\n", 3, ((3, "too-many-values", None),)),
+    Case("two records glued, of which one has no status", V2 + ROW + ROW[:-1] + b" " + NODATA.replace(b"NODATA", b"-"), 1, ((3, "too-many-values", None),)),
     Case("two records glued", V2 + ROW.replace(b"\n", b" ") + ROW + ROW, 3),
     Case(
         "a record wrapped over lines",

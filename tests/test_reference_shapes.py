@@ -553,19 +553,20 @@ TOUCHING = "version action log-status"
 
 GLUED = [
     (FORMAT, "2 A 5 3 B 6", [(2, "A", 5), (3, "B", 6)]),
-    (FORMAT, "2 A 5  - - -\t4 C 7", [(2, "A", 5), (None, None, None), (4, "C", 7)]),
+    (FORMAT, "2 A 5  - - 6\t4 C 7", [(2, "A", 5), (None, None, 6), (4, "C", 7)]),
     (FORMAT, "2 A 5 3 B 6 # a", [(2, "A", 5), (3, "B", 6)]),
     ("version", "2 3", [(2,), (3,)]),
     (TOUCHING, "2 A OK 3 B OK", [(2, "A", "OK"), (3, "B", "OK")]),
     (TOUCHING, "2 A OK3 B NODATA", [(2, "A", "OK"), (3, "B", "NODATA")]),
     (
         TOUCHING,
-        "2 A SKIPDATA3 B NODATA4 C OK5 D x",
-        [(2, "A", "SKIPDATA"), (3, "B", "NODATA"), (4, "C", "OK"), (5, "D", "x")],
+        "2 A SKIPDATA3 B NODATA4 C OK5 D OK",
+        [(2, "A", "SKIPDATA"), (3, "B", "NODATA"), (4, "C", "OK"), (5, "D", "OK")],
     ),
     (TOUCHING, "2 A OK3 B OK 4 C OK", [(2, "A", "OK"), (3, "B", "OK"), (4, "C", "OK")]),
     ("account-id bytes log-status", "01 1 OK02 2 OK", [("01", 1, "OK"), ("02", 2, "OK")]),
     ("start action log-status", "5 A OK6 B OK", [(5, "A", "OK"), (6, "B", "OK")]),
+    ("log-status bytes", "OK 1 NODATA 2", [("OK", 1), ("NODATA", 2)]),
     # Just one record, whatever its status.
     (TOUCHING, "2 A OK3", [(2, "A", "OK3")]),
 ]
@@ -601,6 +602,19 @@ NOT_GLUED = [
     (TOUCHING, "2 A OK- B OK", "too-many-values"),
     ("action bytes log-status", "A 1 OK2 1 OK", "too-many-values"),
     ("log-status version action", "OK 2 A OK3 B", "too-many-values"),
+    # One record of more fields than the format has.
+    (FORMAT, "2 A 5 - - -", "too-many-values"),
+    (FORMAT, "- - - 2 A 5", "too-many-values"),
+    ("version", "2 - 3", "too-many-values"),
+    (TOUCHING, "2 A OK - - -", "too-many-values"),
+    (TOUCHING, "2 A OK 3 B -", "too-many-values"),
+    (TOUCHING, "2 A - 3 B OK", "too-many-values"),
+    (TOUCHING, "2 A OK 3 B x", "too-many-values"),
+    (TOUCHING, "2 A OK2 B x", "too-many-values"),
+    (TOUCHING, "2 A OK 3 B ok", "too-many-values"),
+    (TOUCHING, "x A OK 3 B x", "too-many-values"),
+    ("log-status bytes", "OK 1 A 2", "too-many-values"),
+    ("log-status bytes", "- 1 OK 2", "too-many-values"),
     # Nothing would show that text fits.
     ("srcaddr action", "a b c d", "too-many-values"),
     ("instance-tag", "a b", "too-many-values"),

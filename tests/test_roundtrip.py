@@ -64,6 +64,8 @@ DIRT: list[Callable[[bytes], bytes]] = [
     lambda line: line.rpartition(b" ")[0],
     lambda line: line + b" one-more",
     lambda line: line + b" " + line,
+    lambda line: line + b" -" * len(line.split()),
+    lambda line: line + b" " + line.replace(b"OK", b"-").replace(b"NODATA", b"x"),
     lambda line: line.replace(b" ", b"\n", 1),
     lambda line: line + b"\xff",
     lambda line: b"\xc3" + line,
