@@ -25,7 +25,7 @@ REASONS: Mapping[str, str] = MappingProxyType(
         "too-many-values": "it has more values than the header has names",
         "glued-records": "it has the values of several records, not all of which fit",
         "not-a-number": "its value is not a whole number",
-        "out-of-range": "its value is out of the range of its type",
+        "out-of-range": "its value is out of the range of its field",
     }
 )
 
@@ -97,7 +97,7 @@ class ParsedBlock:
 
     Attributes:
         batches: The rows; one batch, or several where a header in the middle changed the fields.
-        counts: Per span of the block its object and its lines by kind.
+        counts: Objects and their lines by kind; an object may come several times.
         rejected: The lines that do not fit, in the order of the block.
     """
 

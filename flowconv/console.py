@@ -198,6 +198,8 @@ def _add_lines(table: Table, lines: "LineCounts") -> None:
         table.add_row("split", f"{lines.split:,} rows more than lines, of records glued together")
     if lines.milliseconds:
         table.add_row("converted", f"{lines.milliseconds:,} rows from milliseconds to seconds")
+    if lines.far_times:
+        table.add_row("unlikely", f"{lines.far_times:,} rows start or end far from their delivery")
 
 
 def print_plan(plan: "Plan") -> None:

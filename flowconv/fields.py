@@ -37,6 +37,7 @@ class Field:
             seconds here; `normalising` makes them timestamps.
         version: The log version that brought the field; 0 for a field that AWS does not document.
         meaning: One line for people.
+        largest: The largest number that can be, if it is below the type's; 0 is the least.
     """
 
     name: str
@@ -44,10 +45,29 @@ class Field:
     type: pa.DataType
     version: int
     meaning: str
+    largest: int | None = None
+
+
+# Seconds up to the year 9999; larger values are milliseconds, which AWS wrote for a while.
+MAX_SECONDS = 253_402_300_799
+MAX_MILLISECONDS = MAX_SECONDS * 1000 + 999
+
+# Ports have 16 bits, protocols 8, and TCP's header has 12 for flags. What else is a code, such as
+# traffic-path, may get more values.
+_LARGEST: Mapping[str, int] = MappingProxyType(
+    {
+        "srcport": (1 << 16) - 1,
+        "dstport": (1 << 16) - 1,
+        "protocol": (1 << 8) - 1,
+        "tcp-flags": (1 << 12) - 1,
+        "start": MAX_MILLISECONDS,
+        "end": MAX_MILLISECONDS,
+    }
+)
 
 
 def _field(version: int, name: str, type_: pa.DataType, meaning: str) -> Field:
-    return Field(name, name.replace("-", "_"), type_, version, meaning)
+    return Field(name, name.replace("-", "_"), type_, version, meaning, _LARGEST.get(name))
 
 
 _VPC = (

@@ -74,6 +74,11 @@ class LogObject:
     time: datetime | None
 
     @property
+    def delivered(self) -> date | None:
+        """The day of its delivery: that of the name's time, else of the path."""
+        return self.time.date() if self.time else self.day
+
+    @property
     def log_group(self) -> str | None:
         """The log group, if it comes straight from CloudWatch Logs."""
         root = self.uri.removesuffix(f"/{self.path}")

@@ -11,8 +11,15 @@ import pyarrow.compute as pc
 
 from flowconv.batches import RawBatch
 from flowconv.blocks import Events
-from flowconv.casting import MAX_SECONDS
-from flowconv.fields import ALWAYS_COLUMNS, FIELDS, TAG_FIELDS, TIME_COLUMNS, Field, Table
+from flowconv.fields import (
+    ALWAYS_COLUMNS,
+    FIELDS,
+    MAX_SECONDS,
+    TAG_FIELDS,
+    TIME_COLUMNS,
+    Field,
+    Table,
+)
 from flowconv.listing import LogObject
 
 TimeType = Literal["timestamp", "epoch"]

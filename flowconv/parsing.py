@@ -11,6 +11,7 @@ import re
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import replace
+from datetime import UTC, date, datetime
 from itertools import chain
 from typing import Any, Literal
 
@@ -21,9 +22,9 @@ from pyarrow import csv
 
 from flowconv.batches import ParsedBlock, RawBatch
 from flowconv.blocks import BLOCK_BYTES, Block, Events, LogBlock, RowBlock, Span
-from flowconv.casting import MAX_MILLISECONDS, in_milliseconds, typed
+from flowconv.casting import all_possible, far_times, in_milliseconds, typed
 from flowconv.errors import FormatError
-from flowconv.fields import TEXT, TIME_COLUMNS
+from flowconv.fields import TEXT
 from flowconv.formats import (
     KNOWN_NAMES,
     DeclaredFormats,
@@ -57,10 +58,15 @@ class BlockParser:
     """Parses the blocks of one task; remembers whether the log is an odd one.
 
     Not to be shared between threads.
+
+    Args:
+        declared: The formats of objects without a header.
+        today: The day of the run, which tells what times are unlikely; None is today, in UTC.
     """
 
-    def __init__(self, declared: DeclaredFormats) -> None:
+    def __init__(self, declared: DeclaredFormats, today: date | None = None) -> None:
         self._declared = declared.all
+        self._today = today or datetime.now(UTC).date()
         self._expect_odd = False
 
     def parse(self, block: Block) -> ParsedBlock:
@@ -71,6 +77,15 @@ class BlockParser:
         Raises:
             FormatError: A header in the middle of the block is not a possible one.
         """
+        parsed = self._parse(block)
+        far = tuple(
+            (log_object, LineCounts(far_times=rows))
+            for batch in parsed.batches
+            for log_object, rows in far_times(batch.table, batch.sources, self._today)
+        )
+        return replace(parsed, counts=parsed.counts + far) if far else parsed
+
+    def _parse(self, block: Block) -> ParsedBlock:
         if isinstance(block, RowBlock):
             return parse_rows(block)
         parsed = None if self._expect_odd else _parse_clean(block)
@@ -136,13 +151,11 @@ def _read_clean(block: LogBlock) -> pa.Table | None:
         return None
     for field in block.format.fields:
         column = table[field.column]
-        if field.column in TIME_COLUMNS:
-            bounds: Any = pc.min_max(column).as_py()
-            least, most = bounds["min"], bounds["max"]
-            if least is not None and (least < 0 or most > MAX_MILLISECONDS):
-                return None
         # Two spaces in a row and a missing value elsewhere leave an empty string behind.
-        elif field.type == TEXT and pc.min(pc.binary_length(column)).as_py() == 0:
+        if field.type == TEXT:
+            if pc.min(pc.binary_length(column)).as_py() == 0:
+                return None
+        elif not all_possible(column, field):
             return None
     return None if _header_like_rows(block.format, table).size else table
 

@@ -191,7 +191,7 @@ def _repeat(batch: FlowBatch, codes: list[int]) -> _Codes:
 
 
 def _day_of_source(source: LogObject) -> int | None:
-    day = source.time.date() if source.time else source.day
+    day = source.delivered
     return None if day is None else (day - date(1970, 1, 1)).days
 
 

@@ -20,6 +20,7 @@ class LineCounts:
         rejected: Lines that do not fit; they are in the quarantine.
         split: Rows beyond the first of a line of glued records.
         milliseconds: Rows whose times were in milliseconds, and were made seconds.
+        far_times: Rows that start or end on a day far from their object's delivery.
     """
 
     header: int = 0
@@ -29,6 +30,7 @@ class LineCounts:
     rejected: int = 0
     split: int = 0
     milliseconds: int = 0
+    far_times: int = 0
 
     @property
     def lines(self) -> int:

@@ -17,9 +17,9 @@ from pyarrow import types
 
 from flowconv.batches import ParsedBlock, RawBatch, RejectedLine
 from flowconv.blocks import BLOCK_BYTES, RowBlock
-from flowconv.casting import MAX_SECONDS, impossible_times, in_milliseconds, typed
+from flowconv.casting import impossible, in_milliseconds, typed
 from flowconv.errors import CorruptObjectError, FormatError, StorageError, quote
-from flowconv.fields import TEXT, TIME_COLUMNS, Field
+from flowconv.fields import MAX_SECONDS, TEXT, TIME_COLUMNS, Field
 from flowconv.formats import LogFormat, can_be_name, columns_format, is_known
 from flowconv.listing import LogObject
 from flowconv.report import LineCounts
@@ -220,7 +220,7 @@ def _typed(column: _Column, field: Field) -> tuple[_Column, dict[int, str]]:
         text, undecodable = _text(column, field)
         numbers, bad = typed(text, field, strict=True)
         return numbers, undecodable | bad
-    return numbers, bad | impossible_times(numbers, field)
+    return numbers, bad | impossible(numbers, field)
 
 
 def _narrowed(column: _Column, field: Field) -> tuple[_Column, dict[int, str]]:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import date, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -20,6 +20,9 @@ from flowconv.parsing import BlockParser
 from flowconv.reading import read_blocks
 from flowconv.report import LineCounts
 from flowconv.shapes import Shape
+
+# The day of all runs here.
+TODAY = date(2026, 1, 20)
 
 
 def log_object(uri: str, size_bytes: int = 0, **facts: Any) -> LogObject:
@@ -110,7 +113,7 @@ def convert_in_memory(
         stack.enter_context(mock.patch.object(documents, "STRETCH_BYTES", document_bytes))
         while True:
             results = {one: Converted() for one in objects}
-            parser = BlockParser(declared)
+            parser = BlockParser(declared, TODAY)
             try:
                 for block in read_blocks(
                     [one for one in objects if one not in failures],
@@ -170,7 +173,11 @@ def assert_as_reference(
     for n, (body, got) in enumerate(zip(bodies, results, strict=True)):
         key = {"path": f"object-{n}"} | (keys[n] if keys else {})
         try:
-            expected = reference.read_object(body, format=format, formats=by, **key)
+            delivered = delivery_of(key)
+            said = {name: key[name] for name in ("path", "flow_log_id") if name in key}
+            expected = reference.read_object(
+                body, format=format, formats=by, delivered=delivered, today=TODAY, **said
+            )
         except reference.Unreadable as verdict:
             kinds = {"corrupt": CorruptObjectError, "format": FormatError}
             assert isinstance(got.failure, kinds[verdict.reason])  # noqa: PT017
@@ -187,6 +194,7 @@ def assert_as_reference(
             rejected=len(expected.rejected),
             split=expected.split,
             milliseconds=expected.milliseconds,
+            far_times=expected.far_times,
         )
         assert got.counts.lines == expected.lines
         assert len(got.rows) == len(expected.rows)
@@ -200,6 +208,11 @@ def assert_as_reference(
                 assert time == (-1 if wanted.logged is None else milliseconds_of(wanted.logged))
         if expected.rows:
             assert got.shape == expected.shape
+
+
+def delivery_of(key: dict[str, Any]) -> date | None:
+    time, day = key.get("time"), key.get("day")
+    return time.date() if time else day
 
 
 def milliseconds_of(time: datetime) -> int:

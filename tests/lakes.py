@@ -110,7 +110,10 @@ def expected(source: Path, objects: Mapping[Key, bytes], options: ConvertOptions
         uri = str(source / key.path)
         try:
             read = reference.read_object(
-                objects[key], format=options.format, time_type=options.time_type
+                objects[key],
+                format=options.format,
+                delivered=key.time.date() if key.time else key.day,
+                time_type=options.time_type,
             )
         except reference.Unreadable:
             result.unreadable.add(uri)
@@ -124,6 +127,7 @@ def expected(source: Path, objects: Mapping[Key, bytes], options: ConvertOptions
             rejected=len(read.rejected),
             split=read.split,
             milliseconds=read.milliseconds,
+            far_times=read.far_times,
         )
         result.rejected += [(uri, r.line, r.reason, r.field, r.text) for r in read.rejected]
         group = (key.account_id, key.region, key.day)

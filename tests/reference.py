@@ -13,9 +13,9 @@ import dataclasses
 import gzip
 import re
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 
 from reference_documents import Message, Unreadable, read_documents
 from reference_fields import (
@@ -108,7 +108,8 @@ class ReferenceObject:
     `formats` has the columns of everything that lines were read by, in order: the names of
     `format` if the first line that counts is no header, then those of each header line. `split`
     counts the rows beyond the first that a line gave, `milliseconds` the rows whose start or end
-    was in milliseconds. `shape` is None if no line has values.
+    was in milliseconds, `far_times` those whose start or end lies far from their delivery. `shape`
+    is None if no line has values.
     """
 
     header: int
@@ -120,6 +121,7 @@ class ReferenceObject:
     formats: list[tuple[str, ...]]
     split: int = 0
     milliseconds: int = 0
+    far_times: int = 0
     shape: str | None = None
 
 
@@ -131,6 +133,8 @@ def read_object(
     path: str = "",
     flow_log_id: str | None = None,
     log_group: str | None = None,
+    delivered: date | None = None,
+    today: date | None = None,
     time_type: str = "timestamp",
 ) -> ReferenceObject:
     """Read a whole object, packed by gzip or not, in any shape.
@@ -142,6 +146,8 @@ def read_object(
         path: The object's key, below the source.
         flow_log_id: As the key says.
         log_group: The one that the source is, if it is one.
+        delivered: The day of the object's name, else of its path.
+        today: When it is read; none is today.
         time_type: "timestamp" or "epoch".
 
     Raises:
@@ -156,7 +162,18 @@ def read_object(
         found = None if formats is None else formats_header(formats, path, flow_log_id, group)
         return by_format if found is None else found
 
-    text = text_of(body)
+    read = read_text(text_of(body), declared, log_group, time_type)
+    far = sum(is_far(row, delivered, today or datetime.now(UTC).date()) for row in read.rows)
+    return dataclasses.replace(read, far_times=far)
+
+
+def read_text(
+    text: bytes,
+    declared: Callable[[str | None], Header | None],
+    log_group: str | None,
+    time_type: str,
+) -> ReferenceObject:
+    """Read an object's bytes as they are without gzip."""
     if text.startswith(b"PAR1"):
         return read_parquet(text, time_type)
 
@@ -276,7 +293,7 @@ class Reading:
             values: dict[str, Value] = {}
             for column, token in zip(header.columns, record, strict=True):
                 try:
-                    values[column.column] = convert_value(token, column.kind, self.time_type)
+                    values[column.column] = convert_value(token, column, self.time_type)
                 except BadValueError as exc:
                     rejected = Rejected(number, exc.reason, column.field, line)
                     if len(records) > 1:
@@ -402,6 +419,28 @@ def has_milliseconds(tokens: list[str], columns: list[Column]) -> bool:
     )
 
 
+# --- times --------------------------------------------------------------------------------------
+
+FIRST_FLOW_LOG = date(2015, 6, 10)  # AWS began to write VPC flow logs
+
+
+def is_far(row: Row, delivered: date | None, today: date) -> bool:
+    """Whether a record's start or end lies on a day that its delivery makes unlikely."""
+    first, last = FIRST_FLOW_LOG, today + timedelta(days=1)
+    if delivered is not None:
+        first, last = delivered - timedelta(days=31), delivered + timedelta(days=31)
+    times = [of_row(row, "start"), of_row(row, "end")]
+    return any(time is not None and not first <= time.date() <= last for time in times)
+
+
+def of_row(row: Row, column: str) -> datetime | None:
+    """A row's time, whichever type it was read as."""
+    value = row.values.get(column)
+    if isinstance(value, int):
+        return datetime.fromtimestamp(value, UTC)
+    return value if isinstance(value, datetime) else None
+
+
 # --- Parquet ------------------------------------------------------------------------------------
 
 NUMBERS = ("int32", "int64", "time")
@@ -480,7 +519,7 @@ def parquet_value(
         raise BadValueError("not-utf8")
     if stored.kind == "timestamp" and token != "-" and int(token) > LAST_SECOND:
         raise BadValueError("out-of-range")
-    return convert_value(token, column.kind, time_type)
+    return convert_value(token, column, time_type)
 
 
 # --- text ---------------------------------------------------------------------------------------
@@ -558,14 +597,8 @@ def partition(
         ValueError: A name is none of these, or two of them make the same directory.
     """
 
-    def of_row(column: str) -> datetime | None:
-        value = row.values.get(column)
-        if isinstance(value, int):
-            return datetime.fromtimestamp(value, UTC)
-        return value if isinstance(value, datetime) else None
-
     moment = time
-    for possible in (of_row("start"), row.logged, of_row("end")):
+    for possible in (of_row(row, "start"), row.logged, of_row(row, "end")):
         if possible is not None:
             moment = possible
             break

@@ -121,7 +121,10 @@ FIELDS = {"vpc": VPC, "tgw": TGW}
 DEFAULT_FORMAT = list(VPC)[:14]
 ALWAYS = {"vpc": list(VPC)[:29], "tgw": list(TGW)}
 
-INT_RANGES = {"int32": (-(2**31), 2**31 - 1), "int64": (-(2**63), 2**63 - 1)}
+LARGEST = {"int32": 2**31 - 1, "int64": 2**63 - 1}
+# No number of any field is below 0, and of some none is as large as their type allows: ports have
+# 16 bits, protocols 8, and TCP's header has 12 for flags.
+LARGEST_OF = {"srcport": 65535, "dstport": 65535, "protocol": 255, "tcp-flags": 4095}
 LAST_SECOND = 253402300799  # 9999-12-31T23:59:59Z
 LAST_MILLISECOND = 253402300799999
 MAX_NAMES = 512
@@ -281,7 +284,8 @@ def formats_header(
 # --- values -------------------------------------------------------------------------------------
 
 
-def convert_value(token: str, kind: str, time_type: str) -> Value:
+def convert_value(token: str, column: Column, time_type: str) -> Value:
+    kind = column.kind
     if token == "-":
         return None
     if kind == "string":
@@ -303,8 +307,7 @@ def convert_value(token: str, kind: str, time_type: str) -> Value:
         if time_type == "epoch":
             return seconds
         return datetime.fromtimestamp(seconds, UTC)
-    least, most = INT_RANGES[kind]
-    if not least <= number <= most:
+    if not 0 <= number <= LARGEST_OF.get(column.field or "", LARGEST[kind]):
         raise BadValueError("out-of-range")
     return number
 

@@ -274,7 +274,7 @@ class LakeAndModel(RuleBasedStateMachine):
         }[kind]
         etag = f"{len(content)}-{number * 10**9}"
         try:
-            read = reference.read_object(content)
+            read = reference.read_object(content, delivered=key.day)
         except reference.Unreadable:
             self._put(Version(key, content, etag, None, Counter(), Counter()))
             return
@@ -285,7 +285,12 @@ class LakeAndModel(RuleBasedStateMachine):
             )
             rows[f"vpc/{reference.partition_path(place)}", *reference.table_row(row).values()] += 1
         counts = LineCounts(
-            read.header, read.blank, read.comment, len(read.rows), len(read.rejected)
+            header=read.header,
+            blank=read.blank,
+            comment=read.comment,
+            rows=len(read.rows),
+            rejected=len(read.rejected),
+            far_times=read.far_times,
         )
         rejected = Counter(line.reason for line in read.rejected)
         self._put(Version(key, content, etag, counts, rejected, rows))

@@ -66,13 +66,16 @@ def test_times(time_type: TimeType, given: list[int | None], second: int | None)
     assert rows["start"].null_count == nulls
 
 
+TAG = reference.header_of(["instance-tag"]).columns[0]
+
+
 @pytest.mark.parametrize(
     "text",
     ["web", "a%20b", "%E6%97%A5", "%ff", "%", "%2", "%zz", "100%25", "+", "%2B", "%00", "日%20本"],
 )
 def test_tags(text: str) -> None:
     rows = normalised({"instance-tag": [text, None, text], "srcaddr": [text, None, "-"]}).rows
-    decoded = reference.convert_value(text, "tag", "timestamp")
+    decoded = reference.convert_value(text, TAG, "timestamp")
     assert rows["instance_tag"].to_pylist() == [decoded, None, decoded]
     assert rows["srcaddr"].to_pylist() == [text, None, "-"]
 

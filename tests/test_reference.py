@@ -570,14 +570,16 @@ GOOD = [
     ("version", b"-0", 0),
     ("version", b"007", 7),
     ("version", b"2147483647", 2147483647),
-    ("version", b"-2147483648", -2147483648),
     ("version", b"0" * 5000 + b"5", 5),
-    ("srcport", b"65543", 65543),
-    ("protocol", b"8080", 8080),
+    ("srcport", b"65535", 65535),
+    ("dstport", b"0", 0),
+    ("protocol", b"255", 255),
+    ("tcp-flags", b"4095", 4095),
+    ("traffic-path", b"2147483647", 2147483647),
     ("encryption-status", b"3", 3),
     ("bytes", b"999999999999", 999999999999),
     ("bytes", b"9223372036854775807", 9223372036854775807),
-    ("packets", b"-9223372036854775808", -9223372036854775808),
+    ("packets", b"-0", 0),
     ("packets-lost-blackhole", b"9223372036854775807", 9223372036854775807),
     ("start", b"0", datetime(1970, 1, 1, tzinfo=UTC)),
     ("end", b"0001", SECOND),
@@ -621,6 +623,38 @@ def test_value(name: str, token: bytes, value: object) -> None:
     assert type(next(iter(got.rows[0].values.values()))) is type(value)
 
 
+SUMMER = date(2025, 7, 1)
+
+
+@pytest.mark.parametrize(
+    ("times", "delivered", "far"),
+    [
+        ("- -", SUMMER, 0),
+        ("1751328000 1751328060", SUMMER, 0),
+        ("1748649600 1751328060", SUMMER, 0),  # 31 days before
+        ("1748649599 1751328060", SUMMER, 1),
+        ("1751328000 1754092799", SUMMER, 0),  # 31 days after
+        ("1751328000 1754092800", SUMMER, 1),
+        ("- 0", SUMMER, 1),
+        ("0 0", SUMMER, 1),
+        ("1751328000999 1748649599999", SUMMER, 1),
+        ("1433894400 1751500799", None, 0),  # 2015-06-10 to the day after today
+        ("1433894399 -", None, 1),
+        ("- 1751500800", None, 1),
+        ("16548924330 16548924930", None, 1),
+    ],
+)
+def test_times_far_from_the_delivery(times: str, delivered: date | None, far: int) -> None:
+    for time_type in ("timestamp", "epoch"):
+        got = read_object(
+            f"start end\n{times}\n".encode(),
+            delivered=delivered,
+            today=SUMMER,
+            time_type=time_type,
+        )
+        assert (len(got.rows), got.far_times) == (1, far)
+
+
 def test_unknown_column_is_text_as_it_is() -> None:
     got = read_object(b"version end new-Field\n2 - %41\n3 - -\n4 1 007\n")
     assert [row.values["new_field"] for row in got.rows] == ["%41", None, "007"]
@@ -643,6 +677,20 @@ BAD = [
     ("version", b"2147483648", "out-of-range"),
     ("version", b"-2147483649", "out-of-range"),
     ("tcp-flags", b"4294967296", "out-of-range"),
+    ("version", b"-1", "out-of-range"),
+    ("srcport", b"65536", "out-of-range"),
+    ("srcport", b"65543", "out-of-range"),
+    ("dstport", b"-1", "out-of-range"),
+    ("protocol", b"256", "out-of-range"),
+    ("protocol", b"8080", "out-of-range"),
+    ("protocol", b"-1", "out-of-range"),
+    ("tcp-flags", b"4096", "out-of-range"),
+    ("tcp-flags", b"-1", "out-of-range"),
+    ("packets", b"-1", "out-of-range"),
+    ("bytes", b"-40", "out-of-range"),
+    ("packets-lost-blackhole", b"-1", "out-of-range"),
+    ("traffic-path", b"-1", "out-of-range"),
+    ("encryption-status", b"-1", "out-of-range"),
     ("bytes", b"9223372036854775808", "out-of-range"),
     ("packets", b"-9223372036854775809", "out-of-range"),
     ("packets", b"9" * 5000, "out-of-range"),
@@ -823,7 +871,7 @@ def test_account_and_region_are_not_the_rows_own() -> None:
 
 
 def test_known_columns_as_partitions() -> None:
-    row = read_object(b"vpc-id dstport bytes start action\nvpc-1 443 -5 1 -\n").rows[0]
+    row = read_object(b"vpc-id dstport bytes start action\nvpc-1 443 5 1 -\n").rows[0]
     got = partition(
         row,
         account=None,
@@ -833,7 +881,7 @@ def test_known_columns_as_partitions() -> None:
         partition_by=("date", "vpc_id", "dstport", "bytes", "action", "tcp_flags", "tgw_id"),
     )
     assert partition_path(got) == (
-        "date=1970-01-01/aws_vpc_id=vpc-1/aws_dstport=443/aws_bytes=-5"
+        "date=1970-01-01/aws_vpc_id=vpc-1/aws_dstport=443/aws_bytes=5"
         "/aws_action=__HIVE_DEFAULT_PARTITION__/aws_tcp_flags=__HIVE_DEFAULT_PARTITION__"
         "/aws_tgw_id=__HIVE_DEFAULT_PARTITION__"
     )

@@ -702,9 +702,14 @@ SECONDS = 1768348800
     ("name", "array", "expected"),
     [
         # Numbers of any width.
-        ("srcport", pa.array([0, -128, None, 127], pa.int8()), [0, -128, None, 127]),
+        ("srcport", pa.array([0, -128, None, 127], pa.int8()), [0, FAR, None, 127]),
         ("srcport", pa.array([65535], pa.uint16()), [65535]),
-        ("srcport", pa.array([2**31 - 1, 2**31, -(2**31) - 1]), [2**31 - 1, FAR, FAR]),
+        ("version", pa.array([2**31 - 1, 2**31, -(2**31) - 1]), [2**31 - 1, FAR, FAR]),
+        ("srcport", pa.array([65536, -1, 2**31], pa.int64()), [FAR, FAR, FAR]),
+        ("protocol", pa.array([255, 256, None], pa.int32()), [255, FAR, None]),
+        ("packets", pa.array([0, -1], pa.int64()), [0, FAR]),
+        ("bytes", pa.array([-1.0, 7.0, -1e300]), [FAR, 7, FAR]),
+        ("dstport", pa.array([Decimal("65536.0"), Decimal("-1.0")]), [FAR, FAR]),
         ("bytes", pa.array([2**63 - 1, 2**63], pa.uint64()), [2**63 - 1, FAR]),
         ("bytes", pa.array([1, None], pa.int64()).dictionary_encode(), [1, None]),
         ("bytes", pa.nulls(2), [None, None]),
@@ -714,7 +719,7 @@ SECONDS = 1768348800
         ("srcport", pa.array([443.0, 1e10], pa.float32()), [443, FAR]),
         ("bytes", pa.array([Decimal("7.00"), Decimal("7.50")]), [7, NONE]),
         # Text.
-        ("srcport", pa.array(["443", "007", "-1", "-", None]), [443, 7, -1, None, None]),
+        ("srcport", pa.array(["443", "007", "-1", "-", None]), [443, 7, FAR, None, None]),
         ("srcport", pa.array(["None", "NaN", "nan", ""]), [None] * 4),
         ("srcport", pa.array(["none", "NAN", " 1", "1.0", "null", " "]), [NONE] * 6),
         ("srcport", pa.array(["2147483648"]), [FAR]),

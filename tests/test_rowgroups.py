@@ -91,23 +91,27 @@ NONE, FAR, NO_TEXT = Bad("not-a-number"), Bad("out-of-range"), Bad("not-utf8")
     ("name", "array", "expected"),
     [
         # Numbers of any width.
-        ("srcport", pa.array([0, -128, None, 127], pa.int8()), [0, -128, None, 127]),
+        ("srcport", pa.array([0, -128, None, 127], pa.int8()), [0, FAR, None, 127]),
         ("srcport", pa.array([65535], pa.uint16()), [65535]),
-        ("srcport", pa.array([2**31 - 1, 2**31, 2**32 - 1], pa.uint32()), [2**31 - 1, FAR, FAR]),
-        ("srcport", pa.array([2**31, -(2**31), -(2**31) - 1]), [FAR, -(2**31), FAR]),
+        ("version", pa.array([2**31 - 1, 2**31, 2**32 - 1], pa.uint32()), [2**31 - 1, FAR, FAR]),
+        ("srcport", pa.array([65536, 65543, 2**32 - 1], pa.uint32()), [FAR, FAR, FAR]),
+        ("version", pa.array([2**31, -(2**31), -(2**31) - 1, 0]), [FAR, FAR, FAR, 0]),
+        ("protocol", pa.array([255, 256, -1, None], pa.int32()), [255, FAR, FAR, None]),
+        ("tcp_flags", pa.array([4095, 4096], pa.int64()), [4095, FAR]),
+        ("packets", pa.array([0, -1], pa.int64()), [0, FAR]),
         ("bytes", pa.array([7, None], pa.int32()), [7, None]),
         ("bytes", pa.array([2**63 - 1, 2**63, 2**64 - 1], pa.uint64()), [2**63 - 1, FAR, FAR]),
         ("bytes", pa.array([1, None]).dictionary_encode(), [1, None]),
         ("bytes", pa.nulls(2), [None, None]),
         # Fractions, which pandas makes of numbers that may be missing.
         ("bytes", pa.array([1.0, -0.0, float("nan"), None, 0.5]), [1, 0, None, None, NONE]),
-        ("bytes", pa.array([float("inf"), -(2.0**63), -float("inf")]), [NONE, -(2**63), NONE]),
+        ("bytes", pa.array([float("inf"), -(2.0**53), -float("inf")]), [NONE, FAR, NONE]),
         ("srcport", pa.array([443.0, 1e10, 2.5], pa.float32()), [443, FAR, NONE]),
         ("srcport", pa.array([443.0], pa.float16()), [443]),
         ("bytes", pa.array([Decimal("7.00"), Decimal("7.50"), None]), [7, NONE, None]),
         ("srcport", pa.array([Decimal(7), Decimal(10**10)]), [7, FAR]),
         # Text.
-        ("srcport", pa.array(["443", "007", "-1", "-", None]), [443, 7, -1, None, None]),
+        ("srcport", pa.array(["443", "007", "-1", "-", None]), [443, 7, FAR, None, None]),
         ("srcport", pa.array(["None", "NaN", "nan", ""]), [None] * 4),
         ("srcport", pa.array(["none", "NAN", " 1", "1.0", "0x10", "1\n"]), [NONE] * 6),
         ("srcport", pa.array(["2147483648", "9" * 5000]), [FAR, FAR]),
@@ -223,7 +227,7 @@ def test_milliseconds_are_counted() -> None:
         "end": ["-", "6", "1768348800000", "x"],
     }
     got = read(parquet(columns))
-    assert got.counts == LineCounts(rows=3, rejected=1, milliseconds=2)
+    assert got.counts == LineCounts(rows=3, rejected=1, milliseconds=2, far_times=1)
     assert read(parquet({"start": pa.array([DAY], pa.timestamp("ms"))})).counts.milliseconds == 0
 
 
