@@ -270,22 +270,58 @@ def declared_format(text: str, table: Table | None = None) -> LogFormat:
         raise UsageError(f"--format: {error.reason}") from None
 
 
-def columns_format(names: Sequence[str], left_out: Sequence[str]) -> LogFormat:
-    """Return the format of Parquet with columns of these names.
+def columns_format(
+    names: Sequence[str], left_out: Sequence[str], *, shape: str = "Parquet", each: str = "column"
+) -> LogFormat:
+    """Return the format of records whose values have names: Parquet's columns, or keys of JSON.
 
     Args:
-        names: The columns that are read, in their order; each `is_known` or `can_be_name`.
-        left_out: The names of the others.
+        names: The names that are read, in their order; each `is_known` or `can_be_name`.
+        left_out: The other names.
+        shape: What has them, for messages.
+        each: What has one name, for messages.
 
     Raises:
-        FormatError: None of the columns is known, or two are one field.
+        FormatError: They are no flow log's, or two are one field.
     """
-    if not any(map(is_known, names)):
-        raise FormatError(
-            "this Parquet is no flow log: none of its columns is known, such as srcaddr. "
-            "Leave this object out of SOURCE."
-        )
+    all_names = [*names, *left_out]
+    _require_flow_log(all_names, f"this {shape} is no flow log", each)
     return replace(_format(names), left_out_columns=tuple(left_out))
+
+
+# Any table may have columns of these names; all of its columns must be AWS's then.
+_OF_ANY_TABLE = frozenset(
+    {
+        *("version", "account-id", "region", "type", "start", "end"),
+        *("action", "protocol", "bytes", "packets"),
+    }
+)
+
+
+def _require_flow_log(names: Sequence[str], no_flow_log: str, each: str) -> None:
+    """Tell other tables from flow logs, and from their copies with many added columns."""
+    if "class_uid" in names:
+        raise FormatError(
+            f"{no_flow_log} of AWS's but OCSF, as Security Lake keeps them: it has the {each} "
+            "class_uid. Convert AWS's own logs, and leave these out with --exclude."
+        )
+    found = {_KNOWN[squash(name)].name: name for name in names if is_known(name)}
+    if not found:
+        example = f", such as {quote(names[0])}" if names else ""
+        raise FormatError(
+            f"{no_flow_log}: none of its {len(names)} {each}s{example} is known. Leave it out with "
+            "--exclude."
+        )
+    peculiar = found.keys() - _OF_ANY_TABLE
+    fits = 2 * len(found) >= len(names) if peculiar else len(found) == len(names)
+    addresses = {"srcaddr", "dstaddr"} <= found.keys()
+    if fits or (addresses and not found.keys().isdisjoint({"version", "interface-id"})):
+        return
+    raise FormatError(
+        f"{no_flow_log}: only {len(found)} of its {len(names)} {each}s, such as "
+        f"{quote(next(iter(found.values())))}, have AWS's names. At least half are expected, or "
+        "srcaddr, dstaddr and interface-id. Leave it out with --exclude."
+    )
 
 
 def is_known(name: str) -> bool:

@@ -31,6 +31,7 @@ from reference_fields import (
     Header,
     TimeType,
     Value,
+    are_of_flow_log,
     convert_value,
     format_header,
     formats_header,
@@ -449,10 +450,11 @@ ACCOUNTS = ("account-id", "tgw-src-vpc-account-id", "tgw-dst-vpc-account-id")
 
 def read_parquet(body: bytes, time_type: str) -> ReferenceObject:
     """Read a file's rows by the names of its columns; each row is a line."""
-    found = [column for column in read_columns(body) if is_used(column)]
-    header = header_of([column.name for column in found])
-    if not any(column.field is not None for column in header.columns):
+    columns = read_columns(body)
+    if not are_of_flow_log([column.name for column in columns]):
         raise Unreadable("format")
+    found = [column for column in columns if is_used(column)]
+    header = header_of([column.name for column in found])
     for column, stored in zip(header.columns, found, strict=True):
         if column.field is not None and not can_be(stored.kind, column.kind):
             raise Unreadable("format")

@@ -214,6 +214,38 @@ def is_header(tokens: list[str], given: Header | None) -> bool:
     return 2 * len(known) >= len(tokens)
 
 
+# Names that tables of any kind have.
+COMMON = [
+    "version",
+    "account-id",
+    "region",
+    "type",
+    "start",
+    "end",
+    "action",
+    "protocol",
+    "bytes",
+    "packets",
+]
+
+
+def are_of_flow_log(names: list[str]) -> bool:
+    """Whether columns of these names are a flow log's, or those of a copy with others beside."""
+    if "class_uid" in names:
+        return False  # OCSF
+    fields = [known_field(name) for name in names]
+    known = [field for field in fields if field is not None]
+    if (
+        "srcaddr" in known
+        and "dstaddr" in known
+        and ("version" in known or "interface-id" in known)
+    ):
+        return True
+    if all(field in COMMON for field in known):
+        return known != [] and len(known) == len(names)
+    return 2 * len(known) >= len(names)
+
+
 def header_of(tokens: list[str]) -> Header:
     if len(tokens) > MAX_NAMES:
         raise Unreadable("format")

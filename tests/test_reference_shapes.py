@@ -680,7 +680,7 @@ NODATA = {"log_status": "NODATA"}
 
 def stored(name: str, array: "pa.Array[Any]") -> list[Any]:
     """What a column comes to: a value, or why there is none."""
-    got = read(parquet({"action": ["x"] * len(array), name: array}))
+    got = read(parquet({"interface_id": ["x"] * len(array), name: array}))
     results: dict[int, Any] = {row.line: row.values[name.replace("-", "_")] for row in got.rows}
     assert all(line.field == name.replace("_", "-") for line in got.rejected)
     results |= {line.line: Bad(line.reason) for line in got.rejected}
@@ -811,9 +811,25 @@ def test_parquet_rejects_rows() -> None:
     [
         (["account-id", "srcAddr", "LOG_STATUS"], ("account_id", "srcaddr", "log_status")),
         (["srcaddr", "New Field"], ("srcaddr",)),
-        (["srcaddr", "New-Field", "date"], ("srcaddr", "new_field", "field_date")),
-        (["__index_level_0__", "srcaddr", "é", "1", ""], ("srcaddr",)),
-        (["x", "y", "z", "srcaddr"], ("x", "y", "z", "srcaddr")),
+        (
+            ["srcaddr", "vpc-id", "New-Field", "date"],
+            ("srcaddr", "vpc_id", "new_field", "field_date"),
+        ),
+        (
+            [
+                "__index_level_0__",
+                "srcaddr",
+                "é",
+                "1",
+                "",
+                *["action", "vpcId", "subnetId", "az-id"],
+            ],
+            ("srcaddr", "action", "vpc_id", "subnet_id", "az_id"),
+        ),
+        (
+            ["x", "y", "z", "w", "srcaddr", "dstaddr", "interface-id"],
+            ("x", "y", "z", "w", "srcaddr", "dstaddr", "interface_id"),
+        ),
     ],
 )
 def test_parquet_names(names: list[str], columns: tuple[str, ...]) -> None:
@@ -860,6 +876,17 @@ def test_parquet_columns_that_are_left_out(other: "pa.Array[Any]") -> None:
         {"srcaddr": ["a"], "SRCADDR": ["b"]},
         {"srcaddr": ["a"], "x_y": ["b"], "x-y": ["c"]},
         {f"x{n}": ["a"] for n in range(512)} | {"srcaddr": ["a"]},
+        {f"x{n}": ["a"] for n in range(512)}
+        | {key: [1] for key in ["srcaddr", "dstaddr", "version"]},
+        # Other tables.
+        {"bill_id": ["a"], "region": ["b"], "cost": [1]},
+        {"eventversion": ["a"], "type": ["b"], "version": ["c"]},
+        {"uid": ["a"], "id.orig_h": ["b"], "proto": ["c"], "service": ["d"]},
+        {"start": [1], "end": [2], "action": ["a"], "version": [2], "user": ["b"]},
+        {"srcaddr": ["a"], "x": ["b"], "y": ["c"]},
+        {"srcaddr": ["a"], "dstaddr": ["b"], "x": ["c"], "y": ["d"], "z": ["e"]},
+        {"srcaddr": ["a"], "interface_id": ["b"], "x": ["c"], "y": ["d"], "z": ["e"]},
+        {"class_uid": [4001], "src_endpoint": [{"ip": "a"}], "srcaddr": ["a"], "dstaddr": ["b"]},
     ],
     ids=lambda columns: " ".join(columns)[:40],
 )

@@ -181,8 +181,8 @@ NONE, FAR, NO_TEXT = Bad("not-a-number"), Bad("out-of-range"), Bad("not-utf8")
     ids=lambda value: f"{value.type}" if isinstance(value, pa.Array) else None,
 )
 def test_values(name: str, array: "pa.Array[Any]", expected: list[Any]) -> None:
-    got = read(parquet({"action": [str(n) for n in range(len(array))], name: array}))
-    results = {int(row["action"]): row[name] for _, _, row in got.rows if row.get("action")}
+    got = read(parquet({"interface_id": [str(n) for n in range(len(array))], name: array}))
+    results = {int(row["interface_id"]): row[name] for _, _, row in got.rows}
     for line in got.rejected:
         assert line.field == name.replace("_", "-")
         results[line.line - 1] = Bad(line.reason)
@@ -231,16 +231,24 @@ def test_milliseconds_are_counted() -> None:
     assert read(parquet({"start": pa.array([DAY], pa.timestamp("ms"))})).counts.milliseconds == 0
 
 
+# A copy of a flow log has these, whatever was added.
+ENOUGH = ("srcaddr", "dstaddr", "interface-id")
+
+
 @pytest.mark.parametrize(
     ("names", "columns", "left_out"),
     [
         (["account-id", "srcAddr", "LOG_STATUS"], "account_id srcaddr log_status", []),
         (["pkt-src-aws-service", "pktDstaddr"], "pkt_src_aws_service pkt_dstaddr", []),
-        (["srcaddr", "New-Field", "date"], "srcaddr new_field field_date", []),
-        (["x", "y", "z", "srcaddr"], "x y z srcaddr", []),
-        (["srcaddr", "New Field", "a.b", "", "é"], "srcaddr", ["New Field", "a.b", "", "é"]),
-        (["srcaddr", "1", "__index_level_0__"], "srcaddr", ["1", "__index_level_0__"]),
-        (["a.b", "a", "srcaddr"], "a srcaddr", ["a.b"]),
+        (["srcaddr", "az-id", "New-Field", "date"], "srcaddr az_id new_field field_date", []),
+        (["x", "y", "z", *ENOUGH], "x y z srcaddr dstaddr interface_id", []),
+        (
+            ["New Field", "a.b", "", "é", *ENOUGH],
+            "srcaddr dstaddr interface_id",
+            ["New Field", "a.b", "", "é"],
+        ),
+        (["srcaddr", "az-id", "1", "__level_0"], "srcaddr az_id", ["1", "__level_0"]),
+        (["a.b", "a", "srcaddr", "az-id"], "a srcaddr az_id", ["a.b"]),
     ],
 )  # fmt: skip
 def test_names(tmp_path: Path, names: list[str], columns: str, left_out: list[str]) -> None:
@@ -279,17 +287,35 @@ def test_types_that_no_field_has(other: "pa.Array[Any]") -> None:
 @pytest.mark.parametrize(
     ("columns", "message"),
     [
-        ({}, "none of its columns is known"),
-        ({"x": ["a"]}, "none of its columns is known"),
-        ({"x": [[1]]}, "none of its columns is known"),
+        ({}, "none of its 0 columns is known"),
+        ({"x": ["a"]}, "none of its 1 columns, such as 'x' is known"),
+        ({"x": [[1]]}, "none of its 1 columns, such as 'x' is known"),
+        ({"uid": [1], "proto": [2]}, "none of its 2 columns, such as 'uid' is known"),
+        (
+            {"id": [1], "region": [2], "cost": [3]},
+            "only 1 of its 3 columns, such as 'region', have",
+        ),
+        ({"eventversion": [1], "type": [2], "version": [3]}, "only 2 of its 3 columns, such as"),
+        ({"start": [1], "end": [2], "user": [3]}, "only 2 of its 3 columns, such as 'start', have"),
+        ({"srcaddr": [1], "x": [2], "y": [3]}, "only 1 of its 3 columns, such as 'srcaddr', have"),
+        (
+            {"class_uid": [4001], "srcaddr": ["a"]},
+            "no flow log of AWS's but OCSF, as Security Lake",
+        ),
         ({"srcport": [True]}, "column 'srcport' has the type 'bool'"),
         ({"srcaddr": [True]}, "column 'srcaddr' has the type 'bool'"),
         ({"start": pa.array([DAY.date()])}, "column 'start' has the type 'date32[day]'"),
         ({"bytes": pa.array([DAY])}, "column 'bytes' has the type 'timestamp[us, tz=UTC]'"),
         ({"srcaddr": ["a"], "src_addr": ["b"]}, "column 'srcaddr' twice"),
-        ({"srcaddr": ["a"], "x_y": ["b"], "x-y": ["c"]}, "column 'x_y' twice"),
+        (
+            {"srcaddr": ["a"], "az_id": ["d"], "x_y": ["b"], "x-y": ["c"]},
+            "column 'x_y' twice",
+        ),
         (pa.table([["a"], ["b"]], names=["srcaddr", "srcaddr"]), "column 'srcaddr' twice"),
-        ({f"x{n}": ["a"] for n in range(512)} | {"srcaddr": ["a"]}, "at most 512"),
+        (
+            {f"x{n}": ["a"] for n in range(512)} | {key: ["a"] for key in ENOUGH},
+            "at most 512",
+        ),
     ],
 )
 def test_no_flow_logs(columns: Any, message: str) -> None:
@@ -303,7 +329,7 @@ def test_no_flow_logs(columns: Any, message: str) -> None:
 
 def test_one_name_for_two_columns() -> None:
     """Which of them is meant cannot be said to Arrow; the oracle takes the one that is no list."""
-    table = pa.table([["a"], ["b"], [[1]]], names=["srcaddr", "x", "x"])
+    table = pa.table([["a"]] * 3 + [[[1]]], names=["srcaddr", "az_id", "x", "x"])
     (got,) = convert_in_memory([parquet(table)])
     assert str(got.failure) == "object-0: there are two columns 'x'."
 
