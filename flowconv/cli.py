@@ -1,19 +1,24 @@
 """The command line: options in, one library call, report or error out."""
 
-import io
-import json
+import difflib
+import logging
+import os
+import re
 import signal
 import sys
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+import threading
+import traceback
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from flowconv import console
-from flowconv.errors import FlowconvError, UsageError
+from flowconv.errors import FlowconvError, StorageError, UsageError, printable, quote, redact
 from flowconv.generating import GenerateOptions
 from flowconv.generating import generate as generate_
 from flowconv.options import (
@@ -26,10 +31,153 @@ from flowconv.options import (
 if TYPE_CHECKING:
     from flowconv.report import ConvertReport
 
-DONE, FAILED, USAGE, INCOMPLETE, INTERRUPTED, TERMINATED = 0, 1, 2, 3, 130, 143
+DONE, FAILED, USAGE, INCOMPLETE = 0, 1, 2, 3
+# And 128 more than the number of the signal that stopped it.
+INTERRUPTED = 130
+
+
+class _Commands(TyperGroup):
+    """The commands, run so that whatever happens ends in one sentence and an exit code."""
+
+    def main(  # type: ignore[override]
+        self, args: Sequence[str] | None = None, *, standalone_mode: bool = True, **kwargs: Any
+    ) -> Any:
+        """Run the command that the arguments name; see `click.Command.main`."""
+        arguments = sys.argv[1:] if args is None else list(args)
+        with _streams() as stdout:
+            code = DONE
+            try:
+                code = super().main(arguments, standalone_mode=False, **kwargs) or DONE
+            except SystemExit as exc:
+                code = exc.code if isinstance(exc.code, int) else FAILED
+            except KeyboardInterrupt:
+                code = INTERRUPTED
+            except Exception as exc:  # noqa: BLE001 - the last resort
+                code = _explain(exc, arguments, as_json="--json" in arguments)
+            stdout.flush()
+            if stdout.failure and not stdout.is_closed_pipe:
+                reason = stdout.failure.strerror
+                console.print_error(f"what is printed on stdout could not be written ({reason}).")
+                code = code if code not in (DONE, INCOMPLETE) else FAILED
+        if standalone_mode:
+            sys.exit(code)
+        return code
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """Find a command by its name."""
+        if args and not args[0].startswith("-") and self.get_command(ctx, args[0]) is None:
+            raise UsageError(_unknown("command", args[0], self.list_commands(ctx)))
+        return super().resolve_command(ctx, args)
+
+
+@contextmanager
+def _streams() -> Iterator[console.Output]:
+    """Make writing to a stdout or stderr that is closed or full no error, and yield stdout's."""
+    before = sys.stdout, sys.stderr
+    stdout, stderr = console.Output(sys.stdout), console.Output(sys.stderr)
+    sys.stdout, sys.stderr = stdout, stderr
+    try:
+        yield stdout
+    finally:
+        stderr.flush()
+        sys.stdout, sys.stderr = before
+
+
+def _explain(exc: Exception, arguments: Sequence[str] = (), *, as_json: bool) -> int:
+    """Say in one sentence what came out of a command, and return the exit code."""
+    if isinstance(exc, FlowconvError):
+        place = {"uri": exc.uri, "line": exc.line, "field": exc.field}
+        message, reason = str(exc), exc.reason
+        code = USAGE if isinstance(exc, UsageError) else FAILED
+    elif type(exc).__name__ == "NoArgsIsHelpError":
+        return USAGE  # The help has been printed.
+    elif hasattr(exc, "format_message"):  # click's, which typer has under names of its own
+        place = _NOWHERE
+        message = reason = _wrong_usage(exc, arguments)
+        code = USAGE
+    else:
+        place = _NOWHERE
+        message = reason = _bug(exc)
+        code = FAILED
+    console.print_error(message)
+    if as_json:
+        console.print_json({"error": reason} | place)
+    return code
+
+
+_NOWHERE: dict[str, str | int | None] = {"uri": None, "line": None, "field": None}
+
+
+def _bug(exc: BaseException | None) -> str:
+    """Describe what nobody expected; without its message, which may quote a customer's log."""
+    if os.environ.get("FLOWCONV_DEBUG"):
+        for line in "".join(traceback.format_exception(exc)).splitlines():
+            sys.stderr.write(f"{printable(redact(line))}\n")
+    if isinstance(exc, MemoryError):
+        return "there is not enough memory. Set --memory-limit or fewer --workers."
+    steps = traceback.extract_tb(None if exc is None else exc.__traceback__)
+    ours = [step for step in steps if Path(step.filename).parent == Path(__file__).parent]
+    where = f" in {Path(ours[-1].filename).name}, line {ours[-1].lineno}" if ours else ""
+    return (
+        f"this is a bug of flowconv: {type(exc).__name__}{where}. What was finished is kept. "
+        "Please report it to flowconv's maintainers; FLOWCONV_DEBUG=1 shows where it comes from."
+    )
+
+
+def _wrong_usage(exc: Any, arguments: Sequence[str]) -> str:
+    """Put click's errors in one sentence, without values that may be a secret."""
+    ctx = exc.ctx
+    command = "flowconv" if ctx is None else ctx.command_path
+    message = exc.format_message()
+    if type(exc).__name__ == "NoSuchOption":
+        options = [] if ctx is None else [o for p in ctx.command.params for o in p.opts]
+        message = _unknown("option", exc.option_name, options)
+    elif type(exc).__name__ == "MissingParameter" and exc.param.param_type_name == "argument":
+        needed = [p.name for p in ctx.command.params if p.param_type_name == "argument"]
+        needed = [name.rstrip("_").upper() for name in needed]
+        message = f"{exc.param.name.upper()} is missing. Write {command} {' '.join(needed)}."
+    elif type(exc).__name__ == "BadParameter" and exc.param is not None:
+        message = _no_value(exc.param.opts, exc.message, arguments)
+    elif message.startswith("Got unexpected extra argument"):
+        names = [
+            p.name.rstrip("_").upper()
+            for p in ctx.command.params
+            if p.param_type_name == "argument"
+        ]
+        message = (
+            f"there are more arguments than {' and '.join(names) or 'options'}. Quote names with "
+            "spaces, name a folder in place of a *, and write options as --name value."
+        )
+    else:
+        message = " ".join(message.split())
+    return f"{redact(message)} See {command} --help."
+
+
+def _no_value(names: Sequence[str], message: str, arguments: Sequence[str]) -> str:
+    """Say which value of an option is none; releases of typer say it differently."""
+    text = " ".join(arguments)
+    found = re.findall(rf"(?:^|(?<=\s))(?:{'|'.join(map(re.escape, names))})[ =]?(\S*)", text)
+    if re.search(r"valid (int|float|number)", message):
+        message = f"is no {'whole ' * ('valid int' in message)}number."
+    elif re.search(r"range|greater", message):
+        message = "is too small; the least is 0."
+    return f"{names[0]}: {quote(found[-1]) if found else 'its value'} {message}"
+
+
+def _unknown(kind: str, name: str, names: Iterable[str]) -> str:
+    """Say that there is no command or option of a name, and which one may be meant."""
+    close = difflib.get_close_matches(name.lower().replace("_", "-"), names, 1)
+    # What is like nothing may be a value, and a secret one.
+    shown = close or re.fullmatch(r"-{0,2}[a-z][a-z-]{0,20}", name)
+    said = f"there is no {kind} {name}." if shown else f"there is no such {kind}."
+    if close:
+        return f"{said} Did you mean {close[0]}?"
+    return f"{said} There are {', '.join(names)}." if kind == "command" else said
+
 
 app = typer.Typer(
     name="flowconv",
+    cls=_Commands,
     help="Convert AWS VPC Flow Logs to partitioned Parquet.",
     epilog="Begin with: flowconv generate logs && flowconv convert logs lake",
     no_args_is_help=True,
@@ -84,15 +232,11 @@ def _version(wanted: bool) -> None:
 
 @app.callback()
 def main(
-    version: Annotated[  # noqa: ARG001  # its callback answers
+    version: Annotated[  # its callback answers
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
     """Convert AWS VPC Flow Logs to partitioned Parquet."""
-    for stream in (sys.stdout, sys.stderr):
-        # A terminal or a log of another encoding is no reason to fail.
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="replace")
 
 
 @app.command()
@@ -184,7 +328,8 @@ def convert(
 
     flowconv convert cloudwatch:/aws/vpc/flowlogs s3://my-lake/flows --format default --since 3d
     """
-    with ExitStack() as log, _errors(json_):
+    when_stopped = f": tasks under way have {grace:g} s to finish. Once more stops them at once."
+    with ExitStack() as log, _errors(json_, "" if dry_run else when_stopped):
         if log_format not in ("text", "json"):
             raise UsageError(f"--log-format: {log_format!r} is neither text nor json.")
         if log_format == "json":
@@ -216,32 +361,50 @@ def convert(
             from flowconv.pipeline import plan
 
             planned = plan(source, dest, options)
-            _print_json(planned.to_dict()) if json_ else console.print_plan(planned)
+            console.print_json(planned.to_dict()) if json_ else console.print_plan(planned)
             return
-        report = _convert(source, dest, options, metrics_file)
-        _print_json(report.to_dict()) if json_ else console.print_report(report)
+        report = _convert(source, dest, options, metrics_file, json_=json_)
     if not report.complete:
         raise typer.Exit(INCOMPLETE)
 
 
 def _convert(
-    source: str, dest: str, options: ConvertOptions, metrics_file: Path | None
+    source: str, dest: str, options: ConvertOptions, metrics_file: Path | None, *, json_: bool
 ) -> "ConvertReport":
-    """Run the conversion as a job: with progress and metrics."""
-    from flowconv.monitoring import write_metrics
+    """Run the conversion as a job: with progress and metrics; and print its report."""
+    from flowconv.monitoring import check_metrics_file, write_metrics
     from flowconv.pipeline import convert as convert_
 
+    def show(report: "ConvertReport") -> None:
+        console.print_json(report.to_dict()) if json_ else console.print_report(report)
+
+    if metrics_file:
+        check_metrics_file(metrics_file)
     begun: list[ConvertReport] = []
-    succeeded = False
+    failed = True
+    metrics_failed = False
     try:
         with console.progress() as on_progress:
             report = convert_(source, dest, options, on_progress=on_progress, on_begin=begun.append)
-        succeeded = True
+        failed = False
+    except KeyboardInterrupt:
+        if not begun:
+            raise
+        begun[0].cancelled = True
+        show(begun[0])
+        raise _StoppedAndReported from None
     finally:
         if metrics_file:
-            job = {"source": source, "lake": dest}
-            report_ = begun[0] if begun else None
-            write_metrics(metrics_file, job, report_, failed=not succeeded)
+            job = {"source": redact(source), "lake": redact(dest)}
+            try:
+                write_metrics(metrics_file, job, begun[0] if begun else None, failed=failed)
+            except StorageError as error:
+                # What the run did, or why it failed, is not to be lost for this.
+                console.print_error(str(error))
+                metrics_failed = True
+    show(report)
+    if metrics_failed:
+        raise typer.Exit(FAILED)
     return report
 
 
@@ -278,7 +441,7 @@ def inspect(
             for uri in objects
         ]
         if json_:
-            _print_json([inspection.to_dict() for inspection in inspections])
+            console.print_json([inspection.to_dict() for inspection in inspections])
         else:
             for inspection in inspections:
                 console.print_inspection(inspection)
@@ -312,7 +475,7 @@ def schema(json_: JsonOption = False) -> None:
         for field in table_fields
     ]
     if json_:
-        _print_json(described)
+        console.print_json(described)
     else:
         console.print_schema(described)
 
@@ -378,7 +541,7 @@ def generate(
         )
         report = generate_(directory, options)
         if json_:
-            _print_json(asdict(report))
+            console.print_json(asdict(report))
         else:
             console.print_generated(directory, report)
 
@@ -405,7 +568,7 @@ def status(
         from flowconv.overview import status as status_
 
         found = status_(lake, runs=runs, options=parse_storage_options(dest_option))
-        _print_json(found.to_dict()) if json_ else console.print_status(found)
+        console.print_json(found.to_dict()) if json_ else console.print_status(found)
 
 
 @app.command()
@@ -485,7 +648,7 @@ def verify(
                 source_options=parse_storage_options(source_option),
                 on_progress=on_progress,
             )
-        _print_json(report.to_dict()) if json_ else console.print_verification(report)
+        console.print_json(report.to_dict()) if json_ else console.print_verification(report)
     if not report.complete:
         raise typer.Exit(INCOMPLETE)
 
@@ -521,40 +684,87 @@ def quarantine(
 
         options = parse_storage_options(dest_option)
         report = read_quarantine(lake, object=object_, lines=lines, options=options)
-        _print_json(report.to_dict()) if json_ else console.print_quarantine(report)
+        console.print_json(report.to_dict()) if json_ else console.print_quarantine(report)
 
 
 @contextmanager
-def _errors(json_: bool) -> Iterator[None]:
-    """Turn errors and signals into a message on stderr (and JSON on stdout) and an exit code."""
-    interrupted = INTERRUPTED
+def _errors(json_: bool, when_stopped: str = "") -> Iterator[None]:
+    """Turn errors and signals into a message on stderr (and JSON on stdout) and an exit code.
 
-    def terminate(*_: object) -> None:
-        nonlocal interrupted
-        interrupted = TERMINATED
+    Args:
+        json_: Print JSON.
+        when_stopped: What a signal waits for: said at once when it comes.
+    """
+    with _signals(when_stopped) as heard:
+        try:
+            yield
+        except FlowconvError as error:
+            raise typer.Exit(_explain(error, as_json=json_)) from None
+        except KeyboardInterrupt as stopped:
+            console.print_error(_STOPPED)
+            if json_ and not isinstance(stopped, _StoppedAndReported):
+                console.print_json({"error": _STOPPED, **_NOWHERE})
+            raise typer.Exit(128 + heard[0] if heard else INTERRUPTED) from None
+
+
+_STOPPED = "stopped. What was finished is kept; nothing half-written is left."
+
+
+class _StoppedAndReported(KeyboardInterrupt):
+    """A run was stopped, and what it had done is printed."""
+
+
+@contextmanager
+def _signals(when_stopped: str) -> Iterator[list[int]]:
+    """Raise KeyboardInterrupt for the signals that end a job, and yield the numbers of those heard.
+
+    The first is answered at once with what is waited for; a second one ends the waiting.
+    """
+    heard: list[int] = []
+
+    def hear(number: int, _: object) -> None:
+        heard.append(number)
+        console.say_at_once(f"stopping{when_stopped}" if len(heard) == 1 else "stopping at once.")
         raise KeyboardInterrupt
 
-    # A job is ended with SIGTERM; that is to be as clean as Ctrl-C.
-    before = signal.signal(signal.SIGTERM, terminate)
+    before = {}
+    if threading.current_thread() is threading.main_thread():
+        for name in ("SIGINT", "SIGTERM", "SIGHUP"):
+            number = getattr(signal, name, None)
+            # Who started this may not want it to hear one: nohup, or & in a script.
+            if number is not None and signal.getsignal(number) is not signal.SIG_IGN:
+                before[number] = signal.signal(number, hear)
     try:
-        yield
-    except FlowconvError as error:
-        console.print_error(str(error))
-        if json_:
-            place = {"uri": error.uri, "line": error.line, "field": error.field}
-            _print_json({"error": error.reason, **place})
-        raise typer.Exit(USAGE if isinstance(error, UsageError) else FAILED) from None
-    except KeyboardInterrupt:
-        console.print_error("stopped. What was finished is kept; nothing half-written is left.")
-        raise typer.Exit(interrupted) from None
+        yield heard
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def run() -> None:
     """Run the command line in a process of its own."""
     sys.meta_path.insert(0, _WithoutPandas())
-    app()
+    _open_closed_streams()
+    # What other libraries log is for developers; flowconv says itself what they mean.
+    logging.getLogger().addHandler(logging.NullHandler())
+    threading.excepthook = lambda failed: console.print_error(_bug(failed.exc_value))
+    try:
+        app()
+    finally:
+        with suppress(ValueError):
+            # From here on nothing is left to be tidied up.
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+def _open_closed_streams() -> None:
+    """Open what was closed by `>&-`: else the next file opened would be taken for it."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # gets the lowest number that is free
+            if getattr(sys, name) is None:
+                setattr(sys, name, os.fdopen(number, "r+" if number == 0 else "w", closefd=False))
 
 
 class _WithoutPandas:
@@ -566,8 +776,3 @@ class _WithoutPandas:
     def find_spec(self, name: str, *_: object) -> None:
         if name == "pandas":
             raise ModuleNotFoundError(name)
-
-
-def _print_json(value: Any) -> None:
-    json.dump(value, sys.stdout, indent=2)
-    sys.stdout.write("\n")

@@ -1,20 +1,29 @@
-"""What people see: tables and reports on stdout, progress and errors on stderr."""
+"""What people see: tables and reports on stdout, progress and errors on stderr.
 
+Names and values come from others. All text for people goes through `_Console`, which shows it
+printable and takes nothing in it for markup.
+"""
+
+import errno
+import io
+import json
 import logging
+import os
 import shlex
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 from rich.console import Console
-from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
+from rich.text import Text
 
 from flowconv import monitoring
+from flowconv.errors import printable, redact
 from flowconv.monitoring import log_event
 
 if TYPE_CHECKING:
@@ -58,7 +67,73 @@ def print_error(message: str) -> None:
     if _json_log:
         log_event("error", level=logging.ERROR, message=message)
         return
-    _stderr().print(f"[bold red]error:[/bold red] {escape(message)}")
+    console = _stderr()
+    console.print(Text("error: ", "bold red") + console.render_str(redact(message)))
+
+
+def say_at_once(message: str) -> None:
+    """Say something on stderr from a signal's handler: past all buffers, which may be in use."""
+    if _json_log:
+        log_event("stopping", level=logging.WARNING, message=message)
+        return
+    with suppress(OSError, ValueError):
+        # A progress bar may stand in the line.
+        start = "\r\x1b[K" if sys.stderr.isatty() else ""
+        os.write(sys.stderr.fileno(), f"{start}{message}\n".encode())
+
+
+def print_json(value: Any) -> None:
+    """Print a report for programs."""
+    # At once: each of the encoder's own pieces would be a write.
+    sys.stdout.write(json.dumps(value, indent=2) + "\n")
+
+
+class Output:
+    """A standard stream that may be closed or full: then what follows is dropped, without an error.
+
+    Attributes:
+        failure: Why what was written did not get through; None if it did.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self.failure: OSError | None = None
+        if isinstance(stream, io.TextIOWrapper):
+            # A terminal or a log of another encoding is no reason to fail.
+            stream.reconfigure(errors="backslashreplace")
+
+    def write(self, text: str) -> int:
+        """Write, or drop it."""
+        if self.failure is None:
+            with self._failing():
+                self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        """Write what is buffered, or drop it."""
+        if self.failure is None:
+            with self._failing():
+                self._stream.flush()
+
+    @property
+    def is_closed_pipe(self) -> bool:
+        """Whoever read it has gone: `flowconv schema | head -n 1`."""
+        return self.failure is not None and self.failure.errno == errno.EPIPE
+
+    @contextmanager
+    def _failing(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            self.failure = error
+            with suppress(OSError, ValueError):
+                # Else Python, which flushes the stream once more at its end, fails then.
+                nowhere = os.open(os.devnull, os.O_WRONLY)
+                os.dup2(nowhere, self._stream.fileno())
+                os.close(nowhere)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
 
 
 @contextmanager
@@ -132,8 +207,8 @@ def print_report(report: "ConvertReport") -> None:
     lines = report.lines
     rows = ", ".join(f"{n:,} in {table}/" for table, n in sorted(report.tables.items()))
     table = _key_values()
-    table.add_row("source", escape(report.source))
-    table.add_row("lake", escape(report.lake))
+    table.add_row("source", report.source)
+    table.add_row("lake", report.lake)
     table.add_row(
         "objects",
         f"{report.objects:,} converted, {report.already_converted:,} converted before, "
@@ -147,10 +222,10 @@ def print_report(report: "ConvertReport") -> None:
         table.add_row("rejected", f"{number:,} {reason}")
     if report.unknown_fields:
         names = ", ".join(sorted(report.unknown_fields))
-        table.add_row("new fields", f"{escape(names)} (not documented by AWS; kept as text)")
+        table.add_row("new fields", f"{names} (not documented by AWS; kept as text)")
     if report.left_out_columns:
         names = ", ".join(sorted(report.left_out_columns))
-        table.add_row("left out", f"{escape(names)} (columns of Parquet that cannot be fields)")
+        table.add_row("left out", f"{names} (columns of Parquet that cannot be fields)")
     table.add_row(
         "read", f"{_size(report.source_bytes)} stored, {_size(report.text_bytes)} of text"
     )
@@ -161,29 +236,37 @@ def print_report(report: "ConvertReport") -> None:
     )
     if report.retries:
         table.add_row("retries", f"{report.retries:,} requests to S3 were made again")
+    if report.cancelled:
+        table.add_row("stopped", "before its end; the next run goes on from here")
     table.add_row("time", f"{report.seconds:.1f} s, {report.text_megabytes_per_second:.0f} MB/s")
     console = _stdout()
     console.print(table)
     if report.rejected:
         console.print(
-            f"Rejected lines are in {escape(report.lake)}/_flowconv/quarantine/, "
+            f"Rejected lines are in {report.lake}/_flowconv/quarantine/, "
             "each with its object, number and reason."
         )
-    if not (report.objects or report.already_converted or report.changed or report.unreadable):
+    if not (
+        report.cancelled
+        or report.objects
+        or report.already_converted
+        or report.changed
+        or report.unreadable
+    ):
         console.print("Nothing was found to read. Check SOURCE, --since and --until.")
     for new in _first(report.new_headers):
         differs = [f"with {' '.join(new.came)}"] * bool(new.came)
         differs += [f"without {' '.join(new.went)}"] * bool(new.went)
         console.print(
-            f"new header: {escape(new.prefix)}: {new.flow_log_id or 'objects'} since "
-            f"{new.since or 'this run'}: {escape(', '.join(differs) or 'in another order')}"
+            f"new header: {new.prefix}: {new.flow_log_id or 'objects'} since "
+            f"{new.since or 'this run'}: {', '.join(differs) or 'in another order'}"
         )
     _say_how_many_more(console, len(report.new_headers))
     for uri in _first(sorted(report.changed)):
-        console.print(f"changed since it was converted, not converted again: {escape(uri)}")
+        console.print(f"changed since it was converted, not converted again: {uri}")
     _say_how_many_more(console, len(report.changed))
     for uri, reason in _first(sorted(report.unreadable.items())):
-        console.print(f"unreadable: {escape(uri)}: {escape(reason)}")
+        console.print(f"unreadable: {uri}: {reason}")
     _say_how_many_more(console, len(report.unreadable))
 
 
@@ -218,7 +301,7 @@ def print_plan(plan: "Plan") -> None:
     console.print(table)
     console.print(
         f"{plan.objects:,} objects, {_size(plan.size_bytes)}, would be read from "
-        f"{escape(plan.source)} and written to {escape(plan.lake)}; nothing was."
+        f"{plan.source} and written to {plan.lake}; nothing was."
     )
     if plan.already_converted:
         console.print(f"converted before: {plan.already_converted:,} objects")
@@ -231,12 +314,12 @@ def print_inspection(inspection: "Inspection") -> None:
     console = _stdout()
     lines = inspection.lines
     table = _key_values()
-    table.add_row("object", escape(inspection.uri))
+    table.add_row("object", inspection.uri)
     table.add_row("size", f"{_size(inspection.size_bytes)} stored")
     if inspection.shape:
         table.add_row("shape", f"{inspection.shape}: {inspection.sign}")
     if inspection.unreadable:
-        table.add_row("unreadable", escape(inspection.unreadable))
+        table.add_row("unreadable", inspection.unreadable)
     _add_lines(table, lines)
     for format_ in inspection.formats:
         names = " ".join(f"{field.name}" for field in format_.fields)
@@ -244,14 +327,14 @@ def print_inspection(inspection: "Inspection") -> None:
         table.add_row(
             "fields",
             f"{len(format_.fields)} of table {format_.table}, "
-            f"versions {', '.join(map(str, versions))}: {escape(names)}",
+            f"versions {', '.join(map(str, versions))}: {names}",
         )
         if format_.unknown_fields:
             unknown = " ".join(field.name for field in format_.unknown_fields)
-            table.add_row("new fields", f"{escape(unknown)} (not documented by AWS; kept as text)")
+            table.add_row("new fields", f"{unknown} (not documented by AWS; kept as text)")
         if format_.left_out_columns:
             names = " ".join(format_.left_out_columns)
-            table.add_row("left out", f"{escape(names)} (columns of Parquet that cannot be fields)")
+            table.add_row("left out", f"{names} (columns of Parquet that cannot be fields)")
     console.print(table)
     if inspection.records:
         # One record a column: flow logs have more fields than a terminal has room for.
@@ -259,7 +342,7 @@ def print_inspection(inspection: "Inspection") -> None:
         for column in inspection.records[0]:
             values = [record[column] for record in inspection.records]
             if any(value is not None for value in values):
-                records.add_row(column, *("-" if v is None else escape(str(v)) for v in values))
+                records.add_row(column, *("-" if v is None else _cut(str(v)) for v in values))
         console.print(records)
     for line in _first(inspection.rejected):
         where = f" (field {line.field})" if line.field else ""
@@ -270,15 +353,15 @@ def print_inspection(inspection: "Inspection") -> None:
 def print_generated(directory: Path, report: "GenerateReport") -> None:
     """Print what sample logs were written."""
     _stdout().print(
-        f"{report.objects:,} objects with {report.records:,} records in {escape(str(directory))}: "
+        f"{report.objects:,} objects with {report.records:,} records in {directory}: "
         f"{_size(report.text_bytes)} of text, {_size(report.gzip_bytes)} stored, "
         f"{report.seconds:.1f} s"
     )
     if report.bad_lines:
         _stdout().print(f"{report.bad_lines:,} of the records are bad lines")
     if report.format:
-        format_ = escape(shlex.quote(report.format))
-        _stdout().print(f"to convert them: --format {format_}", soft_wrap=True)
+        command = f"to convert them: --format {shlex.quote(report.format)}"
+        _stdout().print(command, soft_wrap=True)
 
 
 def print_schema(described: Sequence[dict[str, Any]]) -> None:
@@ -293,8 +376,8 @@ def print_status(status: "LakeStatus") -> None:
     """Print what a lake holds, and how its last runs went."""
     console = _stdout()
     table = _key_values()
-    table.add_row("lake", escape(status.lake))
-    table.add_row("partitioned", escape(f"by {', '.join(status.layout.partition_by)}"))
+    table.add_row("lake", status.lake)
+    table.add_row("partitioned", f"by {', '.join(status.layout.partition_by)}")
     table.add_row("objects", f"{status.objects:,} converted")
     table.add_row(
         "rows",
@@ -304,9 +387,9 @@ def print_status(status: "LakeStatus") -> None:
     table.add_row(
         "quarantine",
         f"{status.rejected:,} lines of {status.rejected_objects:,} objects"
-        + (f" (flowconv quarantine {escape(status.lake)})" if status.rejected else ""),
+        + (f" (flowconv quarantine {status.lake})" if status.rejected else ""),
     )
-    holder = escape(str(status.lock.holder))
+    holder = str(status.lock.holder)
     locks = {
         "free": "free: no run is under way",
         "held": f"held by {holder}",
@@ -325,10 +408,10 @@ def print_status(status: "LakeStatus") -> None:
             console.print(f"… and {status.number_runs - len(status.runs):,} earlier ones; --runs")
     for run in status.runs:
         if run.state == "failed":
-            console.print(f"{run.run.run_id} failed: {escape(str(run.run.report['failure']))}")
+            console.print(f"{run.run.run_id} failed: {run.run.report['failure']}")
         elif run.state == "killed":
             console.print(
-                f"{run.run.run_id} was killed on {escape(run.run.host)}; what it had finished "
+                f"{run.run.run_id} was killed on {run.run.host}; what it had finished "
                 "counts, the next run goes on from there."
             )
     if status.partitions:
@@ -337,7 +420,7 @@ def print_status(status: "LakeStatus") -> None:
         for one in status.partitions[:_MOST_PARTITIONS]:
             partitions.add_row(
                 one.table,
-                escape(one.directory),
+                one.directory,
                 f"{one.files:,}",
                 f"{one.rows:,}",
                 _size(one.size_bytes),
@@ -367,9 +450,9 @@ def print_verification(report: "VerifyReport") -> None:
     """Print what was checked, and what was found."""
     console = _stdout()
     table = _key_values()
-    table.add_row("lake", escape(report.lake))
+    table.add_row("lake", report.lake)
     if report.source is not None:
-        table.add_row("source", escape(report.source))
+        table.add_row("source", report.source)
     table.add_row(
         "files",
         f"{report.files:,}, {_size(report.size_bytes)}, {report.rows:,} rows, "
@@ -381,7 +464,7 @@ def print_verification(report: "VerifyReport") -> None:
         if report.expired:
             table.add_row("", f"{report.expired:,} converted ones are no longer there")
     if report.under_way:
-        table.add_row("under way", f"{escape(report.under_way)}: what it writes was left out")
+        table.add_row("under way", f"{report.under_way}: what it writes was left out")
     table.add_row("time", f"{report.seconds:.1f} s")
     table.add_row(
         "problems",
@@ -392,14 +475,14 @@ def print_verification(report: "VerifyReport") -> None:
     for problem in report.problems:
         shown[problem.kind] = shown.get(problem.kind, 0) + 1
         if shown[problem.kind] <= _MOST_LISTED:
-            console.print(f"{problem.kind}: {escape(str(problem))}")
+            console.print(f"{problem.kind}: {problem}")
         elif shown[problem.kind] == _MOST_LISTED + 1:
             more = report.kinds[problem.kind] - _MOST_LISTED
             console.print(f"… and {more:,} more {problem.kind}; --json lists all.")
     if report.removed or report.forgotten:
         console.print(f"Removed {report.removed:,} files, forgot {report.forgotten:,} tasks.")
     if report.forgotten:
-        source, lake = escape(report.source or "SOURCE"), escape(report.lake)
+        source, lake = report.source or "SOURCE", report.lake
         console.print(f"Now convert their objects again: flowconv convert {source} {lake}")
 
 
@@ -407,31 +490,29 @@ def print_quarantine(report: "QuarantineReport") -> None:
     """Print which lines were rejected, and why."""
     console = _stdout()
     table = _key_values()
-    table.add_row("lake", escape(report.lake))
+    table.add_row("lake", report.lake)
     table.add_row("rejected", f"{report.lines:,} lines of {len(report.objects):,} objects")
     for reason, number in sorted(report.reasons.items()):
         table.add_row("", f"{number:,} {reason}")
     console.print(table)
     for one in _first(report.objects):
         reasons = ", ".join(f"{n:,} {reason}" for reason, n in sorted(one.reasons.items()))
-        console.print(f"{escape(one.uri)}: {reasons}")
+        console.print(f"{one.uri}: {reasons}")
     _say_how_many_more(console, len(report.objects))
     for line in report.shown:
-        where = f" (field {escape(line.field)})" if line.field else ""
-        console.print(f"\n{escape(line.uri)}: line {line.line}: {line.reason}{where}")
-        console.print(f"  {escape(_printable(line.text))}", soft_wrap=True)
+        where = f" (field {line.field})" if line.field else ""
+        console.print()
+        console.print(f"{line.uri}: line {line.line}: {line.reason}{where}")
+        console.print(f"  {_cut(line.text)}", soft_wrap=True)
     if report.shown and len(report.shown) < report.lines:
-        console.print(f"\n… and {report.lines - len(report.shown):,} more lines; --lines N")
+        console.print()
+        console.print(f"… and {report.lines - len(report.shown):,} more lines; --lines N")
 
 
-def _printable(text: str) -> str:
-    """Show a line of somebody's log without what would confuse or command a terminal."""
+def _cut(text: str) -> str:
+    """Return the beginning of a line of somebody's log, its bytes that are no UTF-8 escaped."""
     shown = text[:_MOST_CHARACTERS].encode("utf-8", "surrogateescape")
-    printable = "".join(
-        character if character.isprintable() else character.encode("unicode_escape").decode()
-        for character in shown.decode("utf-8", "backslashreplace")
-    )
-    return printable + ("…" if len(text) > _MOST_CHARACTERS else "")
+    return shown.decode("utf-8", "backslashreplace") + "…" * (len(text) > _MOST_CHARACTERS)
 
 
 def _columns(*names: str) -> Table:
@@ -475,12 +556,22 @@ def _speed(text_bytes: int, seconds: float) -> str:
     return f"{text_bytes / 1e6 / seconds:.0f} MB/s" if seconds > 0 else ""
 
 
+class _Console(Console):
+    """Shows all text as it is, but for what is not printable."""
+
+    def __init__(self, stream: TextIO) -> None:
+        # A pipe has no width; lines are not to be broken at 80 columns then.
+        width = None if stream.isatty() else 10_000
+        super().__init__(file=stream, width=width, markup=False, emoji=False, highlight=False)
+
+    def render_str(self, text: str, **kwargs: Any) -> Text:
+        """Make a text of what is printed or stands in a table's cell."""
+        return super().render_str(printable(text), **kwargs)
+
+
 def _stdout() -> Console:
-    # A pipe has no width; lines are not to be broken at 80 columns then.
-    console = Console(highlight=False)
-    return console if console.is_terminal else Console(width=10_000, highlight=False)
+    return _Console(sys.stdout)
 
 
 def _stderr() -> Console:
-    console = Console(stderr=True, highlight=False)
-    return console if console.is_terminal else Console(file=sys.stderr, width=10_000)
+    return _Console(sys.stderr)

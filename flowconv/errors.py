@@ -12,8 +12,12 @@
 
 A message says where, what was found, what was expected and what to do. Logs hold customers'
 addresses, so a message quotes one token at the most, cut to 40 characters, and never a line.
+
+Names and values come from others: what is shown of them goes through `printable`, and messages
+through `redact`.
 """
 
+import re
 from typing import Self
 
 
@@ -34,8 +38,8 @@ class FlowconvError(Exception):
         line: int | None = None,
         field: str | None = None,
     ) -> None:
-        super().__init__(message)
-        self.uri = uri
+        super().__init__(redact(message))
+        self.uri = uri if uri is None else _URL_SECRET.sub("…", uri)
         self.line = line
         self.field = field
 
@@ -45,9 +49,9 @@ class FlowconvError(Exception):
         return str(self.args[0])
 
     def __str__(self) -> str:
-        """Say the place first: `uri: line 41: message`."""
+        """Say the place first: `uri: line 41: message`; printable, on one line."""
         where = [self.uri or "", f"line {self.line}" if self.line is not None else ""]
-        return ": ".join([part for part in where if part] + [self.reason])
+        return printable(": ".join([part for part in where if part] + [self.reason]))
 
 
 class UsageError(FlowconvError):
@@ -100,3 +104,52 @@ def quote(token: bytes | str) -> str:
     """Return one token of a log as a message may show it: printable, at most 40 characters."""
     text = token.decode("utf-8", "backslashreplace") if isinstance(token, bytes) else token
     return repr(text if len(text) <= 40 else text[:39] + "…")
+
+
+def printable(text: str) -> str:
+    """Return a text on one line, with escapes for what would command or confuse a terminal.
+
+    These are control characters, newlines, what reverses or hides text, and bytes that are no
+    UTF-8. A text that is printable already comes back as it is.
+    """
+    if text.isprintable():
+        return text
+    return "".join(
+        character if character.isprintable() else character.encode("unicode_escape").decode()
+        for character in text
+    )
+
+
+def redact(text: str) -> str:
+    """Return a text without the secrets that options, URLs and clients' errors may hold."""
+    return _SECRET.sub(r"\g<name>…", _URL_SECRET.sub("…", text))
+
+
+# The login of a URL, and what signs one. A secret key may have a slash, a port is no password.
+_URL_SECRET = re.compile(
+    r"""
+      (?<=://)[^/\s:@'"<>]*:(?!\d+(?:/|$))[^\s@'"<>]*(?=@)
+    | (?<=://)[^/\s:@'"<>]+(?=@)
+    | \bA[KS]IA[A-Z0-9]{12,}:[^\s@'"<>]+(?=@)
+    | (?<=Amz-Signature=)[^\s&'"<>]+ | (?<=Amz-Credential=)[^\s&'"<>]+
+    | (?<=Amz-Security-Token=)[^\s&'"<>]+ | (?<=[?&]Signature=)[^\s&'"<>]+
+    """,
+    re.VERBOSE | re.IGNORECASE,
+)
+
+# Headers, options and the like: `name=value`, `name:value` and `'name': 'value'`.
+_SECRET = re.compile(
+    r"""
+    (?P<name>
+        \b(?:proxy-)?authorization["']?\s*[:=]\s*(?:b?["'])?
+        (?:(?:AWS4-HMAC-SHA256|AWS|Basic|Bearer)\s+)? (?=[^"'\r\n<>]+(?P<header>))
+      | x-amz-security-token\s*:\s*
+      | \b(?:x-amz-|aws_?|session_?)*
+        (?:secret|security-token|token|password|passwd)(?:_?access_?key)?
+        (?: ["']\s*[:=]\s*b?["'] | \s*=\s* | :(?=\S) | > )
+    )
+    (?!…)
+    (?(header) [^"'\r\n<>]+ | [^\s&"'<>]+ )
+    """,
+    re.VERBOSE | re.IGNORECASE,
+)

@@ -2,7 +2,7 @@
 
 Events go to the logger `flowconv` of Python's logging, which is silent until it is configured; the
 command line does so. Each has a name (`event`) and plain values. None holds an address, but for
-the one bad value that the message of a run with `--on-bad-line fail` quotes.
+the one bad value that the message of a run with `--on-bad-line fail` quotes; and none a secret.
 """
 
 import json
@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from flowconv.errors import StorageError
+from flowconv.errors import StorageError, UsageError, printable, redact
 
 if TYPE_CHECKING:
     from flowconv.report import ConvertReport
@@ -28,7 +28,8 @@ _logger.addHandler(logging.NullHandler())  # Else Python prints warnings of sile
 def log_event(event: str, *, level: int = logging.INFO, **values: Any) -> None:
     """Log what happened, as `event key=value …`; a JSON log gets the values as they are."""
     if _logger.isEnabledFor(level):
-        text = " ".join([event, *(f"{name}={value}" for name, value in values.items())])
+        values = {k: redact(v) if isinstance(v, str) else v for k, v in values.items()}
+        text = printable(" ".join([event, *(f"{k}={v}" for k, v in values.items())]))
         _logger.log(level, "%s", text, extra={"event": event, "values": values})
 
 
@@ -72,7 +73,8 @@ def write_metrics(
 ) -> None:
     """Write a run's figures in the OpenMetrics text format, for node_exporter's textfile collector.
 
-    The file is replaced at once, so a collector never reads half of it.
+    The file is replaced at once, so a collector never reads half of it. What is no file, such as
+    `/dev/stderr` or a pipe, is written to.
 
     Args:
         path: The file; the collector reads those whose names end with `.prom`.
@@ -86,16 +88,46 @@ def write_metrics(
     try:
         last_success = _last_success(path) if failed else datetime.now(UTC).timestamp()
         text = "".join(f"{line}\n" for line in _metrics(job, report, failed, last_success))
-        unfinished = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+        if _is_special(path):
+            path.write_text(text, encoding="utf-8")
+            return
+        target = path.resolve()  # A link stays one.
+        unfinished = target.with_name(f".flowconv.{secrets.token_hex(8)}")
         try:
             unfinished.write_text(text, encoding="utf-8")
-            os.replace(unfinished, path)  # noqa: PTH105
+            os.replace(unfinished, target)  # noqa: PTH105
         finally:
             unfinished.unlink(missing_ok=True)
     except OSError as exc:
         raise StorageError(
             f"the metrics cannot be written ({exc.strerror}). Check --metrics-file.", uri=str(path)
         ) from exc
+
+
+def check_metrics_file(path: Path) -> None:
+    """Check before a run that its metrics can be written at its end.
+
+    Raises:
+        UsageError: They cannot: a folder is of that name, or its own is missing or write-protected.
+    """
+    folder = path.resolve().parent
+    try:
+        if path.is_dir():
+            reason = "this is a folder. Name a file in it"
+        elif not folder.is_dir():
+            reason = f"there is no folder {printable(str(folder))}. Make it, or name another"
+        elif not os.access(path if _is_special(path) else folder, os.W_OK):
+            reason = "it may not be written, or its folder may not. Change that, or name another"
+        else:
+            return
+    except (OSError, ValueError) as exc:  # such as a name that is too long, or with a NUL
+        reason = f"this is no name of a file ({getattr(exc, 'strerror', exc)}). Name another"
+    raise UsageError(f"--metrics-file: {reason}.", uri=str(path))
+
+
+def _is_special(path: Path) -> bool:
+    """Tell whether it is a device or a pipe, which must not be replaced by a file."""
+    return path.exists() and not path.is_file()
 
 
 def _metrics(
@@ -151,12 +183,13 @@ def _gauge(name: str, help_: str, value: float, labels: Mapping[str, str]) -> It
 
 
 def _escape(text: str) -> str:
-    return text.replace("\\", r"\\").replace("\n", r"\n").replace('"', r"\"")
+    lines = (printable(line).replace("\\", r"\\") for line in text.split("\n"))
+    return r"\n".join(lines).replace('"', r"\"")
 
 
 def _last_success(path: Path) -> float | None:
     """Return when the runs before last came to an end, by the file that is to be replaced."""
-    if not path.exists():
+    if not path.is_file():
         return None
     text = path.read_text(encoding="utf-8", errors="replace")
     match = re.search(

@@ -14,7 +14,7 @@ from typing import Any
 
 from flowconv.converting import COMMITTING_AT_ONCE, TaskConverter
 from flowconv.engines import RunProgress, run_tasks
-from flowconv.errors import FlowconvError, UsageError
+from flowconv.errors import FlowconvError, UsageError, printable, redact
 from flowconv.fetching import request_pool
 from flowconv.headers import KnownHeaders
 from flowconv.lake import ensure_layout, is_lake, list_unfinished, remove_leftovers
@@ -125,8 +125,12 @@ def _recorded(
     failure = ""
     try:
         yield
+    except KeyboardInterrupt:
+        report.cancelled = True
+        failure = "stopped by a signal"
+        raise
     except BaseException as error:
-        failure = str(error) or type(error).__name__
+        failure = redact(printable(str(error))) or type(error).__name__
         raise
     finally:
         report.seconds = time.monotonic() - started

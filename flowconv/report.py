@@ -191,6 +191,7 @@ class ConvertReport:
         files: Parquet files.
         new_headers: Headers that prefixes did not have in earlier runs.
         retries: Requests to S3 that were made again.
+        cancelled: A signal stopped the run before its end; what is counted is converted.
         seconds: Wall time.
     """
 
@@ -214,6 +215,7 @@ class ConvertReport:
     files: int = 0
     new_headers: list[NewHeader] = field(default_factory=list)
     retries: int = 0
+    cancelled: bool = False
     seconds: float = 0.0
 
     def add(self, done: TaskResult) -> None:
@@ -240,8 +242,8 @@ class ConvertReport:
 
     @property
     def complete(self) -> bool:
-        """Every object was read, none has changed since, and every line fits."""
-        return not self.unreadable and not self.rejected and not self.changed
+        """The run came to its end, every object was read, none changed, and every line fits."""
+        return not self.cancelled and not self.unreadable and not self.rejected and not self.changed
 
     @property
     def text_megabytes_per_second(self) -> float:

@@ -4,6 +4,8 @@ import gzip
 import json
 import os
 import re
+import shlex
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -381,31 +383,68 @@ def test_errors_in_json(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["convert"], "Missing argument"),
-        (["convert", "good"], "Missing argument"),
-        (["convert", "good", "lake", "more"], "unexpected extra argument"),
-        (["convert", "good", "lake", "--worker", "2"], "No such option"),
-        (["convert", "good", "lake", "--workers", "two"], "Invalid value for '--workers'"),
-        (["inspect"], "Missing argument"),
-        (["inspect", "a.log", "--rows", "-1"], "Invalid value for '--rows'"),
-        (["generate"], "Missing argument"),
-        (["schema", "x"], "unexpected extra argument"),
-        (["frobnicate"], "No such command 'frobnicate'"),
+        (["convert"], "SOURCE is missing. Write flowconv convert SOURCE DEST."),
+        (["convert", "good"], "DEST is missing. Write flowconv convert SOURCE DEST."),
+        (["convert", "good", "lake", "more"], "there are more arguments than SOURCE and DEST."),
+        (["convert", "good", "lake", "--worker", "2"], "Did you mean --workers?"),
+        (
+            ["convert", "good", "lake", "--frmat", "x"],
+            "there is no option --frmat. Did you mean --f",
+        ),
+        (["convert", "good", "lake", "--source_option=a=b"], "Did you mean --source-option?"),
+        (["convert", "good", "lake", "--workers", "two"], "--workers: 'two' is no whole number."),
+        (["convert", "good", "lake", "--workers", "1e9"], "--workers: '1e9' is no whole number."),
+        (["convert", "good", "lake", "--json=yes"], "'--json' does not take a value"),
+        (["convert", "good", "lake", "--format"], "'--format' requires an argument"),
+        (["inspect"], "OBJECTS is missing"),
+        (["inspect", "a.log", "--rows", "-1"], "--rows: '-1' is too small; the least is 0."),
+        (["generate"], "DIRECTORY is missing"),
+        (["schema", "x"], "there are more arguments than options."),
+        (["frobnicate"], "there is no command frobnicate. There are convert, inspect, "),
+        (["Convert"], "there is no command Convert. Did you mean convert?"),
+        (["stats"], "there is no command stats. Did you mean status?"),
+        (["\x1b[31mred"], "there is no such command. There are convert, inspect, "),
     ],
-    ids=" ".join,
+    ids=ascii,
 )
 def test_wrong_usage(arguments: list[str], message: str) -> None:
     result = run(*arguments, code=USAGE)
     assert result.stdout == ""
-    assert message in re.sub(r"[\s│]+", " ", result.stderr)
-    assert "Usage: " in result.stderr
+    assert result.stderr.startswith("error: ")
+    assert result.stderr.count("\n") == 1
+    assert message in result.stderr
+    assert result.stderr.rstrip("\n").isprintable()
 
 
 def test_interrupted(good: Path, tmp_path: Path) -> None:
     with mock.patch.object(pipeline, "plan_tasks", side_effect=KeyboardInterrupt):
         result = run("convert", good, tmp_path / "lake", code=INTERRUPTED)
-    assert result.stdout == ""
+    assert "stopped  before its end; the next run goes on from here" in result.stdout
     assert result.stderr.startswith("error: stopped.")
+    with mock.patch.object(pipeline, "plan_tasks", side_effect=KeyboardInterrupt):
+        result = run("convert", good, tmp_path / "lake", "--json", code=INTERRUPTED)
+    report = json.loads(result.stdout)
+    assert (report["cancelled"], report["complete"], report["objects"]) == (True, False, 0)
+
+
+@pytest.mark.parametrize("failure", [KeyError("10.0.0.1"), RecursionError(), AssertionError()])
+def test_a_bug_is_one_sentence(good: Path, tmp_path: Path, failure: Exception) -> None:
+    with mock.patch.object(pipeline, "plan_tasks", side_effect=failure):
+        result = run("convert", good, tmp_path / "lake", "--json", code=FAILED)
+    sentence = f"this is a bug of flowconv: {type(failure).__name__} in pipeline.py, line "
+    assert result.stderr.startswith(f"error: {sentence}")
+    assert result.stderr.count("\n") == 1
+    assert "10.0.0.1" not in result.output
+    assert json.loads(result.stdout)["error"].startswith(sentence)
+
+
+def test_debugging_shows_where_a_bug_is(good: Path, tmp_path: Path) -> None:
+    with mock.patch.object(pipeline, "plan_tasks", side_effect=KeyError("secret=hush")):
+        result = CliRunner(env={"FLOWCONV_DEBUG": "1"}).invoke(
+            app, ["convert", str(good), str(tmp_path / "lake")]
+        )
+    assert "Traceback" in result.stderr
+    assert "hush" not in result.stderr
 
 
 def test_markup_in_names_is_shown_as_it_is(tmp_path: Path) -> None:
@@ -554,6 +593,57 @@ def test_any_encoding_of_the_terminal(tmp_path: Path, encoding: str) -> None:
         done = check()
         assert b"Traceback" not in done.stderr
         assert done.returncode == code
+
+
+COMMANDS = {
+    "convert": ["convert", "good", "lake"],
+    "convert, stopped at a bad line": ["convert", "bad", "lake", "--on-bad-line", "fail"],
+    "dry run": ["convert", "good", "lake", "--dry-run"],
+    "inspect": ["inspect", "good/a.log"],
+    "schema": ["schema", "--json"],
+    "status": ["status", "old", "--json"],
+    "quarantine": ["quarantine", "old"],
+    "wrong usage": ["convert", "--frob"],
+}
+
+
+def test_streams_that_are_closed_or_full(tmp_path: Path) -> None:
+    """Nothing but the exit code and one sentence tells of it, and what was done stays."""
+    write_objects(tmp_path / "good", {Key("a.log"): V2 + ROW})
+    write_objects(tmp_path / "bad", {Key("a.log"): V2 + ROW.replace(b" 443 ", b" 4x3 ")})
+    run("convert", tmp_path / "bad", tmp_path / "old", code=INCOMPLETE)
+
+    def shell(arguments: list[str], streams: str) -> tuple[int, str]:
+        command = shlex.join([sys.executable, "-m", "flowconv", *arguments])
+        shutil.rmtree(tmp_path / "lake", ignore_errors=True)
+        done = subprocess.run(
+            ["bash", "-c", f"{command} {streams}; exit ${{PIPESTATUS[0]}}"],
+            check=False,
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+        assert done.stdout == ""
+        return done.returncode, done.stderr
+
+    for arguments in (*COMMANDS.values(), ["convert", "good", "lake", "--json"], ["--version"]):
+        code, errors = shell(arguments, ">/dev/null")
+        assert "Traceback" not in errors
+        full, said = shell(arguments, ">/dev/full")
+        if code in (DONE, INCOMPLETE):
+            assert full == FAILED
+            assert said.removeprefix(errors) == (
+                "error: what is printed on stdout could not be written (No space left on device).\n"
+            )
+        else:
+            assert (full, said) == (code, errors)
+        if arguments[:2] == ["convert", "good"] and "--dry-run" not in arguments:
+            assert len(data_files(tmp_path / "lake")) == 1
+            # Whoever read it has gone.
+            assert shell(arguments, "| true") == (code, errors)
+            assert shell(arguments, ">/dev/null 2>/dev/full") == (code, "")
+        assert shell(arguments, ">&- 2>&- <&-") == (code, "")
 
 
 def test_a_reader_that_leaves(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import os
 import re
 from collections import Counter
 from datetime import UTC, datetime
@@ -193,6 +194,9 @@ def test_metrics_before_there_was_a_success(tmp_path: Path) -> None:
 
 def test_names_in_labels_are_escaped(tmp_path: Path) -> None:
     odd = 'a "quoted" \\ and\nbroken\\n ü'
+    write_metrics(tmp_path / "m.prom", {"source": "a\x1b[2Jb", "lake": "\udcff"}, None, failed=True)
+    (family, *_) = parse_openmetrics((tmp_path / "m.prom").read_text(encoding="utf-8"))
+    assert family.samples[0].labels == {"source": r"a\x1b[2Jb", "lake": r"\udcff"}
     for failed in (False, True):
         write_metrics(tmp_path / "m.prom", {"source": odd, "lake": "b"}, None, failed=failed)
     (family, *_, last) = parse_openmetrics((tmp_path / "m.prom").read_text(encoding="utf-8"))
@@ -221,9 +225,53 @@ def test_metrics_are_replaced_at_once(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [file]
 
 
-def test_metrics_that_cannot_be_written_fail_the_run(logs: Path, tmp_path: Path) -> None:
-    events = run(
-        logs, tmp_path / "lake", "--metrics-file", tmp_path / "no/such/folder/m.prom", code=1
-    )
-    assert events[-1]["event"] == "error"
-    assert "--metrics-file" in events[-1]["message"]
+@pytest.mark.parametrize(
+    ("name", "found"),
+    [
+        ("no/such/folder/m.prom", "there is no folder"),
+        (".", "this is a folder"),
+        ("logs", "this is a folder"),
+        ("x" * 300, "this is no name of a file"),
+    ],
+    ids=["in no folder", "this folder", "a folder", "too long"],
+)
+def test_metrics_that_can_never_be_written(
+    logs: Path, tmp_path: Path, name: str, found: str
+) -> None:
+    events = run(logs, tmp_path / "lake", "--metrics-file", tmp_path / name, code=2)
+    assert [event["event"] for event in events] == ["error"]
+    assert "--metrics-file" in events[0]["message"]
+    assert found in events[0]["message"]
+    assert not (tmp_path / "lake").exists()
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="there is no full device here")  # noqa: PTH110
+def test_metrics_that_cannot_be_written_lose_no_report(logs: Path, tmp_path: Path) -> None:
+    command = ["convert", str(logs), str(tmp_path / "lake"), "--json"]
+    command += ["--metrics-file", "/dev/full"]
+    result = CliRunner().invoke(app, command)
+    assert result.exit_code == 1
+    assert json.loads(result.stdout)["objects"] == 3
+    assert "the metrics cannot be written (No space left on device)" in result.stderr
+    # Nor why a run failed.
+    with mock.patch.object(Ledger, "read", side_effect=LakeError("no longer ours.")):
+        result = CliRunner().invoke(app, command)
+    assert result.exit_code == 1
+    assert json.loads(result.stdout)["error"] == "no longer ours."
+    assert result.stderr.count("error: ") == 2
+
+
+def test_metrics_to_what_is_no_file(tmp_path: Path) -> None:
+    """A device or a pipe is written to; replaced by a file it would be gone."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with os.fdopen(os.open(pipe, os.O_RDWR)) as end:
+        write_metrics(pipe, JOB, None, failed=False)
+        assert end.readline().startswith("# TYPE flowconv_")
+    assert pipe.is_fifo()
+    link, file = tmp_path / "link.prom", tmp_path / "file.prom"
+    file.touch()
+    link.symlink_to(file)
+    write_metrics(link, JOB, None, failed=False)
+    assert link.is_symlink()
+    assert file.read_text().endswith("# EOF\n")

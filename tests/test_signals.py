@@ -1,6 +1,7 @@
 """A run that is stopped: SIGTERM and Ctrl-C, to a process of its own."""
 
 import gzip
+import json
 import os
 import re
 import signal
@@ -107,18 +108,24 @@ def complete(logs: Path) -> None:
 
 
 SIGNALS = pytest.mark.parametrize(
-    ("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)], ids=["SIGTERM", "SIGINT"]
+    ("number", "code"),
+    [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGHUP, 129)],
+    ids=["SIGTERM", "SIGINT", "SIGHUP"],
 )
 
 
 @SIGNALS
 def test_tasks_under_way_are_finished(logs: Path, number: signal.Signals, code: int) -> None:
-    with under_way(logs, 0.3, "--grace", "60") as process:
+    with under_way(logs, 0.3, "--grace", "60", "--json") as process:
         process.send_signal(number)
-        _, errors = process.communicate(timeout=DEADLINE_S)
+        printed, errors = process.communicate(timeout=DEADLINE_S)
     assert process.returncode == code
-    assert errors.startswith("error: stopped.")
+    assert errors.splitlines()[0].startswith("stopping: tasks under way have 60 s to finish.")
+    assert errors.splitlines()[-1].startswith("error: stopped.")
     assert 0 < converted(logs.parent / "lake") < DAYS
+    report = json.loads(printed)
+    assert (report["cancelled"], report["complete"]) == (True, False)
+    assert report["objects"] == converted(logs.parent / "lake")
     complete(logs)
 
 
