@@ -328,7 +328,9 @@ def convert(
 
     flowconv convert cloudwatch:/aws/vpc/flowlogs s3://my-lake/flows --format default --since 3d
     """
-    when_stopped = f": tasks under way have {grace:g} s to finish. Once more stops them at once."
+    when_stopped = ": tasks under way are abandoned."
+    if grace > 0:
+        when_stopped = f": tasks under way have {grace:g} s to finish; once more abandons them."
     with ExitStack() as log, _errors(json_, "" if dry_run else when_stopped):
         if log_format not in ("text", "json"):
             raise UsageError(f"--log-format: {log_format!r} is neither text nor json.")
@@ -724,7 +726,9 @@ def _signals(when_stopped: str) -> Iterator[list[int]]:
 
     def hear(number: int, _: object) -> None:
         heard.append(number)
-        console.say_at_once(f"stopping{when_stopped}" if len(heard) == 1 else "stopping at once.")
+        console.say_at_once(
+            f"stopping{when_stopped or '.'}" if len(heard) == 1 else "stopping at once."
+        )
         raise KeyboardInterrupt
 
     before = {}

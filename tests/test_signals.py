@@ -120,7 +120,7 @@ def test_tasks_under_way_are_finished(logs: Path, number: signal.Signals, code: 
         process.send_signal(number)
         printed, errors = process.communicate(timeout=DEADLINE_S)
     assert process.returncode == code
-    assert errors.splitlines()[0].startswith("stopping: tasks under way have 60 s to finish.")
+    assert errors.splitlines()[0].startswith("stopping: tasks under way have 60 s to finish;")
     assert errors.splitlines()[-1].startswith("error: stopped.")
     assert 0 < converted(logs.parent / "lake") < DAYS
     report = json.loads(printed)
