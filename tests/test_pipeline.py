@@ -4,6 +4,7 @@ import gzip
 import io
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -409,8 +410,11 @@ def test_interrupted(tmp_path: Path) -> None:
     process.send_signal(signal.SIGINT)
     output, errors = process.communicate(timeout=30)
     assert process.returncode == 130
-    assert errors == ("error: stopped. What was finished is kept; nothing half-written is left.\n")
-    assert output == ""
+    assert errors == (
+        "stopping: tasks under way are abandoned.\n"
+        "error: stopped. What was finished is kept; nothing half-written is left.\n"
+    )
+    assert re.search(r"^stopped +before its end", output, re.MULTILINE)
     assert not staged(tmp_path / "lake")
     for path in data_files(tmp_path / "lake"):
         pl.read_parquet_schema(path)
