@@ -186,7 +186,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-_HELP = {f.name: f.metadata["help"] for f in fields(ConvertOptions)}
+_HELP = {f.name: f.metadata["help"] for f in fields(ConvertOptions) if f.init}
 _DEFAULTS = ConvertOptions(workers=1)
 _SAMPLE_HELP = {f.name: f.metadata["help"] for f in fields(GenerateOptions)}
 _SAMPLE = GenerateOptions()
@@ -435,12 +435,13 @@ def inspect(
     flowconv inspect --format default export/000000.gz
     """
     with _errors(json_):
+        from flowconv.formats import declared_formats
         from flowconv.inspecting import inspect_object
 
         options = parse_storage_options(source_option)
+        declared = declared_formats(format, formats)
         inspections = [
-            inspect_object(uri, format=format, formats=formats, rows=rows, options=options)
-            for uri in objects
+            inspect_object(uri, formats=declared, rows=rows, options=options) for uri in objects
         ]
         if json_:
             console.print_json([inspection.to_dict() for inspection in inspections])

@@ -61,7 +61,7 @@ class TaskConverter:
         self._ledger = ledger
         self._run_id = run_id
         self._options = options
-        self._declared = declared_formats(options.format, options.formats)
+        self._declared = declared_formats(options.format, options.formats, options.formats_text)
         self._cores = ThreadPoolExecutor(options.tasks_at_once, "flowconv-core")
 
     def __enter__(self) -> Self:

@@ -192,7 +192,9 @@ def with_timestamp(format_: LogFormat) -> LogFormat:
     return replace(format_, timestamped=True)
 
 
-def declared_formats(format: str | None = None, file: str | None = None) -> DeclaredFormats:
+def declared_formats(
+    format: str | None = None, file: str | None = None, text: str | None = None
+) -> DeclaredFormats:
     """Return what `--format` and the TOML file of `--formats` declare.
 
         default = "default"                                # as --format, which it replaces
@@ -203,6 +205,11 @@ def declared_formats(format: str | None = None, file: str | None = None) -> Decl
         [prefixes]
         "exportedlogs/one/" = "${version} ${srcaddr}"      # of the path below SOURCE
 
+    Args:
+        format: What `--format` says.
+        file: The path of the TOML file.
+        text: What is in it, if it was read before; see `read_formats`.
+
     Raises:
         UsageError: A format is none, or the file cannot be read or has something else in it.
     """
@@ -210,11 +217,11 @@ def declared_formats(format: str | None = None, file: str | None = None) -> Decl
     if file is None:
         return DeclaredFormats(default)
     try:
-        tables = tomllib.loads(Path(file).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UsageError(f"--formats: {file} cannot be read ({error.strerror}).") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        tables = tomllib.loads(read_formats(file) if text is None else text)
+    except tomllib.TOMLDecodeError as error:
         raise UsageError(f"--formats: {file} is no TOML ({error}).") from None
+    except RecursionError:
+        raise UsageError(f"--formats: {file} is no TOML of formats (nested too deep).") from None
     if unknown := tables.keys() - {"default", *_BY}:
         raise UsageError(
             f"--formats: {file} has {quote(min(unknown))}. Write default, [flow-logs], "
@@ -224,6 +231,30 @@ def declared_formats(format: str | None = None, file: str | None = None) -> Decl
         default = _format_of_file(file, "default", tables["default"])
     named = {attribute: _formats_of_file(file, tables, name) for name, attribute in _BY.items()}
     return DeclaredFormats(default, **named)
+
+
+# Formats of a hundred thousand log groups; and no more memory than that for what is none.
+_MOST_BYTES = 32 << 20
+
+
+def read_formats(file: str) -> str:
+    """Return the text of the TOML file of `--formats`; a pipe, such as `<(…)`, gives it but once.
+
+    Raises:
+        UsageError: It cannot be read, is no text or too large.
+    """
+    try:
+        with Path(file).open("rb") as opened:
+            data = opened.read(_MOST_BYTES + 1)
+        if len(data) > _MOST_BYTES:
+            raise UsageError(f"--formats: {file} is no TOML of formats: it is larger than 32 MB.")
+        return data.decode()
+    except OSError as error:
+        raise UsageError(f"--formats: {file} cannot be read ({error.strerror}).") from None
+    except UnicodeDecodeError as error:
+        raise UsageError(f"--formats: {file} is no TOML ({error.reason}).") from None
+    except ValueError:
+        raise UsageError(f"--formats: {quote(file)} is no name of a file.") from None
 
 
 _BY = {"flow-logs": "flow_logs", "log-groups": "log_groups", "prefixes": "prefixes"}

@@ -7,7 +7,7 @@ from typing import Any
 from flowconv.batches import RejectedLine
 from flowconv.errors import FormatError, UnreadableObjectError, UsageError
 from flowconv.fetching import ObjectFetcher
-from flowconv.formats import LogFormat, declared_formats
+from flowconv.formats import DeclaredFormats, LogFormat, declared_formats
 from flowconv.normalising import normalise
 from flowconv.parsing import BlockParser
 from flowconv.reading import read_blocks
@@ -88,7 +88,7 @@ def inspect_object(
     uri: str,
     *,
     format: str | None = None,
-    formats: str | None = None,
+    formats: str | DeclaredFormats | None = None,
     rows: int = 5,
     options: Mapping[str, str] | None = None,
 ) -> Inspection:
@@ -97,7 +97,8 @@ def inspect_object(
     Args:
         uri: A file or an `s3://` URL of one object.
         format: Its fields if it has no header, as for `ConvertOptions.format`.
-        formats: A TOML file of formats, as for `ConvertOptions.formats`.
+        formats: A TOML file of formats, as for `ConvertOptions.formats`; or what is in it and in
+            the format, for many objects.
         rows: So many records are returned.
         options: Storage options, as for `ConvertOptions.source_options`.
 
@@ -105,7 +106,9 @@ def inspect_object(
         UsageError: It is a folder or prefix, or the format is none.
         StorageError: The storage does not answer.
     """
-    declared = declared_formats(format, formats)
+    if not isinstance(formats, DeclaredFormats):
+        formats = declared_formats(format, formats)
+    declared = formats
     source = StorageSource(open_storage(uri, options or {}))
     log_objects = list(source.list_objects())
     if [o.uri for o in log_objects] != [source.root]:

@@ -126,6 +126,8 @@ class ConvertOptions:
     dest_options: Mapping[str, str] = _described(
         "Storage options of DEST, as for --source-option.", default_factory=dict
     )
+    formats_text: str | None = field(init=False, repr=False, default=None)
+    """What is in the file of `formats`, which may be a pipe and is read once."""
 
     def __post_init__(self) -> None:
         if self.workers == 0:
@@ -162,9 +164,11 @@ class ConvertOptions:
         )
         _check_partitions(self.partition_by)
         if self.format is not None or self.formats is not None:
-            from flowconv.formats import declared_formats
+            from flowconv.formats import declared_formats, read_formats
 
-            declared_formats(self.format, self.formats)
+            if self.formats is not None:
+                object.__setattr__(self, "formats_text", read_formats(self.formats))
+            declared_formats(self.format, self.formats, self.formats_text)
         for name in ("account", "region"):
             value = getattr(self, name)
             _require(

@@ -5,7 +5,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date
 from itertools import groupby
-from pathlib import Path
 
 from flowconv.listing import LogObject
 from flowconv.options import MIB, ConvertOptions
@@ -107,7 +106,7 @@ def _task_id(log_objects: Sequence[LogObject], options: ConvertOptions, replaced
         replaced,
         *(options.format, options.account, options.region, options.partition_by),
         *(options.time_type, options.with_source, options.compression, options.target_file_size),
-        options.formats and Path(options.formats).read_bytes(),
+        options.formats_text,
     )
     digest = hashlib.sha256(repr(shape).encode())
     for log_object in log_objects:

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import os
 import tracemalloc
 from pathlib import Path
 from unittest import mock
@@ -9,13 +10,14 @@ from unittest import mock
 import pytest
 
 from flowconv import ConvertOptions, convert, documents, scan
+from flowconv.errors import UsageError
 from flowconv.inspecting import inspect_object
 from flowconv.parsing import BlockParser
 from flowconv.reading import read_blocks
 from flowconv.report import LineCounts
 from flowconv.shapes import SIGNS, Shape
 from in_memory import Stored, declare, log_object
-from lakes import ROW, Key, read_quarantine, write_objects
+from lakes import ROW, Key, aws_key, read_quarantine, write_objects
 from shapes import cloudwatch_export, control, document, firehose, gzip_members, subscription
 from test_cli import INCOMPLETE, USAGE, run
 
@@ -171,6 +173,8 @@ def test_formats_of_one_prefix(tmp_path: Path) -> None:
         (b"[prefixes]\na = 1", "'a' in ~ is no text of field names."),
         (b'[log-groups]\ng = "bytes bytes"', "'g' in ~: the header names column 'bytes' twice."),
         (b"[flow-logs]\nx.y = 'bytes'", "'x' in ~ is no text of field names."),
+        (b"default = " + b"[" * 100_000, "is no TOML"),
+        (b"#" * (33 << 20), "larger than 32 MB."),
     ],
 )
 def test_files_that_are_no_formats(tmp_path: Path, text: bytes | None, message: str) -> None:
@@ -188,6 +192,29 @@ def test_files_that_are_no_formats(tmp_path: Path, text: bytes | None, message: 
         assert done.stderr.startswith("error: --formats: ")
         assert message in done.stderr.replace(str(file), "~")
     assert not (tmp_path / "lake").exists()
+
+
+def test_formats_from_a_pipe_are_read_once(tmp_path: Path) -> None:
+    """As of `--formats <(…)`; by more tasks and objects than one."""
+    keys = (Key("a.log"), aws_key(time="2026-01-14T00:05"), aws_key(time="2026-01-15T00:05"))
+    write_objects(tmp_path / "logs", dict.fromkeys(keys, ROW))
+    objects = [tmp_path / "logs" / key.path for key in keys]
+    commands: list[list[str | Path]] = [
+        ["convert", tmp_path / "logs", tmp_path / "lake"],
+        ["inspect", *objects],
+    ]
+    for command in commands:
+        end, start = os.pipe()
+        os.write(start, b'default = "default"')
+        os.close(start)
+        run(*command, "--formats", f"/dev/fd/{end}")
+        os.close(end)
+
+
+@pytest.mark.parametrize("name", ["", ".", "\0", "x" * 5000], ids=ascii)
+def test_no_file_of_formats(name: str) -> None:
+    with pytest.raises(UsageError, match="--formats: "):
+        ConvertOptions(formats=name)
 
 
 # --- hostile --------------------------------------------------------------------------------------
