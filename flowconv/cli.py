@@ -1,6 +1,5 @@
 """The command line: options in, one library call, report or error out."""
 
-import difflib
 import logging
 import os
 import re
@@ -18,7 +17,15 @@ import typer
 from typer.core import TyperGroup
 
 from flowconv import console
-from flowconv.errors import FlowconvError, StorageError, UsageError, printable, quote, redact
+from flowconv.errors import (
+    FlowconvError,
+    StorageError,
+    UsageError,
+    did_you_mean,
+    printable,
+    quote,
+    redact,
+)
 from flowconv.generating import GenerateOptions
 from flowconv.generating import generate as generate_
 from flowconv.options import (
@@ -166,13 +173,13 @@ def _no_value(names: Sequence[str], message: str, arguments: Sequence[str]) -> s
 
 def _unknown(kind: str, name: str, names: Iterable[str]) -> str:
     """Say that there is no command or option of a name, and which one may be meant."""
-    close = difflib.get_close_matches(name.lower().replace("_", "-"), names, 1)
+    meant = did_you_mean(name, names)
     # What is like nothing may be a value, and a secret one.
-    shown = close or re.fullmatch(r"-{0,2}[a-z][a-z-]{0,20}", name)
+    shown = meant or re.fullmatch(r"-{0,2}[a-z][a-z-]{0,20}", name)
     said = f"there is no {kind} {name}." if shown else f"there is no such {kind}."
-    if close:
-        return f"{said} Did you mean {close[0]}?"
-    return f"{said} There are {', '.join(names)}." if kind == "command" else said
+    if not meant and kind == "command":
+        return f"{said} There are {', '.join(names)}."
+    return f"{said}{meant}"
 
 
 app = typer.Typer(
@@ -333,7 +340,7 @@ def convert(
         when_stopped = f": tasks under way have {grace:g} s to finish; once more abandons them."
     with ExitStack() as log, _errors(json_, "" if dry_run else when_stopped):
         if log_format not in ("text", "json"):
-            raise UsageError(f"--log-format: {log_format!r} is neither text nor json.")
+            raise UsageError(f"--log-format: {quote(log_format)} is neither text nor json.")
         if log_format == "json":
             log.enter_context(console.json_log())
         options = ConvertOptions(
@@ -344,13 +351,13 @@ def convert(
             partition_by=tuple(name.strip() for name in partition_by.split(",") if name.strip()),
             time_type=time_type,  # type: ignore[arg-type]
             with_source=with_source,
-            since=parse_day(since) if since else None,
-            until=parse_day(until) if until else None,
+            since=None if since is None else parse_day(since, "--since"),
+            until=None if until is None else parse_day(until, "--until"),
             compression=compression,  # type: ignore[arg-type]
-            target_file_size=parse_size(target_file_size),
+            target_file_size=parse_size(target_file_size, "--target-file-size"),
             workers=workers,
-            memory_limit=parse_size(memory_limit),
-            max_object_size=parse_size(max_object_size),
+            memory_limit=parse_size(memory_limit, "--memory-limit"),
+            max_object_size=parse_size(max_object_size, "--max-object-size"),
             reprocess=reprocess,
             retry_rejected=retry_rejected,
             grace=grace,
@@ -522,7 +529,7 @@ def generate(
         try:
             chosen = tuple(int(version) for version in versions.split(","))
         except ValueError:
-            raise UsageError(f"--versions: {versions!r} is no list such as 2,5.") from None
+            raise UsageError(f"--versions: {quote(versions)} is no list such as 2,5.") from None
         options = GenerateOptions(
             shape=shape,  # type: ignore[arg-type]
             seed=seed,
@@ -530,7 +537,7 @@ def generate(
             accounts=accounts,
             regions=regions,
             days=days,
-            start_day=parse_day(start_day),
+            start_day=parse_day(start_day, "--start-day"),
             objects=objects,
             records=records,
             custom_orders=custom_orders,
@@ -641,8 +648,8 @@ def verify(
             report = verify_(
                 lake,
                 source=source,
-                since=parse_day(since) if since else None,
-                until=parse_day(until) if until else None,
+                since=None if since is None else parse_day(since, "--since"),
+                until=None if until is None else parse_day(until, "--until"),
                 quick=quick,
                 repair=repair,
                 wait=wait,

@@ -19,7 +19,7 @@ from datetime import UTC, date, datetime, time, timedelta
 from functools import cached_property
 from typing import Any
 from urllib.parse import quote as percent_encode
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 import botocore.config  # type: ignore[import-untyped]
 import botocore.session  # type: ignore[import-untyped]
@@ -27,9 +27,10 @@ import numpy as np
 from botocore.exceptions import BotoCoreError, ClientError  # type: ignore[import-untyped]
 from botocore.parsers import ResponseParserError  # type: ignore[import-untyped]
 
-from flowconv.errors import FetchError, StorageError, UnreadableObjectError, UsageError, quote
+from flowconv.errors import FetchError, StorageError, UnreadableObjectError, UsageError
 from flowconv.listing import CLOUDWATCH, LogObject
 from flowconv.monitoring import log_event
+from flowconv.storage import check_option_names
 
 # How long after midnight, UTC, a day is listed. Flow logs are delivered within some ten minutes,
 # and DescribeLogStreams knows of events within an hour.
@@ -73,18 +74,7 @@ class CloudWatchSource:
         self.log_group = url.removeprefix(CLOUDWATCH)
         if not re.fullmatch(r"[A-Za-z0-9._/#-]{1,512}", self.log_group):
             raise UsageError("this names no log group. Write cloudwatch:LOG-GROUP.", uri=url)
-        for name in options:
-            if name not in OPTION_NAMES:
-                raise UsageError(
-                    f"{quote(name)} is no option of CloudWatch Logs. "
-                    f"There are {', '.join(OPTION_NAMES)}.",
-                    uri=url,
-                )
-        endpoint = urlsplit(options.get("endpoint_url", "https://logs"))
-        if endpoint.scheme not in ("http", "https") or not endpoint.hostname:
-            raise UsageError(
-                "source option endpoint_url: write it as https://host or http://host:port."
-            )
+        check_option_names(options, OPTION_NAMES, "source option of CloudWatch Logs")
         self._options = options
         self.retries = 0
         self._mutex = threading.Lock()

@@ -17,7 +17,9 @@ Names and values come from others: what is shown of them goes through `printable
 through `redact`.
 """
 
+import difflib
 import re
+from collections.abc import Iterable, Mapping
 from typing import Self
 
 
@@ -106,6 +108,22 @@ def quote(token: bytes | str) -> str:
     return repr(text if len(text) <= 40 else text[:39] + "…")
 
 
+def did_you_mean(name: str, names: Iterable[str], others: Mapping[str, str] | None = None) -> str:
+    """Return ` Did you mean …?` for a name that is none, or nothing if none is like it.
+
+    Args:
+        name: What was found.
+        names: What there is.
+        others: What people write -> what they mean, where the two are not alike.
+    """
+    plain = name.lower().replace("-", "_")
+    by_plain = {one.lower().replace("-", "_"): one for one in names}
+    meant = (others or {}).get(plain)
+    if meant is None and (close := difflib.get_close_matches(plain[:100], by_plain, 1)):
+        meant = by_plain[close[0]]
+    return f" Did you mean {meant}?" if meant else ""
+
+
 def printable(text: str) -> str:
     """Return a text on one line, with escapes for what would command or confuse a terminal.
 
@@ -130,6 +148,8 @@ _URL_SECRET = re.compile(
     r"""
       (?<=://)[^/\s:@'"<>]*:(?!\d+(?:/|$))[^\s@'"<>]*(?=@)
     | (?<=://)[^/\s:@'"<>]+(?=@)
+    | (?<=[a-z0-9]:/)(?!/)[^/\s:@'"<>]*:[^\s@'"<>]*(?=@)  # a slash too few, or two
+    | (?<=\bs3:)(?!/)[^\s@'"<>]*(?=@)
     | \bA[KS]IA[A-Z0-9]{12,}:[^\s@'"<>]+(?=@)
     | (?<=Amz-Signature=)[^\s&'"<>]+ | (?<=Amz-Credential=)[^\s&'"<>]+
     | (?<=Amz-Security-Token=)[^\s&'"<>]+ | (?<=[?&]Signature=)[^\s&'"<>]+

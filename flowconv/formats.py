@@ -213,7 +213,7 @@ def declared_formats(
     Raises:
         UsageError: A format is none, or the file cannot be read or has something else in it.
     """
-    default = declared_format(format) if format else None
+    default = None if format is None else declared_format(format)
     if file is None:
         return DeclaredFormats(default)
     try:
@@ -290,7 +290,7 @@ def declared_format(text: str, table: Table | None = None) -> LogFormat:
     if not names:
         raise UsageError("--format: empty. Write '${version} ${account-id} …', or default.")
     for name in names:
-        if _NAME.fullmatch(name.encode()) is None:
+        if _NAME.fullmatch(name.encode("utf-8", "replace")) is None:
             raise UsageError(
                 f"--format: {quote(name)} is no field name. Write AWS's notation, "
                 "'${version} ${account-id} …', or default."

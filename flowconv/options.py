@@ -2,14 +2,16 @@
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from typing import Any, Literal, get_args
 
-from flowconv.errors import UsageError
+from flowconv.errors import UsageError, did_you_mean, quote
 
 MIB = 1 << 20
+
+_LONGEST_GRACE_S = 86_400
 
 # What one worker takes at the most: a block of text and its columns, rows that wait for their row
 # group, the row group being written, and objects fetched ahead.
@@ -130,6 +132,7 @@ class ConvertOptions:
     """What is in the file of `formats`, which may be a pipe and is read once."""
 
     def __post_init__(self) -> None:
+        self._take_texts()
         if self.workers == 0:
             object.__setattr__(self, "workers", available_cores())
         _require(1 <= self.workers <= 1024, f"--workers: {self.workers} is not in 1 to 1024.")
@@ -145,18 +148,24 @@ class ConvertOptions:
             self.max_object_size >= MIB,
             f"--max-object-size: {self.max_object_size} bytes are too few; the least is 1 MB.",
         )
-        _require(self.grace >= 0, f"--grace: {self.grace} is less than 0 seconds.")
+        _require(
+            0 <= self.grace <= _LONGEST_GRACE_S,
+            f"--grace: {self.grace} is not in 0 to {_LONGEST_GRACE_S} seconds.",
+        )
         _require(
             self.compression in COMPRESSIONS,
-            f"--compression: {self.compression!r} is none of {', '.join(COMPRESSIONS)}.",
+            f"--compression: {quote(self.compression)} is none of {', '.join(COMPRESSIONS)}."
+            + did_you_mean(self.compression, COMPRESSIONS),
         )
         _require(
             self.time_type in ("timestamp", "epoch"),
-            f"--time-type: {self.time_type!r} is neither timestamp nor epoch.",
+            f"--time-type: {quote(self.time_type)} is neither timestamp nor epoch."
+            + did_you_mean(self.time_type, ("timestamp", "epoch")),
         )
         _require(
             self.on_bad_line in ("quarantine", "fail"),
-            f"--on-bad-line: {self.on_bad_line!r} is neither quarantine nor fail.",
+            f"--on-bad-line: {quote(self.on_bad_line)} is neither quarantine nor fail."
+            + did_you_mean(self.on_bad_line, ("quarantine", "fail")),
         )
         _require(
             not (self.since and self.until and self.since > self.until),
@@ -173,8 +182,36 @@ class ConvertOptions:
             value = getattr(self, name)
             _require(
                 value is None or re.fullmatch(r"[A-Za-z0-9_-]{1,64}", value) is not None,
-                f"--{name}: {value!r} is none; write letters, digits, - and _ only.",
+                f"--{name}: {quote(value or '')} is none; write letters, digits, - and _ only.",
             )
+
+    def _take_texts(self) -> None:
+        """Take what is plain of other types, such as days as text, and nothing else."""
+
+        def take(name: str, value: object) -> None:
+            object.__setattr__(self, name, value)
+
+        for name in ("since", "until"):
+            take(name, _as_day(getattr(self, name), f"--{name}"))
+        for name in ("memory_limit", "target_file_size", "max_object_size"):
+            size = getattr(self, name)
+            take(name, parse_size(size, _flag(name)) if isinstance(size, str) else size)
+        formats: Any = self.formats
+        if isinstance(formats, os.PathLike):
+            take("formats", os.fspath(formats))
+        partitions: Any = self.partition_by
+        if isinstance(partitions, str):
+            partitions = [name.strip() for name in partitions.split(",") if name.strip()]
+        _require(isinstance(partitions, Iterable), "--partition-by: write a list of names.")
+        take("partition_by", tuple(partitions))
+        for names, kinds, wanted in _WANTED:
+            for name in names:
+                value = getattr(self, name)
+                # True is a number for Python.
+                fits = isinstance(value, kinds) and (kinds is bool or not isinstance(value, bool))
+                _require(fits, f"{_flag(name)}: a {type(value).__name__} is no {wanted}.")
+        for name in self.partition_by:
+            _require(isinstance(name, str), "--partition-by: its names are texts.")
 
     @property
     def tasks_at_once(self) -> int:
@@ -184,15 +221,52 @@ class ConvertOptions:
         return min(self.workers, self.memory_limit // WORKER_BYTES)
 
 
-def parse_day(text: str, today: date | None = None) -> date:
+# Options of one type: the types that are taken, and what to write.
+_WANTED: tuple[tuple[tuple[str, ...], Any, str], ...] = (
+    (("workers", "memory_limit", "target_file_size", "max_object_size"), int, "whole number"),
+    (("grace",), int | float, "number"),
+    (("format", "formats", "account", "region"), str | None, "text"),
+    (("time_type", "compression", "on_bad_line"), str, "text"),
+    (
+        ("with_source", "reprocess", "retry_rejected", "wait"),
+        bool,
+        "yes or no; write True or False",
+    ),
+    (("source_options", "dest_options"), Mapping, "mapping of texts"),
+)
+
+
+def _flag(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
+
+
+def _as_day(value: object, option: str) -> date | None:
+    if isinstance(value, str):
+        return parse_day(value, option)
+    if isinstance(value, datetime):
+        return (value.astimezone(UTC) if value.tzinfo else value).date()
+    _require(
+        value is None or isinstance(value, date),
+        f"{option}: a {type(value).__name__} is no day. Write a date, or a text such as "
+        "2026-01-14 or 2d.",
+    )
+    return value  # type: ignore[return-value]
+
+
+def parse_day(text: str, option: str = "", *, today: date | None = None) -> date:
     """Return the day that `2026-01-14`, `2d` (two days ago), `today` or `yesterday` names, in UTC.
+
+    Args:
+        text: The day.
+        option: Whose value it is, for the message.
+        today: In place of today.
 
     Raises:
         UsageError: It is none of these.
     """
     today = today or datetime.now(UTC).date()
     words = {"today": 0, "yesterday": 1}
-    if relative := re.fullmatch(r"(\d{1,5})d", text):
+    if relative := re.fullmatch(r"([0-9]{1,5})d", text):
         words[text] = int(relative[1])
     if text in words:
         return today - timedelta(days=words[text])
@@ -200,19 +274,27 @@ def parse_day(text: str, today: date | None = None) -> date:
         return date.fromisoformat(text)
     except ValueError:
         raise UsageError(
-            f"{text!r} is no day; write 2026-01-14, or 2d for two days ago, today or yesterday."
+            f"{option}{': ' * bool(option)}{quote(text)} is no day; write 2026-01-14, or 2d for "
+            "two days ago, today or yesterday."
         ) from None
 
 
-def parse_size(text: str) -> int:
+def parse_size(text: str, option: str = "") -> int:
     """Return the bytes that `256MB`, `1.5GiB`, `600M` or `1000000` names (powers of 1024).
+
+    Args:
+        text: The size.
+        option: Whose value it is, for the message.
 
     Raises:
         UsageError: It is no size.
     """
-    match = re.fullmatch(r"(\d{1,15}(?:\.\d{1,15})?)\s*([KMGT]?)I?B?", text.strip().upper())
+    match = re.fullmatch(r"([0-9]{1,15}(?:\.[0-9]{1,15})?)\s*([KMGT]?)I?B?", text.strip().upper())
     if match is None:
-        raise UsageError(f"{text!r} is no size; write 256MB, 1.5GB or a number of bytes.")
+        raise UsageError(
+            f"{option}{': ' * bool(option)}{quote(text)} is no size; write 256MB, 1.5GB or a "
+            "number of bytes."
+        )
     return int(float(match[1]) * 1024 ** " KMGT".index(match[2] or " "))
 
 
@@ -220,13 +302,15 @@ def parse_storage_options(pairs: list[str]) -> dict[str, str]:
     """Return `KEY=VALUE` arguments as a dictionary; the values are not shown in errors.
 
     Raises:
-        UsageError: An argument has no `=`.
+        UsageError: An argument has no `=` or no value, or two are of one key.
     """
     options: dict[str, str] = {}
     for pair in pairs:
         name, equals, value = pair.partition("=")
         if not equals or not name:
             raise UsageError("a storage option is written KEY=VALUE, such as anon=true.")
+        if name in options:
+            raise UsageError("a storage option is given twice. Choose one value.")
         options[name] = value
     return options
 
@@ -238,12 +322,20 @@ def available_cores() -> int:
     return os.cpu_count() or 1
 
 
+# What people write -> the name of the partition.
+_PARTITIONS_MEANT = {
+    **dict.fromkeys(("account", "account_id", "accountid"), "aws_account_id"),
+    **dict.fromkeys(("region", "aws_region_id"), "aws_region"),
+    **dict.fromkeys(("day", "dt", "start", "end", "start_day", "year", "month"), "date"),
+}
+
+
 def _check_partitions(names: tuple[str, ...]) -> None:
     known = [*KEY_PARTITIONS, *TIME_PARTITIONS]
     _require(bool(names), "--partition-by: name at least one partition, such as date.")
     _require(
         len(set(names)) == len(names),
-        f"--partition-by: {', '.join(names)} names one of them twice.",
+        "--partition-by: it names one of them twice.",
     )
     others = [name for name in names if name not in known]
     if not others:
@@ -255,8 +347,9 @@ def _check_partitions(names: tuple[str, ...]) -> None:
     for name in others:
         _require(
             name in columns,
-            f"--partition-by: {name!r} is no partition. Choose from {', '.join(known)}, "
-            "or one of the columns of versions 2 to 5 such as vpc_id, action or interface_id.",
+            f"--partition-by: {quote(name)} is no partition. Choose from {', '.join(known)}, "
+            "or one of the columns of versions 2 to 5 such as vpc_id, action or interface_id."
+            + did_you_mean(name, [*known, *sorted(columns)], _PARTITIONS_MEANT),
         )
 
 

@@ -242,7 +242,7 @@ def _objects_with_rejects(
     if chosen is not None:
         # As the ledger has it: a local path in full.
         if not chosen.startswith(CLOUDWATCH):
-            chosen = open_storage(chosen).root
+            chosen = open_storage(chosen).root.encode("utf-8", "backslashreplace").decode()
         converted = converted.filter(pc.equal(converted["uri"], pa.scalar(chosen)))
         if not converted.num_rows:
             raise UsageError(

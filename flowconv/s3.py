@@ -45,6 +45,13 @@ class S3Storage:
 
     def __init__(self, url: str, options: Mapping[str, str]) -> None:
         self._bucket, _, key = url.removeprefix("s3://").partition("/")
+        if "@" in self._bucket or re.match(r"[^/@]*:[^@]*@", url.removeprefix("s3://")):
+            # Where it is shown, the error leaves the login out.
+            raise UsageError(
+                "a URL of S3 has no login. Leave it out, and use the environment, profile=… or "
+                "key=… and secret=….",
+                uri=url,
+            )
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{1,254}", self._bucket):
             raise UsageError("this names no bucket. Write s3://bucket/prefix.", uri=url)
         self._root_key = key.rstrip("/")

@@ -283,11 +283,6 @@ def checked_options(options: Mapping[str, str]) -> Mapping[str, str]:
         sources.append("anon")
     if len(sources) > 1:
         raise UsageError(f"storage options {' and '.join(sources)}: choose one of them.")
-    endpoint = urlsplit(options.get("endpoint_url", "https://s3"))
-    if endpoint.scheme not in ("http", "https") or not endpoint.hostname or endpoint.username:
-        raise UsageError(
-            "storage option endpoint_url: write it as https://host or http://host:port."
-        )
     return options
 
 

@@ -4,6 +4,7 @@ Both are used through `Source`. What CloudWatch Logs needs is in `cloudwatch`, w
 only when a `cloudwatch:` source is opened.
 """
 
+import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from datetime import date
@@ -11,7 +12,7 @@ from functools import partial
 from typing import Protocol
 
 from flowconv.listing import CLOUDWATCH, LogObject, list_objects
-from flowconv.storage import Storage, open_storage
+from flowconv.storage import Storage, open_storage, path_text
 
 # A piece is one request. Smaller objects, nearly all of them, are one piece.
 PIECE_BYTES = 8 << 20
@@ -64,7 +65,7 @@ class Source(Protocol):
         ...
 
 
-def open_source(url: str, options: Mapping[str, str] | None = None) -> Source:
+def open_source(url: str | os.PathLike[str], options: Mapping[str, str] | None = None) -> Source:
     """Return the source at a local path, an `s3://` URL or `cloudwatch:LOG-GROUP`.
 
     Nothing is connected to or looked for yet.
@@ -76,6 +77,7 @@ def open_source(url: str, options: Mapping[str, str] | None = None) -> Source:
     Raises:
         UsageError: It is none of these, or an option is not known.
     """
+    url = path_text(url)
     if url.startswith(CLOUDWATCH):
         from flowconv.cloudwatch import CloudWatchSource
 

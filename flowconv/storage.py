@@ -16,11 +16,11 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
-from urllib.parse import unquote
+from urllib.parse import unquote, urlsplit
 
 import pyarrow as pa
 
-from flowconv.errors import FetchError, StorageError, UsageError, quote
+from flowconv.errors import FetchError, StorageError, UsageError, did_you_mean, quote
 
 OPTION_NAMES = (
     *("key", "secret", "token", "profile", "endpoint_url", "region"),
@@ -224,7 +224,7 @@ class Storage(Protocol):
         ...
 
 
-def open_storage(url: str, options: Mapping[str, str] | None = None) -> Storage:
+def open_storage(url: str | os.PathLike[str], options: Mapping[str, str] | None = None) -> Storage:
     """Return the storage at a local path, a `file://` URL or an `s3://` URL.
 
     Nothing is connected to or looked for yet.
@@ -238,11 +238,8 @@ def open_storage(url: str, options: Mapping[str, str] | None = None) -> Storage:
         UsageError: It is none of these, or an option is not known.
     """
     options = options or {}
-    for name in options:
-        if name not in OPTION_NAMES:
-            raise UsageError(
-                f"{quote(name)} is no storage option. There are {', '.join(OPTION_NAMES)}."
-            )
+    url = path_text(url)
+    check_option_names(options, OPTION_NAMES, "storage option")
     if url.startswith("s3://"):
         from flowconv.s3 import S3Storage
 
@@ -261,13 +258,86 @@ def open_storage(url: str, options: Mapping[str, str] | None = None) -> Storage:
         )
     if url.startswith("file:///"):
         return LocalStorage(unquote(url.removeprefix("file://")))
-    if scheme := re.match(r"[A-Za-z][A-Za-z0-9+.-]+://", url):
-        raise UsageError(
-            f"{scheme[0]} is not supported. Name a local folder, or s3://bucket/prefix.", uri=url
-        )
     if not url or "\0" in url:
         raise UsageError(f"{quote(url)} is no folder. Name one, or s3://bucket/prefix.")
+    if not os.path.lexists(url):
+        if re.fullmatch(r"[A-Za-z0-9+._-]+:[^\s@]+@[^\s@]+", url):
+            raise UsageError("what was given looks like a login. Write s3://bucket/prefix.")
+        if reason := _no_folder(url):
+            raise UsageError(reason, uri=url)
     return LocalStorage(url)
+
+
+def path_text(url: str | os.PathLike[str]) -> str:
+    """Return a path or URL as text.
+
+    Raises:
+        UsageError: It is neither a text nor a path.
+    """
+    text = os.fspath(url) if isinstance(url, os.PathLike) else url
+    if not isinstance(text, str):
+        raise UsageError(f"a {type(url).__name__} is no folder. Write a text or a Path.")
+    return text
+
+
+def check_option_names(options: Mapping[str, str], names: Sequence[str], kind: str) -> None:
+    """Check that there are such options, and that their values can be sent.
+
+    Raises:
+        UsageError: One is none. What is like none of them is not shown: it may be a secret.
+    """
+    for name, value in options.items():
+        if name not in names:
+            # `secret:VALUE=` is a name, too.
+            is_name = re.fullmatch(r"[A-Za-z_-]{1,24}", name)
+            meant = did_you_mean(name, names, _OPTIONS_MEANT) if is_name else ""
+            found = quote(name) if meant else "what was given"
+            raise UsageError(f"{found} is no {kind}.{meant} There are {', '.join(names)}.")
+        if not isinstance(value, str):
+            raise UsageError(f"{kind} {name}: write a text, such as 'true'.")
+        if not value or not value.isprintable() or value != value.strip():
+            raise UsageError(f"{kind} {name}: it is empty, or has a space or a control character.")
+    address = options.get("endpoint_url", "https://s3")
+    try:
+        endpoint = urlsplit(address)
+        is_address = bool(endpoint.hostname) and (endpoint.port or 1) > 0
+    except ValueError:
+        is_address = False
+    # A login in it would be sent to nobody, and shown in errors.
+    if not re.match(r"https?://", address) or not is_address or re.search(r"[@?#\s]", address):
+        raise UsageError(f"{kind} endpoint_url: write it as https://host or http://host:port.")
+
+
+# What AWS's other tools call them.
+_OPTIONS_MEANT = {
+    **dict.fromkeys(("access_key", "access_key_id", "aws_access_key_id", "accesskey"), "key"),
+    **dict.fromkeys(("aws_secret_access_key", "secret_access_key", "secret_key"), "secret"),
+    **dict.fromkeys(("aws_session_token", "session_token", "security_token"), "token"),
+    **dict.fromkeys(("endpoint", "url", "aws_endpoint_url"), "endpoint_url"),
+    **dict.fromkeys(("region_name", "aws_region", "aws_default_region"), "region"),
+    **dict.fromkeys(("aws_profile", "profile_name"), "profile"),
+    **dict.fromkeys(("anonymous", "no_sign_request", "skip_signature"), "anon"),
+    **dict.fromkeys(("request_payer", "requester"), "requester_pays"),
+}
+
+
+def _no_folder(url: str) -> str | None:
+    """Say why a name of nothing that is there cannot be a local folder, if it cannot."""
+    if re.match(r"s3[an]?:", url, re.IGNORECASE):
+        return "this is no URL of S3. Write s3://bucket/prefix."
+    if url.startswith("arn:"):
+        return "an ARN is no place. Write s3://bucket/prefix."
+    if re.match(r"https?:", url, re.IGNORECASE):
+        return "addresses of the web are not supported. Write s3://bucket/prefix for a bucket."
+    if url.startswith("file:"):
+        return "write file:///folder, with three slashes, or the folder alone."
+    if scheme := re.match(r"[A-Za-z][A-Za-z0-9+.-]+://", url):
+        return f"{scheme[0]} is not supported. Name a local folder, or s3://bucket/prefix."
+    if re.match(r"~[^/]*(/|$)", url):
+        return "the shell did not put your home folder for ~. Leave out the quotes, or use $HOME."
+    if re.search(r"[*?]", url):
+        return "there is no such folder, and * and ? stand for nothing here. Name the folder."
+    return None
 
 
 @contextmanager

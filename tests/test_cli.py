@@ -231,7 +231,10 @@ ERRORS: dict[str, tuple[int, list[str], str]] = {
     "day": (
         USAGE,
         ["convert", "good", "lake", "--since", "14.1.2026"],
-        "'14.1.2026' is no day; write 2026-01-14, or 2d for two days ago, today or yesterday.",
+        (
+            "--since: '14.1.2026' is no day; write 2026-01-14, or 2d for two days ago, today or "
+            "yesterday."
+        ),
     ),
     "days": (
         USAGE,
@@ -241,7 +244,7 @@ ERRORS: dict[str, tuple[int, list[str], str]] = {
     "size": (
         USAGE,
         ["convert", "good", "lake", "--target-file-size", "big"],
-        "'big' is no size; write 256MB, 1.5GB or a number of bytes.",
+        "--target-file-size: 'big' is no size; write 256MB, 1.5GB or a number of bytes.",
     ),
     "file size": (
         USAGE,
@@ -256,7 +259,7 @@ ERRORS: dict[str, tuple[int, list[str], str]] = {
     "compression": (
         USAGE,
         ["convert", "good", "lake", "--compression", "zip"],
-        "--compression: 'zip' is none of zstd, snappy, gzip, lz4, none.",
+        "--compression: 'zip' is none of zstd, snappy, gzip, lz4, none. Did you mean gzip?",
     ),
     "time type": (
         USAGE,
@@ -281,7 +284,7 @@ ERRORS: dict[str, tuple[int, list[str], str]] = {
     "a partition twice": (
         USAGE,
         ["convert", "good", "lake", "--partition-by", "date,date"],
-        "--partition-by: date, date names one of them twice.",
+        "--partition-by: it names one of them twice.",
     ),
     "format": (
         USAGE,
@@ -310,8 +313,8 @@ ERRORS: dict[str, tuple[int, list[str], str]] = {
         USAGE,
         ["convert", "good", "lake", "--dest-option", "sceret=hush"],
         (
-            "'sceret' is no storage option. There are key, secret, token, profile, endpoint_url, "
-            "region, anon, requester_pays."
+            "'sceret' is no storage option. Did you mean secret? There are key, secret, token, "
+            "profile, endpoint_url, region, anon, requester_pays."
         ),
     ),
     "inspect nothing": (

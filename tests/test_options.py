@@ -1,6 +1,7 @@
 """What a conversion can be told, and how days, sizes and storage options are read."""
 
-from datetime import date
+from datetime import date, datetime, timedelta, timezone
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -33,6 +34,24 @@ def test_defaults() -> None:
         {"time_type": "seconds"},
         {"on_bad_line": "skip"},
         {"since": date(2026, 1, 2), "until": date(2026, 1, 1)},
+        {"grace": float("nan")},
+        {"grace": float("inf")},
+        {"grace": -0.1},
+        {"since": "14.1.2026"},
+        {"since": 20260114},
+        {"until": ""},
+        {"workers": "2"},
+        {"workers": True},
+        {"workers": 2.0},
+        {"grace": "10"},
+        {"memory_limit": "all"},
+        {"memory_limit": 1e9},
+        {"format": ["version", "srcaddr"]},
+        {"account": 123456789012},
+        {"compression": None},
+        {"with_source": "no"},
+        {"partition_by": 5},
+        {"partition_by": (5,)},
         {"partition_by": ()},
         {"partition_by": ("date", "date")},
         {"partition_by": ("day",)},
@@ -73,6 +92,22 @@ def test_what_just_can(given: dict[str, Any]) -> None:
     assert all(getattr(options, name) == value for name, value in given.items())
 
 
+def test_texts_whose_meaning_is_plain(tmp_path: Path) -> None:
+    file = tmp_path / "formats.toml"
+    file.write_text('default = "default"')
+    options = ConvertOptions(
+        since="2026-01-14",  # type: ignore[arg-type]
+        until=datetime(2026, 1, 15, 23, tzinfo=timezone(timedelta(hours=-2))),
+        memory_limit="1GB",  # type: ignore[arg-type]
+        partition_by="date, vpc_id",  # type: ignore[arg-type]
+        formats=file,  # type: ignore[arg-type]
+    )
+    assert (options.since, options.until) == (date(2026, 1, 14), date(2026, 1, 16))
+    assert options.memory_limit == 1 << 30
+    assert options.partition_by == ("date", "vpc_id")
+    assert options.formats == str(file)
+
+
 @pytest.mark.parametrize(
     ("workers", "memory", "at_once"),
     [(8, 0, 8), (8, WORKER_BYTES, 1), (8, 3 * WORKER_BYTES + 5, 3), (2, 99 * WORKER_BYTES, 2)],
@@ -93,15 +128,15 @@ def test_memory_limits_the_workers(workers: int, memory: int, at_once: int) -> N
     ],
 )
 def test_days(text: str, day: date) -> None:
-    assert parse_day(text, TODAY) == day
+    assert parse_day(text, today=TODAY) == day
 
 
 @pytest.mark.parametrize(
-    "text", ["", "d", "-1d", "2 d", "1w", "2026-02-30", "14.1.2026", "tomorrow"]
+    "text", ["", "d", "-1d", "2 d", "1w", "2026-02-30", "14.1.2026", "tomorrow", "٢d"]
 )
 def test_no_days(text: str) -> None:
     with pytest.raises(UsageError, match="is no day"):
-        parse_day(text, TODAY)
+        parse_day(text, today=TODAY)
 
 
 @pytest.mark.parametrize(
@@ -123,7 +158,9 @@ def test_sizes(text: str, size_bytes: int) -> None:
     assert parse_size(text) == size_bytes
 
 
-@pytest.mark.parametrize("text", ["", "MB", "-1", "1,5GB", "1e6", "1XB", "1.GB", "0x10", "all"])
+@pytest.mark.parametrize(
+    "text", ["", "MB", "-1", "1,5GB", "1e6", "1XB", "1.GB", "0x10", "all", "1" * 400, "٢MB"]
+)
 def test_no_sizes(text: str) -> None:
     with pytest.raises(UsageError, match="is no size"):
         parse_size(text)
@@ -133,6 +170,12 @@ def test_storage_options() -> None:
     pairs = ["anon=true", "endpoint_url=http://x/?a=b", "key="]
     expected = {"anon": "true", "endpoint_url": "http://x/?a=b", "key": ""}
     assert parse_storage_options(pairs) == expected
+
+
+def test_a_storage_option_has_one_value() -> None:
+    with pytest.raises(UsageError, match="given twice") as raised:
+        parse_storage_options(["secret=hush", "secret=hush2"])
+    assert "hush" not in str(raised.value)
 
 
 @pytest.mark.parametrize("pair", ["hush", "=hush", ""])
