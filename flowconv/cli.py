@@ -214,6 +214,9 @@ SourceOptions = Annotated[
 ]
 FormatOption = Annotated[str | None, _option("format", "--format", metavar="FIELDS")]
 FormatsOption = Annotated[str | None, _option("formats", "--formats", metavar="FILE")]
+UnknownFieldsOption = Annotated[
+    list[str], _option("allow_unknown_fields", "--allow-unknown-fields", metavar="NAME")
+]
 LakeArgument = Annotated[
     str,
     typer.Argument(help="The lake: what was DEST of flowconv convert.", show_default=False),
@@ -261,6 +264,7 @@ def convert(
     ],
     format: FormatOption = None,
     formats: FormatsOption = None,
+    allow_unknown_fields: UnknownFieldsOption = [],  # noqa: B006
     account: Annotated[str | None, _option("account", "--account")] = None,
     region: Annotated[str | None, _option("region", "--region")] = None,
     with_source: Annotated[bool, _option("with_source", "--with-source")] = False,
@@ -346,6 +350,7 @@ def convert(
         options = ConvertOptions(
             format=format,
             formats=formats,
+            allow_unknown_fields=tuple(allow_unknown_fields),
             account=account,
             region=region,
             partition_by=tuple(name.strip() for name in partition_by.split(",") if name.strip()),
@@ -425,6 +430,7 @@ def inspect(
     ],
     format: FormatOption = None,
     formats: FormatsOption = None,
+    allow_unknown_fields: UnknownFieldsOption = [],  # noqa: B006
     rows: Annotated[
         int, typer.Option("--rows", "-n", min=0, help="So many records are shown.")
     ] = 5,
@@ -446,7 +452,7 @@ def inspect(
         from flowconv.inspecting import inspect_object
 
         options = parse_storage_options(source_option)
-        declared = declared_formats(format, formats)
+        declared = declared_formats(format, formats, allow_unknown_fields=allow_unknown_fields)
         inspections = [
             inspect_object(uri, formats=declared, rows=rows, options=options) for uri in objects
         ]

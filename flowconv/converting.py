@@ -61,7 +61,12 @@ class TaskConverter:
         self._ledger = ledger
         self._run_id = run_id
         self._options = options
-        self._declared = declared_formats(options.format, options.formats, options.formats_text)
+        self._declared = declared_formats(
+            options.format,
+            options.formats,
+            options.formats_text,
+            allow_unknown_fields=options.allow_unknown_fields,
+        )
         self._cores = ThreadPoolExecutor(options.tasks_at_once, "flowconv-core")
 
     def __enter__(self) -> Self:

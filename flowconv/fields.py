@@ -38,6 +38,8 @@ class Field:
         version: The log version that brought the field; 0 for a field that AWS does not document.
         meaning: One line for people.
         largest: The largest number that can be, if it is below the type's; 0 is the least.
+        aliases: What others call it, beside spellings of its name: AWS's guides for metric filters
+            and, until 2021, for Athena, and StreamAlert.
     """
 
     name: str
@@ -46,6 +48,7 @@ class Field:
     version: int
     meaning: str
     largest: int | None = None
+    aliases: tuple[str, ...] = ()
 
 
 # Seconds up to the year 9999; larger values are milliseconds, which AWS wrote for a while.
@@ -66,8 +69,27 @@ _LARGEST: Mapping[str, int] = MappingProxyType(
 )
 
 
+_ALIASES: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "account-id": ("account",),
+        "interface-id": ("eni",),
+        "srcaddr": ("source", "source-address"),
+        "dstaddr": ("destination", "destination-address"),
+        "srcport": ("source-port",),
+        "dstport": ("destination-port", "destport"),
+        "packets": ("num-packets",),
+        "bytes": ("num-bytes",),
+        "start": ("start-time", "window-start"),
+        "end": ("end-time", "window-end"),
+        "log-status": ("flow-log-status",),
+    }
+)
+
+
 def _field(version: int, name: str, type_: pa.DataType, meaning: str) -> Field:
-    return Field(name, name.replace("-", "_"), type_, version, meaning, _LARGEST.get(name))
+    column = name.replace("-", "_")
+    largest, aliases = _LARGEST.get(name), _ALIASES.get(name, ())
+    return Field(name, column, type_, version, meaning, largest, aliases)
 
 
 _VPC = (

@@ -7,8 +7,9 @@ values: tools that did so filled the wrong columns for years.
 
 import re
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from difflib import get_close_matches
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
@@ -193,7 +194,11 @@ def with_timestamp(format_: LogFormat) -> LogFormat:
 
 
 def declared_formats(
-    format: str | None = None, file: str | None = None, text: str | None = None
+    format: str | None = None,
+    file: str | None = None,
+    text: str | None = None,
+    *,
+    allow_unknown_fields: Collection[str] = (),
 ) -> DeclaredFormats:
     """Return what `--format` and the TOML file of `--formats` declare.
 
@@ -209,11 +214,14 @@ def declared_formats(
         format: What `--format` says.
         file: The path of the TOML file.
         text: What is in it, if it was read before; see `read_formats`.
+        allow_unknown_fields: Names that AWS does not have, but formats may.
 
     Raises:
-        UsageError: A format is none, or the file cannot be read or has something else in it.
+        UsageError: A format is none, has a name that AWS does not have and that is not allowed, or
+            the file cannot be read or has something else in it.
     """
-    default = None if format is None else declared_format(format)
+    allowed = _allowed(allow_unknown_fields)
+    default = None if format is None else _documented(declared_format(format), allowed)
     if file is None:
         return DeclaredFormats(default)
     try:
@@ -228,8 +236,10 @@ def declared_formats(
             "[log-groups] or [prefixes]."
         )
     if "default" in tables:
-        default = _format_of_file(file, "default", tables["default"])
-    named = {attribute: _formats_of_file(file, tables, name) for name, attribute in _BY.items()}
+        default = _format_of_file(file, "default", tables["default"], allowed)
+    named = {
+        attribute: _formats_of_file(file, tables, name, allowed) for name, attribute in _BY.items()
+    }
     return DeclaredFormats(default, **named)
 
 
@@ -260,20 +270,47 @@ def read_formats(file: str) -> str:
 _BY = {"flow-logs": "flow_logs", "log-groups": "log_groups", "prefixes": "prefixes"}
 
 
-def _formats_of_file(file: str, tables: Mapping[str, Any], name: str) -> dict[str, LogFormat]:
+def _formats_of_file(
+    file: str, tables: Mapping[str, Any], name: str, allowed: frozenset[str]
+) -> dict[str, LogFormat]:
     table = tables.get(name, {})
     if not isinstance(table, dict):
         raise UsageError(f"--formats: {name} in {file} is no table; write [{name}].")
-    return {key: _format_of_file(file, key, value) for key, value in table.items()}
+    return {key: _format_of_file(file, key, value, allowed) for key, value in table.items()}
 
 
-def _format_of_file(file: str, key: str, value: object) -> LogFormat:
+def _format_of_file(file: str, key: str, value: object, allowed: frozenset[str]) -> LogFormat:
     if not isinstance(value, str):
         raise UsageError(f"--formats: {quote(key)} in {file} is no text of field names.")
     try:
-        return declared_format(value)
+        return _documented(declared_format(value), allowed)
     except UsageError as error:
         raise UsageError(f"--formats: {quote(key)} in {file}: {error.reason[10:]}") from None
+
+
+def _allowed(names: Collection[str]) -> frozenset[str]:
+    """Return the columns that fields beyond AWS's may become."""
+    for name in names:
+        if not can_be_name(name):
+            raise UsageError(
+                f"--allow-unknown-fields: {quote(name)} is no field name; write letters, digits, "
+                "- and _, and a letter first."
+            )
+    return frozenset(map(_column, names))
+
+
+def _documented(format_: LogFormat, allowed: frozenset[str]) -> LogFormat:
+    """Return the format if AWS documents all its fields that are not allowed by name."""
+    for one in format_.fields:
+        if is_known(one.name) or one.column in allowed:
+            continue
+        similar = get_close_matches(squash(one.name), _KNOWN, 1, 0.7)
+        question = f"; did you mean {_KNOWN[similar[0]].name}?" if similar else "."
+        raise UsageError(
+            f"--format: {quote(one.name)} is no field of AWS's flow logs{question} If the logs "
+            "have it, name it in --allow-unknown-fields."
+        )
+    return format_
 
 
 def declared_format(text: str, table: Table | None = None) -> LogFormat:
@@ -320,11 +357,12 @@ def columns_format(
     return replace(_format(names), left_out_columns=tuple(left_out))
 
 
-# Any table may have columns of these names; all of its columns must be AWS's then.
+# Any table may have columns of these names, squashed; all of its columns must be AWS's then.
 _OF_ANY_TABLE = frozenset(
     {
-        *("version", "account-id", "region", "type", "start", "end"),
+        *("version", "accountid", "region", "type", "start", "end"),
         *("action", "protocol", "bytes", "packets"),
+        *("account", "source", "destination", "starttime", "endtime", "windowstart", "windowend"),
     }
 )
 
@@ -343,9 +381,9 @@ def _require_flow_log(names: Sequence[str], no_flow_log: str, each: str) -> None
             f"{no_flow_log}: none of its {len(names)} {each}s{example} is known. Leave it out with "
             "--exclude."
         )
-    peculiar = found.keys() - _OF_ANY_TABLE
+    peculiar = {field for field, name in found.items() if squash(name) not in _OF_ANY_TABLE}
     fits = 2 * len(found) >= len(names) if peculiar else len(found) == len(names)
-    addresses = {"srcaddr", "dstaddr"} <= found.keys()
+    addresses = {"srcaddr", "dstaddr"} <= peculiar
     if fits or (addresses and not found.keys().isdisjoint({"version", "interface-id"})):
         return
     raise FormatError(
@@ -353,6 +391,15 @@ def _require_flow_log(names: Sequence[str], no_flow_log: str, each: str) -> None
         f"{quote(next(iter(found.values())))}, have AWS's names. At least half are expected, or "
         "srcaddr, dstaddr and interface-id. Leave it out with --exclude."
     )
+
+
+def unknown_names(tokens: Sequence[bytes]) -> list[str]:
+    """Return the values of a line that AWS does not have, if all are names and AWS has others."""
+    if not all(_NAME.fullmatch(token) for token in tokens):
+        return []
+    names = [token.decode() for token in tokens]
+    unknown = [name for name in names if not is_known(name)]
+    return unknown if len(unknown) < len(names) else []
 
 
 def is_known(name: str) -> bool:
@@ -402,7 +449,10 @@ def _bare(name: str) -> str:
     return name[2:-1] if name.startswith("${") and name.endswith("}") else name
 
 
-_BY_SQUASH = {table: {squash(f.name): f for f in fields} for table, fields in FIELDS.items()}
+_BY_SQUASH = {
+    table: {squash(name): f for f in fields for name in (f.name, *f.aliases)}
+    for table, fields in FIELDS.items()
+}
 _KNOWN = _BY_SQUASH[Table.TGW] | _BY_SQUASH[Table.VPC]
 _TGW_ONLY = _BY_SQUASH[Table.TGW].keys() - _BY_SQUASH[Table.VPC].keys()
 

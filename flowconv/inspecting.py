@@ -1,6 +1,6 @@
 """Looks into one object and says what it holds, without writing anything."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -89,6 +89,7 @@ def inspect_object(
     *,
     format: str | None = None,
     formats: str | DeclaredFormats | None = None,
+    allow_unknown_fields: Sequence[str] = (),
     rows: int = 5,
     options: Mapping[str, str] | None = None,
 ) -> Inspection:
@@ -99,6 +100,7 @@ def inspect_object(
         format: Its fields if it has no header, as for `ConvertOptions.format`.
         formats: A TOML file of formats, as for `ConvertOptions.formats`; or what is in it and in
             the format, for many objects.
+        allow_unknown_fields: As for `ConvertOptions.allow_unknown_fields`.
         rows: So many records are returned.
         options: Storage options, as for `ConvertOptions.source_options`.
 
@@ -107,7 +109,7 @@ def inspect_object(
         StorageError: The storage does not answer.
     """
     if not isinstance(formats, DeclaredFormats):
-        formats = declared_formats(format, formats)
+        formats = declared_formats(format, formats, allow_unknown_fields=allow_unknown_fields)
     declared = formats
     source = StorageSource(open_storage(uri, options or {}))
     log_objects = list(source.list_objects())

@@ -49,6 +49,11 @@ class ConvertOptions:
         "see the README.",
         default=None,
     )
+    allow_unknown_fields: tuple[str, ...] = _described(
+        "Name of a field that AWS does not have, but --format or --formats may name; may be "
+        "repeated. It becomes a column of text.",
+        default=(),
+    )
     account: str | None = _described(
         "Account of the partition for objects whose key and name do not say it.", default=None
     )
@@ -177,7 +182,12 @@ class ConvertOptions:
 
             if self.formats is not None:
                 object.__setattr__(self, "formats_text", read_formats(self.formats))
-            declared_formats(self.format, self.formats, self.formats_text)
+            declared_formats(
+                self.format,
+                self.formats,
+                self.formats_text,
+                allow_unknown_fields=self.allow_unknown_fields,
+            )
         for name in ("account", "region"):
             value = getattr(self, name)
             _require(
@@ -204,8 +214,10 @@ class ConvertOptions:
             partitions = [name.strip() for name in partitions.split(",") if name.strip()]
         _require(isinstance(partitions, Iterable), "--partition-by: write a list of names.")
         take("partition_by", tuple(partitions))
-        for names, kinds, wanted in _WANTED:
-            for name in names:
+        names: Any = self.allow_unknown_fields
+        take("allow_unknown_fields", (names,) if isinstance(names, str) else tuple(names))
+        for of_kind, kinds, wanted in _WANTED:
+            for name in of_kind:
                 value = getattr(self, name)
                 # True is a number for Python.
                 fits = isinstance(value, kinds) and (kinds is bool or not isinstance(value, bool))

@@ -4,17 +4,18 @@ A header always wins. What has none is read by a declared format, or not at all.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from types import MappingProxyType
 
-from flowconv.errors import FormatError
+from flowconv.errors import FormatError, quote
 from flowconv.formats import (
     DeclaredFormats,
     LogFormat,
     header_format,
     split_line,
+    unknown_names,
     with_timestamp,
 )
 from flowconv.listing import LogObject
@@ -22,6 +23,9 @@ from flowconv.report import LineCounts
 
 # Blank lines and comments that may stand before the first line with values.
 MAX_HEAD_LINES = 10_000
+
+# Names in a message.
+_NAMES_SHOWN = 5
 
 BOM = b"\xef\xbb\xbf"
 PARQUET_MAGIC = b"PAR1"
@@ -105,6 +109,7 @@ def recognise(
     start = begin + len(BOM) if text.startswith(BOM, begin, end) else begin
     lines = LineCounts()
     shape = Shape.HEADERLESS
+    unknown: list[str] = []
     while start < end and lines.lines < MAX_HEAD_LINES:
         # All of a large object may be one line of JSON.
         if bytes(text[start : start + 64]).lstrip(b" \t\r")[:1] == b"{":
@@ -129,13 +134,17 @@ def recognise(
             if format_ is not None:
                 shape = shape if timed else Shape.HEADER
                 return Head(shape, format_, newline + 1, lines + LineCounts(header=1))
+            unknown = unknown_names(split.tokens)
             break
         lines += LineCounts(comment=1) if split.comment else LineCounts(blank=1)
         start = newline + 1
     if start >= end and whole:
         return Head(Shape.EMPTY, None, start, lines)
     # A line that is no header, no text or has no end, or too many lines without values.
-    format_ = _declared_format(log_object, shape, lines, declared)
+    format_ = declared.find(log_object.path, log_object.flow_log_id, log_object.log_group)
+    if format_ is None:
+        raise no_format(log_object, shape, lines.lines + 1, unknown)
+    format_ = with_timestamp(format_) if shape is Shape.CLOUDWATCH_EXPORT else format_
     return Head(shape, format_, start, lines)
 
 
@@ -163,22 +172,26 @@ def is_timed(token: bytes) -> bool:
     return _EVENT_TIME.fullmatch(token) is not None
 
 
-def _declared_format(
-    log_object: LogObject, shape: Shape, lines: LineCounts, declared: DeclaredFormats
-) -> LogFormat:
-    format_ = declared.find(log_object.path, log_object.flow_log_id, log_object.log_group)
-    if format_ is None:
-        raise no_format(log_object, shape, lines.lines + 1)
-    return with_timestamp(format_) if shape is Shape.CLOUDWATCH_EXPORT else format_
+def no_format(
+    log_object: LogObject, shape: Shape, line: int, unknown: Sequence[str] = ()
+) -> FormatError:
+    """Return the error for an object without a header of which no format is known.
 
-
-def no_format(log_object: LogObject, shape: Shape, line: int) -> FormatError:
-    """Return the error for an object without a header of which no format is known."""
+    Args:
+        log_object: The object.
+        shape: Its shape.
+        line: Number of its first line with values.
+        unknown: Names in that line, if it would be a header but for these.
+    """
     found = {
         Shape.CLOUDWATCH_EXPORT: "this is an export of CloudWatch Logs, which has no header",
         Shape.SUBSCRIPTION: "this is a subscription of CloudWatch Logs, which has no header",
         Shape.FIREHOSE: "these are messages of Firehose, which have no header",
     }.get(shape, "this line is no header that names the fields")
+    if unknown:
+        more = f" and {len(unknown) - _NAMES_SHOWN} more" if len(unknown) > _NAMES_SHOWN else ""
+        names = ", ".join(map(quote, unknown[:_NAMES_SHOWN]))
+        found = f"this line has names, but most of them AWS does not have: {names}{more}"
     error = FormatError(
         f"{found}. If the object holds records without a header, name their fields with --format "
         "'${version} ${account-id} …', --format default, or --formats FILE; if it is no flow log, "

@@ -22,6 +22,7 @@ def read(
     *,
     format: str | None = None,
     formats: str | None = None,
+    allow_unknown_fields: Sequence[str] = (),
     table: str = "vpc",
     extra_fields: Sequence[str] | None = None,
     since: date | None = None,
@@ -40,6 +41,7 @@ def read(
             `cloudwatch:LOG-GROUP`.
         format: Fields of objects without a header, as for `ConvertOptions.format`.
         formats: A TOML file of formats, as for `ConvertOptions.formats`.
+        allow_unknown_fields: As for `ConvertOptions.allow_unknown_fields`.
         table: `vpc`, or `tgw` for transit gateway logs; records of the other are left out.
         extra_fields: AWS's names of the fields that are wanted beyond those of versions 2 to 5.
             None takes the known ones of all versions.
@@ -64,7 +66,7 @@ def read(
         wanted = Table(table)
     except ValueError:
         raise UsageError(f"{table!r} is no table; there are vpc and tgw.") from None
-    declared = declared_formats(format, formats)
+    declared = declared_formats(format, formats, allow_unknown_fields=allow_unknown_fields)
     if extra_fields is None:
         extra = known_extra_fields(wanted)
     else:

@@ -1,5 +1,6 @@
 """The fast path over objects that exist in memory only, and how it is held against the oracle."""
 
+import re
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -71,12 +72,13 @@ class Converted:
 
 def declare(format: str | None = None, formats: str | None = None) -> DeclaredFormats:
     """What --format, and a file of --formats with this text, declare."""
+    names = re.findall(r"[A-Za-z][A-Za-z0-9_-]*", f"{format} {formats}")
     if formats is None:
-        return declared_formats(format)
+        return declared_formats(format, allow_unknown_fields=names)
     with TemporaryDirectory() as folder:
         file = Path(folder) / "formats.toml"
         file.write_text(formats, encoding="utf-8")
-        return declared_formats(format, str(file))
+        return declared_formats(format, str(file), allow_unknown_fields=names)
 
 
 def convert_in_memory(

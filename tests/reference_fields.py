@@ -188,6 +188,29 @@ def squash(name: str) -> str:
 
 KNOWN = {squash(field): field for field in [*VPC, *TGW]}
 
+# What others call some of them, squashed. Of Athena's documentation, as it once was:
+KNOWN |= {
+    "account": "account-id",
+    "sourceaddress": "srcaddr",
+    "destinationaddress": "dstaddr",
+    "sourceport": "srcport",
+    "destinationport": "dstport",
+    "numpackets": "packets",
+    "numbytes": "bytes",
+    "starttime": "start",
+    "endtime": "end",
+}
+# Of StreamAlert, and of the filter patterns in AWS's documentation:
+KNOWN |= {
+    "eni": "interface-id",
+    "source": "srcaddr",
+    "destination": "dstaddr",
+    "destport": "dstport",
+    "windowstart": "start",
+    "windowend": "end",
+    "flowlogstatus": "log-status",
+}
+
 
 def known_field(token: str) -> str | None:
     """AWS's name of the field of either table that a token names."""
@@ -226,6 +249,13 @@ COMMON = [
     "protocol",
     "bytes",
     "packets",
+    "account",
+    "source",
+    "destination",
+    "start-time",
+    "end-time",
+    "window-start",
+    "window-end",
 ]
 
 
@@ -233,15 +263,17 @@ def are_of_flow_log(names: list[str]) -> bool:
     """Whether columns of these names are a flow log's, or those of a copy with others beside."""
     if "class_uid" in names:
         return False  # OCSF
-    fields = [known_field(name) for name in names]
-    known = [field for field in fields if field is not None]
+    common = [squash(name) for name in COMMON]
+    fields = {name: known_field(name) for name in names}
+    known = [field for field in fields.values() if field is not None]
+    peculiar = [field for name, field in fields.items() if field and squash(name) not in common]
     if (
-        "srcaddr" in known
-        and "dstaddr" in known
+        "srcaddr" in peculiar
+        and "dstaddr" in peculiar
         and ("version" in known or "interface-id" in known)
     ):
         return True
-    if all(field in COMMON for field in known):
+    if not peculiar:
         return known != [] and len(known) == len(names)
     return 2 * len(known) >= len(names)
 

@@ -1,12 +1,30 @@
 """Headers and --format: which lines name fields, and what they name; held against the oracle."""
 
+from pathlib import Path
+
 import pytest
 
 import reference
 from flowconv.errors import FormatError, UsageError
 from flowconv.fields import DEFAULT_FORMAT
-from flowconv.formats import MAX_FIELDS, declared_format, header_format, split_line
+from flowconv.formats import (
+    MAX_FIELDS,
+    declared_format,
+    declared_formats,
+    header_format,
+    split_line,
+)
 from in_memory import assert_as_reference
+
+# Until 2021 AWS's guide to Athena had these names; with the later fields without punctuation.
+ATHENA = (
+    "version account interfaceid sourceaddress destinationaddress sourceport destinationport "
+    "protocol numpackets numbytes starttime endtime action logstatus vpcid subnetid pktsrcaddr"
+)
+STREAM_ALERT = (
+    "protocol source destination srcport destport action packets bytes windowstart windowend "
+    "version eni account flowlogstatus"
+)
 
 LINES = [
     "version",
@@ -35,6 +53,13 @@ LINES = [
     "srcaddr -",
     "é srcaddr",
     "-",
+    ATHENA,
+    STREAM_ALERT,
+    "interfaceId srcAddr dstAddr srcPort dstPort logStatus",
+    "${source_address} DestinationAddress num-packets",
+    "source x",
+    "source x y",
+    "account tgw-id sourceaddress",
 ]
 
 
@@ -76,6 +101,9 @@ def test_spellings_of_other_tools_among_rows_of_text(line: str) -> None:
         "srcaddr srcaddr",
         "srcaddr src-addr",
         "srcaddr ${srcaddr}",
+        "srcaddr sourceaddress",
+        "windowstart start_time",
+        "eni account interface-id",
         "srcaddr dstaddr new-field new_field",
         " ".join(["srcaddr", "dstaddr", "action", *(f"x{n}" for n in range(MAX_FIELDS))]),
     ],
@@ -113,6 +141,47 @@ def test_declared_formats() -> None:
 def test_no_formats(text: str) -> None:
     with pytest.raises(UsageError, match=r"^--format: "):
         declared_format(text)
+
+
+@pytest.mark.parametrize(
+    ("format", "message"),
+    [
+        (
+            "version accout-id",
+            "'accout-id' is no field of AWS's flow logs; did you mean account-id?",
+        ),
+        (
+            "${version} ${src_adr}",
+            "'src_adr' is no field of AWS's flow logs; did you mean srcaddr?",
+        ),
+        ("destination-prot", "did you mean dstport?"),
+        ("version zzz", "'zzz' is no field of AWS's flow logs. If the logs have it, name it in"),
+    ],
+)
+def test_names_that_aws_does_not_have(tmp_path: Path, format: str, message: str) -> None:
+    with pytest.raises(UsageError, match=r"--format: .*--allow-unknown-fields\.$") as error:
+        declared_formats(format)
+    assert message in error.value.reason
+    (tmp_path / "formats.toml").write_text(f"[prefixes]\na = '{format}'")
+    with pytest.raises(UsageError, match=r"^--formats: 'a' in ") as error:
+        declared_formats(None, str(tmp_path / "formats.toml"))
+    assert message in error.value.reason
+    admitted = ("zzz", "ACCOUT_ID", "${src-adr}", "destination-prot")
+    assert declared_formats(format, allow_unknown_fields=admitted).default == declared_format(
+        format
+    )
+    found = declared_formats(None, str(tmp_path / "formats.toml"), allow_unknown_fields=admitted)
+    assert found.prefixes == {"a": declared_format(format)}
+
+
+@pytest.mark.parametrize("name", ["", "a b", "1", "a,b"])
+def test_names_that_cannot_be_admitted(name: str) -> None:
+    with pytest.raises(UsageError, match=r"^--allow-unknown-fields: "):
+        declared_formats("default", allow_unknown_fields=[name])
+
+
+def test_the_later_fields_of_one_table_are_known_in_the_other() -> None:
+    assert declared_formats("tgw-id traffic-path").default == declared_format("tgw-id traffic-path")
 
 
 def test_extra_fields_come_in_awss_order() -> None:

@@ -105,6 +105,16 @@ KEYS = [
 ]
 
 
+ALIASES = {
+    "account-id": "account",
+    "interface-id": "eni",
+    "srcaddr": "source",
+    "dstport": "DestPort",
+    "bytes": "num_bytes",
+    "start": "windowstart",
+    "end": "${end-time}",
+    "dstaddr": "destination",
+}
 SPELLINGS: list[Callable[[str], str]] = [
     lambda name: name,
     lambda name: name,
@@ -112,6 +122,7 @@ SPELLINGS: list[Callable[[str], str]] = [
     lambda name: f"${{{name}}}",
     lambda name: name.upper(),
     lambda name: "".join(word.capitalize() for word in name.split("-")),
+    lambda name: ALIASES.get(name, name),
 ]
 
 
@@ -217,6 +228,7 @@ OPTIONS = st.builds(
     partition_by=st.sampled_from(PARTITIONS),
     time_type=st.sampled_from(["timestamp", "epoch"]),
     format=st.sampled_from(FORMATS),
+    allow_unknown_fields=st.just(("new-field",)),
     account=st.sampled_from([None, "000000000099"]),
     region=st.sampled_from([None, "mars-north-1"]),
     workers=st.just(1),
