@@ -57,6 +57,9 @@ _SCHEMA: pa.Schema = pa.schema(
     ]
 )
 
+# What JSON has between values. Python strips other characters too.
+_SPACE = b" \t\r\n"
+
 # A string may look like the end of a document and the beginning of the next, but hardly this often.
 _ENDS_TRIED = 4
 _PIECES_TRIED = 64
@@ -270,8 +273,8 @@ def _is_between(text: bytes | bytearray, newline: int) -> bool:
 
     A JSON string has no raw newline, and elsewhere no two braces stand so.
     """
-    before = text[max(0, newline - 64) : newline].rstrip()
-    after = text[newline : newline + 64].lstrip()
+    before = text[max(0, newline - 64) : newline].rstrip(_SPACE)
+    after = text[newline : newline + 64].lstrip(_SPACE)
     return before[-1:] == b"}" and after[:1] == b"{"
 
 
@@ -314,7 +317,7 @@ def _read_whole(text: bytes) -> list[_Lines] | None:
 
 
 def _damaged(piece: bytes) -> Iterator[_Lines]:
-    return (_Lines(line + b"\n") for line in piece.split(b"\n") if line.strip())
+    return (_Lines(line + b"\n") for line in piece.split(b"\n") if line.strip(_SPACE))
 
 
 def _one_a_piece(stretch: bytes) -> list[_Lines] | None:
@@ -374,7 +377,7 @@ def _middle(stretch: bytes) -> int:
 def _read(stretch: bytes, start: int = 0) -> "_Documents | int | None":
     """Return the documents from there on, or which of them is damaged, if Arrow says it."""
     text = memoryview(stretch)[start:]
-    if not bytes(text[:64]).strip() and not bytes(text).strip():
+    if not bytes(text[:64]).strip(_SPACE) and not bytes(text).strip(_SPACE):
         return _Documents(_SCHEMA.empty_table())
     if _NO_DOCUMENT.match(text):
         return 0

@@ -28,6 +28,7 @@ class Lines:
         longest: Length of the longest line in bytes.
         odd: Something was found that the clean way does not read.
         next_line: Number, in the last span's object, of the line behind the block.
+        no_text: Lines that are no text, or no message of their JSON.
         hexadecimal: Numbers may be hexadecimal, which Arrow reads and flow logs do not have.
     """
 
@@ -46,7 +47,7 @@ class Lines:
         self._stop_index = [*self._first_index[1:], len(self.ends)]
         self.next_line = self._spans[-1].first_line + len(self.ends) - self._first_index[-1]
         self.rejected: dict[int, tuple[str, str | None]] = {}
-        self._cut: list[int] = []
+        self.no_text: frozenset[int] = frozenset()
         self._comments: list[int] = []
         self.longest = int((self.ends - self.starts).max(initial=0))
         self.odd = text is not self._original
@@ -67,7 +68,7 @@ class Lines:
         if b"\r" in self._text:
             for offset in np.flatnonzero(_as_array(self._text) == 13).tolist():
                 self.reject(self._index_at(offset), "control-character")
-        self._cut = sorted(self.rejected)
+        self.no_text = frozenset(self.rejected)
 
     def strip_comments(self) -> None:
         """Blank out what follows a `#` that begins a value."""
@@ -109,17 +110,19 @@ class Lines:
     def _without_cut(self) -> tuple[bytes, Indexes]:
         """Return the text without the lines that were cut out, and the indexes of the others."""
         indexes = np.arange(len(self.ends))
-        if not self._cut:
+        if not self.no_text:
             return bytes(self._text), indexes
+        cut = sorted(self.no_text)
         view = memoryview(self._text)
-        starts = [0, *(self.ends[self._cut] + 1).tolist()]
-        stops = [*self.starts[self._cut].tolist(), len(view)]
+        starts = [0, *(self.ends[cut] + 1).tolist()]
+        stops = [*self.starts[cut].tolist(), len(view)]
         pieces = [view[start:stop] for start, stop in zip(starts, stops, strict=True)]
-        return b"".join(pieces), np.delete(indexes, self._cut)
+        return b"".join(pieces), np.delete(indexes, cut)
 
     def values(self, index: int) -> list[bytes]:
         """Return a line's values."""
-        return bytes(self._text[self.starts[index] : self.ends[index]]).split()
+        text = bytes(self._text[self.starts[index] : self.ends[index]])
+        return [value for value in text.split(b" ") if value]
 
     def count_blank(self, index: int) -> None:
         """Note that a line has values, but no record."""

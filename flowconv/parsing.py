@@ -286,7 +286,7 @@ def _parse_odd(
 
     # A header in the middle cannot be a record, so it is among the lines that failed.
     headers: list[int] = []
-    for index in sorted(suspects | lines.rejected.keys()):
+    for index in sorted((suspects | lines.rejected.keys()) - lines.no_text):
         original = lines.original(index)
         timed = block.format.timestamped
         # Most lines that failed begin as records do.

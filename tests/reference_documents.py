@@ -54,14 +54,14 @@ def read_documents(lines: list[bytes]) -> tuple[str, list[Message | NotJson]]:
     """
     shape: str | None = None
     result: list[Message | NotJson] = []
-    for stretch in re.split(rb"(?<=\})[ \t\r]*\n(?=\s*\{)", b"\n".join(lines)):
+    for stretch in re.split(rb"(?<=\})[ \t\r]*\n(?=[ \t\r\n]*\{)", b"\n".join(lines)):
         pieces = [stretch]
         if parse(stretch) is None:
             pieces = re.split(rb"\n(?=[ \t\r]*\{)|(?<=\})[ \t\r]*\n", stretch)
         for piece in pieces:
             documents = parse(piece)
             if documents is None:
-                result += [NotJson(line) for line in piece.split(b"\n") if line.strip()]
+                result += [NotJson(line) for line in piece.split(b"\n") if line.strip(b" \t\r\n")]
                 continue
             for document, text in documents:
                 shape = shape_of(document) or shape

@@ -19,6 +19,10 @@ ROW = b"2 123456789012 eni-1 10.0.0.1 10.0.0.2 443 49152 6 10 840 1768348800 176
 NODATA = b"2 123456789012 eni-1 - - - - - - - 1768348800 1768348860 - NODATA\n"
 
 
+# Vertical tab, form feed, separators, next line, no-break space, line and paragraph separator.
+NO_SPACES = [char.encode() for char in "\x0b\x0c\x1c\x1d\x1e\x1f\x85\xa0\u2028\u2029\u3000"]
+
+
 @dataclass(frozen=True)
 class Case:
     id: str
@@ -76,6 +80,13 @@ CASES = [
     Case("null anywhere", V2 + b"- - - - - - - - - - - - - -\n", 1),
     Case("accounts are text", b"account-id\nunknown\n000000000012\n10000000001\n", 3),
     Case("IPv6, MAC, AWS service", b"srcaddr dstaddr pkt-src-aws-service\n2001:db8::1 0a:1b:2c:3d:4e:5f NEW_ONE\n", 1),
+    Case("what Python strips is no space", V2 + b"".join(odd + b"\n" for odd in NO_SPACES) + ROW, 1, tuple((n + 2, "too-few-values", None) for n in range(len(NO_SPACES)))),
+    Case("what Python strips is a value", b"srcaddr dstaddr\n" + b"".join(odd + b" " + odd + b"\n" for odd in NO_SPACES), len(NO_SPACES)),
+    Case("what Python strips is no number", b"version srcaddr\n" + b"".join(b"5" + odd + b" a\n" + odd + b"5 a\n" for odd in NO_SPACES), 0, tuple((n + 2, "not-a-number", "version") for n in range(2 * len(NO_SPACES)))),
+    Case("what Python strips, in an export", b"2026-01-14T00:00:00Z srcaddr dstaddr\n" + b"".join(b"2026-01-14T00:00:00Z " + odd + b"\n" for odd in NO_SPACES), 0, tuple((n + 2, "too-few-values", None) for n in range(len(NO_SPACES)))),
+    Case("a header with two carriage returns", V2 + ROW + V2[:-1] + b"\r\r\n" + ROW, 2, ((3, "control-character", None),)),
+    Case("another header with two carriage returns", b"srcaddr dstaddr\na b\ndstaddr srcaddr\r\r\nc d\nversion action\r\r\n", 2, ((3, "control-character", None), (5, "control-character", None))),
+    Case("a header with a carriage return in it", V2 + ROW + V2.replace(b" ", b"\r", 1) + ROW, 2, ((3, "control-character", None),)),
     Case("quotes are text", b'srcaddr action\n"a b"\n"a" \'b\'\n', 2),
     Case("a 0xFF byte", V2 + ROW + ROW.replace(b"eni-1", b"eni-\xff") + ROW, 2, ((3, "not-utf8", None),)),
     Case("a 0xFF byte and a value too many", V2 + ROW + b"\xff " + ROW, 1, ((3, "not-utf8", None),)),

@@ -84,6 +84,8 @@ OTHER_LINES = [
     b"...",
     b"bogus line",
 ]
+OTHER_LINES += [b"\x0b", b" \x0c\t", "\x85".encode(), "\u2028".encode(), b"\x1c \x1d"]
+OTHER_LINES += [b"srcaddr action\r\r", b"version srcaddr action\r\r"]
 OTHER_LINES += [b"\xff\xfe", b"-", b"action", b"srcaddr dstaddr", b"action action", b"version 2"]
 
 FLAT = aws_key(hash_="3c3c3c3c")

@@ -119,6 +119,7 @@ LINES = [
     *("2 A 5", "3 B 6", "- - -", "4 é 7", "2 A 1768348800000", "A 1", "5 6"),
     *("x A 5", "2 A", "2 A 5 6", "2 A -1", "2 A\rB 5", "\ufeff2 A 5"),
     *("2 A 5 3 B 6", "2 A 5 x B 6", "2 A 5 3 B 6 4", "1 2 3 4 5 6 7 8 9"),
+    *("\x0b", "\x0c", "\x85", "\u2028", " \x1c ", "version action start\r\r"),
     *("", " ", "# a", "2 A 5 # a", "  2\tA   5 "),
     *("version action start", "action bytes", "srcaddr type", "new version"),
 ]
@@ -151,6 +152,7 @@ def some_json(separators: list[str]) -> st.SearchStrategy[bytes]:
 
 
 GARBAGE = [
+    *(b"\x0b", b"\n\x0c\n", "\u2028".encode(), b"}\x1c\n{", b"}\n\x0b{"),
     *(b"x", b"null", b"5", b"[]", b'"', b"{", b"}", b"{}", b"]}", b",", b"# a", b'{"x":['),
     *(b"\xff", b"\xef\xbb\xbf", b"\r", b"\0", b"\n", b"\\ud800"),
     *(b'{"message":5}', b'{"message":"2 A', b'{"logEvents":[{}]}'),
