@@ -6,7 +6,7 @@ times as timestamps.
 """
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import IO, Any
 
 import numpy as np
@@ -22,6 +22,7 @@ from flowconv.errors import CorruptObjectError, FormatError, StorageError, quote
 from flowconv.fields import MAX_SECONDS, TEXT, TIME_COLUMNS, Field
 from flowconv.formats import LogFormat, can_be_name, columns_format, is_known
 from flowconv.listing import LogObject
+from flowconv.pages import ColumnPages, check_footer, check_gaps, column_pages, rows_at_once
 from flowconv.report import LineCounts
 from flowconv.shapes import Shape
 from flowconv.unpacking import Unpacked
@@ -30,6 +31,13 @@ from flowconv.unpacking import Unpacked
 _SPOOL_BYTES = 32 << 20
 
 _PIECE_BYTES = 1 << 20
+
+# Columns with longer values in their dictionary are decoded to places in it. Where a column's
+# dictionary ends and values follow, that takes two and a half times as long.
+_LONG_ENTRY = 256
+
+# Large row groups are read so many bytes of a column at once, not whole.
+_STREAM_BYTES = 64 << 10
 
 # Four times as many take a twelfth less time, and half as much memory again.
 _MOST_ROWS = 16_384
@@ -117,23 +125,115 @@ def _spool(data: Unpacked, file: IO[bytes]) -> None:
 
 
 def _read(log_object: LogObject, file: IO[bytes], data: Unpacked) -> Iterator[RowBlock]:
+    check_footer(file)
     parquet = pq.ParquetFile(file, page_checksum_verification=True)
-    schema, metadata = parquet.schema_arrow, parquet.metadata
-    format_, names = _recognise(schema)
-    waiting = schema.empty_table().select(names)
-    first_row = 1
-    batches = parquet.iter_batches(_rows_at_once(metadata), columns=names, use_threads=False)
-    for batch in batches:
-        # A column takes a few bytes if all of its rows are alike.
-        data.count(batch.nbytes)
-        batch.validate(full=True)
-        if waiting.num_rows:
-            yield _block(log_object, waiting, format_, first_row, ends_object=False)
-        first_row += waiting.num_rows
-        waiting = pa.Table.from_batches([batch]).select(names)
-    if (rows := first_row - 1 + waiting.num_rows) != metadata.num_rows:
-        raise pa.ArrowInvalid(f"it has {rows} rows, and names {metadata.num_rows}")
-    yield _block(log_object, waiting, format_, first_row, ends_object=True)
+    metadata = parquet.metadata
+    check_gaps(file, metadata)
+    format_, names = _recognise(parquet.schema_arrow)
+    groups = list(column_pages(file, metadata, names))
+    # Thousands of rows may have one long value: it is decoded once.
+    coded = {c.name for columns in groups for c in columns if c.longest_entry > _LONG_ENTRY}
+    large = any(metadata.row_group(n).total_byte_size > BLOCK_BYTES for n in range(len(groups)))
+    parquet = pq.ParquetFile(
+        file,
+        metadata=metadata,
+        read_dictionary=sorted(coded),
+        buffer_size=_STREAM_BYTES if large else 0,
+        page_checksum_verification=True,
+    )
+    schema = parquet.schema_arrow
+    coded = {name for name in coded if types.is_dictionary(schema.field(name).type)}
+    waiting = _named(schema.empty_table().select(names), format_)
+    first_row, waiting_bytes = 1, 0
+    for number, columns in enumerate(groups):
+        longest = _longest_value(parquet, number, columns)
+        rows = rows_at_once(columns, _MOST_ROWS, coded, longest)
+        for batch in parquet.iter_batches(rows, [number], columns=names, use_threads=False):
+            batch.validate(full=True)
+            for piece, size_bytes in _pieces(pa.Table.from_batches([batch]).select(names)):
+                data.count(size_bytes)
+                if waiting.num_rows:
+                    yield RowBlock(log_object, waiting, format_, first_row, False, waiting_bytes)
+                first_row += waiting.num_rows
+                waiting, waiting_bytes = _named(piece, format_), size_bytes
+    if (count := first_row - 1 + waiting.num_rows) != metadata.num_rows:
+        raise pa.ArrowInvalid(f"it has {count} rows, and names {metadata.num_rows}")
+    yield RowBlock(log_object, waiting, format_, first_row, True, waiting_bytes)
+
+
+def _longest_value(parquet: pq.ParquetFile, number: int, columns: Sequence[ColumnPages]) -> int:
+    """Return the length of the longest value of those that each begin as the one before.
+
+    Nothing but decoding them tells.
+    """
+    longest = 0
+    for column in columns:
+        if not column.delta_page_bytes:
+            continue
+        rows = rows_at_once([column], _MOST_ROWS, ())
+        for batch in parquet.iter_batches(rows, [number], columns=[column.name]):
+            values: Any = _one_by_one(batch.column(0))
+            most = pc.max(pc.binary_length(values)).as_py()
+            longest = max(longest, most or 0)
+            if longest > BLOCK_BYTES:
+                raise _row_too_long()
+    return longest
+
+
+def _pieces(rows: pa.Table) -> Iterator[tuple[pa.Table, int]]:
+    """Cut rows so that those of a piece take no more than a block, once they lie one by one.
+
+    Yields:
+        Pieces, and how many bytes they take then.
+    """
+    most = rows.nbytes
+    for column in rows.columns:
+        chunks: list[Any] = column.chunks
+        for chunk in chunks:
+            if types.is_dictionary(chunk.type) and _has_length(chunk.dictionary.type):
+                longest: Any = pc.max(pc.binary_length(chunk.dictionary)).as_py()
+                most += (longest or 0) * len(chunk)
+    if most <= BLOCK_BYTES:
+        yield rows, int(most)
+        return
+    lengths = np.zeros(rows.num_rows, np.int64)
+    for column in rows.columns:
+        lengths += _lengths(column)
+    if lengths.size and lengths.max() > BLOCK_BYTES:
+        raise _row_too_long()
+    start = 0
+    ends = np.cumsum(lengths)
+    while start < rows.num_rows:
+        before = ends[start - 1] if start else 0
+        stop = max(start + 1, int(np.searchsorted(ends, before + BLOCK_BYTES, "right")))
+        yield rows.slice(start, stop - start), int(ends[stop - 1] - before)
+        start = stop
+
+
+def _lengths(column: _Column) -> Any:
+    """Return how many bytes the values of a column take, each on its own."""
+    parts = []
+    for chunk in column.chunks:
+        if types.is_dictionary(chunk.type) and _has_length(chunk.dictionary.type):
+            values = pc.fill_null(pc.binary_length(chunk.dictionary), 0)
+            part = pc.fill_null(pc.take(values, chunk.indices), 0)
+        elif _has_length(chunk.type):
+            part = pc.fill_null(pc.binary_length(chunk), 0)
+        else:
+            part = pa.array(np.full(len(chunk), -(-chunk.nbytes // max(len(chunk), 1))))
+        parts.append(np.asarray(part.to_numpy(zero_copy_only=False), np.int64) + 8)
+    return np.concatenate(parts) if parts else np.zeros(0, np.int64)
+
+
+def _has_length(type_: Any) -> bool:
+    return _is_text(type_) or _is_binary(type_)
+
+
+def _row_too_long() -> FormatError:
+    return FormatError(
+        f"a row of more than {BLOCK_BYTES >> 20} MB is no record of a flow log. "
+        "Leave this object out with --exclude."
+    )
 
 
 def _recognise(schema: pa.Schema) -> tuple[LogFormat, list[str]]:
@@ -194,18 +294,8 @@ def _is_binary(type_: Any) -> bool:
     )
 
 
-def _rows_at_once(metadata: pq.FileMetaData) -> int:
-    """Return how many rows make a block, so that long values do not take too much memory."""
-    groups = range(metadata.num_row_groups)
-    size_bytes = sum(metadata.row_group(number).total_byte_size for number in groups)
-    return max(1, min(_MOST_ROWS, metadata.num_rows * BLOCK_BYTES // max(size_bytes, 1)))
-
-
-def _block(
-    log_object: LogObject, rows: pa.Table, format_: LogFormat, first_row: int, *, ends_object: bool
-) -> RowBlock:
-    named = rows.rename_columns(list(format_.columns))
-    return RowBlock(log_object, named, format_, first_row, ends_object, rows.nbytes)
+def _named(rows: pa.Table, format_: LogFormat) -> pa.Table:
+    return rows.rename_columns(list(format_.columns))
 
 
 def _typed(column: _Column, field: Field) -> tuple[_Column, dict[int, str]]:

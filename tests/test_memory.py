@@ -4,7 +4,9 @@ import gzip
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
+import pyarrow as pa
 import pytest
 
 from flowconv.errors import FetchError, UnreadableObjectError
@@ -112,3 +114,84 @@ def test_what_is_kept_of_a_failure() -> None:
     assert len(failures) == 2
     for error in failures.values():
         assert (error.__traceback__, error.__cause__, error.__context__) == (None, None, None)
+
+
+COMMON_COLUMNS = {
+    "version": pa.array([2] * 16_384, pa.int32()),
+    "srcaddr": ["10.0.0.1"] * 16_384,
+    "dstaddr": ["10.0.0.2"] * 16_384,
+    "interface_id": ["eni-1"] * 16_384,
+    "start": [1768348800] * 16_384,
+}
+
+
+def in_dictionary(value: Any, rows: int = 16_384) -> Any:
+    return pa.DictionaryArray.from_arrays(pa.array([0] * rows, pa.int32()), pa.array([value]))
+
+
+def bomb(kind: str) -> bytes:
+    """A small file of Parquet that takes much memory to decode."""
+    how: dict[str, Any] = {"compression": "zstd", "store_schema": False}
+    columns: dict[str, Any] = dict(COMMON_COLUMNS)
+    match kind:
+        case "one value in the dictionary":
+            columns["note"] = in_dictionary("x" * 65_536)
+        case "a large value in the dictionary":
+            columns["note"] = in_dictionary("x" * (5 << 20))
+        case "a large value in many dictionaries":
+            columns |= {f"note{n}": in_dictionary("x" * (1 << 20)) for n in range(20)}
+        case "a huge value":
+            columns["note"] = ["x" * 300_000_000, *[""] * 16_383]
+            how["use_dictionary"] = False
+        case "a huge value with LZ4":
+            columns["note"] = ["x" * 300_000_000, *[""] * 16_383]
+            how |= {"use_dictionary": False, "compression": "lz4"}
+        case "values that begin alike":
+            columns["note"] = ["x" * 65_536] * 16_384
+            how |= {"use_dictionary": False, "column_encoding": {"note": "DELTA_BYTE_ARRAY"}}
+        case "values of one width":
+            wide = pa.array([b"x" * 65_536], pa.binary(65_536))
+            columns["note"] = pa.DictionaryArray.from_arrays(pa.array([0] * 16_384), wide)
+        case "long values, numbers in streams":
+            columns["bytes"] = [1] * 16_384
+            how |= {"use_dictionary": False, "column_encoding": {"bytes": "BYTE_STREAM_SPLIT"}}
+            columns["note"] = [f"{n}" * 30_000 for n in range(1000, 1000 + 16_384)]
+        case "many large columns":
+            columns |= {f"note{n}": ["x" * 200] * 16_384 for n in range(400)}
+            how["use_dictionary"] = False
+        case "a large footer":
+            columns |= {f"note{n}": ["x"] * 16_384 for n in range(200)}
+            how["row_group_size"] = 64
+        case "large facts about it":
+            table = pa.table(columns).replace_schema_metadata({"x": "y" * 50_000_000})
+            return parquet(table, **(how | {"store_schema": True}))
+        case _:
+            raise AssertionError(kind)
+    return parquet(pa.table(columns), **how)
+
+
+BOMBS = {
+    "one value in the dictionary": "more than",
+    "a large value in the dictionary": "unpacks to more than",
+    "a large value in many dictionaries": "a row of more than 8 MB",
+    "a huge value": "pages of this Parquet unpack to",
+    "a huge value with LZ4": "pages of this Parquet unpack to",
+    "values that begin alike": "unpacks to more than",
+    "values of one width": "unpacks to more than",
+    "long values, numbers in streams": "pages of this Parquet unpack to",
+    "many large columns": "pages of this Parquet unpack to",
+    "a large footer": "the footer of this Parquet has",
+    "large facts about it": "the footer of this Parquet has",
+}
+
+
+@pytest.mark.parametrize("kind", BOMBS)
+def test_parquet_bombs(tmp_path: Path, kind: str) -> None:
+    """Whatever the encoding, memory stays within the promise, and the object is named."""
+    write_objects(tmp_path / "logs", {aws_key(): bomb(kind)})
+    peak = convert_peak(tmp_path, "--json", "--max-object-size", "300MB")
+    report = json.loads(peak.stdout)
+    for reason in report["unreadable"].values():
+        assert BOMBS[kind] in reason
+    assert (peak.exit_code, report["number_unreadable"]) == (3, 1), peak.stderr
+    assert peak.mb < promised_mb(parquet=True)

@@ -374,6 +374,59 @@ def test_long_values_make_small_blocks() -> None:
     assert max(block.text_bytes for block in blocks) < 10 << 20
 
 
+OTHER = {"srcaddr": [f"10.1.0.{n}" for n in range(50)], "dstaddr": ["a"] * 50}
+
+
+@pytest.mark.parametrize("between", [b"", b"\n"], ids=["", "newline"])
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [(AWS, AWS), (OTHER, AWS), (AWS, OTHER), (OTHER, {"srcaddr": pa.array([], pa.string())})],
+    ids=["alike", "large and small", "small and large", "large and without rows"],
+)
+def test_two_files_in_one(first: Any, second: Any, between: bytes) -> None:
+    """Readers know but the second one's footer; its places are those of the first one's pages."""
+    (got,) = convert_in_memory([parquet(first) + between + parquet(second)])
+    assert got.failure is not None
+    if first is second or first is OTHER:
+        assert got.failure.reason.startswith("this object is several Parquet files, one glued")
+
+
+def test_encrypted() -> None:
+    (got,) = convert_in_memory([parquet(AWS)[:-4] + b"PARE"])
+    assert "this Parquet is encrypted" in str(got.failure)
+    (got,) = convert_in_memory([b"PARE" + parquet(AWS)[4:-4] + b"PARE"])
+    assert got.failure is not None
+
+
+@pytest.mark.parametrize("version", ["1.0", "2.0"])
+def test_encodings(version: str) -> None:
+    """Pages of every kind are weighed and read."""
+    columns = {
+        "srcaddr": [f"10.0.{n % 256}.{n // 256}" for n in range(3000)],
+        "dstaddr": ["10.0.0.9"] * 3000,
+        "action": [None, "ACCEPT", "-"] * 1000,
+        "bytes": list(range(3000)),
+    }
+    wanted = rows_of(read(parquet(columns)))
+    how: dict[str, Any] = {"data_page_version": version, "data_page_size": 1000}
+    for more in (
+        {"use_dictionary": False},
+        {"dictionary_pagesize_limit": 1000},
+        {"use_dictionary": False, "column_encoding": {"srcaddr": "DELTA_BYTE_ARRAY"}},
+        {"use_dictionary": False, "column_encoding": {"srcaddr": "DELTA_LENGTH_BYTE_ARRAY"}},
+        {"use_dictionary": False, "column_encoding": {"bytes": "DELTA_BINARY_PACKED"}},
+        {"use_dictionary": False, "column_encoding": {"bytes": "BYTE_STREAM_SPLIT"}},
+    ):
+        assert rows_of(read(parquet(columns, **how, **more))) == wanted
+
+
+def test_a_row_too_long() -> None:
+    for how in ({}, {"use_dictionary": False}):
+        body = parquet({"srcaddr": ["a" * (9 << 20), "b"]}, **how)
+        (got,) = convert_in_memory([body])
+        assert "a row of more than 8 MB is no record" in str(got.failure)
+
+
 def test_bomb() -> None:
     """A few kilobytes that become a hundred megabytes."""
     body = parquet({"srcaddr": ["a" * 10_000] * 10_000})

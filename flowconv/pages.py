@@ -1,0 +1,353 @@
+"""Of stage 3c: what Parquet's pages take in memory, known before any of them is unpacked.
+
+A page of a few bytes may unpack to gigabytes, and a footer may lie. What pages themselves say
+cannot lie, as the decoder goes by it. Their headers are read here:
+https://github.com/apache/parquet-format/blob/master/src/main/thrift/parquet.thrift
+"""
+
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass
+from typing import IO, Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from flowconv.errors import FormatError
+
+# Of all columns together: one page of each, its dictionary, and what they take when unpacked.
+# Writers make pages of 1 MB, dictionaries too.
+_PAGES_BYTES = 160 << 20
+
+# Rows that are decoded at once take so much, pages aside.
+_ROWS_BYTES = 16 << 20
+
+# Their statistics make headers long.
+_HEADER_BYTES = 256
+_LONGEST_HEADER = 1 << 20
+
+# The decoder takes 20 to 60 times a footer's length. That of 1,000 row groups has 4 MB.
+_LONGEST_FOOTER = 4 << 20
+
+# Dictionaries of more are not looked into; writers end them at 1 MB.
+_LARGE_DICTIONARY = 4 << 20
+
+_DATA, _DICTIONARY, _DATA_V2 = 0, 2, 3
+_PLAIN_DICTIONARY, _DELTA_LENGTH, _DELTA_TEXT, _RLE_DICTIONARY = 2, 6, 7, 8
+_WIDTHS = {"BOOLEAN": 1, "INT32": 4, "INT64": 8, "INT96": 12, "FLOAT": 4, "DOUBLE": 8}
+
+_PIECE_BYTES = 1 << 20
+
+
+@dataclass(slots=True)
+class ColumnPages:
+    """What a column of a row group, or of several, takes at the most.
+
+    Attributes:
+        name: The column.
+        is_text: Its values are as long as each says.
+        page_bytes: A page, packed and unpacked.
+        row_bytes: A row of it, pages aside, that lies one by one.
+        longest_entry: The longest value in its dictionary, or a number that is not less.
+        delta_page_bytes: The largest page whose values each begin as the one before; a value may
+            be as long as it. 0 if there is none.
+    """
+
+    name: str
+    is_text: bool
+    page_bytes: int = 0
+    row_bytes: float = 0
+    longest_entry: int = 0
+    delta_page_bytes: int = 0
+
+
+def check_footer(file: IO[bytes]) -> None:
+    """Look at a file's last bytes before its footer is decoded.
+
+    Raises:
+        FormatError: The file is encrypted, or its footer is too long.
+        ValueError: It is damaged.
+    """
+    size_bytes = file.seek(0, 2)
+    if size_bytes < 12:
+        raise ValueError("it ends early")
+    file.seek(size_bytes - 8)
+    last = file.read(8)
+    if last[4:] == b"PARE":
+        raise FormatError(
+            "this Parquet is encrypted, which flowconv does not read. Leave it out with --exclude, "
+            "or copy it without encryption."
+        )
+    length = int.from_bytes(last[:4], "little")
+    if last[4:] == b"PAR1" and length > _LONGEST_FOOTER:
+        raise FormatError(
+            f"the footer of this Parquet has {length:,} bytes; at most {_LONGEST_FOOTER:,} are "
+            "read. Write it with larger row groups and fewer columns."
+        )
+
+
+def check_gaps(file: IO[bytes], metadata: pq.FileMetaData) -> None:
+    """Look for another file's footer among the bytes that a file's columns do not account for.
+
+    Two files that were glued have one after the other, and readers know but the last.
+
+    Raises:
+        FormatError: There is one.
+        ValueError: The file is damaged: columns lie where none can.
+    """
+    size_bytes = file.seek(0, 2)
+    file.seek(size_bytes - 8)
+    end = size_bytes - 8 - int.from_bytes(file.read(4), "little")
+    chunks: list[tuple[int, int]] = []
+    for number in range(metadata.num_row_groups):
+        group = metadata.row_group(number)
+        columns = (group.column(place) for place in range(metadata.num_columns))
+        chunks += [_bounds(chunk, end) for chunk in columns if chunk.num_values]
+    covered = 4
+    for start, stop in [*sorted(chunks), (end, end)]:
+        if start > covered and _has_footer(file, covered, start):
+            raise FormatError(
+                "this object is several Parquet files, one glued to the other, of which readers "
+                "see but the last. Copy them one by one."
+            )
+        covered = max(covered, stop)
+
+
+def _has_footer(file: IO[bytes], start: int, stop: int) -> bool:
+    before = b""
+    for place in range(start, stop, _PIECE_BYTES):
+        file.seek(place)
+        piece = before + file.read(min(_PIECE_BYTES, stop - place))
+        found = piece.find(b"PAR1", 4)
+        while found >= 0:
+            length = int.from_bytes(piece[found - 4 : found], "little")
+            if 0 < length <= place - len(before) + found - 8:
+                return True
+            found = piece.find(b"PAR1", found + 1)
+        before = piece[-7:]
+    return False
+
+
+def column_pages(
+    file: IO[bytes], metadata: pq.FileMetaData, names: Iterable[str]
+) -> Iterator[list[ColumnPages]]:
+    """Read what the pages of some columns take.
+
+    Args:
+        file: The file; where it stands afterwards is not said.
+        metadata: Its footer.
+        names: The columns, none of them nested.
+
+    Yields:
+        For each row group its columns.
+
+    Raises:
+        FormatError: The pages are too large.
+        ValueError: The file is damaged.
+    """
+    wanted = set(names)
+    size_bytes = file.seek(0, 2)
+    for number in range(metadata.num_row_groups):
+        group = metadata.row_group(number)
+        columns = []
+        for place in range(metadata.num_columns):
+            chunk = group.column(place)
+            if chunk.path_in_schema in wanted:
+                type_length = metadata.schema.column(place).length or 0
+                columns.append(_read_chunk(file, chunk, type_length, size_bytes))
+        together = sum(column.page_bytes for column in columns)
+        if together > _PAGES_BYTES:
+            largest = max(columns, key=lambda column: column.page_bytes)
+            raise FormatError(
+                f"the pages of this Parquet unpack to {together:,} bytes a row group, those of one "
+                f"column to {largest.page_bytes:,}; at most {_PAGES_BYTES:,} are read. If it is no "
+                "bomb, write it with pages of 1 MB, as most writers do."
+            )
+        yield columns
+
+
+def rows_at_once(
+    columns: Iterable[ColumnPages], most_rows: int, coded: Collection[str], longest: int = 0
+) -> int:
+    """Return how many rows may be decoded at once.
+
+    Args:
+        columns: A row group's columns.
+        most_rows: Not more than so many.
+        coded: The columns that are decoded to places in their dictionary.
+        longest: The longest value of columns that have `delta_page_bytes`; 0 if it is not known.
+    """
+    row_bytes = 1.0
+    for column in columns:
+        row_bytes += column.row_bytes
+        if column.delta_page_bytes:
+            row_bytes += longest or column.delta_page_bytes
+        if column.is_text and column.name not in coded:
+            row_bytes += column.longest_entry
+    return max(1, min(most_rows, int(_ROWS_BYTES / row_bytes)))
+
+
+def _bounds(chunk: Any, end: int) -> tuple[int, int]:
+    """Return where a column's pages begin and end, as the decoder finds them."""
+    start = chunk.data_page_offset
+    if chunk.dictionary_page_offset and 0 < chunk.dictionary_page_offset < start:
+        start = chunk.dictionary_page_offset
+    stop = start + chunk.total_compressed_size
+    if not 4 <= start <= stop <= end:
+        raise ValueError(f"a column lies at {start} to {stop} of {end} bytes")
+    return start, stop
+
+
+def _read_chunk(file: IO[bytes], chunk: Any, type_length: int, size_bytes: int) -> ColumnPages:
+    place, stop = _bounds(chunk, size_bytes) if chunk.num_values else (0, 0)
+    is_text = chunk.physical_type == "BYTE_ARRAY"
+    width = _WIDTHS.get(chunk.physical_type, max(type_length, 1))
+    pages = ColumnPages(chunk.path_in_schema, is_text, row_bytes=4 if is_text else width)
+    packed = unpacked = dictionary = values = 0
+    while values < chunk.num_values:
+        header, length = _read_header(file, place, stop)
+        kind, unpacked_bytes, packed_bytes = (_number(header, n) for n in (1, 2, 3))
+        count = encoding = 0
+        if kind in (_DATA, _DATA_V2):
+            facts = header.get((5 if kind == _DATA else 8, _STRUCT), {})
+            count = _number(facts, 1)
+            encoding = _number(facts, 2 if kind == _DATA else 4)
+            values += count
+        elif kind == _DICTIONARY:
+            count = _number(header.get((7, _STRUCT), {}), 1)
+            taken = 2 * unpacked_bytes + (20 * count if is_text else 0)
+            dictionary = max(dictionary, taken)
+            if is_text and 0 <= unpacked_bytes <= _LARGE_DICTIONARY and packed_bytes >= 0:
+                file.seek(place + length)
+                entries = file.read(min(packed_bytes, stop - place))
+                longest = _longest_entry(entries, chunk.compression, unpacked_bytes, count)
+            else:
+                longest = unpacked_bytes
+            pages.longest_entry = max(pages.longest_entry, longest)
+        place += length + packed_bytes
+        if unpacked_bytes < 0 or packed_bytes < 0 or count < 0 or place > stop:
+            raise ValueError(f"a page of column {pages.name[:40]!r} has an impossible length")
+        packed = max(packed, packed_bytes)
+        if kind == _DICTIONARY:
+            continue
+        taken = unpacked_bytes
+        if encoding in (_DELTA_LENGTH, _DELTA_TEXT):
+            taken += 8 * count  # The lengths of all values.
+        if encoding == _DELTA_TEXT:
+            pages.delta_page_bytes = max(pages.delta_page_bytes, unpacked_bytes)
+        elif is_text and count and encoding not in (_PLAIN_DICTIONARY, _RLE_DICTIONARY):
+            pages.row_bytes = max(pages.row_bytes, unpacked_bytes / count)
+            # Rows that are decoded together may take most of the pages before and behind.
+            taken *= 2
+        unpacked = max(unpacked, taken)
+    pages.page_bytes = packed + unpacked + dictionary
+    return pages
+
+
+def _longest_entry(packed: bytes, compression: str, size_bytes: int, count: int) -> int:
+    """Return the length of the longest text in a dictionary; all of it where that is not known."""
+    try:
+        if compression == "UNCOMPRESSED":
+            data = packed
+        else:
+            name: Any = compression.lower()
+            data = pa.Codec(name).decompress(packed, size_bytes, asbytes=True)
+    except (pa.ArrowException, OSError, ValueError):
+        return size_bytes
+    place = longest = 0
+    for _ in range(min(count, len(data) // 4)):
+        length = int.from_bytes(data[place : place + 4], "little")
+        place += 4 + length
+        if length > longest:
+            longest = length
+        if place >= len(data):
+            break
+    return min(longest, size_bytes)
+
+
+def _number(values: dict[Any, Any], field: int) -> int:
+    return int(values.get((field, _INT32), 0))
+
+
+# --- Thrift's compact protocol ------------------------------------------------------------------
+
+_TRUE, _FALSE, _BYTE, _INT16, _INT32, _INT64, _DOUBLE, _BINARY, _LIST, _SET, _MAP, _STRUCT = range(
+    1, 13
+)
+_DEEPEST = 8
+
+
+def _read_header(file: IO[bytes], place: int, stop: int) -> tuple[dict[Any, Any], int]:
+    """Return a page's header, by number and type of its fields, and its length in bytes."""
+    size = _HEADER_BYTES
+    while True:
+        file.seek(place)
+        data = file.read(min(size, stop - place))
+        try:
+            return _read_struct(data, 0, 0)
+        except IndexError:
+            if len(data) < size or size >= _LONGEST_HEADER:
+                raise ValueError("a page's header ends early") from None
+            size *= 16
+
+
+def _read_struct(data: bytes, place: int, depth: int) -> tuple[dict[Any, Any], int]:
+    if depth > _DEEPEST:
+        raise ValueError("a page's header is nested too deep")
+    values: dict[Any, Any] = {}
+    field = 0
+    while first := data[place]:
+        place += 1
+        kind = first & 15
+        if first >> 4:
+            field += first >> 4
+        else:
+            number, place = _read_varint(data, place)
+            field = _signed(number)
+        if kind not in (_TRUE, _FALSE):
+            # One of another type is passed over by the decoder, so it must not hide the right one.
+            values[field, kind], place = _read_value(data, place, kind, depth)
+    return values, place + 1
+
+
+def _read_value(data: bytes, place: int, kind: int, depth: int) -> tuple[Any, int]:
+    if kind in (_INT16, _INT32, _INT64):
+        number, place = _read_varint(data, place)
+        return _signed(number), place
+    if kind in (_BYTE, _TRUE, _FALSE):
+        return None, place + 1
+    if kind == _STRUCT:
+        return _read_struct(data, place, depth + 1)
+    if kind == _DOUBLE:
+        return None, place + 8
+    if kind == _BINARY:
+        length, place = _read_varint(data, place)
+        if place + length > len(data):
+            raise IndexError
+        return None, place + length
+    if kind in (_LIST, _SET):
+        first = data[place]
+        place += 1
+        count = first >> 4
+        if count == 15:
+            count, place = _read_varint(data, place)
+        for _ in range(count):
+            _, place = _read_value(data, place, first & 15, depth + 1)
+        return None, place
+    raise ValueError("a page's header is damaged")
+
+
+def _read_varint(data: bytes, place: int) -> tuple[int, int]:
+    number = shift = 0
+    while True:
+        byte = data[place]
+        place += 1
+        number |= (byte & 127) << shift
+        if byte < 128:
+            return number, place
+        shift += 7
+        if shift > 63:
+            raise ValueError("a page's header is damaged")
+
+
+def _signed(number: int) -> int:
+    return (number >> 1) ^ -(number & 1)
