@@ -306,8 +306,12 @@ def _errors(kind: type[StorageError | UnreadableObjectError], uri: str) -> Itera
         yield
     except KeyError as exc:  # The answer's JSON was cut, which botocore does not tell.
         raise kind(f"the answer lacks {exc}. Run again.", uri=uri) from exc
+    except UnicodeDecodeError as exc:  # An answer of what is no CloudWatch Logs.
+        raise kind("the answer is damaged. Check the endpoint, and run again.", uri=uri) from exc
     except (BotoCoreError, ClientError, ResponseParserError) as exc:
-        answer = exc.response["Error"] if isinstance(exc, ClientError) else {}
+        answer = dict(exc.response["Error"]) if isinstance(exc, ClientError) else {}
+        if "<" in answer.get("Message", ""):
+            answer["Message"] = ""  # Another server's whole answer.
         code = answer.get("Code") or type(exc).__name__
         if code in _OF_SOURCE:
             raise StorageError(_OF_SOURCE[code], uri=uri) from exc

@@ -353,6 +353,15 @@ def storage_errors(uri: str) -> Iterator[None]:
         raise StorageError(_explain(exc), uri=uri) from exc
 
 
+def _without_waiting(path: str, flags: int) -> int:
+    """Open a file; of a pipe, whose other end may never come, nothing is read."""
+    number = os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
+    if stat.S_ISFIFO(os.fstat(number).st_mode):
+        os.close(number)
+        raise OSError(errno.EINVAL, "a pipe, where a file should be", path)
+    return number
+
+
 class LocalStorage:
     """A local folder, or a single file."""
 
@@ -414,7 +423,7 @@ class LocalStorage:
         """See `Storage`."""
         uri = self.uri(path)
         try:
-            with open(uri, "rb", buffering=0) as file:  # noqa: PTH123  # a third of the time
+            with open(uri, "rb", 0, opener=_without_waiting) as file:  # a third of pathlib's time
                 file.seek(start)
                 wanted = os.fstat(file.fileno()).st_size - start if size is None else size
                 pieces = []
@@ -435,8 +444,13 @@ class LocalStorage:
         """See `Storage`."""
         with storage_errors(self.uri(path)):
             try:
-                return Path(self.uri(path)).read_bytes()
-            except FileNotFoundError:
+                with open(self.uri(path), "rb", opener=_without_waiting) as file:
+                    return file.read()
+            except FileNotFoundError as exc:
+                uri = self.uri(path)
+                if os.path.islink(uri):  # noqa: PTH114
+                    # It is listed and cannot be made: who waits for either would wait for ever.
+                    raise StorageError("this link leads nowhere. Remove it.", uri=uri) from exc
                 return None
 
     def write(self, path: str, data: bytes) -> None:

@@ -964,3 +964,18 @@ def _reopen(storage: Storage, path: str, request: pytest.FixtureRequest) -> Stor
         return open_storage(storage.uri(path))
     server: S3Server = request.getfixturevalue(f"{request.node.callspec.params['storage']}_s3")
     return open_storage(storage.uri(path), options_of(server))
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs pipes")
+def test_a_pipe_or_a_link_that_leads_nowhere_is_no_file(tmp_path: Path) -> None:
+    """Who read them would wait for ever."""
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "link").symlink_to("nowhere")
+    (tmp_path / "circle").symlink_to("circle")
+    storage = open_storage(str(tmp_path))
+    for name in ("pipe", "link", "circle"):
+        with pytest.raises(StorageError) as caught:
+            storage.read(name)
+        assert caught.value.uri == f"{tmp_path}/{name}"
+        with pytest.raises(FetchError):
+            storage.fetch(name)
