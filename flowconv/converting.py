@@ -10,7 +10,7 @@ from typing import Self
 
 from flowconv.batches import ParsedBlock, bad_line_error
 from flowconv.blocks import Block, RowBlock
-from flowconv.engines import RunProgress
+from flowconv.engines import RunProgress, Stopped
 from flowconv.errors import FetchError, FlowconvError, StorageError, UnreadableObjectError
 from flowconv.fetching import ObjectFetcher
 from flowconv.formats import declared_formats
@@ -96,7 +96,7 @@ class TaskConverter:
             # No other run's files are called so. One that was paused, and wakes up when another
             # has taken over, can neither replace that one's files nor remove them.
             name = f"{task.id}-{self._ledger.generation}"
-            attempt = _Attempt(task, name, self._lake, self._options)
+            attempt = _Attempt(task, name, self._lake, self._options, progress)
             log_objects = [o for o in task.log_objects if o not in failures]
             try:
                 self._cores.submit(self._read, log_objects, attempt, failures, progress).result()
@@ -245,7 +245,7 @@ class TaskConverter:
         new = [file.path for file in result.files]
         intent = write_intent(self._lake, attempt.name, [*old, *new])
         commit = Commit(task.id, self._run_id, result.objects, result.files, task.replaces)
-        with self._taking_back(new, intent, StorageError):
+        with self._taking_back(new, intent, StorageError, Stopped):
             attempt.publish()
         with self._taking_back(new, intent, LostLockError):
             self._ledger.commit(commit)
@@ -255,12 +255,12 @@ class TaskConverter:
 
     @contextmanager
     def _taking_back(
-        self, paths: Sequence[str], intent: str, error: type[FlowconvError]
+        self, paths: Sequence[str], intent: str, *errors: type[Exception]
     ) -> Iterator[None]:
         """Remove what was published in vain; what cannot be removed is left to the next run."""
         try:
             yield
-        except error:
+        except errors:
             # Where another run took over it may have looked for leftovers before these were there.
             with suppress(FlowconvError):
                 self._lake.delete(paths)
@@ -321,10 +321,18 @@ def _parse(
 class _Attempt:
     """What one run through a task's objects has made so far."""
 
-    def __init__(self, task: Task, name: str, lake: Storage, options: ConvertOptions) -> None:
+    def __init__(
+        self,
+        task: Task,
+        name: str,
+        lake: Storage,
+        options: ConvertOptions,
+        progress: RunProgress,
+    ) -> None:
         self.name = name
         self.is_spoilt = False
-        self.writer = TaskWriter(lake, name, options)
+        self.writer = TaskWriter(lake, name, options, progress.add)
+        self._progress = progress
         self.task_id = task.id
         self._replacing = task.log_objects if task.replaces else ()
         self._quarantine = QuarantineWriter(lake, name)
@@ -404,8 +412,14 @@ class _Attempt:
         )
 
     def publish(self) -> None:
-        """Make the files visible."""
+        """Make the files visible.
+
+        Raises:
+            StorageError: One could not be made so; others may be visible.
+            Stopped: The run is to end; some may be visible.
+        """
         for staged in self._staged:
+            self._progress.add()
             staged.sink.publish()
         self._quarantine.publish()
 

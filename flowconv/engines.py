@@ -80,12 +80,12 @@ def run_tasks(
     """Run tasks in threads; every heavy call of a task releases the interpreter's lock.
 
     When a task raises, those under way are asked to stop and are waited for; each leaves nothing
-    behind. When the caller is interrupted (Ctrl-C) they have the grace first, in which they may
-    finish; a second interrupt ends it.
+    behind, or has its result yielded if it was done by then. When the caller is interrupted
+    (Ctrl-C) they have the grace first, in which they may finish; a second interrupt ends it.
 
     Args:
         tasks: What to run, in this order.
-        run_task: Does one task. It calls `RunProgress.add` at least once per block.
+        run_task: Does one task. It calls `RunProgress.add` at least once per block and file.
         workers: So many at once.
         grace_s: Time in seconds for tasks under way to finish after an interrupt.
         on_progress: Called in this thread several times a second.
@@ -100,6 +100,7 @@ def run_tasks(
         sum(len(task.log_objects) for task in tasks), sum(task.size_bytes for task in tasks)
     )
     deadline: float | None = None
+    failure: BaseException | None = None
     to_submit = iter(tasks)
     waiting: set[Future[T]] = set()
     with ThreadPoolExecutor(workers, "flowconv-worker") as pool:
@@ -123,11 +124,22 @@ def run_tasks(
                 if deadline is not None and time.monotonic() >= deadline:
                     progress.stop()
                 for future in done:
-                    if not future.cancelled() and not isinstance(future.exception(), Stopped):
+                    if future.cancelled():
+                        continue
+                    error = future.exception()
+                    if error is None:
                         yield future.result()
+                    elif not isinstance(error, Stopped):
+                        # Others may be committing: what they did is to be known.
+                        failure = failure or error
+                        to_submit = iter(())
+                        _cancel(waiting)
+                        progress.stop()
         finally:
             progress.stop()
             _cancel(waiting)
+    if failure is not None:
+        raise failure
     if deadline is not None:
         raise KeyboardInterrupt
 

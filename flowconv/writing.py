@@ -1,5 +1,6 @@
 """Stage 7, pieces -> staged files: Parquet that readers cannot see yet."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import pyarrow as pa
@@ -66,12 +67,26 @@ class TaskWriter:
 
     What goes into which file depends on the rows and their order alone, not on the machine, so a
     task that runs again writes the same files. Not to be shared between threads.
+
+    Args:
+        storage: The lake.
+        name: What the files' names begin with.
+        options: How.
+        on_file: Called before every row group and file that is written; it ends both by raising.
     """
 
-    def __init__(self, storage: Storage, name: str, options: ConvertOptions) -> None:
+    def __init__(
+        self,
+        storage: Storage,
+        name: str,
+        options: ConvertOptions,
+        on_file: Callable[[], object] = bool,
+    ) -> None:
         self._storage = storage
         self._name = name
         self._options = options
+        self._on_file = on_file
+        self._columns: dict[tuple[str, ...], tuple[str, ...]] = {}
         self._pending: dict[tuple[PartitionKey, tuple[str, ...]], _Pending] = {}
         self._open: dict[tuple[PartitionKey, tuple[str, ...]], _OpenFile] = {}
         self._staged: list[StagedFile] = []
@@ -86,14 +101,16 @@ class TaskWriter:
         """
         # Logs of one partition may differ in the columns that go beyond the usual ones; a file
         # has one schema.
-        pending = self._pending.setdefault((key, tuple(rows.column_names)), _Pending())
+        names = tuple(rows.column_names)
+        file = (key, self._columns.setdefault(names, names))
+        pending = self._pending.setdefault(file, _Pending())
         pending.pieces.append(rows)
         pending.rows += rows.num_rows
         size_bytes = rows.nbytes
         pending.size_bytes += size_bytes
         self._buffered_bytes += size_bytes
         if pending.rows >= ROW_GROUP_ROWS:
-            self._write_row_group((key, tuple(rows.column_names)))
+            self._write_row_group(file)
         while self._buffered_bytes > BUFFERED_BYTES:
             self._write_row_group(max(self._pending, key=lambda k: self._pending[k].size_bytes))
 
@@ -119,6 +136,7 @@ class TaskWriter:
             staged.sink.discard()
 
     def _write_row_group(self, key: tuple[PartitionKey, tuple[str, ...]]) -> None:
+        self._on_file()
         pending = self._pending.pop(key)
         self._buffered_bytes -= pending.size_bytes
         rows = pa.concat_tables(pending.pieces)
@@ -147,6 +165,7 @@ class TaskWriter:
         return _OpenFile(sink, parquet, path)
 
     def _close_file(self, key: tuple[PartitionKey, tuple[str, ...]]) -> None:
+        self._on_file()
         file = self._open[key]
         with storage_errors(file.sink.uri):
             file.parquet.close()

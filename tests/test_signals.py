@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from unittest import mock
 
 import pytest
 
@@ -161,6 +162,49 @@ def test_an_interrupt_means_the_same_wherever_it_comes() -> None:
     # Those that had ended, and those that were under way.
     assert sorted(results) == list(range(len(results)))
     assert 2 <= len(results) <= 6
+
+
+def test_what_was_done_is_counted_when_a_task_fails() -> None:
+    """Tasks that are done when another fails have counted; a report is to say so."""
+    tasks: list[Any] = [SimpleNamespace(log_objects=(), size_bytes=0, number=n) for n in range(9)]
+
+    def run_task(task: Any, progress: RunProgress) -> int:
+        if task.number == 1:
+            raise ValueError("it failed")
+        time.sleep(0.5)  # Commits, past all that it could be stopped at.
+        return int(task.number)
+
+    results: list[int] = []
+    with pytest.raises(ValueError, match="it failed"):
+        results.extend(run_tasks(tasks, run_task, 3))
+    assert sorted(results) in ([0, 2], [0, 2, 3])
+
+
+@pytest.mark.parametrize("stopped_at", [1, 13, 26, 39, 45, 59])
+def test_a_task_of_many_files_stops_at_each(tmp_path: Path, stopped_at: int) -> None:
+    """While they are written, closed and made visible; nothing is left behind."""
+    rows = [ROW.replace(b"eni-", b"eni-%02d" % n) for n in range(20)]
+    write_objects(tmp_path / "logs", {aws_key(): V2 + b"".join(rows)})
+    options = ConvertOptions(workers=1, partition_by=("date", "interface_id"), grace=0)
+    steps = 0
+    add = RunProgress.add
+
+    def count(self: RunProgress, **counts: int) -> None:
+        nonlocal steps
+        steps += not counts
+        if steps == stopped_at:
+            self.stop()
+        add(self, **counts)
+
+    with mock.patch.object(RunProgress, "add", count):
+        report = convert(str(tmp_path / "logs"), str(tmp_path / "lake"), options)
+    assert (report.objects, report.files) == (0, 0)
+    lake = tmp_path / "lake"
+    assert list(data_files(lake)) == []
+    assert not [path for path in (lake / "_flowconv/staging").rglob("*") if path.is_file()]
+    again = convert(str(tmp_path / "logs"), str(lake), options)
+    assert (again.objects, again.files) == (1, 20)
+    assert flowconv.scan(str(lake)).collect().height == 20
 
 
 def test_the_grace_ends(logs: Path) -> None:
