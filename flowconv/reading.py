@@ -12,6 +12,7 @@ from flowconv.documents import read_documents
 from flowconv.errors import FormatError, UnreadableObjectError
 from flowconv.formats import DeclaredFormats, declared_format
 from flowconv.listing import LogObject
+from flowconv.plausibility import Plausibility
 from flowconv.report import LineCounts
 from flowconv.rowgroups import read_row_groups
 from flowconv.shapes import Shape, recognise
@@ -90,6 +91,13 @@ class _BlockReader:
             else:
                 yield from read_row_groups(log_object, text)
             return
+        line = head.lines.lines + 1
+        first_records = None
+        if head.is_declared and head.format is not None:
+            first_records = Plausibility(log_object, head.format, self._declared)
+            if at_end:
+                first_records.look_at(self._buffer, head.start, end, line)
+                first_records.finish()
         head_bytes = head.start - self._size
         fits = head.format is None or (head.shape, head.format) == (self._shape, self._format)
         if self.spans and not (at_end and fits):
@@ -97,7 +105,6 @@ class _BlockReader:
         if head.format is not None:
             self._shape, self._format = head.shape, head.format
         self._head_bytes += head_bytes
-        line = head.lines.lines + 1
         counts = head.lines
         if at_end and head.start != end:
             end = self._end_line(end)
@@ -110,6 +117,10 @@ class _BlockReader:
                     raise _line_too_long(log_object, line)
                 end, at_end = self._refill(text, end)
                 continue
+            if first_records is not None and not first_records.is_done:
+                first_records.look_at(self._buffer, start, stop, line)
+                if at_end:
+                    first_records.finish()
             self.spans.append(Span(log_object, start, stop, line, counts, at_end))
             self._size = stop
             if at_end:

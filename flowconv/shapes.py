@@ -73,12 +73,14 @@ class Head:
         format: The fields of its lines; None if it has none that needs one.
         start: Offset of the first line that is read by the format.
         lines: The lines before it, by kind.
+        is_declared: The format is a declared one, and no header's.
     """
 
     shape: Shape
     format: LogFormat | None
     start: int
     lines: LineCounts
+    is_declared: bool = False
 
 
 def recognise(
@@ -145,7 +147,7 @@ def recognise(
     if format_ is None:
         raise no_format(log_object, shape, lines.lines + 1, unknown)
     format_ = with_timestamp(format_) if shape is Shape.CLOUDWATCH_EXPORT else format_
-    return Head(shape, format_, start, lines)
+    return Head(shape, format_, start, lines, is_declared=True)
 
 
 def find_header(

@@ -194,6 +194,9 @@ def read_text(
     for number, line in enumerate(lines, start=1):
         exported = shape == "cloudwatch-export"
         reading.read_line(number, line, declared(log_group), exported=exported)
+    first = reading.possible[:100]
+    if 2 * first.count(False) > len(first):
+        raise Unreadable("format")
     return reading.result(len(lines), shape)
 
 
@@ -212,6 +215,8 @@ class Reading:
     formats: list[tuple[str, ...]] = dataclasses.field(default_factory=list)
     # Log group, if documents name it -> the last header among its messages.
     in_force: dict[str | None, Header] = dataclasses.field(default_factory=dict)
+    # Of the first records that were read by a declared format: whether each could be one.
+    possible: list[bool] = dataclasses.field(default_factory=list)
 
     def read_line(
         self,
@@ -261,6 +266,8 @@ class Reading:
                 return
 
         by = self.in_force.get(log_group) or given
+        if by is given and given is not None and len(tokens) == len(given.columns):
+            self.possible.append(may_be_record(tokens, given.columns))
         if by is None:
             raise Unreadable("format")
         columns = tuple(column.column for column in by.columns)
@@ -402,6 +409,20 @@ def glued_records(tokens: list[str], columns: list[Column]) -> list[list[str]]:
     if waiting or not all(may_be_whole(record, columns) for record in records):
         raise BadValueError("too-many-values")
     return records
+
+
+def may_be_record(tokens: list[str], columns: list[Column]) -> bool:
+    """Whether AWS may have written these values, of fields that have but a few."""
+    patterns = {
+        "action": "ACCEPT|REJECT|-",
+        "log-status": "OK|NODATA|SKIPDATA|-",
+        "interface-id": "eni-.*|-",
+        "account-id": "[0-9]+|unknown|-",
+    }
+    return all(
+        re.fullmatch(patterns.get(column.field or "", ".*"), token, re.DOTALL)
+        for column, token in zip(columns, tokens, strict=True)
+    )
 
 
 def may_be_whole(record: list[str], columns: list[Column]) -> bool:

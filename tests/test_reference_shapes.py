@@ -25,9 +25,9 @@ from shapes import (
 )
 
 # A format that shows all that matters in few words.
-FORMAT = "version action start"
+FORMAT = "version type start"
 A, B, C = "2 A 5", "3 B 6", "4 C 7"
-COLUMNS = ("version", "action", "start")
+COLUMNS = ("version", "type", "start")
 
 
 def values(read: ReferenceObject) -> list[tuple[Any, ...]]:
@@ -51,9 +51,9 @@ def read(body: bytes, format: str | None = FORMAT, **how: Any) -> ReferenceObjec
 SHAPES = [
     (b"", None),
     (b"\n # a\n \t\n", None),
-    (b"version action\n", "header"),
-    (b"\xef\xbb\xbf\n# a\nversion action\n", "header"),
-    (b"version action x y z\n", "headerless"),
+    (b"version type\n", "header"),
+    (b"\xef\xbb\xbf\n# a\nversion type\n", "header"),
+    (b"version type x y z\n", "headerless"),
     (b"2 A 5\n", "headerless"),
     (b"\n# a\n2 A 5\n", "headerless"),
     (b"\xff\n", "headerless"),
@@ -65,7 +65,7 @@ SHAPES = [
     (b"2026-01-14T00:00:00Z 2 A\rB 5\n2026-01-14T00:00:00Z 2 A 5\n", "cloudwatch-export"),
     (b"2026-01-14T00:00:00Z \r\n2 A 5\n", "headerless"),
     (b"2026-01-14T00:00:00Z  #\xff\n2 A 5\n", "headerless"),
-    (b"2026-01-14T00:00:00Z version action\n", "cloudwatch-export"),
+    (b"2026-01-14T00:00:00Z version type\n", "cloudwatch-export"),
     (b"2026-01-14T00:00:00Z\n", "headerless"),
     (b"2026-01-14T00:00:00Z # a\n", "headerless"),
     (b"2026-01-14T00:00:00 2 A 5\n", "headerless"),
@@ -79,7 +79,7 @@ SHAPES = [
     (b"\xef\xbb\xbf \n\n" + firehose([A]), "firehose"),
     (b"# a\n\t" + firehose([A]), "firehose"),
     (b'{"message\n{"a\n{"message":"2 A 5"}', "firehose"),
-    (parquet({"action": ["A"]}), "parquet"),
+    (parquet({"type": ["A"]}), "parquet"),
 ]
 
 
@@ -125,10 +125,10 @@ def test_without_a_format(body: bytes) -> None:
     [
         b"",
         b"# a\n",
-        cloudwatch_export([b"version action", b"2 A"]),
+        cloudwatch_export([b"version type", b"2 A"]),
         subscription([control()]),
-        subscription([document(["", "# a", "version action", "2 A"])]),
-        firehose(["version action\n2 A\n"]),
+        subscription([document(["", "# a", "version type", "2 A"])]),
+        firehose(["version type\n2 A\n"]),
     ],
 )
 def test_without_need_for_a_format(body: bytes) -> None:
@@ -161,7 +161,7 @@ def test_exported_records_have_their_events_times() -> None:
 
 
 @pytest.mark.parametrize(
-    "line", [b"2 A 5", b"version action start", b"2026-01-14 00:00:00Z 2 A", b"x" + TIME + b" 2 A"]
+    "line", [b"2 A 5", b"version type start", b"2026-01-14 00:00:00Z 2 A", b"x" + TIME + b" 2 A"]
 )
 def test_export_with_a_line_that_has_no_time(line: bytes) -> None:
     got = read(cloudwatch_export([b"2 A 5"]) + line + b"\n" + cloudwatch_export([b"3 B 6"]))
@@ -170,10 +170,10 @@ def test_export_with_a_line_that_has_no_time(line: bytes) -> None:
 
 
 def test_export_of_headers() -> None:
-    got = read(cloudwatch_export([b"2 A 5", b"action bytes", b"B 1", b"C"]))
+    got = read(cloudwatch_export([b"2 A 5", b"type bytes", b"B 1", b"C"]))
     assert values(got) == [(1, 2, "A", 5), (3, "B", 1)]
     assert bad(got) == [(4, "too-few-values", None)]
-    assert got.formats == [COLUMNS, ("action", "bytes")]
+    assert got.formats == [COLUMNS, ("type", "bytes")]
     assert got.header == 1
 
 
@@ -239,22 +239,22 @@ def test_bad_messages() -> None:
 
 
 def test_headers_in_messages() -> None:
-    got = read(firehose([A, "action bytes", "B 1", "C x"]))
+    got = read(firehose([A, "type bytes", "B 1", "C x"]))
     assert values(got) == [(1, 2, "A", 5), (3, "B", 1)]
     assert bad(got) == [(4, "not-a-number", "bytes")]
-    assert got.formats == [COLUMNS, ("action", "bytes")]
+    assert got.formats == [COLUMNS, ("type", "bytes")]
 
 
 def test_a_header_is_that_of_its_log_group() -> None:
     documents = [
-        document(["action bytes", "A 1"], log_group="a"),
+        document(["type bytes", "A 1"], log_group="a"),
         document([B], log_group="b"),
         document(["C 2"], log_group="a"),
         document(["4 D 8"], log_group=None),
     ]
     got = read(subscription(documents))
     assert values(got) == [(2, "A", 1), (3, 3, "B", 6), (4, "C", 2), (5, 4, "D", 8)]
-    assert got.formats == [("action", "bytes"), COLUMNS, ("action", "bytes"), COLUMNS]
+    assert got.formats == [("type", "bytes"), COLUMNS, ("type", "bytes"), COLUMNS]
 
 
 GOOD = '{"message":"4 C 7"}'
@@ -472,17 +472,17 @@ def test_a_line_broken_off_takes_no_other_with_it() -> None:
 # --- formats --------------------------------------------------------------------------------------
 
 FORMATS = """
-default = "version action"
+default = "version type"
 
 [flow-logs]
-fl-1 = "${action} ${bytes}"
+fl-1 = "${type} ${bytes}"
 
 [log-groups]
-g = "${action} ${packets}"
+g = "${type} ${packets}"
 
 [prefixes]
-"a/" = "${action} ${dstport}"
-"a/b" = "${action} ${srcport}"
+"a/" = "${type} ${dstport}"
+"a/b" = "${type} ${srcport}"
 """
 
 
@@ -501,23 +501,23 @@ g = "${action} ${packets}"
 )
 def test_formats(how: dict[str, Any], column: str | None) -> None:
     got = read(b"5 5", formats=read_formats(FORMATS), **how)
-    assert got.formats == [("action", column) if column else ("version", "action")]
+    assert got.formats == [("type", column) if column else ("version", "type")]
     # A header wins over all of them.
     assert read(b"srcaddr type\na b", formats=read_formats(FORMATS), **how).header == 1
 
 
 def test_formats_by_log_group() -> None:
     documents = [document(["A 1"], log_group=name) for name in ("g", "h", None)]
-    got = read(subscription(documents), formats=read_formats('[log-groups]\ng="action bytes"'))
-    assert got.formats == [("action", "bytes"), COLUMNS]
+    got = read(subscription(documents), formats=read_formats('[log-groups]\ng="type bytes"'))
+    assert got.formats == [("type", "bytes"), COLUMNS]
     assert bad(got) == [(2, "too-few-values", None), (3, "too-few-values", None)]
     got = read(subscription(documents[2:]), log_group="g", formats=read_formats(FORMATS))
-    assert got.formats == [("action", "packets")]
+    assert got.formats == [("type", "packets")]
     with pytest.raises(Unreadable):
         read(
             subscription(documents),
             format=None,
-            formats=read_formats('[log-groups]\ng="action bytes"'),
+            formats=read_formats('[log-groups]\ng="type bytes"'),
         )
 
 
@@ -534,7 +534,7 @@ def test_formats_that_say_nothing() -> None:
         "other = 1",
         "default = 1",
         'default = ""',
-        'default = "action action"',
+        'default = "type type"',
         "prefixes = 1",
         "[prefixes]\na = 1",
         '[prefixes]\na = ""',
@@ -548,7 +548,7 @@ def test_formats_of_no_use(text: str) -> None:
 # --- glued records --------------------------------------------------------------------------------
 
 # Status last, so that records may touch.
-TOUCHING = "version action log-status"
+TOUCHING = "version type log-status"
 
 
 GLUED = [
@@ -565,10 +565,10 @@ GLUED = [
     ),
     (TOUCHING, "2 A OK3 B OK 4 C OK", [(2, "A", "OK"), (3, "B", "OK"), (4, "C", "OK")]),
     ("account-id bytes log-status", "01 1 OK02 2 OK", [("01", 1, "OK"), ("02", 2, "OK")]),
-    ("start action log-status", "5 A OK6 B OK", [(5, "A", "OK"), (6, "B", "OK")]),
+    ("start type log-status", "5 A OK6 B OK", [(5, "A", "OK"), (6, "B", "OK")]),
     ("log-status bytes", "OK 1 NODATA 2", [("OK", 1), ("NODATA", 2)]),
     # Just one record, whatever its status.
-    (TOUCHING, "2 A OK3", [(2, "A", "OK3")]),
+    ("version type flow-direction", "2 A OK3", [(2, "A", "OK3")]),
 ]
 
 
@@ -600,8 +600,8 @@ NOT_GLUED = [
     (TOUCHING, "2 A OKx B OK", "too-many-values"),
     (TOUCHING, "2 A ok3 B OK", "too-many-values"),
     (TOUCHING, "2 A OK- B OK", "too-many-values"),
-    ("action bytes log-status", "A 1 OK2 1 OK", "too-many-values"),
-    ("log-status version action", "OK 2 A OK3 B", "too-many-values"),
+    ("type bytes log-status", "A 1 OK2 1 OK", "too-many-values"),
+    ("log-status version type", "OK 2 A OK3 B", "too-many-values"),
     # One record of more fields than the format has.
     (FORMAT, "2 A 5 - - -", "too-many-values"),
     (FORMAT, "- - - 2 A 5", "too-many-values"),
@@ -616,7 +616,7 @@ NOT_GLUED = [
     ("log-status bytes", "OK 1 A 2", "too-many-values"),
     ("log-status bytes", "- 1 OK 2", "too-many-values"),
     # Nothing would show that text fits.
-    ("srcaddr action", "a b c d", "too-many-values"),
+    ("srcaddr type", "a b c d", "too-many-values"),
     ("instance-tag", "a b", "too-many-values"),
 ]
 
@@ -822,9 +822,9 @@ def test_parquet_rejects_rows() -> None:
                 "é",
                 "1",
                 "",
-                *["action", "vpcId", "subnetId", "az-id"],
+                *["type", "vpcId", "subnetId", "az-id"],
             ],
-            ("srcaddr", "action", "vpc_id", "subnet_id", "az_id"),
+            ("srcaddr", "type", "vpc_id", "subnet_id", "az_id"),
         ),
         (
             ["x", "y", "z", "w", "srcaddr", "dstaddr", "interface-id"],
@@ -882,7 +882,7 @@ def test_parquet_columns_that_are_left_out(other: "pa.Array[Any]") -> None:
         {"bill_id": ["a"], "region": ["b"], "cost": [1]},
         {"eventversion": ["a"], "type": ["b"], "version": ["c"]},
         {"uid": ["a"], "id.orig_h": ["b"], "proto": ["c"], "service": ["d"]},
-        {"start": [1], "end": [2], "action": ["a"], "version": [2], "user": ["b"]},
+        {"start": [1], "end": [2], "type": ["a"], "version": [2], "user": ["b"]},
         {"srcaddr": ["a"], "x": ["b"], "y": ["c"]},
         {"srcaddr": ["a"], "dstaddr": ["b"], "x": ["c"], "y": ["d"], "z": ["e"]},
         {"srcaddr": ["a"], "interface_id": ["b"], "x": ["c"], "y": ["d"], "z": ["e"]},
@@ -920,7 +920,7 @@ def test_parquet_with_text_that_is_not_utf8() -> None:
 # --- anything -------------------------------------------------------------------------------------
 
 OBJECTS = [
-    b"version action start\n2 A 5\n3 B 6 4 C 7\n",
+    b"version type start\n2 A 5\n3 B 6 4 C 7\n",
     cloudwatch_export([b"2 A 5", b"3 B 6 4 C 7"]),
     subscription([control(), document([A, B]), document([f"{B} {C}"])], between="\n"),
     subscription([document([A, B]), document([C])], indent=1),
@@ -966,3 +966,49 @@ def test_damaged_objects(body: bytes, changes: list[tuple[int, int, bytes]]) -> 
     assert not numbers[0] & numbers[1]
     assert numbers[0] | numbers[1] <= set(range(1, got.lines + 1))
     assert len(got.rows) - got.split == len(numbers[0])
+
+
+# --- a declared format that does not fit ----------------------------------------------------------
+
+CLOSED = "account-id interface-id action log-status version"
+POSSIBLE = [
+    *("1 eni-1 ACCEPT OK 2", "unknown - REJECT NODATA 2", "- - - SKIPDATA x", "- eni- - - -"),
+]
+IMPOSSIBLE = [
+    *("1 eni-1 OK ACCEPT 2", "eni-1 1 ACCEPT OK 2", "1 eni-1 accept OK 2", "1 eni-1 ACCEPT OK2 x"),
+    *("1 vpc-1 ACCEPT OK 2", "1a eni-1 - OK 2", "Unknown - - OK 2", "\u0661 - - OK 2"),
+]
+
+
+def is_readable(lines: list[str], format: str = CLOSED) -> bool:
+    try:
+        read("".join(f"{line}\n" for line in lines).encode(), format)
+    except Unreadable as verdict:
+        return verdict.reason != "format"
+    return True
+
+
+@pytest.mark.parametrize("line", POSSIBLE)
+def test_a_record_that_may_be(line: str) -> None:
+    assert is_readable([line])
+    assert is_readable([line, IMPOSSIBLE[0]])
+    assert not is_readable([line, IMPOSSIBLE[0], IMPOSSIBLE[1]])
+
+
+@pytest.mark.parametrize("line", IMPOSSIBLE)
+def test_a_record_that_cannot_be(line: str) -> None:
+    assert not is_readable([line])
+    assert is_readable([line, POSSIBLE[0]])
+    # A header is believed, and other lines are no records.
+    assert is_readable([CLOSED, line])
+    assert is_readable([line, POSSIBLE[0], CLOSED, line, line])
+    assert not is_readable([line, CLOSED, POSSIBLE[0]])
+    assert not is_readable(["", "# a", "x", line, "x y z", f"{line} {line}"])
+
+
+def test_a_hundred_records_are_looked_at() -> None:
+    good, bad = POSSIBLE[0], IMPOSSIBLE[0]
+    assert is_readable([good] * 50 + [bad] * 1000)
+    assert not is_readable([good] * 49 + [bad] * 51 + [good] * 1000)
+    assert is_readable([bad] * 50 + [good] * 50)
+    assert is_readable(["x x x x 2"] * 10, "srcaddr dstaddr type region version")

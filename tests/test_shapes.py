@@ -12,25 +12,28 @@ from in_memory import assert_as_reference, convert_in_memory
 from shapes import cloudwatch_export, control, document, firehose, gzip_members, subscription
 from test_reference_shapes import (
     AS_DAMAGED,
+    CLOSED,
     DAMAGED_LINES,
     FORMAT,
     GLUED,
     GOOD,
+    IMPOSSIBLE,
     MESSAGES,
     NOT_GLUED,
     ODD_DOCUMENTS,
     OF_ANOTHER_KIND,
+    POSSIBLE,
     SHAPES,
     WITHOUT_A_MESSAGE,
 )
 
 FORMATS = """
 [flow-logs]
-fl-1 = "action bytes version"
+fl-1 = "type bytes version"
 
 [log-groups]
-g = "action bytes"
-h = "${version} ${action}"
+g = "type bytes"
+h = "${version} ${type}"
 
 [prefixes]
 "a/" = "srcaddr version"
@@ -119,9 +122,9 @@ LINES = [
     *("2 A 5", "3 B 6", "- - -", "4 é 7", "2 A 1768348800000", "A 1", "5 6"),
     *("x A 5", "2 A", "2 A 5 6", "2 A -1", "2 A\rB 5", "\ufeff2 A 5"),
     *("2 A 5 3 B 6", "2 A 5 x B 6", "2 A 5 3 B 6 4", "1 2 3 4 5 6 7 8 9"),
-    *("\x0b", "\x0c", "\x85", "\u2028", " \x1c ", "version action start\r\r"),
+    *("\x0b", "\x0c", "\x85", "\u2028", " \x1c ", "version type start\r\r"),
     *("", " ", "# a", "2 A 5 # a", "  2\tA   5 "),
-    *("version action start", "action bytes", "srcaddr type", "new version"),
+    *("version type start", "type bytes", "srcaddr type", "new version"),
 ]
 SEPARATORS = ["", "\n", "\r\n", " ", "\n\n", "\n \t"]
 
@@ -211,7 +214,7 @@ def as_text(lines: list[str], shape: str, first_time: int) -> bytes:
             cloudwatch_export([line], time=time) for line, time in zip(raw, times, strict=False)
         )
     return b"".join(
-        line + b"\n" for line in ([b"version action", *raw] if shape == "header" else raw)
+        line + b"\n" for line in ([b"version type", *raw] if shape == "header" else raw)
     )
 
 
@@ -244,3 +247,29 @@ def test_objects_of_several_shapes(
     how: dict[str, Any] = {"keys": [key for _, key in objects], "formats": formats}
     assert_as_reference(bodies, FORMAT, **how, block_bytes=size, piece_bytes=40)
     assert_as_reference([gzip.compress(body, 1) for body in bodies], **how)
+
+
+closed_lines = st.lists(
+    st.sampled_from(
+        [*POSSIBLE, *POSSIBLE, *IMPOSSIBLE, CLOSED, "", "# a", "x", "  - eni-1\t- -  x "]
+    ),
+    max_size=8,
+)
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    first=closed_lines,
+    repeated=st.sampled_from([0, 1, 49, 50, 99]),
+    line=st.sampled_from([POSSIBLE[0], IMPOSSIBLE[0]]),
+    last=closed_lines,
+    shape=st.sampled_from(["headerless", "cloudwatch-export"]),
+    size=st.sampled_from([150, 700, 1 << 20]),
+)
+def test_declared_formats_that_may_not_fit(
+    first: list[str], repeated: int, line: str, last: list[str], shape: str, size: int
+) -> None:
+    lines = [*first, *[line] * repeated, *last]
+    raw = [text.encode() for text in lines]
+    body = cloudwatch_export(raw) if shape == "cloudwatch-export" else as_text(lines, shape, 0)
+    assert_as_reference([body, body], CLOSED, block_bytes=size, piece_bytes=64)

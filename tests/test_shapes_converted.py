@@ -23,7 +23,7 @@ from test_cli import INCOMPLETE, USAGE, run
 
 pytestmark = pytest.mark.usefixtures("quick_disk")
 
-FORMAT = "version action start"
+FORMAT = "version type start"
 LINES = ["2 A 1768348800", "", "# a", "2 B 1768348800 2 C 1768348801000", "x D 5"]
 RAW = [line.encode() for line in LINES]
 # Each has lines 1 to 5: a row, none, none, two rows, none.
@@ -45,9 +45,9 @@ def test_inspect(tmp_path: Path, shape: Shape) -> None:
     path.write_bytes(gzip_members([OBJECTS[shape][:half], OBJECTS[shape][half:]]))
     found = inspect_object(str(path), format=FORMAT)
     assert (found.shape, found.sign) == (shape, SIGNS[shape])
-    assert found.lines.by_kind() == (0, 1, 1, 3, 1, 1, 1)
+    assert found.lines.by_kind() == (0, 1, 1, 3, 1, 1, 1, 0)
     assert [format_.names for format_ in found.formats] == [FORMAT]
-    assert [record["action"] for record in found.records] == ["A", "B", "C"]
+    assert [record["type"] for record in found.records] == ["A", "B", "C"]
     assert [(line.line, line.reason) for line in found.rejected] == [(5, "not-a-number")]
 
     found = inspect_object(str(path))
@@ -57,15 +57,15 @@ def test_inspect(tmp_path: Path, shape: Shape) -> None:
 
 def test_inspect_a_header(tmp_path: Path) -> None:
     for shape, body in [
-        (Shape.HEADER, b"version action\n2 A\n"),
-        (Shape.CLOUDWATCH_EXPORT, cloudwatch_export([b"version action", b"2 A"])),
-        (Shape.SUBSCRIPTION, subscription([document(["version action", "2 A"])])),
-        (Shape.FIREHOSE, firehose(["version action", "2 A"])),
+        (Shape.HEADER, b"version type\n2 A\n"),
+        (Shape.CLOUDWATCH_EXPORT, cloudwatch_export([b"version type", b"2 A"])),
+        (Shape.SUBSCRIPTION, subscription([document(["version type", "2 A"])])),
+        (Shape.FIREHOSE, firehose(["version type", "2 A"])),
     ]:
         (tmp_path / "a.log").write_bytes(body)
         found = inspect_object(str(tmp_path / "a.log"))
         assert (found.shape, found.complete, found.lines.header) == (shape, True, 1)
-        assert [format_.names for format_ in found.formats] == ["version action"]
+        assert [format_.names for format_ in found.formats] == ["version type"]
 
 
 def test_inspect_json_of_another_kind(tmp_path: Path) -> None:
@@ -96,13 +96,13 @@ def test_source_columns(tmp_path: Path) -> None:
     lake = str(tmp_path / "lake")
     options = ConvertOptions(format=FORMAT, with_source=True)
     report = convert(str(tmp_path / "logs"), lake, options)
-    assert report.lines.by_kind() == (0, 4, 4, 12, 4, 4, 4)
-    columns = ["source_uri", "source_line", "action"]
+    assert report.lines.by_kind() == (0, 4, 4, 12, 4, 4, 4, 0)
+    columns = ["source_uri", "source_line", "type"]
     rows = scan(lake).select(columns).collect().sort(columns).rows()
     assert rows == [
-        (str(tmp_path / "logs" / f"{shape}.log.gz"), line, action)
+        (str(tmp_path / "logs" / f"{shape}.log.gz"), line, type)
         for shape in sorted(OBJECTS)
-        for line, action in [(1, "A"), (4, "B"), (4, "C")]
+        for line, type in [(1, "A"), (4, "B"), (4, "C")]
     ]
     assert {(line, text) for _, line, _, _, text in read_quarantine(tmp_path / "lake")} == {
         (5, RAW[4]),
@@ -117,7 +117,7 @@ default = "default"
 fl-0a1b2c3d4e5f60718 = "srcaddr bytes"
 
 [log-groups]
-"/aws/vpc/flowlogs" = "action bytes"
+"/aws/vpc/flowlogs" = "type bytes"
 
 [prefixes]
 "old/" = "${srcaddr} ${start}"
@@ -130,7 +130,7 @@ def test_formats_of_one_prefix(tmp_path: Path) -> None:
     objects = {
         "a.log": ROW,
         "old/a.log": b"a 1768348800\n",
-        "old/header.log": b"action\nB\n",
+        "old/header.log": b"type\nB\n",
         "old/new/a.log": b"b 3\n",
         "old/new/export.gz": gzip.compress(cloudwatch_export([b"c 4", b"x"])),
         "old/new/json": subscription([document(["C 5"]), document(["d 6"], log_group="other")]),
@@ -142,11 +142,11 @@ def test_formats_of_one_prefix(tmp_path: Path) -> None:
     done = run("convert", tmp_path / "logs", tmp_path / "lake", *options, code=INCOMPLETE)
     report = json.loads(done.stdout)
     assert (report["lines"]["rows"], report["rejected"]) == (8, {"too-few-values": 1})
-    columns = ["srcaddr", "dstaddr", "action", "packets", "bytes"]
+    columns = ["srcaddr", "dstaddr", "type", "packets", "bytes"]
     rows = scan(str(tmp_path / "lake")).select(columns).collect().rows()
     assert sorted(rows, key=repr) == sorted(
         [
-            ("10.0.0.1", "10.0.0.2", "ACCEPT", 10, 840),
+            ("10.0.0.1", "10.0.0.2", None, 10, 840),
             ("a", None, None, None, None),
             (None, None, "B", None, None),
             (None, "b", None, 3, None),
