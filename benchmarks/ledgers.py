@@ -111,7 +111,7 @@ def _run(storage: Storage, run_id: str, commits: Iterable[Commit]) -> None:
     with mock.patch("os.fsync"):
         ledger = Ledger.read(storage)
         run = Run(run_id, datetime.now(UTC), "host")
-        ledger.begin(run)
+        ledger.begin(run, {})
         for commit in commits:
             ledger.commit(commit)
         ledger.end(Run(run_id, run.began, run.host, datetime.now(UTC), {"failure": ""}))

@@ -4,13 +4,14 @@
     000000000064.files-5e6f7a8b.parquet     every file that counts, with its task
     000000000064.runs-9c0d1e2f.parquet      every run
 
-Each has the CRC-32 of its bytes in its name. The objects are written last, and make it count.
+Each has the CRC-32 of its bytes in its name, and the checkpoint's number within. The objects are
+written last, and name the others; without all three it does not count.
 """
 
 import json
 import re
 import zlib
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, fields
 from itertools import chain
 from typing import Literal
@@ -38,6 +39,7 @@ OBJECTS_SCHEMA: pa.Schema = pa.schema(
         ("day", pa.date32()),
         *((f.name, pa.int64()) for f in fields(LineCounts)),
         ("fields", pa.dictionary(pa.int32(), pa.string())),  # a few, of 400 bytes each
+        ("declared", pa.dictionary(pa.int32(), pa.string())),
     ]
 )
 
@@ -69,9 +71,14 @@ _SCHEMAS: dict[Part, pa.Schema] = {
 }
 
 
-def parse_part(name: str) -> tuple[int, Part] | None:
+PARTS: tuple[Part, ...] = tuple(_SCHEMAS)
+
+_PATH = re.compile(rf"{LEDGER}/([0-9]{{12}})\.({'|'.join(PARTS)})-[0-9a-f]{{8}}\.parquet")
+
+
+def parse_part(path: str) -> tuple[int, Part] | None:
     """Return number and part of a checkpoint's file; None if it is none."""
-    match = re.fullmatch(r"(\d{12})\.(objects|files|runs)-[0-9a-f]{8}\.parquet", name)
+    match = _PATH.fullmatch(path)
     return (int(match[1]), match[2]) if match else None  # type: ignore[return-value]
 
 
@@ -81,15 +88,26 @@ class Checkpoint:
     Args:
         storage: The lake.
         number: The last record that it holds.
-        paths: Part -> its file.
+        paths: Part -> its file; there should be one of each.
+
+    Raises:
+        LakeError: There are more.
     """
 
     def __init__(
-        self, storage: Storage, number: int = 0, paths: Mapping[Part, str] | None = None
+        self, storage: Storage, number: int = 0, paths: Mapping[Part, Sequence[str]] | None = None
     ) -> None:
         self._storage = storage
         self.number = number
-        self._paths: dict[Part, str] = dict(paths or {})
+        self._paths: dict[Part, str] = {part: found[0] for part, found in (paths or {}).items()}
+        for found in (paths or {}).values():
+            if len(found) > 1:
+                raise LakeError(
+                    f"the ledger's checkpoint has {found[0]} and {found[1]}, of which one does not "
+                    "belong there. Remove that one; flowconv verify tells whether it was the "
+                    "right one.",
+                    uri=storage.root,
+                )
 
     def object_batches(
         self, without: Collection[str], columns: Collection[str] | None = None
@@ -149,10 +167,21 @@ class Checkpoint:
         with pq.ParquetWriter(sink, schema, compression="zstd") as writer:
             for some in _in_groups(batches):
                 writer.write_table(pa.Table.from_batches(some, schema))
+            writer.add_key_value_metadata(self._facts(part))
         written = sink.getvalue().to_pybytes()
         path = f"{LEDGER}/{self.number:012d}.{part}-{zlib.crc32(written):08x}.parquet"
         self._storage.write(path, written)
         self._paths[part] = path
+
+    def _facts(self, part: Part) -> dict[str, str]:
+        """Return what a part says of the whole; the objects, which are the last, name the others.
+
+        So no part of another checkpoint can stand in its place.
+        """
+        facts = {"checkpoint": str(self.number)}
+        if part == "objects":
+            facts["parts"] = " ".join(self._paths[other] for other in PARTS if other != part)
+        return facts
 
     def _read(
         self,
@@ -162,8 +191,8 @@ class Checkpoint:
     ) -> Iterator[pa.RecordBatch]:
         if self.number == 0:
             return
-        path = self._paths.get(part, f"{LEDGER}/{self.number:012d}.{part}-*.parquet")
-        written = self._storage.read(path) if part in self._paths else None
+        path = self._paths[part]
+        written = self._storage.read(path)
         if written is None:
             raise LakeError(
                 f"the ledger's checkpoint {path} is gone; if no other run is merging the ledger at "
@@ -171,20 +200,27 @@ class Checkpoint:
                 uri=self._storage.root,
             )
         if not path.endswith(f"-{zlib.crc32(written):08x}.parquet"):
-            raise LakeError(
-                f"the ledger's checkpoint {path} is damaged: its checksum does not fit. Restore it "
-                "from a copy. If there is none, delete it, and flowconv verify --repair goes on "
-                "without it; what it said is converted again.",
-                uri=self._storage.root,
-            )
+            raise self._damaged(path, "its checksum does not fit")
         dropped = pa.array(list(without), pa.string())
         asked = None if columns is None else [*columns, *(["task_id"] if without else [])]
         with pq.ParquetFile(pa.BufferReader(written)) as file:
+            facts = file.metadata.metadata or {}
+            for name, value in self._facts(part).items():
+                if (found := facts.get(name.encode(), b"").decode(errors="replace")) != value:
+                    raise self._damaged(path, f"it is of {name} {found or 'none'}, not {value}")
             for batch in file.iter_batches(_ROWS_AT_ONCE, columns=asked):
-                kept = batch
+                kept = batch.replace_schema_metadata()
                 if without:
-                    kept = batch.filter(pc.invert(pc.is_in(batch["task_id"], dropped)))
+                    kept = kept.filter(pc.invert(pc.is_in(kept["task_id"], dropped)))
                 yield kept if columns is None else kept.select(list(columns))
+
+    def _damaged(self, path: str, why: str) -> LakeError:
+        return LakeError(
+            f"the ledger's checkpoint {path} is damaged: {why}. Restore it from a copy. If there "
+            "is none, delete it, and flowconv verify --repair goes on without it; what it said is "
+            "converted again.",
+            uri=self._storage.root,
+        )
 
 
 def _in_groups(batches: Iterable[pa.RecordBatch]) -> Iterator[list[pa.RecordBatch]]:

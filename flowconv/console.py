@@ -216,6 +216,8 @@ def print_report(report: "ConvertReport") -> None:
     )
     for kind, number in sorted(report.left_out.items()):
         table.add_row("left out", f"{number:,} {kind}")
+    if report.changed_format:
+        table.add_row("", f"{len(report.changed_format):,} changed-format")
     table.add_row("rows", rows or "0")
     _add_lines(table, lines)
     for reason, number in sorted(report.rejected.items()):
@@ -246,13 +248,8 @@ def print_report(report: "ConvertReport") -> None:
             f"Rejected lines are in {report.lake}/_flowconv/quarantine/, "
             "each with its object, number and reason."
         )
-    if not (
-        report.cancelled
-        or report.objects
-        or report.already_converted
-        or report.changed
-        or report.unreadable
-    ):
+    found = (report.objects, report.already_converted, report.changed, report.changed_format)
+    if not (any(found) or report.unreadable or report.cancelled):
         console.print("Nothing was found to read. Check SOURCE, --since and --until.")
     for new in _first(report.new_headers):
         differs = [f"with {' '.join(new.came)}"] * bool(new.came)
@@ -265,6 +262,12 @@ def print_report(report: "ConvertReport") -> None:
     for uri in _first(sorted(report.changed)):
         console.print(f"changed since it was converted, not converted again: {uri}")
     _say_how_many_more(console, len(report.changed))
+    for uri in _first(sorted(report.changed_format)):
+        console.print(
+            f"changed-format: converted by another format than is declared now; --reprocess "
+            f"converts it anew: {uri}"
+        )
+    _say_how_many_more(console, len(report.changed_format))
     for uri, reason in _first(sorted(report.unreadable.items())):
         console.print(f"unreadable: {uri}: {reason}")
     _say_how_many_more(console, len(report.unreadable))
@@ -305,6 +308,12 @@ def print_plan(plan: "Plan") -> None:
     )
     if plan.already_converted:
         console.print(f"converted before: {plan.already_converted:,} objects")
+    if plan.changed:
+        console.print(f"changed, and read with --reprocess alone: {plan.changed:,} objects")
+    if plan.changed_format:
+        console.print(
+            f"changed-format, read with --reprocess alone: {plan.changed_format:,} objects"
+        )
     for kind, number in sorted(plan.left_out.items()):
         console.print(f"left out: {number:,} {kind}")
 
@@ -439,9 +448,9 @@ def _run_row(run: "RunStatus") -> list[str]:
     if not report:
         return [*row, "", "", ""]
     objects = f"{report['objects']:,}"
-    for what in ("unreadable", "changed"):
+    for what in ("unreadable", "changed", "changed_format"):
         if number := report[f"number_{what}"]:
-            objects += f", {number:,} {what}"
+            objects += f", {number:,} {what.replace('_', '-')}"
     lines = report["lines"]
     return [*row, objects, f"{lines['rows']:,}", f"{lines['rejected']:,}"]
 
@@ -481,6 +490,8 @@ def print_verification(report: "VerifyReport") -> None:
             console.print(f"… and {more:,} more {problem.kind}; --json lists all.")
     if report.removed or report.forgotten:
         console.print(f"Removed {report.removed:,} files, forgot {report.forgotten:,} tasks.")
+    if report.set_aside:
+        console.print(f"Moved {report.set_aside:,} files below _flowconv/set-aside/.")
     if report.forgotten:
         source, lake = report.source or "SOURCE", report.lake
         console.print(f"Now convert their objects again: flowconv convert {source} {lake}")

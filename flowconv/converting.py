@@ -13,7 +13,7 @@ from flowconv.blocks import Block, RowBlock
 from flowconv.engines import RunProgress, Stopped
 from flowconv.errors import FetchError, FlowconvError, StorageError, UnreadableObjectError
 from flowconv.fetching import ObjectFetcher
-from flowconv.formats import declared_formats
+from flowconv.formats import DeclaredFormats, declared_formats
 from flowconv.ledger import Commit, Ledger, LostLockError, write_intent
 from flowconv.listing import LogObject
 from flowconv.monitoring import log_event
@@ -25,6 +25,7 @@ from flowconv.planning import Task
 from flowconv.quarantine import QuarantineWriter
 from flowconv.reading import read_blocks
 from flowconv.report import HEADERS_APART, ConvertedObject, DataFile, LineCounts, TaskResult
+from flowconv.shapes import Shape
 from flowconv.sources import Source
 from flowconv.storage import Storage
 from flowconv.writing import ROW_GROUP_ROWS, StagedFile, TaskWriter
@@ -96,7 +97,7 @@ class TaskConverter:
             # No other run's files are called so. One that was paused, and wakes up when another
             # has taken over, can neither replace that one's files nor remove them.
             name = f"{task.id}-{self._ledger.generation}"
-            attempt = _Attempt(task, name, self._lake, self._options, progress)
+            attempt = _Attempt(task, name, self._lake, self._options, self._declared, progress)
             log_objects = [o for o in task.log_objects if o not in failures]
             try:
                 self._cores.submit(self._read, log_objects, attempt, failures, progress).result()
@@ -327,6 +328,7 @@ class _Attempt:
         name: str,
         lake: Storage,
         options: ConvertOptions,
+        declared: DeclaredFormats,
         progress: RunProgress,
     ) -> None:
         self.name = name
@@ -335,6 +337,7 @@ class _Attempt:
         self._progress = progress
         self.task_id = task.id
         self._replacing = task.log_objects if task.replaces else ()
+        self._with_rows = task.with_rows
         self._quarantine = QuarantineWriter(lake, name)
         self._fail_on_bad_line = options.on_bad_line == "fail"
         self.source_bytes: Counter[LogObject] = Counter()
@@ -344,6 +347,8 @@ class _Attempt:
         self._text_bytes = 0
         self._counts: dict[LogObject, LineCounts] = {}
         self._headers: defaultdict[LogObject, dict[str, None]] = defaultdict(dict)
+        self._declared_names = {format_.names for format_ in declared.all}
+        self._without_header: set[LogObject] = set()
         self._staged: list[StagedFile] = []
         self._files: list[DataFile] = []
 
@@ -358,6 +363,8 @@ class _Attempt:
         self._quarantine.write(parsed.rejected)
         self._rejected.update(line.reason for line in parsed.rejected)
         self._text_bytes += block.text_bytes
+        if self._declared_names and block.shape not in (Shape.HEADER, Shape.PARQUET):
+            self._without_header.update(block.log_objects)
         for batch in parsed.batches:
             self._unknown_fields.update(field.name for field in batch.format.unknown_fields)
             self._left_out_columns.update(batch.format.left_out_columns)
@@ -376,11 +383,12 @@ class _Attempt:
         self._files = [*(staged.file for staged in self._staged), *self._quarantine.close()]
 
     def shrunk(self) -> dict[LogObject, FetchError]:
-        """Return what is to be replaced by less than there was, with unchanged etag.
+        """Return what is to be replaced by less than there was.
 
-        CloudWatch Logs removes old events; their rows must not go when the day is read again.
+        CloudWatch Logs removes old events; their rows must not go when the day is read again. Nor
+        must those of an object that something emptied.
         """
-        return {
+        shrunk = {
             one: FetchError(
                 f"{self.source_bytes[one]:,} bytes are left of {one.size_bytes:,} that were "
                 "converted before; the log group keeps events for some time only. The rows "
@@ -389,6 +397,16 @@ class _Attempt:
             )
             for one in self._replacing
             if self.source_bytes[one] < one.size_bytes
+        }
+        return shrunk | {
+            one: FetchError(
+                "it has no record any more, and had some when it was converted. The rows of then "
+                "are kept. Restore it, or take it away from SOURCE.",
+                uri=one.uri,
+            )
+            for one in self._replacing
+            if one.uri in self._with_rows
+            and not (counts := self._counts.get(one, LineCounts())).rows + counts.rejected
         }
 
     def result(self, failures: Mapping[LogObject, UnreadableObjectError]) -> TaskResult:
@@ -400,6 +418,7 @@ class _Attempt:
                     *(one.uri, self.source_bytes[one], one.etag, one.day),
                     counts,
                     HEADERS_APART.join(self._headers[one]),
+                    self._declared_for(one),
                 )
                 for one, counts in self._counts.items()
             ),
@@ -409,6 +428,14 @@ class _Attempt:
             frozenset(self._left_out_columns),
             self._text_bytes,
             tuple(self._files),
+        )
+
+    def _declared_for(self, log_object: LogObject) -> str:
+        """Return the declared formats that an object was read by, as `ConvertedObject.declared`."""
+        if log_object not in self._without_header:
+            return ""
+        return HEADERS_APART.join(
+            names for names in self._headers[log_object] if names in self._declared_names
         )
 
     def publish(self) -> None:

@@ -98,6 +98,21 @@ class DeclaredFormats:
         prefixes = [prefix for prefix in self.prefixes if path.startswith(prefix)]
         return self.prefixes[max(prefixes, key=len)] if prefixes else self.default
 
+    def names_for(
+        self, path: str, flow_log_id: str | None, log_group: str | None = None
+    ) -> frozenset[str]:
+        """Return the names of the fields that an object may be read by; see `LogFormat.names`.
+
+        They are several if log groups have formats: the documents within the object may name them.
+        """
+        format_ = self.find(path, flow_log_id, log_group)
+        named = frozenset() if log_group else self._names_of_log_groups
+        return named | {format_.names} if format_ else named
+
+    @cached_property
+    def _names_of_log_groups(self) -> frozenset[str]:
+        return frozenset(format_.names for format_ in self.log_groups.values())
+
     @cached_property
     def all(self) -> frozenset[LogFormat]:
         """All of them."""

@@ -1,13 +1,15 @@
 """What is done with a lake that exists: its layout, and lazy queries over it."""
 
-from collections.abc import Collection, Mapping, Sequence
+import re
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import date
 from typing import TYPE_CHECKING, Any, Literal
 
+from flowconv.checkpoints import LEDGER
 from flowconv.errors import LakeError, UsageError
 from flowconv.fields import ALWAYS_COLUMNS, FIELDS, TEXT, Field, Table
-from flowconv.ledger import Ledger, read_intent
+from flowconv.ledger import Ledger, last_layout, read_intent
 from flowconv.normalising import SOURCE_COLUMNS, TimeType, table_schema
 from flowconv.options import ConvertOptions
 from flowconv.partitioning import NULL_PARTITION, directory_name, encode_value
@@ -19,7 +21,7 @@ from flowconv.writing import STAGING
 if TYPE_CHECKING:
     import polars as pl
 
-_LAYOUT = "_flowconv/lake.json"
+LAYOUT = "_flowconv/lake.json"
 
 
 def scan(
@@ -112,40 +114,73 @@ def is_lake(storage: Storage) -> bool:
     """Tell whether a lake was begun there.
 
     Raises:
+        LakeError: There is a ledger, but lake.json is gone.
         StorageError: The place does not answer.
     """
-    return storage.read(_LAYOUT) is not None
+    if storage.read(LAYOUT) is not None:
+        return True
+    if next(storage.list_files(LEDGER), None) and storage.read(LAYOUT) is None:
+        raise LakeError(
+            f"{LAYOUT} is gone, though the lake's ledger is there. Restore it from a copy, or let "
+            "flowconv verify --repair write it again.",
+            uri=storage.root,
+        )
+    return False
 
 
 def read_layout(storage: Storage) -> Layout:
     """Return a lake's layout.
 
     Raises:
-        LakeError: There is none, or it was written by a later flowconv.
+        LakeError: There is none, it is gone, or it was written by a later flowconv.
     """
-    written = storage.read(_LAYOUT)
-    if written is None:
+    written = storage.read(LAYOUT)
+    if written is None and not is_lake(storage):
         raise LakeError(
             "this is no lake of flowconv: it has no _flowconv/lake.json. Check the path, or "
             "write one with flowconv convert.",
             uri=storage.root,
         )
     try:
-        described = unseal(written)
+        described = unseal(written or b"")
         if described["version"] != 1:
             raise LakeError("a later flowconv made this lake; update flowconv.", uri=storage.root)
-        return Layout(
-            tuple(described["partition_by"]), described["time_type"], described["with_source"]
-        )
+        return _layout(described)
     except (ValueError, KeyError, TypeError) as error:
         raise LakeError(
-            f"_flowconv/lake.json is damaged ({error}). Restore it, or convert anew to another "
-            "place.",
+            f"{LAYOUT} is damaged ({error}). Restore it from a copy, or delete it and let "
+            "flowconv verify --repair write it again.",
             uri=storage.root,
         ) from error
 
 
-def ensure_layout(storage: Storage, options: ConvertOptions) -> None:
+def lost_layout(storage: Storage) -> Layout | None:
+    """Return the layout of a lake whose lake.json is gone, as its last run knew it.
+
+    Returns:
+        None if lake.json is there, or nothing tells that this was a lake.
+
+    Raises:
+        StorageError: The lake does not answer.
+    """
+    if storage.read(LAYOUT) is not None:
+        return None
+    described = last_layout(storage)
+    return _layout(described) if described else None
+
+
+def restore_layout(storage: Storage, layout: Layout) -> None:
+    """Write lake.json again, if it is gone."""
+    storage.create(LAYOUT, seal(asdict(layout)))
+
+
+def _layout(described: Mapping[str, Any]) -> Layout:
+    return Layout(
+        tuple(described["partition_by"]), described["time_type"], described["with_source"]
+    )
+
+
+def ensure_layout(storage: Storage, options: ConvertOptions) -> Layout:
     """Begin a lake, or make sure that the options are those that it was begun with.
 
     Raises:
@@ -161,8 +196,8 @@ def ensure_layout(storage: Storage, options: ConvertOptions) -> None:
                     "another DEST.",
                     uri=storage.root,
                 )
-        if storage.create(_LAYOUT, seal(asdict(layout))):
-            return
+        if storage.create(LAYOUT, seal(asdict(layout))):
+            return layout
     found = read_layout(storage)
     if found != layout:
         raise LakeError(
@@ -171,6 +206,7 @@ def ensure_layout(storage: Storage, options: ConvertOptions) -> None:
             "; give the same options, or choose another DEST.",
             uri=storage.root,
         )
+    return layout
 
 
 def list_unfinished(storage: Storage) -> list[Unfinished]:
@@ -185,10 +221,43 @@ def list_unfinished(storage: Storage) -> list[Unfinished]:
 def remove_leftovers(storage: Storage, ledger: Ledger, unfinished: Sequence[Unfinished]) -> None:
     """Remove what runs left that were killed; the caller holds the lake's lock, and has begun."""
     noted = [path for intent in ledger.intents for path in read_intent(storage, intent)]
-    if noted:
-        storage.delete(ledger.leftovers(noted))
+    leftovers = ledger.leftovers(noted) if noted else []
+    if ledger.missing_records:
+        # A record that is gone may have named them.
+        set_aside(storage, [path for path in leftovers if is_written_here(path)], ledger.generation)
+    storage.delete(leftovers)
     storage.delete(ledger.intents)
     storage.discard(unfinished)
+
+
+def is_written_here(path: str) -> bool:
+    """Tell whether a file of the tables or the quarantine has a name that a run gave it."""
+    return _OF_A_TASK.fullmatch(path) is not None
+
+
+def set_aside(storage: Storage, paths: Iterable[str], generation: int) -> dict[str, str]:
+    """Take files away from the tables, and keep them: their rows may be nowhere else.
+
+    Args:
+        storage: The lake.
+        paths: The files; those that are gone are left out.
+        generation: Number of this run's `begin`.
+
+    Returns:
+        Path -> where it is now.
+    """
+    moved = {path: f"{_SET_ASIDE}/{generation}/{path}" for path in paths}
+    return {path: to for path, to in moved.items() if storage.move(path, to)}
+
+
+_SET_ASIDE = "_flowconv/set-aside"
+
+# <task>-<generation>-<number>.parquet, <task>-<generation>.jsonl
+_OF_A_TASK = re.compile(
+    r"(?:vpc|tgw)/.*[0-9a-f]{20}-[0-9]+-[0-9]+\.parquet"
+    r"|_flowconv/quarantine/[0-9a-f]{20}-[0-9]+\.jsonl",
+    re.DOTALL,
+)
 
 
 @dataclass(frozen=True, slots=True)

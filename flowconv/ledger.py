@@ -14,7 +14,19 @@ then, and removed; the begins stay, since they are what stops such a writer. The
 the last stays too, for those who are reading it.
 
 Each record has its number and a checksum, so one that was damaged, or put in another's place, is
-found. One that is gone leaves a gap.
+found. What is lost is found, too, by everybody who reads the ledger:
+
+- One that is gone leaves a gap in the numbers. A checkpoint that lost a part does not count, and
+  the records that went into it are such a gap.
+- The last ones leave none. So their number is kept in a second place, `_flowconv/ledger.json`. It
+  is written once at the end of a run, and before records are merged: one small request a run, and
+  one for who reads. It is never ahead of the ledger: it names a record that was there. A writer
+  that was paused may set it back, until the next run ends.
+- If the ledger is gone as a whole, and that file with it, files below the tables tell.
+
+Not found is the loss of the last commits of a run that was killed, before another run ends: no
+second place knew of them. flowconv verify reports their files as strays. A lake that was wholly set
+back to an earlier state is a sound lake of then.
 
 Such a writer can leave behind, beside its lock: files that it published when it woke up, which it
 removes as soon as its commit fails, and which count at no time; notes of them below
@@ -25,20 +37,23 @@ removes nothing that belongs to the run which took over: names have the number o
 and what it takes for leftovers was listed before it began itself.
 """
 
+import re
 import secrets
 import threading
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from datetime import UTC, date, datetime
+from itertools import chain, pairwise
 from typing import Any, Self
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from flowconv.checkpoints import LEDGER, OBJECTS_SCHEMA, Checkpoint, Part, parse_part
-from flowconv.errors import LakeError, StorageError
+from flowconv.checkpoints import LEDGER, OBJECTS_SCHEMA, PARTS, Checkpoint, Part, parse_part
+from flowconv.errors import LakeError, StorageError, quote
+from flowconv.fields import Table
 from flowconv.report import ConvertedObject, DataFile, LineCounts, Run
 from flowconv.sealing import seal, unseal
 from flowconv.storage import Storage
@@ -46,7 +61,12 @@ from flowconv.storage import Storage
 # What is about to be published; a crash in between leaves it behind, and the next run cleans up.
 INTENTS = "_flowconv/intents"
 
+# The second place that knows the last record's number.
+LAST_NUMBER = "_flowconv/ledger.json"
+
 _DIGITS = 12
+# No other digits than these: int() takes those of every alphabet.
+_RECORD = re.compile(rf"[0-9]{{{_DIGITS}}}")
 
 # A read of the ledger takes a request for each record since the last checkpoint. So a run ends with
 # a merge if they have become many,
@@ -104,8 +124,10 @@ class Ledger:
         self._commits: dict[str, Commit] = {}
         self._replaced: set[str] = set()
         self._merged_away: list[int] = []
-        self.missing_records: tuple[str, ...] = ()
-        """Paths of records that are gone; what they said is not known."""
+        self.missing_records: tuple[range, ...] = ()
+        """Numbers of records that are gone; what they said is not known."""
+        self._lost_part = ""
+        self._noted_number = 0
         self._runs: dict[str, Run] = {}
         self._unmerged_objects = 0
         self._outdated: list[str] = []
@@ -126,7 +148,7 @@ class Ledger:
             LakeError: The ledger is damaged, or records of it are gone.
             StorageError: The lake does not answer.
         """
-        missing: tuple[str, ...] = ()
+        missing: tuple[range, ...] = ()
         while True:
             ledger = cls(storage)
             if ledger._load() and ledger.missing_records == missing:
@@ -135,14 +157,21 @@ class Ledger:
             # If not, the same records are missing the next time.
             missing = ledger.missing_records
         if missing and not with_gaps:
-            more = f" and {len(missing) - 1:,} more" if len(missing) > 1 else ""
             raise LakeError(
-                f"the ledger's record {missing[0]}{more} is gone, and with it what was converted "
-                "and where its rows are. Restore it from a copy. If there is none, flowconv "
-                "verify --repair goes on without it, and what it said is converted again.",
+                f"{ledger.describe_loss()}, and with it what was converted and where its rows are. "
+                "Restore it from a copy. If there is none, flowconv verify --repair goes on "
+                "without it, and what it said is converted again.",
                 uri=storage.root,
             )
         return ledger
+
+    def describe_loss(self) -> str:
+        """Say what of the ledger is gone."""
+        if self._lost_part:
+            return f"the ledger's checkpoint {self._lost_part} is gone"
+        number = sum(len(gap) for gap in self.missing_records)
+        more = f" and {number - 1:,} more" if number > 1 else ""
+        return f"the ledger's record {record_path(self.missing_records[0][0])}{more} is gone"
 
     @property
     def files(self) -> dict[str, tuple[DataFile, str]]:
@@ -168,15 +197,42 @@ class Ledger:
 
     def converted(self) -> dict[str, str]:
         """Return the etag of every converted object by its uri."""
+        return self.converted_and_declared(with_declared=False)[0]
+
+    def converted_and_declared(
+        self, *, with_declared: bool = True
+    ) -> tuple[dict[str, str], dict[str, str]]:
+        """Return etags by uris, and the declared formats of the objects that were read by one.
+
+        The latter are as `ConvertedObject.declared`.
+        """
         converted: dict[str, str] = {}
+        declared: dict[str, str] = {}
+        columns = ["uri", "etag", *(["declared"] if with_declared else [])]
         # A batch at a time: a million objects are 400 MB as it is.
-        for batch in self._checkpoint.object_batches(self._replaced, ["uri", "etag"]):
+        for batch in self._checkpoint.object_batches(self._replaced, columns):
             uris: Any = batch["uri"].to_pylist()
             etags: Any = batch["etag"].to_pylist()
             converted.update(zip(uris, etags, strict=True))
+            if with_declared:
+                names: Any = batch["declared"].dictionary.to_pylist()  # type: ignore[attr-defined]
+                codes: Any = batch["declared"].indices.to_pylist()  # type: ignore[attr-defined]
+                declared |= {
+                    uri: names[code] for uri, code in zip(uris, codes, strict=True) if names[code]
+                }
         for commit in self._commits.values():
-            converted |= {converted_.uri: converted_.etag for converted_ in commit.objects}
-        return converted
+            converted |= {one.uri: one.etag for one in commit.objects}
+            declared |= {one.uri: one.declared for one in commit.objects if one.declared}
+        return converted, declared
+
+    def counts_of(self, uris: Collection[str]) -> dict[str, tuple[LineCounts, str]]:
+        """Return the lines of objects, and the formats that were declared for them."""
+        objects = self.objects()
+        chosen = objects.filter(pc.is_in(objects["uri"], pa.array(list(uris), pa.string())))
+        return {
+            row["uri"]: (LineCounts(*(row[f.name] for f in fields(LineCounts))), row["declared"])
+            for row in chosen.to_pylist()
+        }
 
     def rejected(self) -> list[str]:
         """Return the uris of the objects that have lines in quarantine."""
@@ -194,12 +250,12 @@ class Ledger:
             tasks.setdefault(row["task_id"], []).append(row["uri"])
         return tasks
 
-    def sizes_of(self, task_ids: Collection[str]) -> dict[tuple[str, str], int]:
-        """Return how many bytes were read of the tasks' objects, by their uri and etag."""
-        objects = self.objects().select(["task_id", "uri", "etag", "size_bytes"])
+    def sizes_of(self, task_ids: Collection[str]) -> dict[str, tuple[str, int, int]]:
+        """Return etag, bytes that were read, and rows, of the tasks' objects, by their uri."""
+        objects = self.objects().select(["task_id", "uri", "etag", "size_bytes", "rows"])
         of_tasks = pc.is_in(objects["task_id"], pa.array(list(task_ids), pa.string()))
         return {
-            (row["uri"], row["etag"]): row["size_bytes"]
+            row["uri"]: (row["etag"], row["size_bytes"], row["rows"])
             for row in objects.filter(of_tasks).to_pylist()
         }
 
@@ -214,8 +270,12 @@ class Ledger:
         """Return all converted objects: a row each, with its task and lines by kind."""
         return pa.Table.from_batches(self._object_batches(), OBJECTS_SCHEMA)
 
-    def begin(self, run: Run) -> None:
+    def begin(self, run: Run, layout: Mapping[str, Any]) -> None:
         """Note that a run starts; from here on no other run can commit.
+
+        Args:
+            run: The run.
+            layout: What lake.json says, kept here too, in case that it gets lost.
 
         Raises:
             LakeError: Another run began at the same moment.
@@ -225,7 +285,7 @@ class Ledger:
         self.intents = [file.path for file in self._storage.list_files(INTENTS)]
         try:
             record = {"kind": "begin", "run_id": run.run_id, "host": run.host}
-            self.generation = self._append(record)
+            self.generation = self._append(record | {"layout": dict(layout)})
         except LostLockError:
             raise LakeError(
                 "another run began at the same moment. Run again when it is done.",
@@ -267,6 +327,7 @@ class Ledger:
         number = self._append({"kind": "end", "run_id": run.run_id, "report": dict(run.report)})
         self._runs[run.run_id] = run
         self._merged_away.append(number)
+        self._note_number()
         if number - self._checkpoint.number >= RECORDS_PER_CHECKPOINT:
             self.merge()
 
@@ -276,7 +337,7 @@ class Ledger:
         They are files that no commit names, and records that have gone into the checkpoint.
         """
         live = self.files
-        merged = _record_path(self._checkpoint.number)
+        merged = record_path(self._checkpoint.number)
         return [
             path
             for path in noted
@@ -285,28 +346,43 @@ class Ledger:
 
     def _load(self) -> bool:
         """Read checkpoint and records; False if one of them vanished meanwhile."""
+        # Before the records: it is never ahead of what is listed later.
+        self._noted_number = self._read_noted_number()
         numbers = []
-        checkpoints: defaultdict[int, dict[Part, str]] = defaultdict(dict)
+        checkpoints: defaultdict[int, dict[Part, list[str]]] = defaultdict(dict)
         for file in self._storage.list_files(LEDGER):
-            name = file.path.rpartition("/")[2]
-            if parsed := parse_part(name):
+            if parsed := parse_part(file.path):
                 number, part = parsed
-                checkpoints[number][part] = file.path
-            elif len(name) == _DIGITS and name.isdecimal():
-                numbers.append(int(name))
-        last = max(
-            (number for number in checkpoints if "objects" in checkpoints[number]), default=0
-        )
+                checkpoints[number].setdefault(part, []).append(file.path)
+            elif (number := parse_record_path(file.path) or 0) > 0:
+                numbers.append(number)
+        whole = (number for number, parts in checkpoints.items() if parts.keys() == {*PARTS})
+        last = max(whole, default=0)
+        # Those that are begun name the last record of then, too.
+        self._last_number = max([self._noted_number, *checkpoints, *numbers], default=0)
         self._checkpoint = Checkpoint(self._storage, last, checkpoints.pop(last, None))
-        self._outdated = [path for parts in checkpoints.values() for path in parts.values()]
+        self._outdated = [
+            path for parts in checkpoints.values() for paths in parts.values() for path in paths
+        ]
         if self._storage.is_local and self._merged_meanwhile():
             return False
-        self._last_number = max([self._checkpoint.number, *numbers])
-        expected = range(self._checkpoint.number + 1, self._last_number + 1)
-        self.missing_records = tuple(map(_record_path, sorted(set(expected) - set(numbers))))
-        new = sorted(n for n in numbers if n > self._checkpoint.number)
+        if self._last_number == 0 and self._has_files():
+            self._last_number = 1  # There was one at the least, if nobody put them there.
+        new = sorted(n for n in numbers if n > last)
+        ends = [last, *new, self._last_number + 1]
+        gaps = (range(one + 1, other) for one, other in pairwise(ends))
+        self.missing_records = tuple(gap for gap in gaps if gap)
+        self._lost_part = next(
+            (
+                f"{LEDGER}/{number:0{_DIGITS}d}.{part}-*.parquet"
+                for number, parts in sorted(checkpoints.items(), reverse=True)
+                for part in PARTS
+                if part not in parts and any(number in gap for gap in self.missing_records)
+            ),
+            "",
+        )
         with ThreadPoolExecutor(_READS_AT_ONCE, "flowconv-ledger") as pool:
-            records = pool.map(self._storage.read, map(_record_path, new))
+            records = pool.map(self._storage.read, map(record_path, new))
             for number, written in zip(new, records, strict=True):
                 if written is None:
                     return False
@@ -320,11 +396,38 @@ class Ledger:
         the checkpoint too. If they were the last, nothing else would tell. S3 lists by name, and so
         the checkpoint behind the records.
         """
-        names = (file.path.rpartition("/")[2] for file in self._storage.list_files(LEDGER))
-        parts = (parse_part(name) for name in names)
-        return any(
-            part and part[1] == "objects" and part[0] > self._checkpoint.number for part in parts
-        )
+        later: defaultdict[int, set[Part]] = defaultdict(set)
+        for file in self._storage.list_files(LEDGER):
+            if (parsed := parse_part(file.path)) and parsed[0] > self._checkpoint.number:
+                later[parsed[0]].add(parsed[1])
+        return any(parts == {*PARTS} for parts in later.values())
+
+    def _has_files(self) -> bool:
+        """Tell whether there is anything that a ledger would name."""
+        listings = map(self._storage.list_files, Table)
+        # S3's console makes such a name for a folder.
+        return any(not file.path.endswith("/") for files in listings for file in files)
+
+    def _read_noted_number(self) -> int:
+        written = self._storage.read(LAST_NUMBER)
+        if written is None:
+            return 0
+        try:
+            number = unseal(written)["last_number"]
+            if type(number) is not int or not 0 < number < 10**_DIGITS:
+                raise ValueError(f"{quote(str(number))} is no number of a record")
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
+            raise LakeError(
+                f"{LAST_NUMBER} is damaged ({error}). Restore it from a copy. If there is none, "
+                "delete it, and let flowconv verify check the lake.",
+                uri=self._storage.root,
+            ) from error
+        return number
+
+    def _note_number(self) -> None:
+        if self._noted_number != self._last_number:
+            self._storage.write(LAST_NUMBER, seal({"last_number": self._last_number}))
+            self._noted_number = self._last_number
 
     def _replay(self, number: int, written: bytes) -> None:
         try:
@@ -348,7 +451,7 @@ class Ledger:
                 raise ValueError(f"unknown kind {kind!r}")
         except (ValueError, KeyError, TypeError, IndexError) as error:
             raise LakeError(
-                f"the ledger's record {_record_path(number)} is damaged ({error}). Restore it "
+                f"the ledger's record {record_path(number)} is damaged ({error}). Restore it "
                 "from a copy. If there is none, delete it, and flowconv verify --repair goes on "
                 "without it; what it said is converted again.",
                 uri=self._storage.root,
@@ -373,7 +476,7 @@ class Ledger:
         # Makes it our own beyond doubt when an answer is lost and the write is tried again.
         record["token"] = secrets.token_hex(8)
         data = seal({"number": number} | record)
-        path = _record_path(number)
+        path = record_path(number)
         if not self._create(path, data):
             raise LostLockError(self._storage.root)
         self._last_number = number
@@ -390,8 +493,9 @@ class Ledger:
 
     def merge(self) -> None:
         """Write a checkpoint of all up to now, and remove the records that it holds."""
+        self._note_number()
         old = self._checkpoint
-        records = [_record_path(number) for number in self._merged_away]
+        records = [record_path(number) for number in self._merged_away]
         intent = write_intent(self._storage, f"merge-{self._last_number}", records)
         self._checkpoint = old.replaced_by(
             self._last_number, self._object_batches(), list(self.files.values()), self.runs
@@ -412,8 +516,15 @@ class Ledger:
             yield from _objects_table(commit).to_batches()
 
 
-def _record_path(number: int) -> str:
+def record_path(number: int) -> str:
+    """Return where a record is."""
     return f"{LEDGER}/{number:0{_DIGITS}d}"
+
+
+def parse_record_path(path: str) -> int | None:
+    """Return the number of the record at a path; None if there can be none."""
+    name = path.removeprefix(f"{LEDGER}/")
+    return int(name) if name != path and _RECORD.fullmatch(name) else None
 
 
 def _objects_table(commit: Commit) -> pa.Table:
@@ -421,7 +532,7 @@ def _objects_table(commit: Commit) -> pa.Table:
         (
             *(commit.task_id, one.uri, one.size_bytes, one.etag, one.day),
             *one.counts.by_kind(),
-            one.fields,
+            *(one.fields, one.declared),
         )
         for one in commit.objects
     )
@@ -431,16 +542,18 @@ def _objects_table(commit: Commit) -> pa.Table:
 
 def _commit_to_json(commit: Commit) -> dict[str, Any]:
     # Thousands of objects share a header: it is written once.
-    headers = list(dict.fromkeys(converted.fields for converted in commit.objects))
+    texts = chain.from_iterable((one.fields, one.declared) for one in commit.objects)
+    headers = {text: number for number, text in enumerate(dict.fromkeys(texts))}
     return {
         "task_id": commit.task_id,
         "run_id": commit.run_id,
-        "headers": headers,
+        "kinds": [f.name for f in fields(LineCounts)],
+        "headers": list(headers),
         "objects": [
             [
                 *(one.uri, one.size_bytes, one.etag, one.day and one.day.isoformat()),
                 *one.counts.by_kind(),
-                headers.index(one.fields),
+                *(headers[one.fields], headers[one.declared]),
             ]
             for one in commit.objects
         ],
@@ -459,14 +572,32 @@ def _commit_from_json(record: Mapping[str, Any]) -> Commit:
                 size_bytes,
                 etag,
                 day and date.fromisoformat(day),
-                LineCounts(*counts),
+                LineCounts(**dict(zip(record["kinds"], counts, strict=True))),
                 record["headers"][header],
+                record["headers"][declared],
             )
-            for uri, size_bytes, etag, day, *counts, header in record["objects"]
+            for uri, size_bytes, etag, day, *counts, header, declared in record["objects"]
         ),
         tuple(DataFile(**file | {"columns": tuple(file["columns"])}) for file in record["files"]),
         tuple(record["replaces"]),
     )
+
+
+def last_layout(storage: Storage) -> Mapping[str, Any] | None:
+    """Return what lake.json said when the last run began; None if no run did.
+
+    Raises:
+        StorageError: The lake does not answer.
+    """
+    paths = [file.path for file in storage.list_files(LEDGER) if parse_record_path(file.path)]
+    for path in sorted(paths, reverse=True):
+        try:
+            record = unseal(storage.read(path) or b"")
+            if record["kind"] == "begin":
+                return dict(record["layout"])
+        except (ValueError, KeyError, TypeError, RecursionError):
+            continue  # Damaged; an earlier one says the same.
+    return None
 
 
 def write_intent(storage: Storage, name: str, paths: Iterable[str]) -> str:

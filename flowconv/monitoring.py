@@ -156,6 +156,10 @@ def _metrics(
                 "Objects that changed after their conversion.",
                 len(report.changed),
             ),
+            "last_run_objects_changed_format": (
+                "Objects for which another format is declared than they were converted by.",
+                len(report.changed_format),
+            ),
             "last_run_rows": ("Rows that it wrote.", report.lines.rows),
             "last_run_rejected_lines": (
                 "Lines that it put into quarantine.",

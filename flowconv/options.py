@@ -103,8 +103,9 @@ class ConvertOptions:
         default=16 << 30,
     )
     reprocess: bool = _described(
-        "Convert objects anew that changed since they were converted, or, with --since or "
-        "--until, all of those days; their old rows are replaced in one commit.",
+        "Convert objects anew that changed since they were converted, or for which another format "
+        "is declared now, or, with --since or --until, all of those days; their old rows are "
+        "replaced in one commit.",
         default=False,
     )
     retry_rejected: bool = _described(

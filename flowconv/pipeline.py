@@ -16,15 +16,16 @@ from flowconv.converting import COMMITTING_AT_ONCE, TaskConverter
 from flowconv.engines import RunProgress, run_tasks
 from flowconv.errors import FlowconvError, UsageError, printable, redact
 from flowconv.fetching import request_pool
+from flowconv.formats import DeclaredFormats, declared_formats
 from flowconv.headers import KnownHeaders
-from flowconv.lake import ensure_layout, is_lake, list_unfinished, remove_leftovers
+from flowconv.lake import Layout, ensure_layout, is_lake, list_unfinished, remove_leftovers
 from flowconv.ledger import Ledger
 from flowconv.listing import LogObject
 from flowconv.locking import Lock
 from flowconv.monitoring import log_event
 from flowconv.options import ConvertOptions
 from flowconv.planning import Task, plan_replacement, plan_tasks
-from flowconv.report import ConvertReport, Run
+from flowconv.report import HEADERS_APART, ConvertReport, Run
 from flowconv.sources import Source, open_source
 from flowconv.storage import Storage, open_storage
 
@@ -79,12 +80,12 @@ def convert(
             _sum_up(report, failure="")
             return report
         listed = chain(first, listed)
-    ensure_layout(lake, options)
+    layout = ensure_layout(lake, options)
     with Lock(lake, report.run_id, wait=options.wait) as lock, request_pool(logs) as requests:
         ledger = Ledger.read(lake)
         lock.confirm()
         unfinished = list_unfinished(lake)
-        with _recorded(ledger, report, (logs, lake)):
+        with _recorded(ledger, report, layout, (logs, lake)):
             remove_leftovers(lake, ledger, unfinished)
             tasks = _plan(listed, ledger, options, report)
             log_event(
@@ -94,6 +95,7 @@ def convert(
                 tasks=len(tasks),
                 already_converted=report.already_converted,
                 changed=len(report.changed),
+                changed_format=len(report.changed_format),
             )
             headers = KnownHeaders(ledger.headers() if tasks else ())
             with TaskConverter(logs, requests, lake, ledger, report.run_id, options) as converter:
@@ -116,12 +118,12 @@ def convert(
 
 @contextmanager
 def _recorded(
-    ledger: Ledger, report: ConvertReport, storages: Iterable[Source | Storage]
+    ledger: Ledger, report: ConvertReport, layout: Layout, storages: Iterable[Source | Storage]
 ) -> Iterator[None]:
     """Record the run's beginning and its end, also where it fails."""
     started = time.monotonic()
     run = Run(report.run_id, datetime.now(UTC), socket.gethostname())
-    ledger.begin(run)
+    ledger.begin(run, asdict(layout))
     failure = ""
     try:
         yield
@@ -154,7 +156,7 @@ def _sum_up(report: ConvertReport, failure: str) -> dict[str, Any]:
 _IN_LEDGER = (
     *("run_id", "source", "objects", "already_converted", "lines", "rejected", "source_bytes"),
     *("text_bytes", "written_bytes", "files", "partitions", "retries"),
-    *("seconds", "number_changed", "number_unreadable", "new_headers"),
+    *("seconds", "number_changed", "number_changed_format", "number_unreadable", "new_headers"),
 )
 
 
@@ -191,18 +193,32 @@ def _unconverted(
     again: dict[str, LogObject],
 ) -> Iterator[LogObject]:
     """Take away what the ledger has; if it may be wanted anew, it is gathered in `again`."""
-    converted = ledger.converted()
+    formats = declared_formats(options.format, options.formats)
+    converted, declared = ledger.converted_and_declared(with_declared=bool(formats.all))
     for log_object in listed:
         etag = converted.get(log_object.uri)
         if etag is None:
             yield log_object
             continue
-        if etag == log_object.etag:
-            report.already_converted += 1
-        else:
+        if etag != log_object.etag:
             report.changed.append(log_object.uri)
+        elif _has_other_format(log_object, declared.get(log_object.uri), formats):
+            report.changed_format.append(log_object.uri)
+        else:
+            report.already_converted += 1
         if options.reprocess or options.retry_rejected:
             again[log_object.uri] = log_object
+
+
+def _has_other_format(
+    log_object: LogObject, converted_by: str | None, formats: DeclaredFormats
+) -> bool:
+    """Tell whether another format is declared for an object than it was converted by."""
+    if converted_by is None:
+        return False
+    o = log_object
+    now = formats.names_for(o.path, o.flow_log_id, o.log_group)
+    return bool(now) and not now.issuperset(converted_by.split(HEADERS_APART))
 
 
 def _plan_again(
@@ -212,7 +228,8 @@ def _plan_again(
     whole_days = options.since is not None or options.until is not None
     wanted = set(ledger.rejected()) if options.retry_rejected else set()
     if options.reprocess:
-        wanted |= again.keys() if whole_days else set(report.changed)
+        other = {*report.changed, *report.changed_format}
+        wanted |= again.keys() if whole_days else other
     wanted &= again.keys()
     tasks = []
     taken: set[str] = set()
@@ -229,16 +246,23 @@ def _plan_again(
             }
             taken |= in_vain
             continue
-        log_objects = [
-            # Only the ledger knows the size of what comes from CloudWatch Logs.
-            replace(o, size_bytes=sizes.get((o.uri, o.etag), o.size_bytes))
-            for o in (again[uri] for uri in uris)
-        ]
-        tasks.append(plan_replacement(task_id, log_objects, options))
+        log_objects = []
+        with_rows = set()
+        for log_object in (again[uri] for uri in uris):
+            etag, size_bytes, rows = sizes[log_object.uri]
+            if etag != log_object.etag:
+                log_objects.append(log_object)
+                if rows:
+                    with_rows.add(log_object.uri)
+            else:
+                # Only the ledger knows the size of what comes from CloudWatch Logs.
+                log_objects.append(replace(log_object, size_bytes=size_bytes))
+        tasks.append(plan_replacement(task_id, log_objects, options, with_rows))
         taken.update(uris)
     # Each object is reported once, as what becomes of it now.
-    report.already_converted -= len(taken.difference(report.changed))
+    report.already_converted -= len(taken.difference(report.changed, report.changed_format))
     report.changed = [uri for uri in report.changed if uri not in taken]
+    report.changed_format = [uri for uri in report.changed_format if uri not in taken]
     return tasks
 
 
@@ -276,6 +300,9 @@ class Plan:
         lake: Where it would be written.
         groups: What would be read, by account, region and day.
         already_converted: Objects that earlier runs converted.
+        changed: Objects that changed since they were converted, and would not be read.
+        changed_format: Objects that were converted by another format than is declared for them
+            now, and would not be read.
         left_out: Kind -> number, of objects that would not be read.
     """
 
@@ -283,6 +310,8 @@ class Plan:
     lake: str
     groups: tuple[PlannedGroup, ...]
     already_converted: int
+    changed: int
+    changed_format: int
     left_out: Mapping[str, int]
 
     @property
@@ -303,6 +332,8 @@ class Plan:
             "objects": self.objects,
             "size_bytes": self.size_bytes,
             "already_converted": self.already_converted,
+            "changed": self.changed,
+            "changed_format": self.changed_format,
             "left_out": dict(self.left_out),
             "groups": [
                 asdict(group) | {"day": group.day and group.day.isoformat()}
@@ -323,6 +354,7 @@ def plan(source: str, dest: str, options: ConvertOptions | None = None) -> Plan:
     lake = open_storage(dest, options.dest_options)
     report = ConvertReport(logs.root, lake.root, "")
     listed = _list(logs, lake, options, report.left_out)
+    is_lake(lake)  # Says so if it was one.
     by_group: dict[tuple[str, str, date], list[Task]] = {}
     for task in _plan(listed, Ledger.read(lake), options, report):
         group = (task.account_id or "", task.region or "", task.day or date.min)
@@ -338,4 +370,5 @@ def plan(source: str, dest: str, options: ConvertOptions | None = None) -> Plan:
         )
         for _, same in sorted(by_group.items())
     )
-    return Plan(logs.root, lake.root, groups, report.already_converted, report.left_out)
+    others = (report.already_converted, len(report.changed), len(report.changed_format))
+    return Plan(logs.root, lake.root, groups, *others, report.left_out)

@@ -1,7 +1,7 @@
 """Stage 2, objects -> tasks: what is converted, and committed, together."""
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date
 from itertools import groupby
@@ -29,6 +29,7 @@ class Task:
         day: Of the objects' keys, if they say it; their records may be of the day before.
         log_objects: What is read, in this order.
         replaces: Tasks whose rows count no more when this one's do.
+        with_rows: Uris of objects that changed, and had rows in those tasks.
     """
 
     id: str
@@ -37,6 +38,7 @@ class Task:
     day: date | None
     log_objects: tuple[LogObject, ...]
     replaces: tuple[str, ...] = ()
+    with_rows: frozenset[str] = frozenset()
 
     @property
     def size_bytes(self) -> int:
@@ -65,13 +67,30 @@ def plan_tasks(log_objects: Iterable[LogObject], options: ConvertOptions) -> lis
 
 
 def plan_replacement(
-    old_task_id: str, log_objects: Iterable[LogObject], options: ConvertOptions
+    old_task_id: str,
+    log_objects: Iterable[LogObject],
+    options: ConvertOptions,
+    with_rows: Collection[str] = (),
 ) -> Task:
-    """Return the task that converts a task's objects anew and replaces its rows."""
-    ordered = sorted(log_objects, key=_group_and_place)
+    """Return the task that converts a task's objects anew and replaces its rows.
+
+    Args:
+        old_task_id: The task.
+        log_objects: Its objects, as they are now.
+        options: Those of the run.
+        with_rows: Uris of those that changed, and had rows.
+    """
+    ordered = tuple(sorted(log_objects, key=_group_and_place))
     first = ordered[0]
-    task_id = _task_id(ordered, options, old_task_id)
-    return Task(task_id, first.account_id, first.region, first.day, tuple(ordered), (old_task_id,))
+    return Task(
+        _task_id(ordered, options, old_task_id),
+        first.account_id,
+        first.region,
+        first.day,
+        ordered,
+        replaces=(old_task_id,),
+        with_rows=frozenset(with_rows),
+    )
 
 
 def _group_and_place(o: LogObject) -> tuple[bool, str, bool, str, bool, date, str, str]:

@@ -8,6 +8,7 @@ from typing import Any, Literal
 from flowconv.storage import Storage
 
 ProblemKind = Literal[
+    "missing-layout",
     "missing-record",
     "dead-lock",
     "damaged-lock",
@@ -23,14 +24,15 @@ ProblemKind = Literal[
 ]
 
 _FORGET = (
-    "With --source SOURCE --repair its task is forgotten, if all of the task's objects are still "
-    "there, and the next flowconv convert converts them again."
+    "With --source SOURCE --repair its task is forgotten, if all of the task's objects can be "
+    "converted again, and the next flowconv convert does so."
 )
 _REMOVE = "If you did not put it there, remove it with --repair."
 
 ADVICE: dict[ProblemKind, str] = {
+    "missing-layout": "Restore it from a copy, or let --repair write it again.",
     "missing-record": "Restore it from a copy. If there is none: what it said counts no more, its "
-    "files are strays, and --repair makes that final.",
+    "files are strays, and --repair makes that final; it keeps them aside.",
     "dead-lock": "A run was killed. The next run of flowconv convert takes over and cleans up.",
     "damaged-lock": "If no run is under way, delete it.",
     "leftover": "A run was killed. The next run of flowconv convert, or --repair, removes it.",
@@ -109,6 +111,8 @@ class VerifyReport:
             left out.
         problems: What is not as it should be.
         removed: Files that were removed.
+        set_aside: Files that were moved below `_flowconv/set-aside/`: no record names them, but a
+            run wrote them, and their rows may be nowhere else.
         forgotten: Tasks that were forgotten; run `convert` to convert their objects again.
         seconds: Wall time.
     """
@@ -126,6 +130,7 @@ class VerifyReport:
     under_way: str | None = None
     problems: list[Problem] = field(default_factory=list)
     removed: int = 0
+    set_aside: int = 0
     forgotten: int = 0
     seconds: float = 0.0
 

@@ -12,7 +12,8 @@ import shutil
 import tempfile
 import threading
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import fields
 from datetime import date
 from functools import partial
@@ -23,13 +24,13 @@ import pyarrow.parquet as pq
 
 from flowconv.errors import UnreadableObjectError
 from flowconv.fetching import ObjectFetcher
-from flowconv.formats import declared_formats
+from flowconv.formats import DeclaredFormats, declared_formats
 from flowconv.ledger import Ledger
 from flowconv.listing import LogObject
 from flowconv.parsing import BlockParser
 from flowconv.problems import ADVICE, Check, Problem, ProblemKind
 from flowconv.reading import read_blocks
-from flowconv.report import LineCounts
+from flowconv.report import HEADERS_APART, LineCounts
 from flowconv.sources import Source
 from flowconv.storage import Storage
 
@@ -63,6 +64,7 @@ class SourceObjects:
             for batch in ledger.objects().drop_columns(["task_id", "fields"]).to_batches()
             for row in batch.to_pylist()
         }
+        self._ledger = ledger
         self._listed: dict[str, LogObject] = {}
         if logs is not None:
             listed = logs.list_objects(since, until, lake_root)
@@ -91,9 +93,57 @@ class SourceObjects:
             uri not in self._listed and f"{uri}/".startswith(below) for uri in self._converted
         )
 
-    def missing(self, uris: Iterable[str]) -> list[str]:
-        """Return those that are not in the source."""
-        return [uri for uri in uris if uri not in self._listed]
+    def unconvertible(
+        self, uris: Sequence[str], at_least: int | None, workers: int
+    ) -> dict[str, str]:
+        """Return those of a task's objects that would not come to the rows that they had, and why.
+
+        Each is read to its end, by the format that it was converted with.
+
+        Args:
+            uris: All objects of the task.
+            at_least: So many rows must come together; None asks of each what the ledger says.
+            workers: So many are read at once.
+
+        Raises:
+            StorageError: The source does not answer.
+        """
+        reasons: dict[str, str] = {}
+        for uri in uris:
+            if uri not in self._listed:
+                reasons[uri] = "it is not in the source"
+            elif self._converted[uri][0] != self._listed[uri].etag:
+                reasons[uri] = "it has changed since it was converted"
+        if reasons:
+            return reasons
+        before = self._ledger.counts_of(uris)
+        with ThreadPoolExecutor(workers, "flowconv-recount") as pool:
+            declared = (before[uri][1] for uri in uris)
+            counted = list(pool.map(self._count_rows, uris, declared))
+        rows = 0
+        for uri, now in zip(uris, counted, strict=True):
+            then, formats = before[uri]
+            if isinstance(now, str):
+                reasons[uri] = now
+            elif at_least is None and now.lines != then.lines:
+                reasons[uri] = f"it has {now.lines:,} lines, and had {then.lines:,}"
+            elif at_least is None and now.rows < then.rows and HEADERS_APART not in formats:
+                reasons[uri] = f"it has {now.rows:,} rows, and had {then.rows:,}"
+            else:
+                rows += now.rows
+        if not reasons and at_least and rows < at_least:
+            reasons[uris[0]] = f"all have {rows:,} rows, and had {at_least:,}"
+        return reasons
+
+    def _count_rows(self, uri: str, formats: str) -> LineCounts | str:
+        """Return what an object comes to now, or why it cannot be read."""
+        assert self._logs is not None
+        # Which message of a document was read by which of several formats, only its log group says.
+        declared = declared_formats(formats.split(HEADERS_APART, maxsplit=1)[0] or None)
+        try:
+            return _parse(self._logs, self._listed[uri], declared)
+        except UnreadableObjectError as error:
+            return error.reason.removesuffix(".")
 
     def check_names(self) -> Iterator[Problem]:
         """Compare what is there with what was converted."""
@@ -169,16 +219,23 @@ _JSON = re.compile(rb"(?:\xef\xbb\xbf)?(?:[ \t\r]*(?:#[^\n]*)?\n)*[ \t\r]*\{")
 
 def _count_messages(logs: Source, log_object: LogObject) -> int:
     """Count the lines that messages have, as they are read; the format does not matter."""
-    declared = declared_formats("default")
+    return _parse(logs, log_object, declared_formats("default")).lines
+
+
+def _parse(logs: Source, log_object: LogObject, declared: DeclaredFormats) -> LineCounts:
+    """Read an object as a run would, and count its lines by kind."""
     parser = BlockParser(declared)
     failures: dict[LogObject, UnreadableObjectError] = {}
     fetcher = ObjectFetcher(logs, None, [log_object])
-    lines = 0
-    for block in read_blocks([log_object], fetcher.open, declared, failures):
-        lines += sum(counts.lines for _, counts in parser.parse(block).counts)
+    total = LineCounts()
+    try:
+        for block in read_blocks([log_object], fetcher.open, declared, failures):
+            total = sum((counts for _, counts in parser.parse(block).counts), total)
+    finally:
+        fetcher.close()
     for error in failures.values():
         raise error
-    return lines
+    return total
 
 
 class _Pieces(io.RawIOBase):

@@ -84,6 +84,7 @@ class ConvertedObject:
         counts: Its lines by kind.
         fields: The fields of its headers, or the declared ones: names separated by spaces,
             headers by `HEADERS_APART`. Empty if it has no line with values.
+        declared: Those of them that were declared; empty if it said itself what its fields are.
     """
 
     uri: str
@@ -92,6 +93,7 @@ class ConvertedObject:
     day: date | None
     counts: LineCounts
     fields: str
+    declared: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,6 +177,8 @@ class ConvertReport:
         already_converted: Objects that earlier runs converted.
         changed: Uris of objects that changed since they were converted; their rows are the old
             ones until they are reprocessed.
+        changed_format: Uris of objects that were converted by a declared format, and for which
+            another one is declared now; their rows are the old ones until they are reprocessed.
         unreadable: Uri -> reason, of objects of which nothing was converted.
         left_out: Kind -> number, of objects that were not to be read, such as `undated` ones
             when days are chosen.
@@ -201,6 +205,7 @@ class ConvertReport:
     objects: int = 0
     already_converted: int = 0
     changed: list[str] = field(default_factory=list)
+    changed_format: list[str] = field(default_factory=list)
     unreadable: dict[str, str] = field(default_factory=dict)
     left_out: Counter[str] = field(default_factory=Counter)
     lines: LineCounts = field(default_factory=LineCounts)
@@ -242,8 +247,9 @@ class ConvertReport:
 
     @property
     def complete(self) -> bool:
-        """The run came to its end, every object was read, none changed, and every line fits."""
-        return not self.cancelled and not self.unreadable and not self.rejected and not self.changed
+        """It came to its end, all was read, nothing changed in between, and every line fits."""
+        odd = (self.unreadable, self.rejected, self.changed, self.changed_format)
+        return not (self.cancelled or any(odd))
 
     @property
     def text_megabytes_per_second(self) -> float:
@@ -267,6 +273,7 @@ class ConvertReport:
             "seconds": round(self.seconds, 3),
             "text_megabytes_per_second": round(self.text_megabytes_per_second, 1),
             "number_changed": len(self.changed),
+            "number_changed_format": len(self.changed_format),
             "number_unreadable": len(self.unreadable),
             "complete": self.complete,
         }

@@ -156,6 +156,19 @@ class S3Storage:
                 with storage_errors(self.uri(path)):
                     done.result()
 
+    def move(self, path: str, to: str) -> bool:
+        """See `Storage`."""
+        copied = {"Bucket": self._bucket, "Key": self._key(path)}
+        with storage_errors(self.uri(path)):
+            try:
+                self._connection.call("copy_object", Key=self._key(to), CopySource=copied)
+            except FileNotFoundError as exc:
+                if code_of(exc) == "NoSuchBucket":
+                    raise
+                return False
+        self.delete([path])
+        return True
+
     def open_staged(self, path: str, staging: str) -> StagedSink:  # noqa: ARG002  # needs no place
         """See `Storage`."""
         return _S3Sink(self._connection, self._key(path), self.uri(path))

@@ -197,6 +197,14 @@ class Storage(Protocol):
         """Delete files; those that do not exist are fine."""
         ...
 
+    def move(self, path: str, to: str) -> bool:
+        """Give a file another path; it is at one of the two at any time.
+
+        Returns:
+            Whether there was one.
+        """
+        ...
+
     def open_staged(self, path: str, staging: str) -> StagedSink:
         """Begin a file that is not visible at `path` until it is published.
 
@@ -480,6 +488,18 @@ class LocalStorage:
         for path in paths:
             with storage_errors(self.uri(path)):
                 Path(self.uri(path)).unlink(missing_ok=True)
+
+    def move(self, path: str, to: str) -> bool:
+        """See `Storage`."""
+        target = Path(self.uri(to))
+        with storage_errors(self.uri(path)):
+            _make_folder(target.parent)
+            try:
+                Path(self.uri(path)).replace(target)
+            except FileNotFoundError:
+                return False
+            _sync_folder(target.parent)
+        return True
 
     def open_staged(self, path: str, staging: str) -> StagedSink:
         """See `Storage`."""

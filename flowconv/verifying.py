@@ -27,12 +27,12 @@ from itertools import islice
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from flowconv.checkpoints import LEDGER
+from flowconv.checkpoints import LEDGER, parse_part
 from flowconv.engines import RunProgress
 from flowconv.errors import FetchError, StorageError
 from flowconv.fields import FIELDS, Table
-from flowconv.lake import Layout, read_layout
-from flowconv.ledger import INTENTS, Ledger, read_intent
+from flowconv.lake import LAYOUT, Layout, lost_layout, read_layout
+from flowconv.ledger import INTENTS, Ledger, parse_record_path, read_intent, record_path
 from flowconv.locking import LOCK, Lock
 from flowconv.normalising import SOURCE_COLUMNS, column_type
 from flowconv.options import available_cores
@@ -71,8 +71,9 @@ def verify(
         since: First day of the source, as for `ConvertOptions.since`.
         until: Last day of the source, included.
         quick: Compare names, sizes and counts alone; read neither files nor objects.
-        repair: Remove strays and leftovers, and forget the tasks of damaged files if all of their
-            objects are still in the source; takes the lake's lock.
+        repair: Remove leftovers and strays, or set them aside if a run wrote them, and forget the
+            tasks of damaged files if all of their objects can be converted again; takes the lake's
+            lock.
         wait: With `repair`: wait while a run writes to the lake, instead of failing.
         workers: Files and objects read at once; 0 takes all cores.
         options: Storage options of the lake, as for `ConvertOptions.dest_options`.
@@ -90,10 +91,14 @@ def verify(
     """
     started = time.monotonic()
     storage = open_storage(lake, options)
-    layout = read_layout(storage)
+    lost = lost_layout(storage)
+    layout = lost or read_layout(storage)
     logs = None if source is None else open_source(source, source_options)
     report = VerifyReport(storage.root, logs.root if logs else None)
     run_id = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
+    if lost:
+        found, expected = "no such file", "the lake's layout"
+        report.problems.append(problem_of("missing-layout", storage, LAYOUT, found, expected))
     _check_lock(storage, report)
     with Lock(storage, run_id, wait=wait) if repair else nullcontext() as lock:
         lake_now = _LakeNow.take(storage)
@@ -111,7 +116,8 @@ def verify(
             report.problems += _in_threads(checks, workers or available_cores(), on_progress)
             report.lines = objects.lines
         if repair:
-            repair_lake(storage, lake_now.ledger, run_id, objects, report)
+            cores = workers or available_cores()
+            repair_lake(storage, layout, lake_now.ledger, run_id, objects, report, cores)
         else:
             _leave_out_what_is_under_way(storage, lake_now, report)
         _sum_up(lake_now, objects, report)
@@ -138,7 +144,8 @@ class _LakeNow:
     """A lake at one moment.
 
     Attributes:
-        stored: Path -> size, of the files below the tables and in the quarantine.
+        stored: Path -> size, of the files below the tables and in the quarantine, and of those
+            among the ledger's that are none.
         staged: Files that are not published.
         intents: Path of a note -> the paths that it is about.
         ledger: The ledger.
@@ -161,6 +168,12 @@ class _LakeNow:
             for file in storage.list_files(folder)
             if not file.path.endswith("/")  # What S3's console makes for a folder.
         }
+        stored |= {
+            file.path: file.size_bytes
+            for file in storage.list_files(LEDGER)
+            if not (parse_part(file.path) or parse_record_path(file.path))
+            and not file.path.endswith("/")
+        }
         staged = [file.path for file in storage.list_files(STAGING)]
         noted = [file.path for file in storage.list_files(INTENTS)]
         intents = {path: read_intent(storage, path) for path in noted}
@@ -170,8 +183,10 @@ class _LakeNow:
 
 def _check_names(storage: Storage, lake: _LakeNow) -> Iterator[Problem]:
     """Compare what is there with what the ledger names."""
-    for path in lake.ledger.missing_records:
-        yield problem_of("missing-record", storage, path, "no such file", "a record of the ledger")
+    for gap in lake.ledger.missing_records:
+        found = "no such file" + (f", nor are the {len(gap) - 1:,} after it" if gap[1:] else "")
+        expected = "a record of the ledger"
+        yield problem_of("missing-record", storage, record_path(gap[0]), found, expected)
     for path in (*lake.staged, *lake.intents):
         yield problem_of("leftover", storage, path, "a file of a run that did not end", "none")
     for path in lake.stored.keys() - lake.files.keys():

@@ -223,7 +223,8 @@ def assert_exact(lake: Lake, expected: Mapping[tuple[str, str], Rows]) -> None:
         wanted += rows
     assert rows_of(tables(names), lake) == wanted
     ledger = Ledger.read(storage_of(lake))
-    assert not names - ledger.files.keys() - _of_the_ledger(lake, names) - {"_flowconv/lake.json"}
+    known = {"_flowconv/lake.json", "_flowconv/ledger.json"} | _of_the_ledger(lake, names)
+    assert not names - ledger.files.keys() - known
     assert ledger.files.keys() <= names
     for path, (file, _) in ledger.files.items():
         assert len(lake.fetch(path)) == file.size_bytes

@@ -149,6 +149,7 @@ def test_metrics_of_a_run(logs: Path, tmp_path: Path) -> None:
         "last_run_objects": 3,
         "last_run_objects_unreadable": 1,
         "last_run_objects_changed": 0,
+        "last_run_objects_changed_format": 0,
         "last_run_rows": 5,
         "last_run_rejected_lines": 1,
         "last_run_source_bytes": events[-1]["source_bytes"],

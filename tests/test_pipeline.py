@@ -16,9 +16,11 @@ from unittest import mock
 
 import polars as pl
 import pytest
+from typer.testing import CliRunner
 
 import flowconv
-from flowconv import ConvertOptions, convert, reading
+from flowconv import ConvertOptions, ConvertReport, convert, reading
+from flowconv.cli import app
 from flowconv.engines import RunProgress
 from flowconv.errors import LakeError, ParseError, StorageError, UsageError
 from flowconv.ledger import Ledger
@@ -28,6 +30,7 @@ from flowconv.sealing import seal
 from flowconv.storage import open_storage
 from flowconv.writing import TaskWriter
 from lakes import ROW, V2, Key, aws_key, data_files, read_quarantine, write_objects
+from shapes import cloudwatch_export, document, parquet, subscription
 
 pytestmark = pytest.mark.usefixtures("quick_disk")
 
@@ -503,3 +506,91 @@ def test_objects_that_fail_late(tmp_path: Path, bodies: list[bytes], unreadable:
     assert attempts <= 2
     if rows:
         assert flowconv.scan(str(tmp_path / "lake")).collect().height == rows
+
+
+# --- another format is declared than before -------------------------------------------------------
+
+SHORT = "version account-id interface-id srcaddr dstaddr"
+FIVE = b"2 123456789012 eni-1 10.0.0.1 10.0.0.2\n"
+SWAPPED = "version account-id interface-id dstaddr srcaddr"
+
+
+def changed_formats(report: ConvertReport) -> list[str]:
+    return sorted(Path(uri).name for uri in report.changed_format)
+
+
+@pytest.mark.parametrize("merge", [1, 64])
+def test_another_format_than_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, merge: int
+) -> None:
+    monkeypatch.setattr("flowconv.ledger.RECORDS_PER_CHECKPOINT", merge)
+    logs, lake = str(tmp_path / "logs"), str(tmp_path / "lake")
+    objects = {
+        Key("a/plain.log"): FIVE,
+        Key("b/plain.log"): FIVE,
+        Key("c/header.log"): V2 + ROW,
+        Key("d/same-header.log"): SHORT.encode() + b"\n" + FIVE,
+        Key("e/empty.log"): b"",
+        Key("f/export.log"): cloudwatch_export([FIVE.strip()]),
+        Key("g/documents.log"): subscription([document([FIVE.decode().strip()])]),
+        Key("h/rows.parquet"): parquet({"version": [2], "srcaddr": ["10.0.0.1"]}),
+    }
+    write_objects(Path(logs), objects)
+
+    def convert_(**options: Any) -> ConvertReport:
+        return convert(logs, lake, ConvertOptions(**options))
+
+    assert convert_(format=SHORT).complete
+    for same in ({"format": SHORT}, {"format": "${" + SHORT.replace(" ", "} ${") + "}"}, {}):
+        again = convert_(**same)
+        assert (again.complete, again.already_converted) == (True, 8)
+    found = convert_(format=SWAPPED)
+    assert [Path(uri).parent.name for uri in sorted(found.changed_format)] == list("abfg")
+    assert not found.complete
+    assert found.already_converted == 4
+    assert found.to_dict()["number_changed_format"] == 4
+    planned = plan(logs, lake, ConvertOptions(format=SWAPPED))
+    assert (planned.objects, planned.changed_format, planned.already_converted) == (0, 4, 4)
+    shown = CliRunner().invoke(app, ["convert", logs, lake, "--format", SWAPPED])
+    assert shown.exit_code == 3
+    assert "4 changed-format" in shown.stdout
+    assert f"converts it anew: {logs}/a/plain.log\n" in shown.stdout
+    assert "4 changed-format" in CliRunner().invoke(app, ["status", lake]).stdout
+    dry = CliRunner().invoke(app, ["convert", logs, lake, "--format", SWAPPED, "--dry-run"])
+    assert "changed-format, read with --reprocess alone: 4 objects" in dry.stdout
+    planned = plan(logs, lake, ConvertOptions(format=SWAPPED, reprocess=True))
+    assert planned.objects >= 4
+
+    anew = convert_(format=SWAPPED, reprocess=True)
+    assert (anew.changed_format, anew.unreadable) == ([], {})
+    rows = flowconv.scan(lake).select("srcaddr", "dstaddr").collect().rows()
+    assert rows.count(("10.0.0.2", "10.0.0.1")) == 4
+    assert len(rows) == 7
+    quiet = convert_(format=SWAPPED)
+    assert (quiet.complete, quiet.already_converted) == (True, 8)
+
+
+def test_formats_of_prefixes_and_log_groups_that_changed(tmp_path: Path) -> None:
+    """Only where another one is declared; which group a document is of, nobody looks up."""
+    logs, lake, formats = (str(tmp_path / name) for name in ("logs", "lake", "formats.toml"))
+    objects = {
+        Key("a/plain.log"): FIVE,
+        Key("b/documents.log"): subscription(
+            [
+                document([FIVE.decode().strip()], log_group="/one"),
+                document([FIVE.decode().strip()], log_group="/two"),
+            ]
+        ),
+    }
+    write_objects(Path(logs), objects)
+
+    def convert_(toml: str, **options: Any) -> ConvertReport:
+        Path(formats).write_text(toml)
+        return convert(logs, lake, ConvertOptions(formats=formats, **options))
+
+    groups = f'[log-groups]\n"/one" = "{SHORT}"\n"/two" = "{SWAPPED}"\n'
+    assert convert_(f'{groups}[prefixes]\n"a/" = "{SHORT}"').complete
+    assert convert_(f'{groups}[prefixes]\n"b/" = "{SWAPPED}"').complete
+    assert convert_(f'[prefixes]\n"c/" = "{SWAPPED}"').complete, "none is declared for any"
+    other = convert_(f'[log-groups]\n"/one" = "{SWAPPED}"\n[prefixes]\n"a/" = "{SWAPPED}"')
+    assert changed_formats(other) == ["documents.log", "plain.log"]

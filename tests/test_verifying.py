@@ -3,7 +3,9 @@
 import gzip
 import json
 import os
+import shutil
 from collections.abc import Callable
+from datetime import date
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,8 @@ from flowconv.cli import app
 from flowconv.errors import FetchError, LakeError, StorageError, UsageError
 from flowconv.ledger import Ledger, write_intent
 from flowconv.locking import Lock
+from flowconv.pipeline import plan
+from flowconv.quarantine import read_quarantine
 from flowconv.recounting import count_lines
 from flowconv.sealing import seal, unseal
 from flowconv.sources import open_source
@@ -215,7 +219,7 @@ def test_damage_is_kept_when_its_objects_are_gone(lake: Path, logs: Path) -> Non
     path = data_file(lake, "aws_region=us-east-1")
     path.write_bytes(b"PAR1")
     (logs / BAD.path).unlink()
-    for source, why in ((None, "give --source"), (logs, "1 of its 1 objects are not in")):
+    for source, why in ((None, "give --source"), (logs, "1 of its 1 objects cannot be converted")):
         report = check(lake, source, repair=True)
         assert [(p.kind, p.repaired) for p in report.problems] == [("damaged-file", False)]
         assert why in report.problems[0].advice
@@ -358,7 +362,11 @@ def test_missing_record(lake: Path, logs: Path) -> None:
     assert {path: path.read_bytes() for path in data_files(lake)} == before
     assert {"missing-record", "stray-file", "not-converted"} == set(kinds(found))
     assert found.problems[0].uri == str(gone)
-    check(lake, logs, repair=True)
+    repaired = check(lake, logs, repair=True)
+    assert repaired.removed == 0
+    assert repaired.set_aside == len(before) - len(data_files(lake)) > 0
+    kept = {path.name: path.read_bytes() for path in (lake / "_flowconv/set-aside").rglob("*.*")}
+    assert kept == {path.name: old for path, old in before.items() if not path.exists()}
     assert set(kinds(check(lake, logs))) == {"not-converted"}
     convert(str(logs), str(lake))
     assert_clean(lake, logs)
@@ -416,7 +424,7 @@ def test_files_that_are_as_written_but_not_as_recorded(lake: Path, logs: Path) -
 def test_record_with_other_rows(lake: Path, logs: Path) -> None:
     path = record(lake, "commit")
     commit = unseal(path.read_bytes())
-    commit["objects"][0][7] += 1  # The object's rows.
+    commit["objects"][0][4 + commit["kinds"].index("rows")] += 1
     path.write_bytes(seal(commit))
     found = check(lake, logs)
     assert kinds(found) == {"wrong-rows": 1, "wrong-lines": 1}
@@ -701,3 +709,322 @@ def test_lines_of_every_shape_are_counted_again(tmp_path: Path) -> None:
     found = check(lake, logs)
     assert found.problems == []
     assert found.lines == report.lines.lines == 3 + 3 + 5 + 2 + 2
+
+
+# --- what is lost of the ledger -------------------------------------------------------------------
+
+
+def ledger_files(lake: Path, pattern: str) -> list[Path]:
+    return sorted((lake / "_flowconv/ledger").glob(pattern))
+
+
+def lose_ledger(lake: Path) -> None:
+    shutil.rmtree(lake / "_flowconv/ledger")
+
+
+def lose_ledger_and_its_number(lake: Path) -> None:
+    lose_ledger(lake)
+    (lake / "_flowconv/ledger.json").unlink()
+
+
+def lose_last_records(lake: Path) -> None:
+    for path in ledger_files(lake, "?" * 12)[-2:]:
+        path.unlink()
+
+
+def lose_newest_checkpoint(lake: Path) -> None:
+    newest = max(path.name[:12] for path in ledger_files(lake, "*.parquet"))
+    for path in ledger_files(lake, f"{newest}.*"):
+        path.unlink()
+
+
+def lose_part(part: str) -> Callable[[Path], None]:
+    def lose(lake: Path) -> None:
+        ledger_files(lake, f"*.{part}-*")[-1].unlink()
+
+    return lose
+
+
+LOSSES: dict[str, tuple[int, Callable[[Path], None], str]] = {
+    "list of objects": (1, lose_part("objects"), r"checkpoint _\S+\.objects-\S+ is gone"),
+    "list of files": (1, lose_part("files"), r"checkpoint _\S+\.files-\S+ is gone"),
+    "list of runs": (1, lose_part("runs"), r"checkpoint _\S+\.runs-\S+ is gone"),
+    "newest checkpoint": (1, lose_newest_checkpoint, r"record \S+( and \d+ more)? is gone"),
+    "last records": (64, lose_last_records, r"record \S+ and 1 more is gone"),
+    "whole ledger": (64, lose_ledger, r"record \S+0001 and \d+ more is gone"),
+    "ledger of checkpoints": (1, lose_ledger, r"record \S+0001 and \d+ more is gone"),
+    "all that tells": (64, lose_ledger_and_its_number, r"record \S+0001 is gone"),
+}
+
+
+@pytest.mark.parametrize("runs", [1, 3])
+@pytest.mark.parametrize("name", LOSSES)
+def test_loss_of_the_ledger_is_noticed_by_all(
+    logs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, runs: int
+) -> None:
+    """Though the newest checkpoint is gone, an older one may be there."""
+    merge, lose, message = LOSSES[name]
+    lake = tmp_path / "lake"
+    monkeypatch.setattr("flowconv.ledger.RECORDS_PER_CHECKPOINT", merge)
+    for _ in range(runs):
+        convert(str(logs), str(lake))
+    lose(lake)
+    before = {path: path.read_bytes() for path in lake.rglob("*") if path.is_file()}
+    for use in (
+        flowconv.scan,
+        flowconv.status,
+        partial(convert, str(logs)),
+        partial(plan, str(logs)),
+        read_quarantine,
+    ):
+        with pytest.raises(LakeError, match=message) as caught:
+            use(str(lake))
+        assert "flowconv verify --repair" in str(caught.value)
+    after = {path: path.read_bytes() for path in lake.rglob("*") if path.is_file()}
+    assert after.keys() - before.keys() == set()
+    assert after == before
+    for command in ("status", "quarantine"):
+        assert CliRunner().invoke(app, [command, str(lake)]).exit_code == 1
+    assert CliRunner().invoke(app, ["convert", str(logs), str(lake), "--dry-run"]).exit_code == 1
+    found = check(lake, logs)
+    assert found.kinds["missing-record"] == 1
+
+    repaired = check(lake, logs, repair=True)
+    assert (repaired.removed, repaired.forgotten) == (0, 0)
+    kept = [path for path in (lake / "_flowconv/set-aside").rglob("*") if path.is_file()]
+    assert repaired.set_aside == len(kept)
+    convert(str(logs), str(lake))
+    assert_clean(lake, logs)
+
+
+def test_a_row_that_only_the_lake_has_outlives_the_loss_of_the_ledger(
+    lake: Path, logs: Path
+) -> None:
+    rows = {path.name: path.read_bytes() for path in data_files(lake)}
+    shutil.rmtree(logs)
+    logs.mkdir()
+    lose_ledger(lake)
+    repaired = check(lake, logs, repair=True)
+    assert data_files(lake) == []
+    kept = (lake / "_flowconv/set-aside").rglob("*.parquet")
+    assert {path.name: path.read_bytes() for path in kept} == rows
+    moved = [p for p in repaired.problems if "_flowconv/set-aside/" in p.advice]
+    assert len(moved) == len(rows) + 1  # And the quarantine.
+
+
+def test_part_of_another_checkpoint(
+    lake: Path, logs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its bytes are whole, but not what the newest checkpoint wrote."""
+    monkeypatch.setattr("flowconv.ledger.RECORDS_PER_CHECKPOINT", 1)
+    for number in range(2):
+        (logs / f"{number}.log").write_bytes(V2 + ROW)
+        convert(str(logs), str(lake))
+    for part in ("files", "objects", "runs"):
+        old, new = ledger_files(lake, f"*.{part}-*")
+        other = new.with_name(new.name[:12] + old.name[12:])
+        whole = new.read_bytes()
+        other.write_bytes(old.read_bytes())
+        with pytest.raises(LakeError, match="of which one does not belong there"):
+            flowconv.status(str(lake))
+        new.unlink()
+        with pytest.raises(LakeError, match=r"is of checkpoint \d+, not \d+|is of parts "):
+            flowconv.status(str(lake))
+        other.unlink()
+        new.write_bytes(whole)
+    assert flowconv.status(str(lake)).objects == len(OBJECTS) + 2
+
+
+@pytest.mark.parametrize("merge", [1, 64])
+def test_lost_layout(
+    logs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, merge: int
+) -> None:
+    lake = tmp_path / "lake"
+    monkeypatch.setattr("flowconv.ledger.RECORDS_PER_CHECKPOINT", merge)
+    options = ConvertOptions(partition_by=("date",), time_type="epoch")
+    convert(str(logs), str(lake), options)
+    layout = (lake / "_flowconv/lake.json").read_bytes()
+    (lake / "_flowconv/lake.json").unlink()
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    for use in (
+        flowconv.scan,
+        flowconv.status,
+        partial(convert, str(logs)),
+        partial(convert, str(empty)),
+        partial(plan, str(logs)),
+        read_quarantine,
+    ):
+        with pytest.raises(LakeError, match=r"_flowconv/lake.json is gone.*verify --repair"):
+            use(str(lake))
+    assert kinds(check(lake, logs)) == {"missing-layout": 1}
+    assert check(lake, logs, repair=True).complete
+    assert (lake / "_flowconv/lake.json").read_bytes() == layout
+    assert check(lake, logs).problems == []
+
+
+NAMES = ["000099999999", "٠٠٠٠٠٠٠٠٠٩٩٩", "00000000000²", "1", "0000000000001", "000000000000", "x"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_names_that_are_no_records(lake: Path, logs: Path, name: str) -> None:
+    """A number far away costs no memory; what is no number is a stray."""
+    path = lake / "_flowconv/ledger" / name
+    end = unseal(record(lake, "end").read_bytes())
+    path.write_bytes(b"x")
+    if name == NAMES[0]:
+        with pytest.raises(LakeError, match=f"record _flowconv/ledger/{name} is damaged"):
+            flowconv.status(str(lake))
+        path.write_bytes(seal(end | {"number": int(name)}))
+        with pytest.raises(LakeError, match=r"and 99,99\d,\d{3} more is gone"):
+            flowconv.status(str(lake))
+        assert kinds(check(lake, logs)) == {"missing-record": 1}
+        assert check(lake, logs, repair=True).complete
+    else:
+        assert flowconv.status(str(lake)).objects == len(OBJECTS)
+        convert(str(logs), str(lake))
+        found = check(lake, logs)
+        assert [(p.kind, p.uri) for p in found.problems] == [("stray-file", str(path))]
+        assert check(lake, logs, repair=True).complete
+        assert not path.exists()
+    assert_clean(lake, logs)
+
+
+@pytest.mark.parametrize("written", [b"", b"{}", b"[" * 100_000, seal({"last_number": True})])
+def test_damaged_last_number(lake: Path, logs: Path, written: bytes) -> None:
+    path = lake / "_flowconv/ledger.json"
+    path.write_bytes(written)
+    with pytest.raises(LakeError, match=r"_flowconv/ledger.json is damaged .*delete it"):
+        convert(str(logs), str(lake))
+    path.unlink()
+    assert_clean(lake, logs)
+    convert(str(logs), str(lake))
+    assert path.exists()
+
+
+# --- no row goes that cannot come again -----------------------------------------------------------
+
+
+def empty(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+def rot(path: Path) -> None:
+    body = path.read_bytes()
+    keep_time(path, body[:30] + bytes(8) + body[38:])
+
+
+def lose_a_line(path: Path) -> None:
+    """As the same size and time, and whole: only its lines tell."""
+    text = gzip.decompress(path.read_bytes())
+    for padding in range(200):
+        body = gzip.compress(text[: -len(ROW)] + b"#" + b"x" * padding + b"\n", 0)
+        if len(body) == path.stat().st_size:
+            keep_time(path, body)
+            return
+    pytest.fail("no object of this size")
+
+
+def reject_a_line(path: Path) -> None:
+    text = gzip.decompress(path.read_bytes())
+    keep_time(path, gzip.compress(text.replace(b" 443 ", b" 44x ", 1), 0))
+
+
+def make_folder(path: Path) -> None:
+    path.unlink()
+    path.mkdir()
+
+
+UNREADABLE: dict[str, Callable[[Path], object]] = {
+    "emptied": empty,
+    "rotten": rot,
+    "gone": lambda path: path.unlink(),
+    "replaced": lambda path: path.write_bytes(gzip.compress(V2 + ROW)),
+    "touched": lambda path: os.utime(path, ns=(1, 1)),
+    "no folder": make_folder,
+    "line lost": lose_a_line,
+    "line rejected": reject_a_line,
+}
+
+
+@pytest.mark.parametrize("quick", [False, True])
+@pytest.mark.parametrize("name", UNREADABLE)
+def test_repair_keeps_what_cannot_be_converted_again(
+    tmp_path: Path, name: str, quick: bool
+) -> None:
+    """A task's damaged file may go if every one of its objects comes again, row by row."""
+    logs, lake = tmp_path / "logs", tmp_path / "lake"
+    next_day = ROW.replace(b"1768348800 1768348860", b"1768521600 1768521660")
+    bodies = {aws_key(hash_=f"{n:08x}"): gzip.compress(V2 + ROW + next_day, 0) for n in range(3)}
+    write_objects(logs, bodies)
+    convert(str(logs), str(lake))
+    first, second = data_files(lake)
+    flip(first, 100)
+    intact = second.read_bytes()
+    path = logs / aws_key(hash_="00000001").path
+    UNREADABLE[name](path)
+    report = check(lake, logs, repair=True, quick=quick) if not quick else None
+    if quick:
+        os.truncate(first, 100)  # What a quick look finds.
+        report = check(lake, logs, repair=True, quick=True)
+    assert report
+    assert (report.forgotten, report.removed, report.set_aside) == (0, 0, 0)
+    (damaged,) = [p for p in report.problems if p.kind == "damaged-file"]
+    assert not damaged.repaired
+    assert "1 of its 3 objects cannot be converted again, and their rows" in damaged.advice
+    assert f"({path}: " in damaged.advice
+    assert second.read_bytes() == intact
+    convert(str(logs), str(lake))
+    assert flowconv.scan(str(lake), since=date(2026, 1, 16)).collect().height == 3
+
+
+def test_repair_knows_the_format_that_an_object_was_converted_by(tmp_path: Path) -> None:
+    logs, lake = tmp_path / "logs", tmp_path / "lake"
+    write_objects(logs, {Key("a.log"): 3 * ROW, Key("b.log"): V2 + ROW})
+    convert(str(logs), str(lake), ConvertOptions(format="default"))
+    (path,) = data_files(lake)
+    path.unlink()
+    assert check(lake, logs, repair=True).forgotten == 1
+    convert(str(logs), str(lake), ConvertOptions(format="default"))
+    assert check(lake, logs).problems == []
+
+
+def test_denied_object_is_not_convertible(
+    lake: Path, logs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fetch, denied = LocalStorage.fetch, aws_key().path
+
+    def refuse(storage: LocalStorage, path: str, *args: Any) -> bytes:
+        if path == denied:
+            raise FetchError("access is denied. Check the permissions.", uri=path)
+        return fetch(storage, path, *args)
+
+    data_file(lake).unlink()
+    monkeypatch.setattr(LocalStorage, "fetch", refuse)
+    report = check(lake, logs, repair=True)
+    assert report.forgotten == 0
+    (missing,) = [p for p in report.problems if p.kind == "missing-file"]
+    assert "access is denied" in missing.advice
+
+
+@pytest.mark.parametrize("how", ["reprocess", "retry_rejected"])
+@pytest.mark.parametrize("name", ["emptied", "rotten", "gone"])
+def test_reprocessing_keeps_what_cannot_be_converted_again(
+    tmp_path: Path, name: str, how: str
+) -> None:
+    logs, lake = tmp_path / "logs", tmp_path / "lake"
+    keys = [aws_key(hash_=f"{n:08x}") for n in range(3)]
+    write_objects(logs, {key: gzip.compress(V2 + 2 * ROW + b"2 x\n", 0) for key in keys})
+    convert(str(logs), str(lake))
+    before = flowconv.scan(str(lake)).collect()
+    path = logs / keys[1].path
+    UNREADABLE[name](path)
+    (logs / keys[2].path).write_bytes(gzip.compress(V2 + 5 * ROW + b"2 y\n"))
+    report = convert(str(logs), str(lake), ConvertOptions(**{how: True}))  # type: ignore[arg-type]
+    assert report.objects == 0
+    assert not report.complete
+    assert flowconv.scan(str(lake)).collect().equals(before)
+    assert "their rows would be lost" in str(report.unreadable) or "rows" in str(report.unreadable)
+    write_objects(logs, {keys[1]: gzip.compress(V2 + 2 * ROW)})
+    assert convert(str(logs), str(lake), ConvertOptions(reprocess=True)).objects == 3
+    assert flowconv.scan(str(lake)).collect().height == 2 + 2 + 5

@@ -266,7 +266,7 @@ def test_read_while_merged(tmp_path: Path) -> None:
     """The last records are gone, and what holds them came too late to be listed."""
     storage = LocalStorage(str(tmp_path))
     writer = Ledger.read(storage)
-    writer.begin(Run("run", datetime.now(UTC), "host"))
+    writer.begin(Run("run", datetime.now(UTC), "host"), {})
     counts = LineCounts(rows=1)
     converted = ConvertedObject("uri", 1, "etag", None, counts, "")
     writer.commit(Commit("task", "run", (converted,), ()))
