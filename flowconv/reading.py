@@ -8,6 +8,7 @@ the input's size, a reader holds one block of text and one piece of an object's 
 from collections.abc import Callable, Iterator, Sequence
 
 from flowconv.blocks import BLOCK_BYTES, Block, LogBlock, Span
+from flowconv.console_csv import read_console_csv
 from flowconv.documents import read_documents
 from flowconv.errors import FormatError, UnreadableObjectError
 from flowconv.formats import DeclaredFormats, declared_format
@@ -82,12 +83,14 @@ class _BlockReader:
             yield self.take_block()
         end, at_end = self._fill(text, self._size)
         head = recognise(log_object, self._buffer, self._size, end, self._declared, whole=at_end)
-        if head.shape in (Shape.JSON, Shape.PARQUET):
+        if head.shape in (Shape.JSON, Shape.PARQUET, Shape.CONSOLE_CSV):
             text.unread(bytes(self._view[head.start : end]))
             if self.spans:
                 yield self.take_block()
             if head.shape is Shape.JSON:
                 yield from read_documents(log_object, text, self._declared)
+            elif head.shape is Shape.CONSOLE_CSV:
+                yield from read_console_csv(log_object, text, self._declared, head)
             else:
                 yield from read_row_groups(log_object, text)
             return

@@ -36,6 +36,9 @@ _EVENT_TIME = re.compile(EVENT_TIME.encode())
 # With something behind it that is no comment.
 _EXPORTED = re.compile(rf"[ \t]*{EVENT_TIME}[ \t]+(?!#|\r?$)[^ \t]".encode())
 
+# What the CloudWatch console, and Logs Insights, write before events.
+_CONSOLE_CSV = re.compile(rb'"?@?timestamp"?,"?@?message"?\r?')
+
 
 class Shape(StrEnum):
     """How flow logs lie in an object; of `json` it takes the documents to tell which."""
@@ -45,6 +48,7 @@ class Shape(StrEnum):
     HEADER = "header"
     HEADERLESS = "headerless"
     CLOUDWATCH_EXPORT = "cloudwatch-export"
+    CONSOLE_CSV = "console-csv"
     SUBSCRIPTION = "subscription"
     FIREHOSE = "firehose"
     PARQUET = "parquet"
@@ -57,6 +61,7 @@ SIGNS: Mapping[Shape, str] = MappingProxyType(
         Shape.HEADER: "its first line with values names the fields",
         Shape.HEADERLESS: "its first line with values is no header",
         Shape.CLOUDWATCH_EXPORT: "its first line begins with the time of a CloudWatch event",
+        Shape.CONSOLE_CSV: "its first line is timestamp,message, as of the CloudWatch console",
         Shape.SUBSCRIPTION: "its JSON documents have messageType or logEvents",
         Shape.FIREHOSE: "its JSON documents have message",
         Shape.PARQUET: "it begins with PAR1",
@@ -121,6 +126,9 @@ def recognise(
             if not whole:
                 break
             newline = end
+        if _CONSOLE_CSV.fullmatch(text, start, newline):
+            counts = lines + LineCounts(header=1)
+            return Head(Shape.CONSOLE_CSV, None, min(newline + 1, end), counts)
         timed = _EXPORTED.match(text, start, newline) is not None
         if timed:
             shape = Shape.CLOUDWATCH_EXPORT
@@ -187,6 +195,7 @@ def no_format(
     """
     found = {
         Shape.CLOUDWATCH_EXPORT: "this is an export of CloudWatch Logs, which has no header",
+        Shape.CONSOLE_CSV: "this is CSV of the CloudWatch console, whose messages have no header",
         Shape.SUBSCRIPTION: "this is a subscription of CloudWatch Logs, which has no header",
         Shape.FIREHOSE: "these are messages of Firehose, which have no header",
     }.get(shape, "this line is no header that names the fields")

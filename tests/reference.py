@@ -191,8 +191,13 @@ def read_text(
                 reading.rejected.append(Rejected(number, "not-json", None, entry.text))
         return reading.result(len(entries), shape)
 
+    if shape == "console-csv":
+        lines = as_exported(lines)
     for number, line in enumerate(lines, start=1):
-        exported = shape == "cloudwatch-export"
+        if shape == "console-csv" and line is COLUMNS:
+            reading.header += 1
+            continue
+        exported = shape in ("cloudwatch-export", "console-csv")
         reading.read_line(number, line, declared(log_group), exported=exported)
     first = reading.possible[:100]
     if 2 * first.count(False) > len(first):
@@ -336,6 +341,50 @@ class Reading:
 EXPORT_TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{3})?Z")
 
 
+COLUMNS = b"timestamp,message"
+
+
+def as_exported(lines: list[bytes]) -> list[bytes]:
+    """The lines of a CSV of the console as an export has them; its first one is COLUMNS."""
+    before = len(lines) - len(without_leading_comments(lines))
+    result = [*lines[:before], COLUMNS]
+    time: bytes | None = None  # of a quoted message that goes on
+    for line in lines[before + 1 :]:
+        message = line
+        if time is None:
+            first, comma, message = line.partition(b",")
+            if first[:1] == first[-1:] == b'"' and len(first) > 2:
+                first = first[1:-1]
+            time = csv_time(first)
+            if not comma or time is None:
+                time = None
+                result.append(line)
+                continue
+            if message[:1] != b'"':
+                result.append(time + b" " + message)
+                time = None
+                continue
+            message = message[1:]
+        open_ended = (len(message) - len(message.rstrip(b'"'))) % 2 == 0
+        if not open_ended:
+            message = message[:-1]
+        message = message.replace(b'""', b'"')
+        result.append(time + b" " + message if message.strip(b" \t") else b"")
+        time = time if open_ended else None
+    return result
+
+
+def csv_time(text: bytes) -> bytes | None:
+    """Milliseconds since 1970, or a time of day; None if it is neither."""
+    if re.fullmatch(rb"[0-9]{1,14}", text):
+        time = datetime(1970, 1, 1) + timedelta(milliseconds=int(text))  # noqa: DTZ001
+        return time.isoformat(timespec="milliseconds").encode() + b"Z"
+    form = rb"[0-9]{4}-[0-9]{2}-[0-9]{2}[ T][0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{3})?Z?"
+    if re.fullmatch(form, text):
+        return text.removesuffix(b"Z").replace(b" ", b"T") + b"Z"
+    return None
+
+
 def event_time(text: str) -> datetime | None:
     """The time that is meant; None if there was no such time, or before 1970."""
     year, month, day, hour, minute, second, *thousandths = map(int, re.findall("[0-9]+", text))
@@ -354,6 +403,8 @@ def shape_of(lines: list[bytes], given: Header | None) -> str | None:
         return None
     if rest[0].lstrip(b" \t\r").startswith(b"{"):
         return "json"
+    if re.fullmatch(rb'"?@?timestamp"?,"?@?message"?', rest[0]):
+        return "console-csv"
     # Whatever the rest of the line is, its beginning tells.
     text = rest[0].decode("utf-8", "replace")
     tokens = without_comment(split_tokens(text))

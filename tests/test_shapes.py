@@ -3,11 +3,13 @@
 import gzip
 import json
 from typing import Any
+from unittest import mock
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from flowconv import console_csv
 from in_memory import assert_as_reference, convert_in_memory
 from shapes import cloudwatch_export, control, document, firehose, gzip_members, subscription
 from test_reference_shapes import (
@@ -273,3 +275,40 @@ def test_declared_formats_that_may_not_fit(
     raw = [text.encode() for text in lines]
     body = cloudwatch_export(raw) if shape == "cloudwatch-export" else as_text(lines, shape, 0)
     assert_as_reference([body, body], CLOSED, block_bytes=size, piece_bytes=64)
+
+
+def as_csv(events: list[tuple[str, str]], columns: str, *, quoted: bool, end: str) -> bytes:
+    rows = [columns]
+    for time, message in events:
+        text = message
+        if quoted or any(char in message for char in ',"\n'):
+            doubled = message.replace('"', '""')
+            text = f'"{doubled}"'
+        rows.append(f"{time},{text}")
+    return (end.join(rows) + end).encode("utf-8", "surrogateescape")
+
+
+csv_times = st.sampled_from(
+    [
+        *("1742570569000", "1742570569001", "0", "99999999999999", "2025-03-21 15:22:49.000"),
+        *('"1742570569000"', "2025-03-21T15:22:49Z", "x", "", "-5", "2025-03-21"),
+    ]
+)
+csv_messages = st.sampled_from(
+    [*LINES, "2 A 5\n3 B 6", 'a "b" c', "a,b", "2 A 5\n", '"', "\n\n", "\udcff"]
+)
+some_csv = st.builds(
+    lambda events, columns, quoted, end: as_csv(events, columns, quoted=quoted, end=end),
+    st.lists(st.tuples(csv_times, csv_messages), max_size=6),
+    st.sampled_from(["timestamp,message", "@timestamp,@message", '"timestamp","message"']),
+    st.booleans(),
+    st.sampled_from(["\n", "\r\n"]),
+)
+
+
+@settings(max_examples=200, deadline=None)
+@given(body=st.one_of(some_csv, damaged(some_csv)), format=st.sampled_from([FORMAT, None]))
+def test_csv_of_the_console(body: bytes, format: str | None) -> None:
+    assert_as_reference([body, b"\n# a\n" + body], format)
+    with mock.patch.object(console_csv, "_PIECE_BYTES", 30):
+        assert_as_reference([body], format, piece_bytes=20)
