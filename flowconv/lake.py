@@ -1,5 +1,6 @@
 """What is done with a lake that exists: its layout, and lazy queries over it."""
 
+import os
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -11,7 +12,7 @@ from flowconv.errors import LakeError, UsageError
 from flowconv.fields import ALWAYS_COLUMNS, FIELDS, TEXT, Field, Table
 from flowconv.ledger import Ledger, last_layout, read_intent
 from flowconv.normalising import SOURCE_COLUMNS, TimeType, table_schema
-from flowconv.options import ConvertOptions
+from flowconv.options import ConvertOptions, as_day, take_texts
 from flowconv.partitioning import NULL_PARTITION, directory_name, encode_value
 from flowconv.report import DataFile
 from flowconv.sealing import seal, unseal
@@ -25,13 +26,13 @@ LAYOUT = "_flowconv/lake.json"
 
 
 def scan(
-    dest: str,
+    dest: str | os.PathLike[str],
     *,
     table: str = "vpc",
-    since: date | None = None,
-    until: date | None = None,
-    accounts: Collection[str] | None = None,
-    regions: Collection[str] | None = None,
+    since: date | str | None = None,
+    until: date | str | None = None,
+    accounts: Collection[str] | str | None = None,
+    regions: Collection[str] | str | None = None,
     options: Mapping[str, str] | None = None,
 ) -> "pl.LazyFrame":
     """Open a lake's table for lazy polars queries; only the partitions asked for are read.
@@ -51,7 +52,9 @@ def scan(
         a time or account are left out where days or accounts are chosen.
 
     Raises:
-        LakeError: There is no lake, or it is not partitioned by what is chosen.
+        LakeError: There is no lake, it is not partitioned by what is chosen, or files are gone.
+        UsageError: There is no such table, or a day or region is none.
+        TypeError: An argument is of another kind, such as an account that is a number.
         StorageError: The lake does not answer.
     """
     import polars as pl
@@ -61,9 +64,15 @@ def scan(
     chosen = Table(table) if table in list(Table) else None
     if chosen is None:
         raise UsageError(f"{table!r} is no table; there are vpc and tgw.")
-    wanted = _Wanted(chosen, since, until, _encoded(accounts), _encoded(regions))
+    wanted = _Wanted(
+        chosen,
+        as_day(since, "since"),
+        as_day(until, "until"),
+        _encoded(take_texts(accounts, "accounts")),
+        _encoded(take_texts(regions, "regions")),
+    )
     wanted.check(layout, storage)
-    files = [file for file, _ in Ledger.read(storage).files.values() if wanted.has(file.path)]
+    files = _existing_files(storage, wanted)
     extra_fields = _extra_fields(chosen, files)
     schema = table_schema(chosen, layout.time_type, extra_fields, with_source=layout.with_source)
     polars_schema: dict[str, Any] = dict(pl.from_arrow(schema.empty_table()).schema)  # type: ignore[union-attr]
@@ -228,6 +237,42 @@ def remove_leftovers(storage: Storage, ledger: Ledger, unfinished: Sequence[Unfi
     storage.delete(leftovers)
     storage.delete(ledger.intents)
     storage.discard(unfinished)
+
+
+def _existing_files(storage: Storage, wanted: "_Wanted") -> list[DataFile]:
+    """Return the files that a scan reads, each of which is there.
+
+    Locally each is looked for; in S3 the folder that they have in common is listed.
+
+    Raises:
+        LakeError: The ledger names files that are gone.
+    """
+    missing: set[str] = set()
+    while True:
+        files = [file for file, _ in Ledger.read(storage).files.values() if wanted.has(file.path)]
+        # Those that are gone twice were not replaced meanwhile.
+        again = missing & (missing := _missing_paths(storage, [file.path for file in files]))
+        if not missing:
+            return files
+        if again:
+            more = f" and {len(again) - 1:,} more" if len(again) > 1 else ""
+            raise LakeError(
+                f"the file {min(again)}{more} is gone, though the ledger names it. Restore it from "
+                f"a copy, or let flowconv verify {storage.root} --source SOURCE --repair forget "
+                "it, and convert again.",
+                uri=storage.root,
+            )
+
+
+def _missing_paths(storage: Storage, paths: Sequence[str]) -> set[str]:
+    if storage.is_local:
+        return {path for path in paths if not os.path.exists(storage.uri(path))}  # noqa: PTH110
+    if not paths:
+        return set()
+    folder = os.path.commonpath(paths)
+    if folder in paths:  # The only one.
+        folder = folder.rpartition("/")[0]
+    return set(paths).difference(file.path for file in storage.list_files(folder))
 
 
 def is_written_here(path: str) -> bool:

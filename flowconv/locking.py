@@ -58,9 +58,25 @@ class Holder:
     @property
     def is_dead(self) -> bool:
         """It is a process of this machine that is gone, or its lease is over."""
-        if self.machine == _machine():
+        if self.is_here:
             return _process_start(self.pid) != self.process_start
         return self.silent_s() > LEASE_S
+
+    @property
+    def is_here(self) -> bool:
+        """It is a process of this machine."""
+        return self.machine == _machine()
+
+    def clock_skew(self) -> str:
+        """Say, behind another sentence, that clocks differ; "" if they do not."""
+        ahead_s = -self.silent_s()
+        if ahead_s < HEARTBEAT_S:
+            return ""
+        return (
+            f" Its last heartbeat lies {ahead_s:.0f} seconds in the future: the clocks of the two "
+            f"machines differ, or the lock was left behind. --wait takes it over if it does not "
+            f"change for {LEASE_S:.0f} seconds."
+        )
 
     def silent_s(self) -> float:
         """Time since it last said that it lives, in seconds."""
@@ -95,12 +111,18 @@ class Lock:
 
     def __enter__(self) -> Self:
         settle_s = 0.0
+        beat: Holder | None = None
+        changed = time.monotonic()
         # Ours is what reads as ours, whether or not the answer to its writing came.
         while not self._is_ours(holder := read_holder(self._storage)):
+            if holder != beat:
+                beat, changed = holder, time.monotonic()
+            # What its clock says does not matter, if it says the same all the time.
+            is_silent = time.monotonic() - changed > LEASE_S
             if holder is None:
                 self._storage.create(LOCK, _encode(self._holder))
                 time.sleep(settle_s)
-            elif holder.is_dead:
+            elif holder.is_dead or (is_silent and not holder.is_here):
                 self._storage.delete([LOCK])
                 settle_s = SETTLE_S
             elif self._wait:
@@ -108,7 +130,7 @@ class Lock:
             else:
                 raise LakeError(
                     f"this lake is being written by {holder}. Wait for it (--wait), or run again "
-                    "later.",
+                    f"later.{holder.clock_skew()}",
                     uri=self._storage.root,
                 )
         self._heart.start()

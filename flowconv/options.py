@@ -203,7 +203,7 @@ class ConvertOptions:
             object.__setattr__(self, name, value)
 
         for name in ("since", "until"):
-            take(name, _as_day(getattr(self, name), f"--{name}"))
+            take(name, as_day(getattr(self, name), f"--{name}"))
         for name in ("memory_limit", "target_file_size", "max_object_size"):
             size = getattr(self, name)
             take(name, parse_size(size, _flag(name)) if isinstance(size, str) else size)
@@ -253,7 +253,12 @@ def _flag(name: str) -> str:
     return f"--{name.replace('_', '-')}"
 
 
-def _as_day(value: object, option: str) -> date | None:
+def as_day(value: object, option: str) -> date | None:
+    """Return a value that is a day: a date, a time's day in UTC, a text of one, or None.
+
+    Raises:
+        UsageError: It is none of these.
+    """
     if isinstance(value, str):
         return parse_day(value, option)
     if isinstance(value, datetime):
@@ -326,6 +331,29 @@ def parse_storage_options(pairs: list[str]) -> dict[str, str]:
             raise UsageError("a storage option is given twice. Choose one value.")
         options[name] = value
     return options
+
+
+def take_texts(value: object, name: str) -> tuple[str, ...] | None:
+    """Return an argument that is several texts, or one text alone.
+
+    Raises:
+        TypeError: It is of another kind.
+    """
+    if value is None:
+        return None
+    if isinstance(value, str):
+        return (value,)
+    if isinstance(value, bytes) or not isinstance(value, Iterable):
+        texts: list[object] = [value]
+    else:
+        texts = list(value)
+    for text in texts:
+        if not isinstance(text, str):
+            zeros = " A number loses an account's zeros." if isinstance(text, int) else ""
+            raise TypeError(
+                f"{name}: a {type(text).__name__} is no text.{zeros} Write it in quotes."
+            )
+    return tuple(map(str, texts))
 
 
 def available_cores() -> int:

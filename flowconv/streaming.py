@@ -12,6 +12,7 @@ from flowconv.fields import Table
 from flowconv.formats import DeclaredFormats, declared_format, declared_formats
 from flowconv.listing import LogObject
 from flowconv.normalising import FlowBatch, known_extra_fields, normalise, table_schema
+from flowconv.options import as_day, take_texts
 from flowconv.parsing import BlockParser
 from flowconv.reading import read_blocks
 from flowconv.sources import Source, open_source
@@ -70,10 +71,18 @@ def read(
     if extra_fields is None:
         extra = known_extra_fields(wanted)
     else:
-        extra = declared_format(" ".join(extra_fields), wanted).extra_fields if extra_fields else ()
+        extra = (
+            declared_format(
+                " ".join(take_texts(extra_fields, "extra_fields") or ()), wanted
+            ).extra_fields
+            if extra_fields
+            else ()
+        )
     schema = table_schema(wanted, extra_fields=extra)
     logs = open_source(source, source_options)
-    log_objects = sorted(logs.list_objects(since, until), key=lambda o: o.uri)
+    log_objects = sorted(
+        logs.list_objects(as_day(since, "since"), as_day(until, "until")), key=lambda o: o.uri
+    )
     batches = _read_batches(logs, log_objects, declared, wanted, schema, on_rejected)
     return pa.RecordBatchReader.from_batches(schema, batches)
 

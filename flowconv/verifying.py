@@ -35,7 +35,7 @@ from flowconv.lake import LAYOUT, Layout, lost_layout, read_layout
 from flowconv.ledger import INTENTS, Ledger, parse_record_path, read_intent, record_path
 from flowconv.locking import LOCK, Lock
 from flowconv.normalising import SOURCE_COLUMNS, column_type
-from flowconv.options import available_cores
+from flowconv.options import as_day, available_cores
 from flowconv.overview import read_lock
 from flowconv.problems import ADVICE, Check, Problem, VerifyReport, problem_of
 from flowconv.quarantine import QUARANTINE
@@ -90,6 +90,7 @@ def verify(
         FetchError: A file of the lake cannot be fetched, which may pass.
     """
     started = time.monotonic()
+    since, until = as_day(since, "since"), as_day(until, "until")
     storage = open_storage(lake, options)
     lost = lost_layout(storage)
     layout = lost or read_layout(storage)

@@ -12,7 +12,7 @@ import pytest
 
 from exactly_once import LocalLake, arguments, body, write_object
 from flowconv import ConvertOptions, convert, locking
-from flowconv.errors import LakeError
+from flowconv.errors import LakeError, StorageError
 from flowconv.ledger import LostLockError
 from flowconv.locking import LOCK, Holder, Lock, read_holder
 from flowconv.sealing import seal
@@ -85,6 +85,28 @@ def test_waiting_for_one_elsewhere(
     assert time.monotonic() - started > 1
     assert report.objects == 1
     assert read_holder(storage) is None
+
+
+def test_heartbeat_in_the_future(
+    storage: LocalStorage, logs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It says so; who waits takes it over when it has not changed for as long as a lease."""
+    monkeypatch.setattr(locking, "LEASE_S", 1.5)
+    hold(storage, OTHER, -86_400)
+    with pytest.raises(LakeError, match=r"864\d\d|86399 seconds in the future: the clocks"):
+        convert(str(logs), storage.root)
+    started = time.monotonic()
+    assert convert(str(logs), storage.root, ConvertOptions(wait=True)).objects == 1
+    assert time.monotonic() - started > 1.5
+
+
+@pytest.mark.parametrize("how", ["link", "folder"])
+def test_lock_that_is_no_file(storage: LocalStorage, logs: Path, how: str) -> None:
+    convert(str(logs), storage.root)
+    path = Path(storage.uri(LOCK))
+    path.symlink_to("nowhere") if how == "link" else path.mkdir()
+    with pytest.raises(StorageError, match=r"lock\.json: this "):
+        convert(str(logs), storage.root, ConvertOptions(wait=True))
 
 
 def test_heartbeat_keeps_others_waiting(

@@ -1028,3 +1028,32 @@ def test_reprocessing_keeps_what_cannot_be_converted_again(
     write_objects(logs, {keys[1]: gzip.compress(V2 + 2 * ROW)})
     assert convert(str(logs), str(lake), ConvertOptions(reprocess=True)).objects == 3
     assert flowconv.scan(str(lake)).collect().height == 2 + 2 + 5
+
+
+# --- scan: what is asked for, and whether it is there ---------------------------------------------
+
+
+def test_scan_of_files_that_are_gone(lake: Path, logs: Path) -> None:
+    gone = data_file(lake)
+    gone.unlink()
+    with pytest.raises(LakeError, match=r"the file vpc/\S+ is gone.*flowconv verify") as caught:
+        flowconv.scan(str(lake))
+    assert gone.name in str(caught.value)
+    assert flowconv.scan(str(lake), accounts="000000000012").collect().height == 1
+
+
+def test_texts_where_lists_and_days_are_meant(lake: Path) -> None:
+    plain = flowconv.scan(str(lake), accounts=["123456789012"]).collect()
+    assert plain.height == 5
+    for same in ("123456789012", ("123456789012",), {"123456789012"}):
+        assert flowconv.scan(str(lake), accounts=same).collect().height == 5
+    assert flowconv.scan(lake, regions="eu-west-1").collect().height == 5
+    assert flowconv.scan(lake, since="2026-01-14", until="2026-01-14").collect().height > 0
+    for wrong in (123456789012, [12], b"123456789012", [None]):
+        with pytest.raises(TypeError, match=r"accounts: a \w+ is no text.*in quotes"):
+            flowconv.scan(str(lake), accounts=wrong)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="loses an account's zeros"):
+        flowconv.scan(str(lake), accounts=[12])  # type: ignore[list-item]
+    for day in ("14.01.2026", 3):
+        with pytest.raises(UsageError, match="is no day"):
+            flowconv.scan(str(lake), since=day)  # type: ignore[arg-type]
