@@ -121,7 +121,7 @@ def check_metrics_file(path: Path) -> None:
         else:
             return
     except (OSError, ValueError) as exc:  # such as a name that is too long, or with a NUL
-        reason = f"this is no name of a file ({getattr(exc, 'strerror', exc)}). Name another"
+        reason = f"it cannot be reached ({getattr(exc, 'strerror', exc)}). Name another"
     raise UsageError(f"--metrics-file: {reason}.", uri=str(path))
 
 

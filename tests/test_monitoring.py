@@ -232,7 +232,7 @@ def test_metrics_are_replaced_at_once(tmp_path: Path) -> None:
         ("no/such/folder/m.prom", "there is no folder"),
         (".", "this is a folder"),
         ("logs", "this is a folder"),
-        ("x" * 300, "this is no name of a file"),
+        ("x" * 300, "it cannot be reached"),
     ],
     ids=["in no folder", "this folder", "a folder", "too long"],
 )

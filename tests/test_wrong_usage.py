@@ -4,9 +4,13 @@ import gzip
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
+import tempfile
+import threading
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -456,3 +460,113 @@ def test_secrets_stay_out_of_lakes_and_reports(moto_s3: S3Server, tmp_path: Path
             for path in (file for file in tmp_path.rglob("*") if file.is_file()):
                 assert b"CANARY" not in path.read_bytes()
     assert re.search(r"flowconv_", metrics.read_text())
+
+
+class Enemy(BaseHTTPRequestHandler):
+    """A store whose answers hold escape sequences and what it was sent."""
+
+    body = b""
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+    def answer(self) -> None:
+        self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        self.send_response(400)
+        self.send_header("Content-Length", str(len(self.body)))
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(self.body)
+
+    def __getattr__(self, name: str) -> object:
+        if name.startswith("do_"):
+            return self.answer
+        raise AttributeError(name)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        f"<Error><Code>AccessDenied</Code><Message>\x1b[31m secret={SECRET}</Message></Error>",
+        f"<Error><Code>Odd</Code><Message>x&#10;&#x202e; token={SECRET}</Message></Error>",
+        '{"__type":"Odd\\u001b","message":"\\u001b[31m"}',
+        "\udcff\udcfe\x1b[2J",
+    ],
+    ids=["escapes", "newlines", "JSON", "no text"],
+)
+def test_answers_of_an_enemy(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, body: str
+) -> None:
+    monkeypatch.setattr("flowconv.retrying.ATTEMPTS", 1)
+    monkeypatch.setattr(Enemy, "body", body.encode("utf-8", "surrogateescape"))
+    with ThreadingHTTPServer(("127.0.0.1", 0), Enemy) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        options = [f"endpoint_url=http://127.0.0.1:{server.server_port}", "region=us-east-1"]
+        options += ["key=K", f"secret={SECRET}", f"token={SECRET}"]
+        source = [f"--source-option={option}" for option in options]
+        dest = [f"--dest-option={option}" for option in options]
+        for command in (
+            ["convert", "s3://bucket/x", str(tmp_path / "lake"), *source],
+            ["convert", "cloudwatch:/aws/x", str(tmp_path / "lake"), *source],
+            ["convert", str(folder / "logs"), "s3://bucket/x", *dest, "--json"],
+            ["status", "s3://bucket/x", *dest],
+        ):
+            result = CliRunner().invoke(app, command)
+            assert result.exit_code in (1, 3)
+            assert "CANARY" not in result.output
+            assert "bug of flowconv" not in result.output
+            assert all(line.isprintable() for line in result.output.split("\n"))
+        server.shutdown()
+
+
+# Everything is imported before: somebody else may not be allowed to read Python's own modules.
+AS_NOBODY = """
+import os, sys
+from typer.testing import CliRunner
+from flowconv.cli import app
+import flowconv.pipeline, flowconv.verifying, flowconv.quarantine, flowconv.overview
+import flowconv.inspecting, flowconv.delivering, flowconv.sampling, _strptime
+"".encode("idna")
+os.setgid(65534)
+os.setuid(65534)
+result = CliRunner().invoke(app, sys.argv[1:])
+sys.stderr.write(result.output)
+sys.stderr.flush()
+os._exit(result.exit_code)
+"""
+
+
+@pytest.mark.skipif(
+    not hasattr(os, "getuid") or os.getuid() != 0, reason="only root can be somebody else"
+)
+def test_what_is_denied(folder: Path) -> None:
+    with tempfile.TemporaryDirectory() as name:  # pytest's own folders are root's
+        top = Path(name)
+        top.chmod(0o755)
+        for lake, denied in (("lake", "_flowconv/ledger"), ("other", "_flowconv/lake.json")):
+            shutil.copytree(folder / "lake", top / lake)
+            (top / lake / denied).chmod(0)
+        shutil.copytree(folder / "logs", top / "logs")
+        shutil.copytree(folder / "logs", top / "closed")
+        (top / "closed").chmod(0)
+        for command, place in {
+            f"status {top}/lake": f"{top}/lake/_flowconv/ledger",
+            f"quarantine {top}/lake": f"{top}/lake/_flowconv/ledger",
+            f"verify {top}/other --quick": f"{top}/other/_flowconv/lake.json",
+            f"convert {top}/logs {top}/other": f"{top}/other/_flowconv/lake.json",
+            f"convert {top}/logs {top}/new": f"{top}/new",
+            f"inspect {top}/closed/a.log": f"{top}/closed/a.log",
+            f"generate {top}/made": f"{top}/made",
+            f"convert {top}/logs {top}/new --metrics-file {top}/m.prom": f"{top}/m.prom",
+        }.items():
+            done = subprocess.run(
+                [sys.executable, "-c", AS_NOBODY, *command.split()],
+                check=False,
+                capture_output=True,
+                text=True,
+                timeout=60,
+            )
+            assert done.returncode in (1, 2), done.stderr
+            assert done.stderr.startswith(f"error: {place}"), command
+            assert "denied" in done.stderr or "may not be written" in done.stderr
+            assert done.stderr.count("\n") == 1
