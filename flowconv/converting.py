@@ -20,7 +20,7 @@ from flowconv.monitoring import log_event
 from flowconv.normalising import FlowBatch, normalise
 from flowconv.options import ConvertOptions
 from flowconv.parsing import BlockParser
-from flowconv.partitioning import split_by_partition
+from flowconv.partitioning import find_partitions
 from flowconv.planning import Task
 from flowconv.quarantine import QuarantineWriter
 from flowconv.reading import read_blocks
@@ -188,10 +188,11 @@ class TaskConverter:
                 begun = None if whole_block.ended_objects else whole_block.log_objects[0]
                 if not attempt.is_spoilt:
                     for flows in _flow_batches(parsed, options):
-                        for key, piece in split_by_partition(
-                            flows, options.partition_by, options.account, options.region
-                        ):
-                            attempt.writer.write(key, piece)
+                        attempt.writer.write_all(
+                            find_partitions(
+                                flows, options.partition_by, options.account, options.region
+                            )
+                        )
                     attempt.count(block, parsed)
                 progress.add(
                     objects=block.ended_objects,

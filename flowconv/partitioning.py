@@ -47,42 +47,70 @@ class PartitionKey:
     path: str
 
 
-def split_by_partition(
+@dataclass(frozen=True, slots=True)
+class PartitionedRows:
+    """Rows of one table, and the partition of each.
+
+    Attributes:
+        keys: The partitions that have rows.
+        codes: For each row the place of its partition in `keys`.
+        rows: The rows.
+    """
+
+    keys: Sequence[PartitionKey]
+    codes: "_Codes"
+    rows: pa.Table
+
+    def pieces(self) -> Iterator[tuple[PartitionKey, pa.Table]]:
+        """Give every row once; rows of a partition keep their order, and no piece is empty."""
+        if len(self.keys) < 2:
+            yield from ((key, self.rows) for key in self.keys)
+            return
+        order = np.argsort(self.codes, kind="stable")
+        bounds = np.searchsorted(self.codes[order], np.arange(len(self.keys) + 1))
+        for key, (start, stop) in zip(self.keys, pairwise(bounds.tolist()), strict=True):
+            # Copies, not slices: a few rows past midnight that wait for their row group would keep
+            # whole blocks in memory.
+            yield key, self.rows.take(indices(order[start:stop]))
+
+
+def indices(places: "_Codes") -> Any:
+    """Return places in a table as Arrow takes them, without a copy."""
+    buffers = [None, pa.py_buffer(places.data)]
+    return pa.Array.from_buffers(pa.int64(), len(places), buffers)
+
+
+def find_partitions(
     batch: FlowBatch, partition_by: Sequence[str], account: str | None, region: str | None
-) -> Iterator[tuple[PartitionKey, pa.Table]]:
-    """Cut a batch into pieces that each belong to one partition.
+) -> PartitionedRows:
+    """Find the partition of each row.
 
     Args:
         batch: Rows of the table.
         partition_by: Partition names, outermost first.
         account: Account of rows of which neither their event nor the object's key names one.
         region: Region of objects whose key does not name one.
-
-    Yields:
-        Every row once; rows of a partition keep their order, and no piece is empty.
     """
+    group = np.zeros(batch.rows.num_rows, np.int64)
     if batch.rows.num_rows == 0:
-        return
+        return PartitionedRows((), group, batch.rows)
     levels = [_encoded(_level(batch, name, account, region)) for name in partition_by]
-    group, combined = np.zeros(batch.rows.num_rows, np.int64), 1
+    first = np.zeros(1, np.int64)
     for level in levels:
         if len(level.values) > 1:
             # Numbered anew each time, so that the product cannot overflow.
-            _, group = np.unique(group * len(level.values) + level.codes, return_inverse=True)
-            combined = int(group.max()) + 1
-    if combined == 1:
-        yield PartitionKey(batch.table, _path(partition_by, levels, 0)), batch.rows
-        return
-    order = np.argsort(group, kind="stable")
-    bounds = np.searchsorted(group[order], np.arange(combined + 1))
-    for start, stop in pairwise(bounds.tolist()):
-        places = order[start:stop]
-        key = PartitionKey(batch.table, _path(partition_by, levels, int(places[0])))
-        # Copies, not slices: a few rows past midnight that wait for their row group would keep
-        # whole blocks in memory.
-        buffers = [None, pa.py_buffer(places.data)]
-        indices: Any = pa.Array.from_buffers(pa.int64(), len(places), buffers)
-        yield key, batch.rows.take(indices)
+            _, first, group = np.unique(
+                group * len(level.values) + level.codes, return_index=True, return_inverse=True
+            )
+    paths = [_path(partition_by, levels, row) for row in first.tolist()]
+    return PartitionedRows([PartitionKey(batch.table, path) for path in paths], group, batch.rows)
+
+
+def split_by_partition(
+    batch: FlowBatch, partition_by: Sequence[str], account: str | None, region: str | None
+) -> Iterator[tuple[PartitionKey, pa.Table]]:
+    """Cut a batch into pieces that each belong to one partition; see `find_partitions`."""
+    return find_partitions(batch, partition_by, account, region).pieces()
 
 
 @dataclass(frozen=True, slots=True)

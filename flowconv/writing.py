@@ -2,13 +2,15 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from flowconv.errors import StorageError
 from flowconv.options import Compression, ConvertOptions
-from flowconv.partitioning import PartitionKey
+from flowconv.partitioning import PartitionedRows, PartitionKey, indices
 from flowconv.report import DataFile
 from flowconv.storage import StagedSink, Storage, storage_errors
 
@@ -24,6 +26,12 @@ BUFFERED_BYTES = 64 << 20
 # A task normally has one partition, or two around midnight. With more (a column's, or copies
 # whose keys say nothing) the one that rested longest is closed.
 OPEN_FILES = 16
+
+# Rows of more partitions wait together, and are sorted when there are many of them: a few rows
+# of each at a time would take ten times their memory, and many small files.
+_FEW_PARTITIONS = 64
+_SPREAD_BYTES = 48 << 20
+_SORTED_ROWS = 16_384
 
 # Readers skip row groups by these. On the others statistics cost 10 % of the writing time.
 _STATISTICS = (
@@ -91,7 +99,24 @@ class TaskWriter:
         self._open: dict[tuple[PartitionKey, tuple[str, ...]], _OpenFile] = {}
         self._staged: list[StagedFile] = []
         self._buffered_bytes = 0
+        self._spread: list[PartitionedRows] = []
+        self._spread_bytes = 0
         self._next_number = 0
+
+    def write_all(self, rows: PartitionedRows) -> None:
+        """Add rows to their partitions.
+
+        Raises:
+            StorageError: The lake cannot be written to.
+        """
+        if len(rows.keys) <= _FEW_PARTITIONS:
+            for key, piece in rows.pieces():
+                self.write(key, piece)
+            return
+        self._spread.append(rows)
+        self._spread_bytes += rows.rows.nbytes
+        if self._spread_bytes > _SPREAD_BYTES:
+            self._write_spread()
 
     def write(self, key: PartitionKey, rows: pa.Table) -> None:
         """Add rows to a partition.
@@ -120,6 +145,7 @@ class TaskWriter:
         Raises:
             StorageError: The lake cannot be written to.
         """
+        self._write_spread()
         for key in list(self._pending):
             self._write_row_group(key)
         for key in list(self._open):
@@ -135,16 +161,53 @@ class TaskWriter:
         for staged in self._staged:
             staged.sink.discard()
 
+    def _write_spread(self) -> None:
+        """Write the rows that wait together, partition by partition."""
+        spread, self._spread, self._spread_bytes = self._spread, [], 0
+        while spread:
+            names = spread[0].rows.column_names
+            alike = [one for one in spread if one.rows.column_names == names]
+            spread = [one for one in spread if one.rows.column_names != names]
+            places: dict[PartitionKey, int] = {}
+            codes = []
+            for one in alike:
+                own = [places.setdefault(key, len(places)) for key in one.keys]
+                codes.append(np.array(own, np.int64)[one.codes])
+            rows = pa.concat_tables(one.rows for one in alike).combine_chunks()
+            alike.clear()
+            self._write_sorted(rows, np.concatenate(codes), list(places))
+
+    def _write_sorted(self, rows: pa.Table, codes: Any, keys: list[PartitionKey]) -> None:
+        names = tuple(rows.column_names)
+        names = self._columns.setdefault(names, names)
+        order = np.argsort(codes, kind="stable")
+        bounds = np.searchsorted(codes[order], np.arange(len(keys) + 1)).tolist()
+        begin = 0
+        while begin < len(keys):
+            end = begin + 1
+            while end < len(keys) and bounds[end + 1] - bounds[begin] <= _SORTED_ROWS:
+                end += 1
+            piece = rows.take(indices(order[bounds[begin] : bounds[end]]))
+            for place in range(begin, end):
+                start = bounds[place] - bounds[begin]
+                count = bounds[place + 1] - bounds[place]
+                self._write_rows((keys[place], names), piece.slice(start, count))
+            begin = end
+
     def _write_row_group(self, key: tuple[PartitionKey, tuple[str, ...]]) -> None:
-        self._on_file()
         pending = self._pending.pop(key)
         self._buffered_bytes -= pending.size_bytes
-        rows = pa.concat_tables(pending.pieces)
+        self._write_rows(key, pa.concat_tables(pending.pieces))
+
+    def _write_rows(self, key: tuple[PartitionKey, tuple[str, ...]], rows: pa.Table) -> None:
+        self._on_file()
         # Taken out and put back, so that the first in order is the one that rested longest.
         file = self._open.pop(key, None) or self._open_file(key[0], rows.schema)
         self._open[key] = file
         with storage_errors(file.sink.uri):
-            file.parquet.write_table(rows, row_group_size=max(1, rows.num_rows))
+            file.parquet.write_table(
+                rows, row_group_size=max(1, min(rows.num_rows, 2 * ROW_GROUP_ROWS))
+            )
         file.rows += rows.num_rows
         if file.sink.tell() >= self._options.target_file_size:
             self._close_file(key)

@@ -195,3 +195,14 @@ def test_parquet_bombs(tmp_path: Path, kind: str) -> None:
         assert BOMBS[kind] in reason
     assert (peak.exit_code, report["number_unreadable"]) == (3, 1), peak.stderr
     assert peak.mb < promised_mb(parquet=True)
+
+
+def test_many_partitions(tmp_path: Path) -> None:
+    """A few rows of each in every block: they wait together, and are sorted."""
+    interfaces = [b"eni-%04d" % (n % 1000) for n in range(150_000)]
+    body = V2 + b"".join(ROW.replace(b"eni-", name + b"-") for name in interfaces)
+    write_objects(tmp_path / "logs", {aws_key(): gzip.compress(body, 1)})
+    peak = convert_peak(tmp_path, "--partition-by", "interface_id", "--json")
+    report = json.loads(peak.stdout)
+    assert (report["lines"]["rows"], report["partitions"], report["files"]) == (150_000, 1000, 1000)
+    assert peak.mb < promised_mb()

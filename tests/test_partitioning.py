@@ -1,15 +1,19 @@
 """Rows into directories, held against the oracle; and names that must not climb out of them."""
 
 from datetime import UTC, date, datetime
+from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
+import polars as pl
 import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 import reference
+from flowconv import ConvertOptions, convert, writing
 from flowconv.batches import RawBatch
 from flowconv.blocks import Events
 from flowconv.formats import declared_format
@@ -23,6 +27,7 @@ from flowconv.partitioning import (
     split_by_partition,
 )
 from in_memory import log_object
+from lakes import aws_key, data_files, write_objects
 
 DAY = 1768348800  # 2026-01-14T00:00Z
 
@@ -189,3 +194,27 @@ def test_directory_names_are_no_columns() -> None:
         *("aws_account_id", "aws_region", "date", "hour"),
         *("aws_srcport", "aws_action", "aws_vpc_id"),
     ]
+
+
+def test_rows_of_many_partitions_lie_in_their_order(tmp_path: Path) -> None:
+    """Whether they wait together or not; also where logs differ in their columns."""
+    lines = [b"%d eni-%03d %d\n" % (n, n * n % 211, 1768348800 + n) for n in range(3000)]
+    write_objects(
+        tmp_path / "logs",
+        {
+            aws_key(hash_="00000000"): b"bytes interface-id start\n" + b"".join(lines),
+            aws_key(hash_="00000001"): b"bytes interface-id start x\n"
+            + b"".join(line[:-1] + b" y\n" for line in lines),
+        },
+    )
+    options = ConvertOptions(workers=1, partition_by=("interface_id",))
+    with mock.patch.object(writing, "_SPREAD_BYTES", 100_000):
+        report = convert(str(tmp_path / "logs"), str(tmp_path / "lake"), options)
+    assert report.lines.rows == 6000
+    found = 0
+    for path in data_files(tmp_path / "lake"):
+        frame = pl.read_parquet(path, hive_partitioning=False)
+        assert path.parent.name == f"aws_interface_id={frame['interface_id'].unique().item()}"
+        assert frame["bytes"].is_sorted()
+        found += frame.height
+    assert found == 6000
