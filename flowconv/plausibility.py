@@ -5,13 +5,15 @@ most of them have values there that AWS does not write, nothing of the object is
 believed: it was written with its records.
 """
 
+import re
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from types import MappingProxyType
 
 from flowconv.errors import FormatError, quote
 from flowconv.formats import DeclaredFormats, LogFormat, split_line
 from flowconv.listing import LogObject
-from flowconv.shapes import find_header, is_timed
+from flowconv.shapes import EVENT_TIME, find_header, is_timed
 
 RECORDS_LOOKED_AT = 100
 
@@ -39,6 +41,26 @@ _CLOSED: Mapping[str, tuple[Callable[[bytes], bool], str]] = MappingProxyType(
 )
 
 
+# The same as expressions, for lines in plain order: those that are no header and have no comment.
+# One expression for all takes a fifth of the time that looking at each takes.
+_PLAIN = {
+    "action": "(?:ACCEPT|REJECT|-)",
+    "log-status": "(?:OK|NODATA|SKIPDATA|-)",
+    "interface-id": "(?:eni-[!-~]*|-)",
+    "account-id": "(?:[0-9]+|unknown|-)",
+}
+_ANY_VALUE = '[!"$-~][!-~]*'
+
+
+@lru_cache(maxsize=64)
+def _plain_records(format_: LogFormat) -> re.Pattern[bytes]:
+    """Return what matches as many records as are enough, of which each is possible."""
+    values = [_PLAIN.get(field.name, _ANY_VALUE) for field in format_.fields]
+    record = "(?=[0-9-])" + " ".join(values) + "\n"
+    time = f"{EVENT_TIME} " if format_.timestamped else ""
+    return re.compile(f"(?:{time}{record}){{1,{RECORDS_LOOKED_AT // 2}}}".encode())
+
+
 class Plausibility:
     """Looks at an object's first records, in their order.
 
@@ -60,6 +82,7 @@ class Plausibility:
             for place, field in enumerate(format_.fields)
             if field.name in _CLOSED
         ]
+        self._plain = _plain_records(format_)
         self._possible = self._impossible = 0
         self._first: tuple[int, str, bytes, str] | None = None
         self.is_done = not self._closed
@@ -76,6 +99,12 @@ class Plausibility:
         Raises:
             FormatError: Most of the records that were to be looked at are impossible.
         """
+        is_first = not self.is_done and self._possible + self._impossible == 0
+        if is_first and (plain := self._plain.match(text, start, stop)):
+            count = text.count(b"\n", start, plain.end())
+            self._possible += count
+            start, line = plain.end(), line + count
+            self._finish_if_enough()
         while start < stop and not self.is_done:
             newline = text.find(b"\n", start, stop)
             end = stop if newline < 0 else newline
@@ -126,6 +155,9 @@ class Plausibility:
                 break
         else:
             self._possible += 1
+        self._finish_if_enough()
+
+    def _finish_if_enough(self) -> None:
         # More than half of them cannot be impossible any more; or they are all.
         enough = 2 * self._possible >= RECORDS_LOOKED_AT
         if enough or self._possible + self._impossible == RECORDS_LOOKED_AT:
