@@ -531,7 +531,7 @@ def generate(
 
     flowconv generate exported --shape cloudwatch-export --versions 2
     """
-    with _errors(json_):
+    with _errors(json_, ": objects under way are finished first."):
         try:
             chosen = tuple(int(version) for version in versions.split(","))
         except ValueError:
@@ -647,7 +647,7 @@ def verify(
 
     flowconv verify lake --source logs --repair; flowconv convert logs lake
     """
-    with _errors(json_):
+    with _errors(json_, ": checks under way end first."):
         from flowconv.verifying import verify as verify_
 
         with console.progress() as on_progress:
