@@ -187,6 +187,8 @@ def header_format(
     # Most lines end here: records begin with a digit, a dash or an id.
     if not tokens or _NAME.fullmatch(tokens[0]) is None:
         return None
+    if len(tokens) > MAX_FIELDS or sum(map(len, tokens)) > _LONGEST_HEADER:
+        return _header_format.__wrapped__(tokens, declared)  # Too long for a cache.
     return _header_format(tokens, declared)
 
 

@@ -251,15 +251,20 @@ def directory_name(name: str) -> str:
     return name if name in ("date", "hour") or name.startswith("aws_") else f"aws_{name}"
 
 
-@lru_cache(maxsize=65536)
 def encode_value(value: str | None) -> str:
     """Return a partition value as a directory name may hold it, as Hive writes it.
 
     All but letters, digits, `_`, `.` and `-` is percent-encoded, so no value can climb out of its
     directory. Null, and a value too long for a file system's names, are Hive's null.
     """
-    if value is None:
+    # Encoded it is no shorter. Megabytes must not lie in the cache.
+    if value is None or len(value) > _MAX_VALUE_BYTES:
         return NULL_PARTITION
+    return _encode(value)
+
+
+@lru_cache(maxsize=65536)
+def _encode(value: str) -> str:
     encoded = re.sub(
         rb"[^A-Za-z0-9_.-]", lambda match: b"%%%02X" % match[0][0], value.encode()
     ).decode()

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 import reference
+from flowconv import formats
 from flowconv.errors import FormatError, UsageError
 from flowconv.fields import DEFAULT_FORMAT
 from flowconv.formats import (
@@ -215,3 +216,11 @@ def test_split_line(line: bytes, tokens: tuple[bytes, ...], comment: bool) -> No
 @pytest.mark.parametrize("line", [b"a\rb", b"a \xff", b"a #\xff", b"\xff", b"a #\rb"])
 def test_split_line_of_no_text(line: bytes) -> None:
     assert split_line(line) is None
+
+
+def test_long_lines_of_names_are_not_kept() -> None:
+    """Lines of megabytes that may be headers would stay in memory."""
+    before = formats._header_format.cache_info().currsize
+    assert header_format((b"x" * 10_000, b"y")) is None
+    assert header_format((b"name",) * 600) is None
+    assert formats._header_format.cache_info().currsize == before
