@@ -426,7 +426,7 @@ def is_known(name: str) -> bool:
 
 def can_be_name(name: str) -> bool:
     """Tell whether a field could have this name."""
-    return _NAME.fullmatch(name.encode()) is not None
+    return _NAME.fullmatch(name.encode("utf-8", "replace")) is not None
 
 
 def _format(names: Sequence[str], table: Table | None = None) -> LogFormat:
