@@ -174,10 +174,10 @@ def test_what_cannot_be_read_is_said_at_once(
 
 def test_days_and_formats(tmp_path: Path) -> None:
     keys = [aws_key(time=f"2026-01-{day}T00:05") for day in (13, 14, 15)]
-    write_objects(tmp_path, {key: ROW.replace(b" OK", f" {key.day}".encode()) for key in keys})
+    write_objects(tmp_path, {key: ROW.replace(b"10.0.0.1", f"{key.day}".encode()) for key in keys})
     days = {"since": date(2026, 1, 14), "until": date(2026, 1, 14)}
     reader = flowconv.read(str(tmp_path), format="default", **days)  # type: ignore[arg-type]
-    assert reader.read_all()["log_status"].to_pylist() == ["2026-01-14"]
+    assert reader.read_all()["srcaddr"].to_pylist() == ["2026-01-14"]
 
 
 def test_nothing_to_read(tmp_path: Path) -> None:
