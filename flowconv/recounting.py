@@ -27,6 +27,7 @@ from flowconv.fetching import ObjectFetcher
 from flowconv.formats import DeclaredFormats, declared_formats
 from flowconv.ledger import Ledger
 from flowconv.listing import LogObject
+from flowconv.pages import check_footer, check_gaps
 from flowconv.parsing import BlockParser
 from flowconv.problems import ADVICE, Check, Problem, ProblemKind
 from flowconv.reading import read_blocks
@@ -172,7 +173,7 @@ class SourceObjects:
             lines = count_lines(self._logs, log_object)
         except UnreadableObjectError as error:
             found = error.reason
-        except (EOFError, OSError, zlib.error, pa.ArrowException) as error:
+        except (EOFError, OSError, ValueError, zlib.error, pa.ArrowException) as error:
             found = f"damaged data ({error})"
         else:
             with self._mutex:
@@ -191,7 +192,8 @@ def count_lines(logs: Source, log_object: LogObject) -> int:
         UnreadableObjectError: It cannot be fetched, or its JSON or Parquet cannot be read.
         EOFError: Its gzip data ends early.
         OSError: Its gzip or Parquet data is damaged.
-        zlib.error: The same.
+        ValueError: Its Parquet data is damaged.
+        zlib.error: Its gzip data is damaged.
         pyarrow.ArrowException: The same.
     """
     text: Any = io.BufferedReader(_Pieces(logs.requests(log_object)), PIECE_BYTES)
@@ -200,7 +202,10 @@ def count_lines(logs: Source, log_object: LogObject) -> int:
     if text.peek(4)[:4] == b"PAR1":
         with tempfile.TemporaryFile() as file:
             shutil.copyfileobj(text, file, PIECE_BYTES)
-            return int(pq.ParquetFile(file).metadata.num_rows)
+            check_footer(file)
+            metadata = pq.ParquetFile(file).metadata
+            check_gaps(file, metadata)
+            return int(metadata.num_rows)
     lines = size = 0
     last = b""
     while piece := text.read(PIECE_BYTES):

@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 import flowconv
 from flowconv import ConvertOptions, VerifyReport, convert
 from flowconv.cli import app
-from flowconv.errors import FetchError, LakeError, StorageError, UsageError
+from flowconv.errors import FetchError, FormatError, LakeError, StorageError, UsageError
 from flowconv.ledger import Ledger, write_intent
 from flowconv.locking import Lock
 from flowconv.pipeline import plan
@@ -1057,3 +1057,12 @@ def test_texts_where_lists_and_days_are_meant(lake: Path) -> None:
     for day in ("14.01.2026", 3):
         with pytest.raises(UsageError, match="is no day"):
             flowconv.scan(str(lake), since=day)  # type: ignore[arg-type]
+
+
+def test_two_files_of_parquet_in_one_are_not_counted(tmp_path: Path) -> None:
+    body = parquet({"srcaddr": ["a"] * 3, "dstaddr": ["b"] * 3})
+    (tmp_path / "a.parquet").write_bytes(body + body)
+    source = open_source(str(tmp_path))
+    (log_object,) = source.list_objects()
+    with pytest.raises(FormatError, match="several Parquet files, one glued to the other"):
+        count_lines(source, log_object)
