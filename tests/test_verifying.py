@@ -1066,3 +1066,22 @@ def test_two_files_of_parquet_in_one_are_not_counted(tmp_path: Path) -> None:
     (log_object,) = source.list_objects()
     with pytest.raises(FormatError, match="several Parquet files, one glued to the other"):
         count_lines(source, log_object)
+
+
+def test_set_aside_in_s3(moto_s3: S3Server, logs: Path) -> None:
+    options, lake = s3_options(moto_s3), f"s3://{moto_s3.make_bucket()}/lake"
+    convert(str(logs), lake, ConvertOptions(dest_options=options))
+    storage = open_storage(lake, options)
+    assert not storage.move("vpc/nothing", "vpc/other")
+    storage.delete([file.path for file in storage.list_files("_flowconv/ledger")])
+    with pytest.raises(LakeError, match="is gone"):
+        flowconv.scan(lake, options=options)
+    repaired = flowconv.verify(lake, source=str(logs), repair=True, options=options)
+    assert repaired.set_aside == 5
+    assert list(storage.list_files("vpc")) == []
+    convert(str(logs), lake, ConvertOptions(dest_options=options))
+    assert flowconv.verify(lake, source=str(logs), options=options).problems == []
+    gone = next(storage.list_files("vpc")).path
+    storage.delete([gone])
+    with pytest.raises(LakeError, match=f"the file {gone} is gone"):
+        flowconv.scan(lake, options=options)
