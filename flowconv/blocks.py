@@ -1,6 +1,6 @@
 """What reading gives to parsing: blocks of lines, or of rows that are columns already."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Self
 
@@ -78,6 +78,7 @@ class LogBlock:
         text_bytes: Length of the block with the headers that were cut off.
         damaged: Offsets of lines that are no message of the JSON that they stand in.
         events: The event of each line, if they came in events whose facts do not stand in them.
+        left_out: Name of a log group -> lines of it that stand before the block and are not read.
         next_format: The fields in force after the last line.
         next_line: Number, in the last span's object, of the line behind the block.
 
@@ -92,6 +93,7 @@ class LogBlock:
     text_bytes: int
     damaged: tuple[int, ...] = ()
     events: Events | None = None
+    left_out: Mapping[str, int] = field(default_factory=dict)
     next_format: LogFormat = field(init=False)
     next_line: int = field(init=False)
 
@@ -129,7 +131,7 @@ class LogBlock:
 
 @dataclass(frozen=True, slots=True)
 class RowBlock:
-    """Rows of an object that was delivered as Parquet.
+    """Rows of an object that has columns or keys: Parquet, or JSON of records.
 
     Attributes:
         log_object: The object.
@@ -137,7 +139,10 @@ class RowBlock:
         format: The fields, in the order of the columns.
         first_row: Number in the object, from 1, of the first row.
         ends_object: The object's last row is among them.
-        text_bytes: Size of the columns in memory.
+        text_bytes: Size of the columns in memory, or of the text.
+        shape: Parquet or JSON_RECORDS.
+        texts: Of JSON each row's text; empty if rows have no text of their own.
+        damaged: Places of rows that are none: they are rejected.
     """
 
     log_object: LogObject
@@ -146,16 +151,15 @@ class RowBlock:
     first_row: int
     ends_object: bool
     text_bytes: int
+    shape: Shape = Shape.PARQUET
+    texts: tuple[bytes, ...] = ()
+    damaged: frozenset[int] = frozenset()
+    left_out: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def log_objects(self) -> tuple[LogObject, ...]:
         """The one object."""
         return (self.log_object,)
-
-    @property
-    def shape(self) -> Shape:
-        """Parquet."""
-        return Shape.PARQUET
 
     @property
     def ended_objects(self) -> int:

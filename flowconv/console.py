@@ -227,7 +227,9 @@ def print_report(report: "ConvertReport") -> None:
         table.add_row("new fields", f"{names} (not documented by AWS; kept as text)")
     if report.left_out_columns:
         names = ", ".join(sorted(report.left_out_columns))
-        table.add_row("left out", f"{names} (columns of Parquet that cannot be fields)")
+        table.add_row("left out", f"{names} (columns or keys that cannot be fields)")
+    for group, number in sorted(report.left_out_log_groups.items()):
+        table.add_row("left out", f"{number:,} lines of the log group {group}")
     table.add_row(
         "read", f"{_size(report.source_bytes)} stored, {_size(report.text_bytes)} of text"
     )
@@ -343,7 +345,7 @@ def print_inspection(inspection: "Inspection") -> None:
             table.add_row("new fields", f"{unknown} (not documented by AWS; kept as text)")
         if format_.left_out_columns:
             names = " ".join(format_.left_out_columns)
-            table.add_row("left out", f"{names} (columns of Parquet that cannot be fields)")
+            table.add_row("left out", f"{names} (columns or keys that cannot be fields)")
     console.print(table)
     if inspection.records:
         # One record a column: flow logs have more fields than a terminal has room for.

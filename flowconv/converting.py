@@ -346,6 +346,7 @@ class _Attempt:
         self._unknown_fields: set[str] = set()
         self._left_out_columns: set[str] = set()
         self._text_bytes = 0
+        self._left_out_log_groups: Counter[str] = Counter()
         self._counts: dict[LogObject, LineCounts] = {}
         self._headers: defaultdict[LogObject, dict[str, None]] = defaultdict(dict)
         self._declared_names = {format_.names for format_ in declared.all}
@@ -364,8 +365,9 @@ class _Attempt:
         self._quarantine.write(parsed.rejected)
         self._rejected.update(line.reason for line in parsed.rejected)
         self._text_bytes += block.text_bytes
-        if self._declared_names and block.shape not in (Shape.HEADER, Shape.PARQUET):
+        if self._declared_names and block.shape not in (Shape.HEADER, Shape.PARQUET, Shape.JSON_RECORDS):
             self._without_header.update(block.log_objects)
+        self._left_out_log_groups.update(block.left_out)
         for batch in parsed.batches:
             self._unknown_fields.update(field.name for field in batch.format.unknown_fields)
             self._left_out_columns.update(batch.format.left_out_columns)
@@ -427,6 +429,7 @@ class _Attempt:
             self._rejected,
             frozenset(self._unknown_fields),
             frozenset(self._left_out_columns),
+            self._left_out_log_groups,
             self._text_bytes,
             tuple(self._files),
         )

@@ -10,6 +10,7 @@ import tomllib
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
+from fnmatch import fnmatchcase
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
@@ -80,12 +81,20 @@ class DeclaredFormats:
         flow_logs: Flow log id, such as `fl-0a1b2c3d4e5f60718` -> its format.
         log_groups: Name of a log group of CloudWatch Logs -> its format.
         prefixes: Beginning of a path below the source -> its format; the longest wins.
+        excluded_log_groups: Globs of log groups that are left out.
     """
 
     default: LogFormat | None = None
     flow_logs: Mapping[str, LogFormat] = field(default_factory=dict)
     log_groups: Mapping[str, LogFormat] = field(default_factory=dict)
     prefixes: Mapping[str, LogFormat] = field(default_factory=dict)
+    excluded_log_groups: tuple[str, ...] = ()
+
+    def excludes(self, log_group: str) -> bool:
+        """Tell whether a log group is left out: one that is named with a format is not."""
+        return log_group not in self.log_groups and any(
+            fnmatchcase(log_group, pattern) for pattern in self.excluded_log_groups
+        )
 
     def find(
         self, path: str, flow_log_id: str | None, log_group: str | None = None
@@ -224,6 +233,7 @@ def declared_formats(
         fl-0a1b2c3d4e5f60718 = "${version} ${account-id}"  # by the id in the object's name
         [log-groups]
         "/aws/vpc/flowlogs" = "default"                    # of CloudWatch Logs
+        "/aws/lambda/*" = "exclude"                        # left out
         [prefixes]
         "exportedlogs/one/" = "${version} ${srcaddr}"      # of the path below SOURCE
 
@@ -254,10 +264,19 @@ def declared_formats(
         )
     if "default" in tables:
         default = _format_of_file(file, "default", tables["default"], allowed)
+    log_groups = tables.get("log-groups", {})
+    excluded: tuple[str, ...] = ()
+    if isinstance(log_groups, dict):
+        excluded = tuple(name for name, value in log_groups.items() if value == EXCLUDE)
+        tables["log-groups"] = {k: v for k, v in log_groups.items() if v != EXCLUDE}
     named = {
         attribute: _formats_of_file(file, tables, name, allowed) for name, attribute in _BY.items()
     }
-    return DeclaredFormats(default, **named)
+    return DeclaredFormats(default, **named, excluded_log_groups=excluded)
+
+
+# Stands for the format of log groups that are left out.
+EXCLUDE = "exclude"
 
 
 # Formats of a hundred thousand log groups; and no more memory than that for what is none.
@@ -371,6 +390,15 @@ def columns_format(
     """
     all_names = [*names, *left_out]
     _require_flow_log(all_names, f"this {shape} is no flow log", each)
+    return named_format(names, left_out)
+
+
+def named_format(names: Sequence[str], left_out: Sequence[str]) -> LogFormat:
+    """Return the format of values with names, of whatever they are.
+
+    Raises:
+        FormatError: Two are one field, or there are too many.
+    """
     return replace(_format(names), left_out_columns=tuple(left_out))
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from flowconv.blocks import BLOCK_BYTES, Block, LogBlock, Span
 from flowconv.console_csv import read_console_csv
-from flowconv.documents import read_documents
+from flowconv.documents import read_json
 from flowconv.errors import FormatError, UnreadableObjectError
 from flowconv.formats import DeclaredFormats, declared_format
 from flowconv.listing import LogObject
@@ -88,7 +88,7 @@ class _BlockReader:
             if self.spans:
                 yield self.take_block()
             if head.shape is Shape.JSON:
-                yield from read_documents(log_object, text, self._declared)
+                yield from read_json(log_object, text, self._declared)
             elif head.shape is Shape.CONSOLE_CSV:
                 yield from read_console_csv(log_object, text, self._declared, head)
             else:

@@ -21,6 +21,7 @@ class LineCounts:
         split: Rows beyond the first of a line of glued records.
         milliseconds: Rows whose times were in milliseconds, and were made seconds.
         far_times: Rows that start or end on a day far from their object's delivery.
+        left_out: Lines of log groups that are left out.
     """
 
     header: int = 0
@@ -31,11 +32,13 @@ class LineCounts:
     split: int = 0
     milliseconds: int = 0
     far_times: int = 0
+    left_out: int = 0
 
     @property
     def lines(self) -> int:
         """All lines."""
-        return self.header + self.blank + self.comment + self.rows + self.rejected - self.split
+        read = self.header + self.blank + self.comment + self.rows + self.rejected - self.split
+        return read + self.left_out
 
     def by_kind(self) -> tuple[int, ...]:
         """Return the numbers in the order of the attributes."""
@@ -126,6 +129,7 @@ class TaskResult:
         rejected: Reason -> number of lines in the quarantine.
         unknown_fields: Names in headers that AWS does not document.
         left_out_columns: Columns of Parquet that were not read.
+        left_out_log_groups: Log group -> lines of it that were not read.
         text_bytes: Size of the text.
         files: The files written.
     """
@@ -136,6 +140,7 @@ class TaskResult:
     rejected: Counter[str]
     unknown_fields: frozenset[str]
     left_out_columns: frozenset[str]
+    left_out_log_groups: Counter[str]
     text_bytes: int
     files: tuple[DataFile, ...]
 
@@ -187,6 +192,8 @@ class ConvertReport:
         unknown_fields: Names in headers that AWS does not document; kept as text columns.
         left_out_columns: Columns of Parquet that were not read: nested ones, and those whose names
             or types cannot be a field's.
+        left_out_log_groups: Log group -> lines of it that were not to be read; beyond the first
+            hundred of an object, `others`.
         source_bytes: Size of the converted objects as they are stored.
         text_bytes: Size of their text.
         written_bytes: Size of the Parquet files.
@@ -212,6 +219,7 @@ class ConvertReport:
     rejected: Counter[str] = field(default_factory=Counter)
     unknown_fields: set[str] = field(default_factory=set)
     left_out_columns: set[str] = field(default_factory=set)
+    left_out_log_groups: Counter[str] = field(default_factory=Counter)
     source_bytes: int = 0
     text_bytes: int = 0
     written_bytes: int = 0
@@ -233,6 +241,7 @@ class ConvertReport:
         self.rejected.update(done.rejected)
         self.unknown_fields |= done.unknown_fields
         self.left_out_columns |= done.left_out_columns
+        self.left_out_log_groups.update(done.left_out_log_groups)
         self.text_bytes += done.text_bytes
         for file in filter(lambda file: file.is_data, done.files):
             self.files += 1
@@ -270,6 +279,7 @@ class ConvertReport:
             "unknown_fields": sorted(self.unknown_fields),
             "new_headers": [new.to_dict() for new in self.new_headers],
             "left_out_columns": sorted(self.left_out_columns),
+            "left_out_log_groups": dict(sorted(self.left_out_log_groups.items())),
             "seconds": round(self.seconds, 3),
             "text_megabytes_per_second": round(self.text_megabytes_per_second, 1),
             "number_changed": len(self.changed),

@@ -6,7 +6,7 @@ times as timestamps.
 """
 
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import IO, Any
 
 import numpy as np
@@ -84,7 +84,7 @@ def parse_rows(block: RowBlock) -> ParsedBlock:
     format_ = block.format
     stored = {name: _one_by_one(block.rows[name]) for name in format_.columns}
     columns: dict[str, _Column] = {}
-    bad: dict[int, tuple[str, str | None]] = {}
+    bad: dict[int, tuple[str, str | None]] = dict.fromkeys(block.damaged, ("not-json", None))
     for field in format_.fields:
         columns[field.column], reasons = _typed(stored[field.column], field)
         for row, reason in reasons.items():
@@ -99,7 +99,11 @@ def parse_rows(block: RowBlock) -> ParsedBlock:
     counts = LineCounts(
         rows=table.num_rows, rejected=len(rejected), milliseconds=in_milliseconds(table).size
     )
-    texts = _texts(pa.table(stored).take(pa.array(rejected, pa.int64())), format_)
+    texts: Iterable[bytes] = (
+        map(block.texts.__getitem__, rejected)
+        if block.texts
+        else _texts(pa.table(stored).take(pa.array(rejected, pa.int64())), format_)
+    )
     return ParsedBlock(
         (RawBatch(format_, table, ((block.log_object, table.num_rows),), lines),),
         ((block.log_object, counts),),

@@ -40,6 +40,10 @@ _EXPORTED = re.compile(rf"[ \t]*{EVENT_TIME}[ \t]+(?!#|\r?$)[^ \t]".encode())
 _CONSOLE_CSV = re.compile(rb'"?@?timestamp"?,"?@?message"?\r?')
 
 
+# A document, an array of some, or a string that holds either; no line of a log begins so.
+_JSON = re.compile(rb'[ \t\r]*(?:\{|\[[ \t\r\n]*[{\]]|"(?: |\\[nrt])*[{\[])')
+
+
 class Shape(StrEnum):
     """How flow logs lie in an object; of `json` it takes the documents to tell which."""
 
@@ -51,19 +55,25 @@ class Shape(StrEnum):
     CONSOLE_CSV = "console-csv"
     SUBSCRIPTION = "subscription"
     FIREHOSE = "firehose"
+    HTTP_ENDPOINT = "http-endpoint"
+    CLOUDWATCH_API = "cloudwatch-api"
+    JSON_RECORDS = "json-records"
     PARQUET = "parquet"
 
 
 SIGNS: Mapping[Shape, str] = MappingProxyType(
     {
         Shape.EMPTY: "it has no line with values",
-        Shape.JSON: "it begins with {",
+        Shape.JSON: "it is JSON",
         Shape.HEADER: "its first line with values names the fields",
         Shape.HEADERLESS: "its first line with values is no header",
         Shape.CLOUDWATCH_EXPORT: "its first line begins with the time of a CloudWatch event",
         Shape.CONSOLE_CSV: "its first line is timestamp,message, as of the CloudWatch console",
         Shape.SUBSCRIPTION: "its JSON documents have messageType or logEvents",
         Shape.FIREHOSE: "its JSON documents have message",
+        Shape.HTTP_ENDPOINT: "its JSON documents have records with data",
+        Shape.CLOUDWATCH_API: "its JSON has events with message",
+        Shape.JSON_RECORDS: "its JSON documents have fields as keys",
         Shape.PARQUET: "it begins with PAR1",
     }
 )
@@ -119,7 +129,7 @@ def recognise(
     unknown: list[str] = []
     while start < end and lines.lines < MAX_HEAD_LINES:
         # All of a large object may be one line of JSON.
-        if bytes(text[start : start + 64]).lstrip(b" \t\r")[:1] == b"{":
+        if _JSON.match(text, start, end):
             return Head(Shape.JSON, None, start, lines)
         newline = text.find(b"\n", start, end)
         if newline < 0:

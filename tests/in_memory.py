@@ -11,7 +11,7 @@ from typing import Any
 from unittest import mock
 
 import reference
-from flowconv import blocks, documents, reading
+from flowconv import blocks, documents, json_texts, reading
 from flowconv.batches import RejectedLine
 from flowconv.errors import CorruptObjectError, FormatError, UnreadableObjectError
 from flowconv.formats import DeclaredFormats, declared_formats
@@ -89,7 +89,7 @@ def convert_in_memory(
     keys: Sequence[dict[str, Any]] = (),
     time_type: TimeType = "timestamp",
     block_bytes: int = blocks.BLOCK_BYTES,
-    document_bytes: int = documents.STRETCH_BYTES,
+    document_bytes: int = json_texts.STRETCH_BYTES,
     piece_bytes: int = 1 << 20,
 ) -> list[Converted]:
     """Read, parse and normalise objects together, as one task does.
@@ -113,6 +113,7 @@ def convert_in_memory(
     with ExitStack() as stack:
         stack.enter_context(mock.patch.object(reading, "BLOCK_BYTES", block_bytes))
         stack.enter_context(mock.patch.object(documents, "STRETCH_BYTES", document_bytes))
+        stack.enter_context(mock.patch.object(json_texts, "STRETCH_BYTES", document_bytes))
         while True:
             results = {one: Converted() for one in objects}
             parser = BlockParser(declared, TODAY)
@@ -197,6 +198,7 @@ def assert_as_reference(
             split=expected.split,
             milliseconds=expected.milliseconds,
             far_times=expected.far_times,
+            left_out=expected.left_out,
         )
         assert got.counts.lines == expected.lines
         assert len(got.rows) == len(expected.rows)

@@ -128,6 +128,7 @@ def expected(source: Path, objects: Mapping[Key, bytes], options: ConvertOptions
             split=read.split,
             milliseconds=read.milliseconds,
             far_times=read.far_times,
+            left_out=read.left_out,
         )
         result.rejected += [(uri, r.line, r.reason, r.field, r.text) for r in read.rejected]
         group = (key.account_id, key.region, key.day)

@@ -16,8 +16,9 @@ import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
+from typing import Any
 
-from reference_documents import Message, Unreadable, read_documents
+from reference_documents import Message, Record, Unreadable, read_documents
 from reference_fields import (
     ALWAYS,
     DEFAULT_FORMAT,
@@ -38,6 +39,7 @@ from reference_fields import (
     header_of,
     is_header,
     known_field,
+    leaves_out,
     read_formats,
     split_tokens,
     whole_number,
@@ -123,6 +125,7 @@ class ReferenceObject:
     split: int = 0
     milliseconds: int = 0
     far_times: int = 0
+    left_out: int = 0
     shape: str | None = None
 
 
@@ -163,7 +166,7 @@ def read_object(
         found = None if formats is None else formats_header(formats, path, flow_log_id, group)
         return by_format if found is None else found
 
-    read = read_text(text_of(body), declared, log_group, time_type)
+    read = read_text(text_of(body), declared, log_group, time_type, formats)
     far = sum(is_far(row, delivered, today or datetime.now(UTC).date()) for row in read.rows)
     return dataclasses.replace(read, far_times=far)
 
@@ -173,6 +176,7 @@ def read_text(
     declared: Callable[[str | None], Header | None],
     log_group: str | None,
     time_type: str,
+    formats: Formats | None,
 ) -> ReferenceObject:
     """Read an object's bytes as they are without gzip."""
     if text.startswith(b"PAR1"):
@@ -182,14 +186,40 @@ def read_text(
     reading = Reading(time_type)
     shape = shape_of(lines, declared(log_group))
     if shape == "json":
-        shape, entries = read_documents(without_leading_comments(lines))
-        for number, entry in enumerate(entries, start=1):
+        entries: list[Any]
+        shape, entries = read_documents(without_leading_comments(lines), are_of_flow_log)
+        number = 0
+        has_messages = False
+        undeclared = False
+        for entry in entries:
+            if isinstance(entry, Record):
+                number += 1
+                reading.read_keys(number, entry)
+                continue
+            if isinstance(entry, Message) and entry.log_group is not None and formats is not None:
+                is_excluded = leaves_out(formats, entry.log_group)
+                unknown = bool(formats.log_groups) and declared(entry.log_group) is None
+                if is_excluded or unknown:
+                    undeclared = undeclared or not is_excluded
+                    reading.left_out += 1
+                    continue
+            number += 1
             if isinstance(entry, Message):
-                group = entry.log_group or log_group
-                reading.read_line(number, entry.line, declared(group), log_group=entry.log_group)
+                has_messages = True
+                logged = None if entry.time is None else time_of(entry.time)
+                reading.read_line(
+                    number,
+                    entry.line,
+                    declared(entry.log_group or log_group),
+                    log_group=entry.log_group,
+                    logged=logged,
+                    owner=entry.owner,
+                )
             else:
                 reading.rejected.append(Rejected(number, "not-json", None, entry.text))
-        return reading.result(len(entries), shape)
+        if undeclared and not has_messages:
+            raise Unreadable("format")
+        return reading.result(number + reading.left_out, shape)
 
     if shape == "console-csv":
         lines = as_exported(lines)
@@ -215,9 +245,12 @@ class Reading:
     comment: int = 0
     split: int = 0
     milliseconds: int = 0
+    left_out: int = 0
     rows: list[Row] = dataclasses.field(default_factory=list)
     rejected: list[Rejected] = dataclasses.field(default_factory=list)
     formats: list[tuple[str, ...]] = dataclasses.field(default_factory=list)
+    # The keys that records had so far.
+    names: list[str] = dataclasses.field(default_factory=list)
     # Log group, if documents name it -> the last header among its messages.
     in_force: dict[str | None, Header] = dataclasses.field(default_factory=dict)
     # Of the first records that were read by a declared format: whether each could be one.
@@ -318,10 +351,47 @@ class Reading:
         self.split += len(rows) - 1
         self.milliseconds += sum(has_milliseconds(record, header.columns) for record in records)
 
+    def read_keys(self, number: int, record: Record) -> None:
+        """Read a record whose values have names; keys that none before had are fields from here."""
+        names = list(dict.fromkeys([*self.names, *record.values]))
+        known = [name for name in record.values if known_field(name) is not None]
+        found = [name for name in names if is_used(ParquetColumn(name, "text", ""))]
+        try:
+            if not known and self.names:
+                raise Unreadable("format")
+            header = header_of(found)
+        except Unreadable:
+            if not self.names:
+                raise
+            self.rejected.append(Rejected(number, "not-json", None, record.text))
+            return
+        self.names = names
+        columns = tuple(column.column for column in header.columns)
+        if self.formats[-1:] != [columns]:
+            self.formats.append(columns)
+        values: dict[str, Value] = {}
+        for column, name in zip(header.columns, found, strict=True):
+            cell = record.values.get(name)
+            kind = "integer" if isinstance(cell, int) else "text"
+            stored = ParquetColumn(name, kind, "")
+            token = token_of(None if cell is None else str(cell), column, stored)
+            try:
+                values[column.column] = convert_value(str(token), column, self.time_type)
+            except BadValueError as exc:
+                self.rejected.append(Rejected(number, exc.reason, column.field, record.text))
+                return
+        self.rows.append(Row(number, header.table, values))
+        self.milliseconds += any(
+            column.kind == "time"
+            and record.values.get(name) not in (None, "-", "", "None", "NaN", "nan")
+            and whole_number(str(record.values[name])) > LAST_SECOND
+            for column, name in zip(header.columns, found, strict=True)
+        )
+
     def result(self, lines: int, shape: str | None) -> ReferenceObject:
         """Say what all lines have come to."""
         kinds = self.header + self.blank + self.comment + len(self.rows) + len(self.rejected)
-        assert lines == kinds - self.split
+        assert lines == kinds - self.split + self.left_out
         return ReferenceObject(
             header=self.header,
             blank=self.blank,
@@ -332,6 +402,7 @@ class Reading:
             formats=self.formats,
             split=self.split,
             milliseconds=self.milliseconds,
+            left_out=self.left_out,
             shape=shape,
         )
 
@@ -385,6 +456,14 @@ def csv_time(text: bytes) -> bytes | None:
     return None
 
 
+def time_of(milliseconds: int) -> datetime | None:
+    """The time of an event; None if it is beyond what a date can be."""
+    try:
+        return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=milliseconds)
+    except OverflowError:
+        return None
+
+
 def event_time(text: str) -> datetime | None:
     """The time that is meant; None if there was no such time, or before 1970."""
     year, month, day, hour, minute, second, *thousandths = map(int, re.findall("[0-9]+", text))
@@ -401,7 +480,7 @@ def shape_of(lines: list[bytes], given: Header | None) -> str | None:
     rest = without_leading_comments(lines)
     if not rest:
         return None
-    if rest[0].lstrip(b" \t\r").startswith(b"{"):
+    if re.match(rb'[ \t\r]*(\{|\[[ \t\r\n]*[{\]]|"( |\\[nrt])*[{\[])', b"\n".join(rest)):
         return "json"
     if re.fullmatch(rb'"?@?timestamp"?,"?@?message"?', rest[0]):
         return "console-csv"

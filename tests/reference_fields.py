@@ -1,5 +1,6 @@
 """The oracle's tables of fields, and its idea of names, formats and values."""
 
+import fnmatch
 import re
 import tomllib
 from dataclasses import dataclass
@@ -157,6 +158,7 @@ class Formats:
     flow_logs: dict[str, Header]
     log_groups: dict[str, Header]
     prefixes: dict[str, Header]
+    left_out: list[str]
 
 
 # --- text ---------------------------------------------------------------------------------------
@@ -321,15 +323,27 @@ def read_formats(text: str) -> Formats:
     if unknown:
         raise ValueError(f"formats: unknown: {sorted(unknown)}")
     tables: list[dict[str, Header]] = []
+    left_out: list[str] = []
     for name in ("flow-logs", "log-groups", "prefixes"):
         table = read.get(name, {})
         if not isinstance(table, dict) or not all(isinstance(f, str) for f in table.values()):
             raise ValueError(f"formats: {name}: no table of formats")
+        if name == "log-groups":
+            left_out = [group for group, format in table.items() if format == "exclude"]
+            table = {group: format for group, format in table.items() if format != "exclude"}
         tables.append({key: format_header(format) for key, format in table.items()})
     default = read.get("default")
     if default is not None and not isinstance(default, str):
         raise ValueError("formats: default: no format")
-    return Formats(None if default is None else format_header(default), *tables)
+    header = None if default is None else format_header(default)
+    return Formats(header, tables[0], tables[1], tables[2], left_out)
+
+
+def leaves_out(formats: Formats, log_group: str) -> bool:
+    """Whether the messages of a log group are not read."""
+    return log_group not in formats.log_groups and any(
+        fnmatch.fnmatchcase(log_group, pattern) for pattern in formats.left_out
+    )
 
 
 def formats_header(

@@ -1,5 +1,6 @@
 """Bytes of objects in every shape in which flow logs reach a bucket, made of lines or columns."""
 
+import base64
 import gzip
 import json
 from collections.abc import Mapping, Sequence
@@ -52,6 +53,22 @@ def subscription(
 def firehose(messages: Sequence[str], *, between: str = "\n", indent: int | None = None) -> bytes:
     """Documents of one message each, one a line, or glued."""
     return _joined([{"message": message} for message in messages], between, indent)
+
+
+def api_events(messages: Sequence[str], *, times: Sequence[int] = (), **others: Any) -> bytes:
+    """What `aws logs filter-log-events` prints."""
+    events = [
+        {"logStreamName": "s", "timestamp": time, "message": message, "eventId": "1"}
+        for message, time in zip(messages, times or [1768348800000] * len(messages), strict=True)
+    ]
+    return json.dumps({"events": events, "searchedLogStreams": []} | others, indent=4).encode()
+
+
+def http_endpoint(records: Sequence[bytes]) -> bytes:
+    """What Firehose sends to an HTTP endpoint: records in base64."""
+    data = [{"data": base64.b64encode(record).decode()} for record in records]
+    made = {"requestId": "x", "timestamp": 1768348800000, "records": data}
+    return json.dumps(made).encode()
 
 
 def _joined(documents: Sequence[Mapping[str, Any]], between: str, indent: int | None) -> bytes:

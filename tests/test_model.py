@@ -300,6 +300,7 @@ class LakeAndModel(RuleBasedStateMachine):
             rows=len(read.rows),
             rejected=len(read.rejected),
             far_times=read.far_times,
+            left_out=read.left_out,
         )
         rejected = Counter(line.reason for line in read.rejected)
         self._put(Version(key, content, etag, counts, rejected, rows))

@@ -11,7 +11,16 @@ from hypothesis import strategies as st
 
 from flowconv import console_csv
 from in_memory import assert_as_reference, convert_in_memory
-from shapes import cloudwatch_export, control, document, firehose, gzip_members, subscription
+from shapes import (
+    api_events,
+    cloudwatch_export,
+    control,
+    document,
+    firehose,
+    gzip_members,
+    http_endpoint,
+    subscription,
+)
 from test_reference_shapes import (
     AS_DAMAGED,
     CLOSED,
@@ -36,6 +45,7 @@ fl-1 = "type bytes version"
 [log-groups]
 g = "type bytes"
 h = "${version} ${type}"
+"out/*" = "exclude"
 
 [prefixes]
 "a/" = "srcaddr version"
@@ -135,10 +145,23 @@ messages = st.lists(
     st.sampled_from([*LINES, "2 A 5\n", "2 A 5\r\n\n", "\n", "2 A 5\n\n3 B 6", "2 A\r\nx A 5"]),
     max_size=5,
 )
-log_groups = st.sampled_from([None, "g", "h", "other"])
+log_groups = st.sampled_from([None, "g", "h", "other", "out/x"])
 some_documents = st.one_of(
     st.builds(lambda lines, group: document(lines, log_group=group), messages, log_groups),
     st.sampled_from(["2 A 5", "A 1", "", "x", "2 A 5\n3 B 6"]).map(lambda text: {"message": text}),
+    st.sampled_from(
+        [
+            {"messageType": "X", "message": "2 A 5", "timestamp": 5},
+            {"message": "2 A 5", "timestamp": 1768348800000},
+            {"events": [{"message": "2 A 5", "timestamp": 7}], "nextToken": "x"},
+            {"records": [{"data": "MiBBIDU="}, {"data": "MiBBIDUKMyBCIDYNCg=="}]},
+            {"records": [{"data": "!"}]},
+            {"records": [{"data": None}]},
+            {"logEvents": [{"message": "2 A 5", "timestamp": -3}], "owner": "000000000001"},
+            {"logEvents": [{"message": "2 A 5", "timestamp": 1.5}]},
+            {"version": 2, "action": "A", "bytes": 5},
+        ]
+    ),
     st.sampled_from([control(), {}, {"message": None}, {"messageType": "X"}, {"x": [{"y": "}{"}]}]),
 )
 
@@ -191,6 +214,90 @@ def damaged(draw: st.DrawFn, bodies: st.SearchStrategy[bytes]) -> bytes:
 def test_documents(bodies: list[bytes], formats: str | None, size: int) -> None:
     assert_as_reference(bodies, FORMAT, formats=formats, document_bytes=size, piece_bytes=50)
     assert_as_reference(bodies, formats=formats)
+
+
+scalars = st.sampled_from(
+    [
+        2,
+        "2",
+        "-",
+        None,
+        True,
+        5.0,
+        1e3,
+        0.5,
+        -1,
+        1 << 40,
+        10**25,
+        "A",
+        "é",
+        "",
+        "NaN",
+        1768348800000,
+    ]
+)
+some_records = st.dictionaries(
+    st.sampled_from(
+        ["version", "action", "srcAddr", "bytes", "start", "account_id", "AccountId", "new", "a b"]
+    ),
+    st.one_of(scalars, scalars, scalars, st.sampled_from([[], {"a": 1}])),
+    max_size=6,
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    records=st.lists(some_records, min_size=1, max_size=6),
+    separator=st.sampled_from(SEPARATORS),
+    rubbish=st.sampled_from(["", "x\n", "{\n", '{"version": 2']),
+    place=st.integers(0, 6),
+    size=st.sampled_from([7, 100, 1 << 20]),
+)
+def test_records(
+    records: list[dict[str, Any]], separator: str, rubbish: str, place: int, size: int
+) -> None:
+    texts = [json.dumps(record, ensure_ascii=False) + separator for record in records]
+    texts.insert(place, rubbish)
+    body = "".join(texts).encode()
+    assert_as_reference([body, b"[" + ",".join(map(json.dumps, records)).encode() + b"]"])
+    if "\n" in separator and not rubbish.startswith("{"):
+        assert_as_reference([body], document_bytes=size, piece_bytes=50)
+
+
+wrapped = st.one_of(
+    st.lists(some_documents, max_size=5).map(lambda documents: json.dumps(documents).encode()),
+    st.lists(some_documents, max_size=5).map(
+        lambda documents: json.dumps(documents, indent=1).encode() + b"\n"
+    ),
+    messages.map(api_events),
+    some_json(SEPARATORS).map(lambda text: json.dumps(text.decode()).encode()),
+    st.lists(some_documents, max_size=3).map(
+        lambda documents: json.dumps(json.dumps(documents)).encode()
+    ),
+    st.lists(
+        st.one_of(some_json(SEPARATORS), st.sampled_from([b"2 A 5", b"2 A 5\n3 B 6\r\n", b"\xff"])),
+        max_size=3,
+    ).map(http_endpoint),
+    some_json(SEPARATORS).map(lambda text: http_endpoint([gzip.compress(text, mtime=0)])),
+)
+
+
+@settings(max_examples=400, deadline=None)
+@given(
+    parts=st.lists(wrapped, min_size=1, max_size=3),
+    between=st.sampled_from(["", "\n", " \r\n"]),
+    formats=st.sampled_from([None, FORMATS]),
+)
+def test_wrapped(parts: list[bytes], between: str, formats: str | None) -> None:
+    body = between.encode().join(parts)
+    assert_as_reference([body, gzip.compress(body, 1)], FORMAT, formats=formats)
+    assert_as_reference([body], formats=formats)
+
+
+@settings(max_examples=300, deadline=None)
+@given(body=damaged(wrapped))
+def test_damaged_wrapped(body: bytes) -> None:
+    assert_as_reference([body], FORMAT)
 
 
 @settings(max_examples=400, deadline=None)
