@@ -27,7 +27,7 @@ STRETCH_BYTES = 2 << 20
 # CloudWatch's documents are of 1 MB at the most when they are compressed.
 MAX_DOCUMENT_BYTES = 16 << 20
 
-# Arrow takes some 100 bytes for each object within a document; AWS's events are of 200 and more.
+# Each takes 100 bytes and more while it is read; AWS's events are of 200 bytes and more.
 _MAX_OBJECTS = 1 << 18
 
 ReadInto = Callable[[memoryview], int]
@@ -186,11 +186,11 @@ def _plain(text: _Text, *, are_events: bool) -> Iterator[Stretch]:
 
 def _checked(text: _Text, size: int) -> bytes:
     taken = text.take(size)
-    if size > 2 * STRETCH_BYTES and (found := taken.count(b"{")) > _MAX_OBJECTS:
+    if (found := taken.count(b"{")) > _MAX_OBJECTS:
         raise unreadable_json(
             text.log_object,
-            f"a JSON document of {size:,} bytes holds {found:,} objects; at most {_MAX_OBJECTS:,} "
-            "are read. Leave it out with --exclude.",
+            f"{size:,} bytes of JSON hold {found:,} objects; at most {_MAX_OBJECTS:,} are read. "
+            "Leave it out with --exclude.",
         )
     return taken
 

@@ -129,7 +129,17 @@ def test_convert_json(logs: Path, tmp_path: Path) -> None:
     result = run("convert", logs, tmp_path / "lake", "--json", code=INCOMPLETE)
     report = json.loads(result.stdout)
     shape = keys_of(report)
-    kinds = ("header", "blank", "comment", "rows", "rejected", "split", "milliseconds", "far_times")
+    kinds = (
+        "header",
+        "blank",
+        "comment",
+        "rows",
+        "rejected",
+        "split",
+        "milliseconds",
+        "far_times",
+        "left_out",
+    )
     counts = dict.fromkeys(("lines", *kinds), "int")
     expected = {
         "source": "str",
@@ -499,7 +509,7 @@ def test_inspect_json(tmp_path: Path) -> None:
     assert one["size_bytes"] == len(body)
     assert one["unreadable"] is None
     counts = {"header": 1, "blank": 0, "comment": 0, "rows": 1, "rejected": 1}
-    counts |= {"split": 0, "milliseconds": 0, "far_times": 0}
+    counts |= {"split": 0, "milliseconds": 0, "far_times": 0, "left_out": 0}
     assert (one["shape"], one["sign"]) == (
         *("header", "its first line with values names the fields"),
     )

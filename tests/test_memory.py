@@ -16,7 +16,7 @@ from flowconv.reading import read_blocks
 from in_memory import Stored, log_object
 from lakes import ROW, V2, aws_key, write_objects
 from peak_memory import Peak, peak_mb, peak_of, promised_mb
-from shapes import parquet
+from shapes import document, parquet, subscription
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no wait4")
 
@@ -206,3 +206,42 @@ def test_many_partitions(tmp_path: Path) -> None:
     report = json.loads(peak.stdout)
     assert (report["lines"]["rows"], report["partitions"], report["files"]) == (150_000, 1000, 1000)
     assert peak.mb < promised_mb()
+
+
+# --- JSON -----------------------------------------------------------------------------------------
+
+HOSTILE_JSON = {
+    "newlines": lambda: b"{" + b"\n" * (40 << 20),
+    "open lines": lambda: b'{"message": "x"}\n' + b'{"message": \n' * 250_000,
+    "rubbish": lambda: b'{"message": "x"}\n' + b"x\n" * 500_000,
+    "deep": lambda: b'{"a":' * 3_000_000,
+    "deep and closed": lambda: b'{"a":' * 500_000 + b"1" + b"}" * 500_000,
+    "arrays": lambda: b"[" + b"[" * 10_000_000,
+    "tiny documents": lambda: b'{"message":"a"}' * 1_000_000,
+    "no documents": lambda: b"{}" * 8_000_000,
+    "one document": lambda: subscription([document(["x" * 60] * 60_000)]),
+    "one document, cut": lambda: subscription([document(["x" * 60] * 60_000)])[:-3],
+    "tiny events": lambda: b'{"logEvents":[' + b"{}," * 5_000_000 + b"{}]}",
+    "an array": lambda: b"[" + b'{"message":"a"},' * 1_000_000 + b"{}]",
+    "braces": lambda: b"}{" * 10_000_000,
+    "braces in a string": lambda: b'{"a":"' + b"}{" * 10_000_000,
+    "a string": lambda: b'"{' + b"a" * 40_000_000,
+    "records": lambda: b'{"version":2,"srcaddr":"10.0.0.1"}' * 500_000,
+    "other records": lambda: json.dumps(
+        {"Records": [{"eventName": "x", "k": "v" * 150}] * 90_000}
+    ).encode(),
+    "one long message": lambda: b'{"message":"' + b"x" * 12_000_000 + b'"}',
+    "log groups": lambda: b"".join(
+        b'{"logGroup":"%d","owner":"%d","logEvents":[{"message":"x"}]}' % (n, n)
+        for n in range(20_000)
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", HOSTILE_JSON)
+def test_json(kind: str, tmp_path: Path) -> None:
+    """Whatever the JSON: within the promise, and in time that grows with its size."""
+    write_objects(tmp_path / "logs", {aws_key(): gzip.compress(HOSTILE_JSON[kind](), 1)})
+    peak = convert_peak(tmp_path, "--format", "default")
+    assert peak.exit_code in (0, 3), peak.stderr
+    assert peak.mb < promised_mb(), f"{peak.mb:.0f} MB"
