@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from flowconv.blocks import Events
 from flowconv.errors import ParseError
-from flowconv.formats import LogFormat
+from flowconv.formats import LogFormat, split_line
 from flowconv.listing import LogObject
 from flowconv.report import LineCounts
 
@@ -82,6 +82,7 @@ class RejectedLine:
         reason: A key of `REASONS`.
         field: AWS's name of the first field that is at fault, if it is one.
         text: The line without its newline.
+        format: The fields that it was to have.
     """
 
     log_object: LogObject
@@ -89,6 +90,7 @@ class RejectedLine:
     reason: str
     field: str | None
     text: bytes
+    format: LogFormat
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,11 +110,22 @@ class ParsedBlock:
 
 def bad_line_error(line: RejectedLine) -> ParseError:
     """Return the error for a line that does not fit, where such lines are not set aside."""
-    what = REASONS[line.reason]
-    place = f"field {line.field}: " if line.field else ""
     return ParseError(
-        f"{place}{what}. To set such lines aside and go on, use --on-bad-line quarantine.",
+        f"{what_is_wrong(line)}. To set such lines aside and go on, use --on-bad-line quarantine.",
         uri=line.log_object.uri,
         line=line.line,
         field=line.field,
     )
+
+
+def what_is_wrong(line: RejectedLine) -> str:
+    """Say why a line does not fit, as a part of a sentence."""
+    split = split_line(line.text) if line.reason in ("too-few-values", "too-many-values") else None
+    if split is not None:
+        values = len(split.tokens) - line.format.timestamped
+        return (
+            f"it has {values} value{'' if values == 1 else 's'}, and the format has "
+            f"{len(line.format.fields)}"
+        )
+    place = f"field {line.field}: " if line.field else ""
+    return place + REASONS[line.reason]

@@ -107,9 +107,9 @@ class LogBlock:
         return tuple(span.log_object for span in self.spans)
 
     @property
-    def ended_objects(self) -> int:
-        """How many objects have their last line here."""
-        return sum(span.ends_object for span in self.spans)
+    def ended(self) -> tuple[LogObject, ...]:
+        """The objects that have their last line here."""
+        return tuple(span.log_object for span in self.spans if span.ends_object)
 
     def apart(self) -> "Iterator[LogBlock]":
         """Give a block for each span: one of a block's objects may be impossible to parse.
@@ -162,9 +162,9 @@ class RowBlock:
         return (self.log_object,)
 
     @property
-    def ended_objects(self) -> int:
-        """1 if the object's last row is here, else 0."""
-        return int(self.ends_object)
+    def ended(self) -> tuple[LogObject, ...]:
+        """The object if its last row is here."""
+        return (self.log_object,) if self.ends_object else ()
 
 
 Block = LogBlock | RowBlock

@@ -294,6 +294,12 @@ def convert(
     on_bad_line: Annotated[
         str, _option("on_bad_line", "--on-bad-line", metavar="quarantine|fail")
     ] = _DEFAULTS.on_bad_line,
+    quarantine_per_object: Annotated[
+        str, _option("quarantine_per_object", "--quarantine-per-object", metavar="SIZE")
+    ] = "16MB",
+    quarantine_per_run: Annotated[
+        str, _option("quarantine_per_run", "--quarantine-per-run", metavar="SIZE")
+    ] = "1GB",
     source_option: SourceOptions = [],  # noqa: B006 - typer's way to repeat an option
     dest_option: Annotated[
         list[str], _option("dest_options", "--dest-option", metavar="KEY=VALUE")
@@ -368,6 +374,8 @@ def convert(
             grace=grace,
             wait=wait,
             on_bad_line=on_bad_line,  # type: ignore[arg-type]
+            quarantine_per_object=parse_size(quarantine_per_object),
+            quarantine_per_run=parse_size(quarantine_per_run),
             source_options=parse_storage_options(source_option),
             dest_options=parse_storage_options(dest_option),
         )

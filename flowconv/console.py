@@ -250,6 +250,11 @@ def print_report(report: "ConvertReport") -> None:
             f"Rejected lines are in {report.lake}/_flowconv/quarantine/, "
             "each with its object, number and reason."
         )
+    if lines.dropped:
+        console.print(
+            f"{lines.dropped:,} of them were only counted: the quarantine has a limit "
+            "(--quarantine-per-object, --quarantine-per-run)."
+        )
     found = (report.objects, report.already_converted, report.changed, report.changed_format)
     if not (any(found) or report.unreadable or report.cancelled):
         console.print("Nothing was found to read. Check SOURCE, --since and --until.")
@@ -507,6 +512,8 @@ def print_quarantine(report: "QuarantineReport") -> None:
     table.add_row("rejected", f"{report.lines:,} lines of {len(report.objects):,} objects")
     for reason, number in sorted(report.reasons.items()):
         table.add_row("", f"{number:,} {reason}")
+    if report.dropped:
+        table.add_row("not kept", f"{report.dropped:,} lines beyond the quarantine's limits")
     console.print(table)
     for one in _first(report.objects):
         reasons = ", ".join(f"{n:,} {reason}" for reason, n in sorted(one.reasons.items()))

@@ -6,13 +6,21 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import replace
+from itertools import chain
 from typing import Self
 
 from flowconv.batches import ParsedBlock, bad_line_error
 from flowconv.blocks import Block, RowBlock
 from flowconv.engines import RunProgress, Stopped
-from flowconv.errors import FetchError, FlowconvError, StorageError, UnreadableObjectError
+from flowconv.errors import (
+    FetchError,
+    FlowconvError,
+    FormatError,
+    StorageError,
+    UnreadableObjectError,
+)
 from flowconv.fetching import ObjectFetcher
+from flowconv.fitting import Fitting
 from flowconv.formats import DeclaredFormats, declared_formats
 from flowconv.ledger import Commit, Ledger, LostLockError, write_intent
 from flowconv.listing import LogObject
@@ -22,7 +30,7 @@ from flowconv.options import ConvertOptions
 from flowconv.parsing import BlockParser
 from flowconv.partitioning import find_partitions
 from flowconv.planning import Task
-from flowconv.quarantine import QuarantineWriter
+from flowconv.quarantine import QuarantineRoom, QuarantineWriter
 from flowconv.reading import read_blocks
 from flowconv.report import HEADERS_APART, ConvertedObject, DataFile, LineCounts, TaskResult
 from flowconv.shapes import Shape
@@ -68,6 +76,7 @@ class TaskConverter:
             options.formats_text,
             allow_unknown_fields=options.allow_unknown_fields,
         )
+        self._quarantine_room = QuarantineRoom(options.quarantine_per_run)
         self._cores = ThreadPoolExecutor(options.tasks_at_once, "flowconv-core")
 
     def __enter__(self) -> Self:
@@ -97,7 +106,15 @@ class TaskConverter:
             # No other run's files are called so. One that was paused, and wakes up when another
             # has taken over, can neither replace that one's files nor remove them.
             name = f"{task.id}-{self._ledger.generation}"
-            attempt = _Attempt(task, name, self._lake, self._options, self._declared, progress)
+            attempt = _Attempt(
+                task,
+                name,
+                self._lake,
+                self._options,
+                self._declared,
+                self._quarantine_room,
+                progress,
+            )
             log_objects = [o for o in task.log_objects if o not in failures]
             try:
                 self._cores.submit(self._read, log_objects, attempt, failures, progress).result()
@@ -185,7 +202,7 @@ class TaskConverter:
                 log_objects, fetcher.open, self._declared, failures, options.max_object_size
             ):
                 block, parsed = _parse(parser, whole_block, begun, failures)
-                begun = None if whole_block.ended_objects else whole_block.log_objects[0]
+                begun = None if whole_block.ended else whole_block.log_objects[0]
                 if not attempt.is_spoilt:
                     for flows in _flow_batches(parsed, options):
                         attempt.writer.write_all(
@@ -193,9 +210,9 @@ class TaskConverter:
                                 flows, options.partition_by, options.account, options.region
                             )
                         )
-                    attempt.count(block, parsed)
+                    failures |= attempt.count(block, parsed)
                 progress.add(
-                    objects=block.ended_objects,
+                    objects=len(block.ended),
                     rows=sum(batch.table.num_rows for batch in parsed.batches),
                     text_bytes=block.text_bytes,
                 )
@@ -270,6 +287,10 @@ class TaskConverter:
             raise
 
 
+# Objects of these shapes say themselves which fields they have.
+_WITH_OWN_FIELDS = (Shape.HEADER, Shape.PARQUET, Shape.JSON_RECORDS)
+
+
 def _flow_batches(parsed: ParsedBlock, options: ConvertOptions) -> Iterator[FlowBatch]:
     # A block of very short lines has millions of rows, and each gets all columns of the table.
     for batch in parsed.batches:
@@ -330,6 +351,7 @@ class _Attempt:
         lake: Storage,
         options: ConvertOptions,
         declared: DeclaredFormats,
+        quarantine_room: QuarantineRoom,
         progress: RunProgress,
     ) -> None:
         self.name = name
@@ -339,12 +361,15 @@ class _Attempt:
         self.task_id = task.id
         self._replacing = task.log_objects if task.replaces else ()
         self._with_rows = task.with_rows
-        self._quarantine = QuarantineWriter(lake, name)
+        self._quarantine = QuarantineWriter(
+            lake, name, options.quarantine_per_object, quarantine_room
+        )
+        self._fitting = Fitting()
         self._fail_on_bad_line = options.on_bad_line == "fail"
         self.source_bytes: Counter[LogObject] = Counter()
-        self._rejected: Counter[str] = Counter()
-        self._unknown_fields: set[str] = set()
-        self._left_out_columns: set[str] = set()
+        self._rejected: defaultdict[LogObject, Counter[str]] = defaultdict(Counter)
+        self._unknown_fields: defaultdict[LogObject, set[str]] = defaultdict(set)
+        self._left_out_columns: defaultdict[LogObject, set[str]] = defaultdict(set)
         self._text_bytes = 0
         self._left_out_log_groups: Counter[str] = Counter()
         self._counts: dict[LogObject, LineCounts] = {}
@@ -354,24 +379,32 @@ class _Attempt:
         self._staged: list[StagedFile] = []
         self._files: list[DataFile] = []
 
-    def count(self, block: Block, parsed: ParsedBlock) -> None:
+    def count(self, block: Block, parsed: ParsedBlock) -> dict[LogObject, FormatError]:
         """Count a block's lines, and set those aside that do not fit.
+
+        Returns:
+            The objects that end here and of which no line fits. Nothing of them is counted or kept.
 
         Raises:
             ParseError: There is one, and the run is to fail at the first.
         """
         if parsed.rejected and self._fail_on_bad_line:
             raise bad_line_error(parsed.rejected[0])
-        self._quarantine.write(parsed.rejected)
-        self._rejected.update(line.reason for line in parsed.rejected)
         self._text_bytes += block.text_bytes
-        if self._declared_names and block.shape not in (Shape.HEADER, Shape.PARQUET, Shape.JSON_RECORDS):
+        if self._declared_names and block.shape not in (
+            Shape.HEADER,
+            Shape.PARQUET,
+            Shape.JSON_RECORDS,
+        ):
             self._without_header.update(block.log_objects)
         self._left_out_log_groups.update(block.left_out)
         for batch in parsed.batches:
-            self._unknown_fields.update(field.name for field in batch.format.unknown_fields)
-            self._left_out_columns.update(batch.format.left_out_columns)
+            unknown = [field.name for field in batch.format.unknown_fields]
             for log_object, rows in batch.sources:
+                if unknown:
+                    self._unknown_fields[log_object].update(unknown)
+                if batch.format.left_out_columns:
+                    self._left_out_columns[log_object].update(batch.format.left_out_columns)
                 if rows:
                     self._headers[log_object][batch.format.names] = None
         for log_object, counts in parsed.counts:
@@ -379,6 +412,24 @@ class _Attempt:
             # One without rows, that has no other, is of the block's first.
             if counts.header + counts.rejected and log_object not in self._headers:
                 self._headers[log_object][block.format.names] = None
+        for line in parsed.rejected:
+            self._rejected[line.log_object][line.reason] += 1
+        self._quarantine.write(parsed.rejected)
+        unfit = self._fitting.add(block, parsed)
+        for log_object in unfit:
+            self._forget(log_object)
+        for log_object in self._quarantine.held_back:
+            if self._counts[log_object].rows:
+                self._quarantine.keep(log_object)
+        return unfit
+
+    def _forget(self, log_object: LogObject) -> None:
+        self._quarantine.forget(log_object)
+        del self._counts[log_object]
+        self._headers.pop(log_object, None)
+        self._rejected.pop(log_object, None)
+        self._unknown_fields.pop(log_object, None)
+        self._left_out_columns.pop(log_object, None)
 
     def close(self) -> None:
         """Finish the files, which stay invisible."""
@@ -419,16 +470,16 @@ class _Attempt:
             tuple(
                 ConvertedObject(
                     *(one.uri, self.source_bytes[one], one.etag, one.day),
-                    counts,
+                    replace(counts, dropped=self._quarantine.dropped[one]),
                     HEADERS_APART.join(self._headers[one]),
                     self._declared_for(one),
                 )
                 for one, counts in self._counts.items()
             ),
-            {one.uri: error.reason for one, error in failures.items()},
-            self._rejected,
-            frozenset(self._unknown_fields),
-            frozenset(self._left_out_columns),
+            {one.uri: error.reason_with_line for one, error in failures.items()},
+            sum(self._rejected.values(), Counter()),
+            frozenset(chain.from_iterable(self._unknown_fields.values())),
+            frozenset(chain.from_iterable(self._left_out_columns.values())),
             self._left_out_log_groups,
             self._text_bytes,
             tuple(self._files),

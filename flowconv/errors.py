@@ -50,10 +50,15 @@ class FlowconvError(Exception):
         """The message alone, for a report that names the place in a column of its own."""
         return str(self.args[0])
 
+    @property
+    def reason_with_line(self) -> str:
+        """The message and the line, for a report that names the object in a column of its own."""
+        return self.reason if self.line is None else f"line {self.line}: {self.reason}"
+
     def __str__(self) -> str:
         """Say the place first: `uri: line 41: message`; printable, on one line."""
-        where = [self.uri or "", f"line {self.line}" if self.line is not None else ""]
-        return printable(": ".join([part for part in where if part] + [self.reason]))
+        place = f"{self.uri}: " if self.uri else ""
+        return printable(place + self.reason_with_line)
 
 
 class UsageError(FlowconvError):

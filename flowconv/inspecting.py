@@ -7,6 +7,7 @@ from typing import Any
 from flowconv.batches import RejectedLine
 from flowconv.errors import FormatError, UnreadableObjectError, UsageError
 from flowconv.fetching import ObjectFetcher
+from flowconv.fitting import Fitting
 from flowconv.formats import DeclaredFormats, LogFormat, declared_formats
 from flowconv.normalising import normalise
 from flowconv.parsing import BlockParser
@@ -119,11 +120,13 @@ def inspect_object(
     fetcher = ObjectFetcher(source, None, log_objects)
     parser = BlockParser(declared)
     failures: dict[Any, UnreadableObjectError] = {}
+    fitting = Fitting()
     try:
         for block in read_blocks(log_objects, fetcher.open, declared, failures):
             if inspection.shape is None:
                 inspection.shape = block.shape
             parsed = parser.parse(block)
+            failures |= fitting.add(block, parsed)
             for _, counts in parsed.counts:
                 inspection.lines += counts
             for batch in parsed.batches:
@@ -140,8 +143,7 @@ def inspect_object(
     for failure in failures.values():
         if isinstance(failure, FormatError) and failure.shape:
             inspection.shape = Shape(failure.shape)
-        place = f"line {failure.line}: " if failure.line else ""
-        inspection.unreadable = place + failure.reason
+        inspection.unreadable = failure.reason_with_line
     return inspection
 
 

@@ -35,6 +35,7 @@ class Lines:
     def __init__(self, block: LogBlock) -> None:
         self._spans = block.spans
         self._damaged = block.damaged
+        self._format = block.format
         self._original = bytes(memoryview(block.buffer)[: block.size])
         text = self._original
         for odd, plain in ((b"\r\n", b" \n"), (b"\t", b" ")):
@@ -149,7 +150,11 @@ class Lines:
         spans = self._spans_of(np.array(indexes, np.int64)).tolist()
         return tuple(
             RejectedLine(
-                self._spans[at].log_object, number, *self.rejected[index], self.original(index)
+                self._spans[at].log_object,
+                number,
+                *self.rejected[index],
+                self.original(index),
+                self._format,
             )
             for index, number, at in zip(indexes, numbers, spans, strict=True)
         )

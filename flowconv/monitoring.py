@@ -162,7 +162,7 @@ def _metrics(
             ),
             "last_run_rows": ("Rows that it wrote.", report.lines.rows),
             "last_run_rejected_lines": (
-                "Lines that it put into quarantine.",
+                "Lines that did not fit.",
                 report.lines.rejected,
             ),
             "last_run_source_bytes": ("Size of the objects as stored.", report.source_bytes),

@@ -126,6 +126,12 @@ class ConvertOptions:
         "and go on, or fail at the first.",
         default="quarantine",
     )
+    quarantine_per_object: int = _described(
+        "What the quarantine keeps of one object at the most, such as 16MB of its file; further "
+        "lines that do not fit are only counted.",
+        default=16 * MIB,
+    )
+    quarantine_per_run: int = _described("The same of one run, such as 1GB.", default=1024 * MIB)
     source_options: Mapping[str, str] = _described(
         "Storage options of SOURCE as KEY=VALUE: key, secret, token, profile, endpoint_url, "
         "region and, for S3, anon=true, requester_pays=true.",
@@ -154,6 +160,11 @@ class ConvertOptions:
             self.max_object_size >= MIB,
             f"--max-object-size: {self.max_object_size} bytes are too few; the least is 1 MB.",
         )
+        for name in ("per_object", "per_run"):
+            _require(
+                getattr(self, f"quarantine_{name}") >= 0,
+                f"--quarantine-{name.replace('_', '-')}: less than 0 bytes; 0 only counts lines.",
+            )
         _require(
             0 <= self.grace <= _LONGEST_GRACE_S,
             f"--grace: {self.grace} is not in 0 to {_LONGEST_GRACE_S} seconds.",

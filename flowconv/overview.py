@@ -94,7 +94,7 @@ class LakeStatus:
         objects: Number of objects that were converted.
         partitions: Its partitions, by name.
         rejected: Lines in the quarantine.
-        rejected_objects: Number of objects that they are from.
+        rejected_objects: Number of objects with lines that did not fit.
     """
 
     lake: str
@@ -159,8 +159,8 @@ def status(lake: str, *, runs: int = 10, options: Mapping[str, str] | None = Non
     lock = read_lock(storage)
     ledger = Ledger.read(storage)
     all_runs = ledger.runs
-    objects: Any = ledger.objects()["rejected"].to_pylist()
-    rejected = [lines for lines in objects if lines]
+    objects: Any = ledger.objects().select(["rejected", "dropped"]).to_pylist()
+    rejected = [one for one in objects if one["rejected"]]
     return LakeStatus(
         storage.root,
         layout,
@@ -169,7 +169,7 @@ def status(lake: str, *, runs: int = 10, options: Mapping[str, str] | None = Non
         len(all_runs),
         len(objects),
         _partitions([file for file, _ in ledger.files.values() if file.is_data]),
-        sum(rejected),
+        sum(one["rejected"] - one["dropped"] for one in rejected),
         len(rejected),
     )
 

@@ -1,6 +1,8 @@
 """Lines that do not fit: kept below the lake with their place and the reason."""
 
 import json
+import tempfile
+import threading
 import zlib
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,7 +16,7 @@ from flowconv.batches import RejectedLine
 from flowconv.errors import FetchError, LakeError, UsageError
 from flowconv.lake import read_layout
 from flowconv.ledger import Ledger
-from flowconv.listing import CLOUDWATCH
+from flowconv.listing import CLOUDWATCH, LogObject
 from flowconv.report import DataFile
 from flowconv.storage import StagedSink, Storage, open_storage, storage_errors
 from flowconv.writing import STAGING
@@ -23,30 +25,106 @@ QUARANTINE = "_flowconv/quarantine"
 
 _PIECE_BYTES = 8 << 20
 
+# Of each object with rows still to come; more lies in the folder for temporary files.
+_HELD_IN_MEMORY = 1 << 20
+
+
+class QuarantineRoom:
+    """What one run may still write to the quarantine, in bytes; shared by its threads."""
+
+    def __init__(self, size_bytes: int) -> None:
+        self._left = size_bytes
+        self._mutex = threading.Lock()
+
+    def take(self, size_bytes: int) -> bool:
+        """Take some room, if there is so much."""
+        with self._mutex:
+            if size_bytes > self._left:
+                return False
+            self._left -= size_bytes
+            return True
+
+    def give_back(self, size_bytes: int) -> None:
+        """Give back what was taken in vain."""
+        with self._mutex:
+            self._left += size_bytes
+
 
 class QuarantineWriter:
-    """Writes one task's rejected lines to a file of JSON lines, if there are any."""
+    """Writes one task's rejected lines to a file of JSON lines, if there are any.
 
-    def __init__(self, storage: Storage, name: str) -> None:
+    Args:
+        storage: The lake.
+        name: What the file is to be called.
+        object_bytes: So many bytes of the file are of one object at the most.
+        room: What the run may still write.
+
+    Attributes:
+        dropped: Object -> its lines that were beyond either limit.
+    """
+
+    def __init__(
+        self, storage: Storage, name: str, object_bytes: int, room: QuarantineRoom
+    ) -> None:
         self._storage = storage
         self._path = f"{QUARANTINE}/{name}.jsonl"
         self._staging = f"{STAGING}/{name}.jsonl"
+        self._object_bytes = object_bytes
+        self._room = room
         self._sink: StagedSink | None = None
+        self._is_published = False
         self._lines = 0
+        self._held_back: dict[LogObject, _Records] = {}
+        self._sizes: Counter[LogObject] = Counter()
+        self.dropped: Counter[LogObject] = Counter()
+
+    @property
+    def held_back(self) -> tuple[LogObject, ...]:
+        """The objects with lines of which it is not known yet whether they are kept."""
+        return tuple(self._held_back)
 
     def write(self, lines: Sequence[RejectedLine]) -> None:
-        """Add lines; bytes that are no UTF-8 are kept as Python's surrogate escapes.
+        """Add lines, and hold them back; bytes that are no UTF-8 become surrogate escapes.
+
+        Raises:
+            StorageError: There is no room for them among the temporary files.
+        """
+        for line in lines:
+            one = line.log_object
+            if self.dropped[one]:
+                self.dropped[one] += 1
+                continue
+            record = _record(line).encode()
+            fits = self._sizes[one] + len(record) <= self._object_bytes
+            if not fits or not self._room.take(len(record)):
+                self.dropped[one] += 1
+                continue
+            self._sizes[one] += len(record)
+            if one not in self._held_back:
+                self._held_back[one] = _Records()
+            self._held_back[one].add(record)
+
+    def keep(self, log_object: LogObject) -> None:
+        """Write the lines of an object that are held back.
 
         Raises:
             StorageError: The lake cannot be written to.
         """
-        if not lines:
-            return
+        records = self._held_back.pop(log_object)
         if self._sink is None:
             self._sink = self._storage.open_staged(self._path, self._staging)
-        self._lines += len(lines)
+        self._lines += records.number
         with storage_errors(self._sink.uri):
-            self._sink.file.write("".join(_record(line) for line in lines).encode())
+            for piece in records.pieces():
+                self._sink.file.write(piece)
+
+    def forget(self, log_object: LogObject) -> None:
+        """Throw away the lines of an object that are held back: all that there were."""
+        records = self._held_back.pop(log_object, None)
+        if records is not None:
+            records.close()
+        self._room.give_back(self._sizes.pop(log_object, 0))
+        self.dropped.pop(log_object, None)
 
     def close(self) -> list[DataFile]:
         """Finish the file, if there is one; it is not visible yet."""
@@ -57,13 +135,44 @@ class QuarantineWriter:
 
     def publish(self) -> None:
         """Make the file visible, if there is one."""
+        self._is_published = True
         if self._sink:
             self._sink.publish()
 
     def discard(self) -> None:
-        """Remove what was written."""
+        """Remove what was written, unless it is published."""
+        for log_object in self.held_back:
+            self.forget(log_object)
+        if not self._is_published:
+            self._room.give_back(self._sizes.total())
         if self._sink:
             self._sink.discard()
+
+
+class _Records:
+    """An object's lines, as they are written, until it is known whether they are kept.
+
+    The first row of an object may come behind a gigabyte of lines that do not fit.
+    """
+
+    def __init__(self) -> None:
+        self.number = 0
+        self._file = tempfile.SpooledTemporaryFile(_HELD_IN_MEMORY)  # noqa: SIM115 - closed below
+
+    def add(self, record: bytes) -> None:
+        self.number += 1
+        with storage_errors(tempfile.gettempdir()):
+            self._file.write(record)
+
+    def pieces(self) -> Iterator[bytes]:
+        """Return them, a piece at a time; then they are gone."""
+        self._file.seek(0)
+        while piece := self._file.read(_HELD_IN_MEMORY):
+            yield piece
+        self._file.close()
+
+    def close(self) -> None:
+        self._file.close()
 
 
 def _record(line: RejectedLine) -> str:
@@ -103,11 +212,13 @@ class QuarantinedObject:
     Attributes:
         uri: The object.
         task_id: The task that converted it.
-        reasons: Reason -> number of its lines.
+        dropped: Number of its lines that the quarantine has not kept.
+        reasons: Reason -> number of its lines that it has.
     """
 
     uri: str
     task_id: str
+    dropped: int
     reasons: Counter[str] = field(default_factory=Counter)
 
     @property
@@ -136,6 +247,11 @@ class QuarantineReport:
         return sum(one.lines for one in self.objects)
 
     @property
+    def dropped(self) -> int:
+        """Number of lines that were rejected, but not kept."""
+        return sum(one.dropped for one in self.objects)
+
+    @property
     def reasons(self) -> Counter[str]:
         """Reason -> number of lines."""
         return sum((one.reasons for one in self.objects), Counter())
@@ -145,9 +261,15 @@ class QuarantineReport:
         return {
             "lake": self.lake,
             "lines": self.lines,
+            "dropped": self.dropped,
             "reasons": dict(self.reasons),
             "objects": [
-                {"uri": one.uri, "lines": one.lines, "reasons": dict(one.reasons)}
+                {
+                    "uri": one.uri,
+                    "lines": one.lines,
+                    "dropped": one.dropped,
+                    "reasons": dict(one.reasons),
+                }
                 for one in self.objects
             ],
             "shown": [asdict(line) for line in self.shown],
@@ -177,10 +299,10 @@ def read_quarantine(
     storage = open_storage(lake, options)
     read_layout(storage)
     ledger = Ledger.read(storage)
-    objects = _objects_with_rejects(ledger, storage, object)
+    objects, tasks = _objects_with_rejects(ledger, storage, object)
     shown: list[QuarantinedLine] = []
     files = {task_id: file for file, task_id in ledger.files.values() if not file.is_data}
-    for task_id in sorted({one.task_id for one in objects.values()}):
+    for task_id in sorted(tasks):
         if task_id not in files:
             raise LakeError(
                 f"the ledger knows no file of rejected lines of task {task_id}, but counts such "
@@ -236,9 +358,9 @@ def read_lines(storage: Storage, file: DataFile) -> Iterator[QuarantinedLine]:
 
 def _objects_with_rejects(
     ledger: Ledger, storage: Storage, chosen: str | None
-) -> dict[str, QuarantinedObject]:
-    """Return them by uri, in its order."""
-    converted = ledger.objects().select(["uri", "task_id", "rejected"])
+) -> tuple[dict[str, QuarantinedObject], set[str]]:
+    """Return them by uri, in its order, and the tasks that have kept lines of them."""
+    converted = ledger.objects().select(["uri", "task_id", "rejected", "dropped"])
     if chosen is not None:
         # As the ledger has it: a local path in full.
         if not chosen.startswith(CLOUDWATCH):
@@ -251,6 +373,8 @@ def _objects_with_rejects(
                 uri=chosen,
             )
     rejected = converted.filter(pc.greater(converted["rejected"], pa.scalar(0))).sort_by("uri")
-    return {
-        row["uri"]: QuarantinedObject(row["uri"], row["task_id"]) for row in rejected.to_pylist()
+    rows = rejected.to_pylist()
+    objects = {
+        row["uri"]: QuarantinedObject(row["uri"], row["task_id"], row["dropped"]) for row in rows
     }
+    return objects, {row["task_id"] for row in rows if row["rejected"] > row["dropped"]}

@@ -17,11 +17,12 @@ class LineCounts:
         blank: Lines without any value.
         comment: Lines with nothing but a comment, which begins with `#`.
         rows: Rows that they became: one a line, unless records were glued together.
-        rejected: Lines that do not fit; they are in the quarantine.
+        rejected: Lines that do not fit; they are in the quarantine, but for those that are dropped.
         split: Rows beyond the first of a line of glued records.
         milliseconds: Rows whose times were in milliseconds, and were made seconds.
         far_times: Rows that start or end on a day far from their object's delivery.
         left_out: Lines of log groups that are left out.
+        dropped: Rejected lines beyond what the quarantine takes of an object or a run.
     """
 
     header: int = 0
@@ -33,6 +34,7 @@ class LineCounts:
     milliseconds: int = 0
     far_times: int = 0
     left_out: int = 0
+    dropped: int = 0
 
     @property
     def lines(self) -> int:
@@ -126,7 +128,7 @@ class TaskResult:
         task_id: The task.
         objects: The objects that were converted.
         unreadable: Uri -> reason, of the others.
-        rejected: Reason -> number of lines in the quarantine.
+        rejected: Reason -> number of lines that do not fit.
         unknown_fields: Names in headers that AWS does not document.
         left_out_columns: Columns of Parquet that were not read.
         left_out_log_groups: Log group -> lines of it that were not read.
@@ -188,7 +190,8 @@ class ConvertReport:
         left_out: Kind -> number, of objects that were not to be read, such as `undated` ones
             when days are chosen.
         lines: Lines of the converted objects by kind.
-        rejected: Reason -> number, of lines in the quarantine.
+        rejected: Reason -> number, of lines that do not fit; `lines.dropped` of them are not in
+            the quarantine.
         unknown_fields: Names in headers that AWS does not document; kept as text columns.
         left_out_columns: Columns of Parquet that were not read: nested ones, and those whose names
             or types cannot be a field's.

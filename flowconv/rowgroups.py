@@ -108,7 +108,7 @@ def parse_rows(block: RowBlock) -> ParsedBlock:
         (RawBatch(format_, table, ((block.log_object, table.num_rows),), lines),),
         ((block.log_object, counts),),
         tuple(
-            RejectedLine(block.log_object, block.first_row + row, *bad[row], text)
+            RejectedLine(block.log_object, block.first_row + row, *bad[row], text, format_)
             for row, text in zip(rejected, texts, strict=True)
         ),
     )

@@ -9,6 +9,7 @@ from flowconv.batches import RejectedLine, bad_line_error
 from flowconv.errors import FormatError, UnreadableObjectError, UsageError, quote
 from flowconv.fetching import ObjectFetcher, request_pool
 from flowconv.fields import Table
+from flowconv.fitting import Fitting
 from flowconv.formats import DeclaredFormats, declared_format, declared_formats
 from flowconv.listing import LogObject
 from flowconv.normalising import FlowBatch, known_extra_fields, normalise, table_schema
@@ -49,7 +50,8 @@ def read(
         since: First day, by the day in the objects' keys.
         until: Last day, included.
         source_options: Storage options, as for `ConvertOptions.source_options`.
-        on_rejected: Called with each line that does not fit. Without it, the first raises.
+        on_rejected: Called with each line that does not fit, also of objects of which none does;
+            these raise at their end. Without it, the first such line raises.
 
     Returns:
         Batches in the order of the keys. Columns: the 29 of versions 2 to 5 (tgw: all 36), then
@@ -58,9 +60,9 @@ def read(
     Raises:
         UsageError: The source or the format is none.
         StorageError: The source does not answer.
-        UnreadableObjectError: While the stream is read: an object cannot be read whole, or has
-            a field beyond `extra_fields`. Rows of it may have been given out already if it is
-            larger than a block of 8 MB.
+        UnreadableObjectError: While the stream is read: an object cannot be read whole, no line
+            of it fits, or it has a field beyond `extra_fields`. Rows of it may have been given out
+            already if it is larger than a block of 8 MB.
         ParseError: While the stream is read: a line does not fit, and there is no `on_rejected`.
     """
     try:
@@ -97,6 +99,7 @@ def _read_batches(
 ) -> Iterator[pa.RecordBatch]:
     failures: dict[LogObject, UnreadableObjectError] = {}
     parser = BlockParser(declared)
+    fitting = Fitting()
     with request_pool(logs) as pool:
         fetcher = ObjectFetcher(logs, pool, log_objects)
         try:
@@ -108,6 +111,7 @@ def _read_batches(
                     if on_rejected is None:
                         raise bad_line_error(line)
                     on_rejected(line)
+                failures |= fitting.add(block, parsed)
                 for batch in parsed.batches:
                     if batch.format.table is table and batch.table.num_rows:
                         yield from _with_schema(normalise(batch, "timestamp"), schema)

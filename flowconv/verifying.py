@@ -209,10 +209,13 @@ def _check_sums(storage: Storage, lake: _LakeNow) -> Iterator[Problem]:
     for file, task_id in lake.files.values():
         in_files[task_id]["rows" if file.is_data else "rejected lines"] += file.rows
     sums = (
-        lake.ledger.objects().group_by("task_id").aggregate([("rows", "sum"), ("rejected", "sum")])
+        lake.ledger.objects()
+        .group_by("task_id")
+        .aggregate([("rows", "sum"), ("rejected", "sum"), ("dropped", "sum")])
     )
     for task in sums.to_pylist():
-        of_objects = {"rows": task["rows_sum"], "rejected lines": task["rejected_sum"]}
+        kept = task["rejected_sum"] - task["dropped_sum"]
+        of_objects = {"rows": task["rows_sum"], "rejected lines": kept}
         for what, number in of_objects.items():
             if in_files[task["task_id"]][what] != number:
                 found = f"task {task['task_id']} has {in_files[task['task_id']][what]:,} {what}"

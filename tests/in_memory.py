@@ -14,6 +14,7 @@ import reference
 from flowconv import blocks, documents, json_texts, reading
 from flowconv.batches import RejectedLine
 from flowconv.errors import CorruptObjectError, FormatError, UnreadableObjectError
+from flowconv.fitting import Fitting
 from flowconv.formats import DeclaredFormats, declared_formats
 from flowconv.listing import LogObject
 from flowconv.normalising import FlowBatch, TimeType, normalise
@@ -59,7 +60,7 @@ class Converted:
     """What the fast path made of one object.
 
     A row is its table, its line and its values; the event of each is its time in milliseconds and
-    its owner.
+    its owner. What is unfit has lines, but none that fits.
     """
 
     counts: LineCounts = field(default_factory=LineCounts)
@@ -67,6 +68,7 @@ class Converted:
     events: list[tuple[int, str | None]] = field(default_factory=list)
     shape: Shape | None = None
     rejected: list[RejectedLine] = field(default_factory=list)
+    unfit: FormatError | None = None
     failure: UnreadableObjectError | None = None
 
 
@@ -116,7 +118,7 @@ def convert_in_memory(
         stack.enter_context(mock.patch.object(json_texts, "STRETCH_BYTES", document_bytes))
         while True:
             results = {one: Converted() for one in objects}
-            parser = BlockParser(declared, TODAY)
+            parser, fitting = BlockParser(declared, TODAY), Fitting()
             try:
                 for block in read_blocks(
                     [one for one in objects if one not in failures],
@@ -129,6 +131,8 @@ def convert_in_memory(
                         results[one].shape = block.shape
                     for one, counts in parsed.counts:
                         results[one].counts += counts
+                    for one, unfit in fitting.add(block, parsed).items():
+                        results[one].unfit = unfit
                     for line in parsed.rejected:
                         results[line.log_object].rejected.append(line)
                     for raw in parsed.batches:
@@ -201,6 +205,7 @@ def assert_as_reference(
             left_out=expected.left_out,
         )
         assert got.counts.lines == expected.lines
+        assert (got.unfit is not None) == (expected.rejected != [] and not expected.rows)
         assert len(got.rows) == len(expected.rows)
         for (table, line, row), wanted in zip(got.rows, expected.rows, strict=True):
             assert (table, line) == (wanted.table, wanted.line)

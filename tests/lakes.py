@@ -118,6 +118,9 @@ def expected(source: Path, objects: Mapping[Key, bytes], options: ConvertOptions
         except reference.Unreadable:
             result.unreadable.add(uri)
             continue
+        if read.rejected and not read.rows:
+            result.unreadable.add(uri)  # No line of it fits.
+            continue
         result.objects += 1
         result.lines += LineCounts(
             header=read.header,

@@ -509,7 +509,7 @@ def test_inspect_json(tmp_path: Path) -> None:
     assert one["size_bytes"] == len(body)
     assert one["unreadable"] is None
     counts = {"header": 1, "blank": 0, "comment": 0, "rows": 1, "rejected": 1}
-    counts |= {"split": 0, "milliseconds": 0, "far_times": 0, "left_out": 0}
+    counts |= {"split": 0, "milliseconds": 0, "far_times": 0, "left_out": 0, "dropped": 0}
     assert (one["shape"], one["sign"]) == (
         *("header", "its first line with values names the fields"),
     )

@@ -208,7 +208,7 @@ def test_report_is_plain(tmp_path: Path) -> None:
     report = convert(str(tmp_path / "logs"), str(tmp_path / "lake")).to_dict()
     assert json.loads(json.dumps(report)) == report
     counts = {"header": 1, "blank": 0, "comment": 0, "rows": 1, "rejected": 1}
-    counts |= {"split": 0, "milliseconds": 0, "far_times": 0, "left_out": 0}
+    counts |= {"split": 0, "milliseconds": 0, "far_times": 0, "left_out": 0, "dropped": 0}
     assert report["lines"] == {"lines": 3} | counts
     assert report["rejected"] == {"too-few-values": 1}
     assert report["tables"] == {"vpc": 1}

@@ -20,7 +20,7 @@ CLEAN, ONE, TWO = aws_key(), aws_key(hash_="00000001"), aws_key("000000000012", 
 OBJECTS = {
     CLEAN: V2 + ROW,
     ONE: V2 + b"2 too few\n" + ROW + b"2 \x1b[31m\xff\xfe\n",
-    TWO: V2 + ROW.replace(b"443", b"http") + ROW.replace(b" 6 ", b" 99999999999 "),
+    TWO: V2 + ROW + ROW.replace(b"443", b"http") + ROW.replace(b" 6 ", b" 99999999999 "),
 }
 
 
@@ -83,7 +83,7 @@ def test_lines_cannot_command_a_terminal(logs: Path, lake: Path) -> None:
 
 
 def test_markup_is_shown_as_it_is_and_long_lines_are_cut(tmp_path: Path) -> None:
-    write_objects(tmp_path / "logs", {ONE: V2 + b"[bold]x[/nothing]\n" + b"y" * 5000 + b"\n"})
+    write_objects(tmp_path / "logs", {ONE: V2 + ROW + b"[bold]x[/nothing]\n" + b"y" * 5000 + b"\n"})
     convert(str(tmp_path / "logs"), str(tmp_path / "lake"))
     shown = CliRunner().invoke(app, ["quarantine", str(tmp_path / "lake")]).stdout
     assert "\n  [bold]x[/nothing]\n" in shown
@@ -116,7 +116,9 @@ def test_many_lines_are_read_a_piece_at_a_time(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("flowconv.quarantine._PIECE_BYTES", 100)
-    write_objects(tmp_path / "logs", {ONE: V2 + b"".join(b"bad %d\n" % n for n in range(500))})
+    write_objects(
+        tmp_path / "logs", {ONE: V2 + ROW + b"".join(b"bad %d\n" % n for n in range(500))}
+    )
     convert(str(tmp_path / "logs"), str(tmp_path / "lake"))
     report = read_quarantine(str(tmp_path / "lake"), lines=1000)
     assert [line.text for line in report.shown] == [f"bad {n}" for n in range(500)]

@@ -357,7 +357,7 @@ def test_row_groups(rows_at_once: int, spool_bytes: int) -> None:
     ):
         blocks = list(read_blocks([one], lambda _: Stored(body, 100), DeclaredFormats(), {}))
     assert len(blocks) >= 1000 // rows_at_once
-    assert [block.ended_objects for block in blocks] == [0] * (len(blocks) - 1) + [1]
+    assert [len(block.ended) for block in blocks] == [0] * (len(blocks) - 1) + [1]
     parsed = [rowgroups.parse_rows(block) for block in blocks]  # type: ignore[arg-type]
     batches = [batch for one in parsed for batch in one.batches]
     assert [line for batch in batches for line in batch.lines] == list(range(1, 1001))
@@ -540,7 +540,14 @@ def test_among_other_shapes(tmp_path: Path) -> None:
     )
     delivered = aws_key(layout=hive, hash_="0a0a0a0a")
     delivered = type(delivered)(delivered.path.replace(".log.gz", ".log.parquet"))
-    bad = parquet({"srcaddr": ["10.0.0.9"], "srcport": ["x"], "tags": [["a"]], "owner": ["me"]})
+    bad = parquet(
+        {
+            "srcaddr": ["10.0.0.9"] * 2,
+            "srcport": ["x", "1"],
+            "tags": [["a"]] * 2,
+            "owner": ["me"] * 2,
+        }
+    )
     write_objects(
         tmp_path / "logs",
         {
@@ -551,7 +558,7 @@ def test_among_other_shapes(tmp_path: Path) -> None:
         },
     )
     report = convert(str(tmp_path / "logs"), str(tmp_path / "lake"), ConvertOptions())
-    assert report.lines == LineCounts(header=1, rows=4, rejected=1)
+    assert report.lines == LineCounts(header=1, rows=5, rejected=1)
     (unreadable,) = report.unreadable
     assert "0c0c0c0c" in unreadable
     assert (report.unknown_fields, report.left_out_columns) == ({"owner"}, {"tags"})

@@ -63,7 +63,7 @@ def test_runs_partitions_quarantine(logs: Path, lake: Path) -> None:
 
 def test_failed_run_says_why(logs: Path, lake: Path) -> None:
     (logs / "late.log").write_bytes(V2 + b"2 x\n")
-    with pytest.raises(FlowconvError, match="fewer values"):
+    with pytest.raises(FlowconvError, match="it has 2 values, and the format has 14"):
         convert(str(logs), str(lake), ConvertOptions(on_bad_line="fail"))
     run = flowconv.status(str(lake), runs=1).runs[0]
     assert run.state == "failed"

@@ -1,0 +1,59 @@
+"""Objects that have lines, none of which fits: they are no flow logs, or declared as others."""
+
+from dataclasses import dataclass
+
+from flowconv.batches import ParsedBlock, RejectedLine, what_is_wrong
+from flowconv.blocks import Block
+from flowconv.errors import FormatError
+from flowconv.listing import LogObject
+from flowconv.shapes import Shape
+
+
+class Fitting:
+    """Looks at a task's blocks in their order; not to be shared between threads."""
+
+    def __init__(self) -> None:
+        self._unfinished: dict[LogObject, _Tally] = {}
+
+    def add(self, block: Block, parsed: ParsedBlock) -> dict[LogObject, FormatError]:
+        """Return the objects that end with this block and of which no line was a row, and why."""
+        for log_object, counts in parsed.counts:
+            tally = self._unfinished.setdefault(log_object, _Tally())
+            tally.rows += counts.rows
+            tally.rejected += counts.rejected
+        for line in parsed.rejected:
+            tally = self._unfinished[line.log_object]
+            if tally.first is None:
+                tally.first = line
+        tallies = {one: self._unfinished.pop(one) for one in block.ended}
+        return {
+            one: _unfit(one, block, tally, tally.first)
+            for one, tally in tallies.items()
+            if tally.first is not None and not tally.rows
+        }
+
+
+@dataclass(slots=True)
+class _Tally:
+    rows: int = 0
+    rejected: int = 0
+    first: RejectedLine | None = None
+
+
+def _unfit(log_object: LogObject, block: Block, tally: _Tally, first: RejectedLine) -> FormatError:
+    unit = "row" if block.shape is Shape.PARQUET else "line"
+    none = f"none of the object's {tally.rejected:,} {unit}s fits"
+    if tally.rejected == 1:
+        none = f"the object's only {unit} does not fit"
+    if block.shape in (Shape.HEADER, Shape.PARQUET):
+        advice = "If the object holds flow logs, it is damaged: fetch it anew"
+    else:
+        advice = "If the object holds flow logs, correct --format or --formats"
+    error = FormatError(
+        f"{none}: {what_is_wrong(first)}. {advice}; if not, leave it out with --exclude.",
+        uri=log_object.uri,
+        line=first.line,
+        field=first.field,
+    )
+    error.shape = block.shape
+    return error
