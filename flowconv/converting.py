@@ -21,7 +21,7 @@ from flowconv.errors import (
 )
 from flowconv.fetching import ObjectFetcher
 from flowconv.fitting import Fitting
-from flowconv.formats import DeclaredFormats, declared_formats
+from flowconv.formats import DeclaredFormats
 from flowconv.ledger import Commit, Ledger, LostLockError, write_intent
 from flowconv.listing import LogObject
 from flowconv.monitoring import log_event
@@ -70,12 +70,7 @@ class TaskConverter:
         self._ledger = ledger
         self._run_id = run_id
         self._options = options
-        self._declared = declared_formats(
-            options.format,
-            options.formats,
-            options.formats_text,
-            allow_unknown_fields=options.allow_unknown_fields,
-        )
+        self._declared = options.declared_formats()
         self._quarantine_room = QuarantineRoom(options.quarantine_per_run)
         self._cores = ThreadPoolExecutor(options.tasks_at_once, "flowconv-core")
 

@@ -186,7 +186,11 @@ def _plain(text: _Text, *, are_events: bool) -> Iterator[Stretch]:
 
 def _checked(text: _Text, size: int) -> bytes:
     taken = text.take(size)
-    if (found := taken.count(b"{")) > _MAX_OBJECTS:
+    found = taken.count(b"{")
+    if (
+        found > _MAX_OBJECTS
+        and (found := _WITHIN_STRING.sub(b"", taken).count(b"{")) > _MAX_OBJECTS
+    ):
         raise unreadable_json(
             text.log_object,
             f"{size:,} bytes of JSON hold {found:,} objects; at most {_MAX_OBJECTS:,} are read. "
@@ -225,6 +229,7 @@ def _last_glued_end(text: bytearray) -> int:
 # Most documents are shorter.
 _NEAR_END = 1 << 16
 
+_WITHIN_STRING = re.compile(rb'"(?:[^"\\]|\\.)*+"', re.DOTALL)
 _ENDS_TRIED = 1000
 _ESCAPED = re.compile(rb"\\.", re.DOTALL)
 

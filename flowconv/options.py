@@ -5,9 +5,12 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from flowconv.errors import UsageError, did_you_mean, quote
+
+if TYPE_CHECKING:
+    from flowconv.formats import DeclaredFormats
 
 MIB = 1 << 20
 
@@ -190,16 +193,11 @@ class ConvertOptions:
         )
         _check_partitions(self.partition_by)
         if self.format is not None or self.formats is not None:
-            from flowconv.formats import declared_formats, read_formats
+            from flowconv.formats import read_formats
 
             if self.formats is not None:
                 object.__setattr__(self, "formats_text", read_formats(self.formats))
-            declared_formats(
-                self.format,
-                self.formats,
-                self.formats_text,
-                allow_unknown_fields=self.allow_unknown_fields,
-            )
+            self.declared_formats()
         for name in ("account", "region"):
             value = getattr(self, name)
             _require(
@@ -236,6 +234,17 @@ class ConvertOptions:
                 _require(fits, f"{_flag(name)}: a {type(value).__name__} is no {wanted}.")
         for name in self.partition_by:
             _require(isinstance(name, str), "--partition-by: its names are texts.")
+
+    def declared_formats(self) -> "DeclaredFormats":
+        """Return the formats of objects without a header."""
+        from flowconv.formats import declared_formats
+
+        return declared_formats(
+            self.format,
+            self.formats,
+            self.formats_text,
+            allow_unknown_fields=self.allow_unknown_fields,
+        )
 
     @property
     def tasks_at_once(self) -> int:

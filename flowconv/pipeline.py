@@ -16,7 +16,7 @@ from flowconv.converting import COMMITTING_AT_ONCE, TaskConverter
 from flowconv.engines import RunProgress, run_tasks
 from flowconv.errors import FlowconvError, UsageError, printable, redact
 from flowconv.fetching import request_pool
-from flowconv.formats import DeclaredFormats, declared_formats
+from flowconv.formats import DeclaredFormats
 from flowconv.headers import KnownHeaders
 from flowconv.lake import Layout, ensure_layout, is_lake, list_unfinished, remove_leftovers
 from flowconv.ledger import Ledger
@@ -193,7 +193,7 @@ def _unconverted(
     again: dict[str, LogObject],
 ) -> Iterator[LogObject]:
     """Take away what the ledger has; if it may be wanted anew, it is gathered in `again`."""
-    formats = declared_formats(options.format, options.formats)
+    formats = options.declared_formats()
     converted, declared = ledger.converted_and_declared(with_declared=bool(formats.all))
     for log_object in listed:
         etag = converted.get(log_object.uri)

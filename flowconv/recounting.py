@@ -140,7 +140,8 @@ class SourceObjects:
         """Return what an object comes to now, or why it cannot be read."""
         assert self._logs is not None
         # Which message of a document was read by which of several formats, only its log group says.
-        declared = declared_formats(formats.split(HEADERS_APART, maxsplit=1)[0] or None)
+        names = formats.split(HEADERS_APART, maxsplit=1)[0]
+        declared = declared_formats(names or None, allow_unknown_fields=names.split())
         try:
             return _parse(self._logs, self._listed[uri], declared)
         except UnreadableObjectError as error:

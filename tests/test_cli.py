@@ -139,6 +139,7 @@ def test_convert_json(logs: Path, tmp_path: Path) -> None:
         "milliseconds",
         "far_times",
         "left_out",
+        "dropped",
     )
     counts = dict.fromkeys(("lines", *kinds), "int")
     expected = {

@@ -577,7 +577,8 @@ def test_among_other_shapes(tmp_path: Path) -> None:
         )
     )
     text = ("2", "123456789012", "eni-1", "10.0.0.1", "443", "840", "OK", SECONDS)
-    assert sorted(map(str, lake)) == sorted(map(str, [*source, text]))
+    beside = (None, None, None, "10.0.0.9", "1", None, None, None)
+    assert sorted(map(str, lake)) == sorted(map(str, [*source, text, beside]))
     folders = {path.parent.name for path in (tmp_path / "lake/vpc").rglob("*.parquet")}
     assert folders == {"date=2026-01-14"}
     again = convert(str(tmp_path / "logs"), str(tmp_path / "lake"), ConvertOptions())
