@@ -53,7 +53,7 @@ class Source:
 
     objects: int
     root: str = f"s3://{_BUCKET}"
-    is_local: bool = True
+    is_local: bool = False
     retries: int = 0
 
     def give_up(self) -> None:
@@ -61,6 +61,15 @@ class Source:
 
     def uri(self, path: str) -> str:
         return f"{self.root}/{path}" if path else self.root
+
+    def location(self, path: str) -> str:
+        return self.uri(path)
+
+    def key(self, path: str) -> str:
+        return path
+
+    def is_within(self, _: Storage) -> bool:
+        return False
 
     def folders(self) -> dict[str, int]:
         """Return the number of objects by folder, one for each day of a flow log, in order."""

@@ -212,6 +212,8 @@ def _sample(name: str, **kwargs: Any) -> Any:
 SourceOptions = Annotated[
     list[str], _option("source_options", "--source-option", metavar="KEY=VALUE")
 ]
+IncludeOption = Annotated[list[str], _option("include", "--include", metavar="GLOB")]
+ExcludeOption = Annotated[list[str], _option("exclude", "--exclude", metavar="GLOB")]
 FormatOption = Annotated[str | None, _option("format", "--format", metavar="FIELDS")]
 FormatsOption = Annotated[str | None, _option("formats", "--formats", metavar="FILE")]
 UnknownFieldsOption = Annotated[
@@ -270,6 +272,9 @@ def convert(
     with_source: Annotated[bool, _option("with_source", "--with-source")] = False,
     since: Annotated[str | None, _option("since", "--since", metavar="DAY")] = None,
     until: Annotated[str | None, _option("until", "--until", metavar="DAY")] = None,
+    include: IncludeOption = [],  # noqa: B006 - typer's way to repeat an option
+    exclude: ExcludeOption = [],  # noqa: B006
+    allow_empty: Annotated[bool, _option("allow_empty", "--allow-empty")] = False,
     partition_by: Annotated[
         str, _option("partition_by", "--partition-by", metavar="NAME,NAME…")
     ] = ",".join(_DEFAULTS.partition_by),
@@ -331,7 +336,7 @@ def convert(
     not fit are kept in DEST/_flowconv/quarantine/ and do not stop the run.
 
     Exit codes: 0 done, 1 failed, 2 wrong usage, 3 finished but some lines or objects could not be
-    read, 130 stopped by Ctrl-C, 143 stopped by SIGTERM.
+    read, or no flow log was found, 130 stopped by Ctrl-C, 143 stopped by SIGTERM.
 
     **Examples**
 
@@ -364,6 +369,9 @@ def convert(
             with_source=with_source,
             since=None if since is None else parse_day(since, "--since"),
             until=None if until is None else parse_day(until, "--until"),
+            include=tuple(include),
+            exclude=tuple(exclude),
+            allow_empty=allow_empty,
             compression=compression,  # type: ignore[arg-type]
             target_file_size=parse_size(target_file_size, "--target-file-size"),
             workers=workers,
@@ -384,9 +392,10 @@ def convert(
 
             planned = plan(source, dest, options)
             console.print_json(planned.to_dict()) if json_ else console.print_plan(planned)
-            return
-        report = _convert(source, dest, options, metrics_file, json_=json_)
-    if not report.complete:
+            complete = planned.complete
+        else:
+            complete = _convert(source, dest, options, metrics_file, json_=json_).complete
+    if not complete:
         raise typer.Exit(INCOMPLETE)
 
 
@@ -395,6 +404,7 @@ def _convert(
 ) -> "ConvertReport":
     """Run the conversion as a job: with progress and metrics; and print its report."""
     from flowconv.monitoring import check_metrics_file, write_metrics
+    from flowconv.names import from_system, to_text
     from flowconv.pipeline import convert as convert_
 
     def show(report: "ConvertReport") -> None:
@@ -417,7 +427,8 @@ def _convert(
         raise _StoppedAndReported from None
     finally:
         if metrics_file:
-            job = {"source": redact(source), "lake": redact(dest)}
+            names = {"source": source, "lake": dest}
+            job = {name: redact(to_text(from_system(url))) for name, url in names.items()}
             try:
                 write_metrics(metrics_file, job, begun[0] if begun else None, failed=failed)
             except StorageError as error:
@@ -614,6 +625,8 @@ def verify(
         str | None,
         typer.Option("--until", metavar="DAY", help="Last day of SOURCE to compare, included."),
     ] = None,
+    include: IncludeOption = [],  # noqa: B006
+    exclude: ExcludeOption = [],  # noqa: B006
     quick: Annotated[
         bool,
         typer.Option("--quick", help="Compare names and sizes alone; read no file and no object."),
@@ -664,6 +677,8 @@ def verify(
                 source=source,
                 since=None if since is None else parse_day(since, "--since"),
                 until=None if until is None else parse_day(until, "--until"),
+                include=include,
+                exclude=exclude,
                 quick=quick,
                 repair=repair,
                 wait=wait,

@@ -30,7 +30,8 @@ from botocore.parsers import ResponseParserError  # type: ignore[import-untyped]
 from flowconv.errors import FetchError, StorageError, UnreadableObjectError, UsageError
 from flowconv.listing import CLOUDWATCH, LogObject
 from flowconv.monitoring import log_event
-from flowconv.storage import check_option_names
+from flowconv.patterns import Patterns
+from flowconv.storage import Storage, check_option_names
 
 # How long after midnight, UTC, a day is listed. Flow logs are delivered within some ten minutes,
 # and DescribeLogStreams knows of events within an hour.
@@ -84,17 +85,26 @@ class CloudWatchSource:
         """See `sources.Source`."""
         self._given_up = True
 
+    def is_within(self, lake: Storage) -> bool:  # noqa: ARG002
+        """See `sources.Source`."""
+        return False
+
     def list_objects(
         self,
         since: date | None = None,
         until: date | None = None,
+        patterns: Patterns | None = None,
         leave_out: str | None = None,  # noqa: ARG002  # no lake lies in a log group
-        left_out: Counter[str] | None = None,  # noqa: ARG002  # and nothing else
+        left_out: Counter[str] | None = None,
+        unreadable: dict[str, str] | None = None,  # noqa: ARG002  # and none is denied alone
     ) -> Iterator[LogObject]:
         """List the days of all log streams that are over; see `sources.Source`.
 
         A day on which a stream has no events may be listed, too.
         """
+        left_out = Counter() if left_out is None else left_out
+        if patterns:
+            left_out.update(dict.fromkeys(patterns.kinds, 0))
         over = (datetime.now(UTC) - SETTLING).date() - _DAY
         until = min(until or over, over)
         with _errors(StorageError, self.root):
@@ -102,8 +112,12 @@ class CloudWatchSource:
                 first, last = _days(stream)
                 day = max(first, since or first)
                 while day <= min(last, until):
-                    yield self._log_object(stream, day)
+                    log_object = self._log_object(stream, day)
                     day += _DAY
+                    if refused := patterns and patterns.refuses(log_object.path):
+                        left_out[refused[0]] += 1
+                        continue
+                    yield log_object
 
     def requests(self, log_object: LogObject) -> Iterator[Callable[[], bytes]]:
         """See `sources.Source`."""

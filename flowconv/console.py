@@ -12,7 +12,7 @@ import os
 import shlex
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
@@ -255,9 +255,8 @@ def print_report(report: "ConvertReport") -> None:
             f"{lines.dropped:,} of them were only counted: the quarantine has a limit "
             "(--quarantine-per-object, --quarantine-per-run)."
         )
-    found = (report.objects, report.already_converted, report.changed, report.changed_format)
-    if not (any(found) or report.unreadable or report.cancelled):
-        console.print("Nothing was found to read. Check SOURCE, --since and --until.")
+    if report.empty:
+        console.print(_EMPTY)
     for new in _first(report.new_headers):
         differs = [f"with {' '.join(new.came)}"] * bool(new.came)
         differs += [f"without {' '.join(new.went)}"] * bool(new.went)
@@ -275,9 +274,19 @@ def print_report(report: "ConvertReport") -> None:
             f"converts it anew: {uri}"
         )
     _say_how_many_more(console, len(report.changed_format))
-    for uri, reason in _first(sorted(report.unreadable.items())):
+    _print_unreadable(console, report.unreadable)
+
+
+_EMPTY = (
+    "No flow log was found below SOURCE, and none was converted from there before. Check SOURCE, "
+    "--since, --until, --include and --exclude; --allow-empty if nothing is to be expected."
+)
+
+
+def _print_unreadable(console: Console, unreadable: Mapping[str, str]) -> None:
+    for uri, reason in _first(sorted(unreadable.items())):
         console.print(f"unreadable: {uri}: {reason}")
-    _say_how_many_more(console, len(report.unreadable))
+    _say_how_many_more(console, len(unreadable))
 
 
 def _add_lines(table: Table, lines: "LineCounts") -> None:
@@ -323,6 +332,9 @@ def print_plan(plan: "Plan") -> None:
         )
     for kind, number in sorted(plan.left_out.items()):
         console.print(f"left out: {number:,} {kind}")
+    if plan.empty:
+        console.print(_EMPTY)
+    _print_unreadable(console, plan.unreadable)
 
 
 def print_inspection(inspection: "Inspection") -> None:

@@ -3,6 +3,7 @@
     FlowconvError
     ├── UsageError              an argument that cannot be: change it
     ├── StorageError            a bucket or folder that does not answer as it should
+    │   └── FolderError         one folder of many; a run names it and goes on
     ├── LakeError               the destination is not a lake, or not one of these options
     ├── ParseError              a line that does not fit, where such lines are not set aside
     └── UnreadableObjectError   one object; a run names it, converts the others and goes on
@@ -67,6 +68,10 @@ class UsageError(FlowconvError):
 
 class StorageError(FlowconvError):
     """A bucket or folder is missing, refuses access, is full, or does not answer."""
+
+
+class FolderError(StorageError):
+    """One folder or prefix cannot be listed, such as one that is denied; others can."""
 
 
 class LakeError(FlowconvError):

@@ -112,7 +112,7 @@ def inspect_object(
     if not isinstance(formats, DeclaredFormats):
         formats = declared_formats(format, formats, allow_unknown_fields=allow_unknown_fields)
     declared = formats
-    source = StorageSource(open_storage(uri, options or {}))
+    source = StorageSource(open_storage(uri, options or {}), options)
     log_objects = list(source.list_objects())
     if [o.uri for o in log_objects] != [source.root]:
         raise UsageError("this is no single object; inspect reads one at a time.", uri=source.root)

@@ -11,6 +11,7 @@ from flowconv.checkpoints import LEDGER
 from flowconv.errors import LakeError, UsageError
 from flowconv.fields import ALWAYS_COLUMNS, FIELDS, TEXT, Field, Table
 from flowconv.ledger import Ledger, last_layout, read_intent
+from flowconv.names import from_text
 from flowconv.normalising import SOURCE_COLUMNS, TimeType, table_schema
 from flowconv.options import ConvertOptions, as_day, take_texts
 from flowconv.partitioning import NULL_PARTITION, directory_name, encode_value
@@ -83,7 +84,11 @@ def scan(
     if not files:
         return pl.LazyFrame(schema=polars_schema | partitions)
     # polars takes every `name=value` of a file's path for a partition, above the lake too.
-    above = {part.partition("=")[0]: pl.String() for part in storage.root.split("/") if "=" in part}
+    above = {
+        part.partition("=")[0]: pl.String()
+        for part in from_text(storage.root).split("/")
+        if "=" in part
+    }
     if both := above.keys() & partitions.keys():
         raise LakeError(
             f"polars cannot tell the lake's partition {min(both)} from the folder of that name "
@@ -91,7 +96,7 @@ def scan(
             uri=storage.root,
         )
     return pl.scan_parquet(
-        [storage.uri(file.path) for file in files],
+        [storage.location(file.path) for file in files],
         schema=polars_schema,
         hive_schema=above | partitions,
         hive_partitioning=True,

@@ -234,6 +234,23 @@ class Ledger:
             for row in chosen.to_pylist()
         }
 
+    def has_objects(self, source: str, since: date | None, until: date | None) -> bool:
+        """Tell whether objects of a source were converted; of these days, if some are chosen."""
+        batches: Iterator[pa.RecordBatch | pa.Table] = chain(
+            self._checkpoint.object_batches(self._replaced, ["uri", "day"]),
+            map(_objects_table, self._commits.values()),
+        )
+        for batch in batches:
+            uris, days = batch["uri"], batch["day"]
+            wanted = pc.or_(pc.starts_with(uris, f"{source}/"), pc.equal(uris, pa.scalar(source)))
+            if since:
+                wanted = pc.and_(wanted, pc.greater_equal(days, pa.scalar(since)))
+            if until:
+                wanted = pc.and_(wanted, pc.less_equal(days, pa.scalar(until)))
+            if pc.any(wanted).as_py():
+                return True
+        return False
+
     def rejected(self) -> list[str]:
         """Return the uris of the objects that have lines in quarantine."""
         objects = self.objects().select(["uri", "rejected"])

@@ -86,7 +86,8 @@ def write_metrics(
         StorageError: The file cannot be written.
     """
     try:
-        last_success = _last_success(path) if failed else datetime.now(UTC).timestamp()
+        empty = report is not None and report.empty
+        last_success = _last_success(path) if failed or empty else datetime.now(UTC).timestamp()
         text = "".join(f"{line}\n" for line in _metrics(job, report, failed, last_success))
         if _is_special(path):
             path.write_text(text, encoding="utf-8")
@@ -142,11 +143,12 @@ def _metrics(
     }
     if last_success is not None:
         figures["last_success_timestamp_seconds"] = (
-            "When a run last came to its end.",
+            "When a run last came to its end and had found flow logs.",
             last_success,
         )
     if report is not None:
         figures |= {
+            "last_run_empty": ("1 if it found no flow log, now or before.", int(report.empty)),
             "last_run_objects": ("Objects that the last run converted.", report.objects),
             "last_run_objects_unreadable": (
                 "Objects that it could not read.",

@@ -8,6 +8,7 @@ from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from flowconv.errors import UsageError, did_you_mean, quote
+from flowconv.patterns import Patterns
 
 if TYPE_CHECKING:
     from flowconv.formats import DeclaredFormats
@@ -84,6 +85,22 @@ class ConvertOptions:
     )
     until: date | None = _described(
         "Last day to read, included: YYYY-MM-DD, or 1d for yesterday.", default=None
+    )
+    include: tuple[str, ...] = _described(
+        "Read only objects whose path below SOURCE matches: '*.gz' at any depth, 'tmp/' with all "
+        "that is in it, 'AWSLogs/*/vpcflowlogs/**' from SOURCE on, as in a .gitignore file. Can be "
+        "repeated.",
+        default=(),
+    )
+    exclude: tuple[str, ...] = _described(
+        "Leave out objects whose path below SOURCE matches, also where --include does. Can be "
+        "repeated.",
+        default=(),
+    )
+    allow_empty: bool = _described(
+        "A run that finds no flow log below SOURCE, and none converted before, is done all the "
+        "same (exit code 0, not 3).",
+        default=False,
     )
     compression: Compression = _described(
         f"Parquet compression: {', '.join(COMPRESSIONS)}.", default="zstd"
@@ -191,6 +208,12 @@ class ConvertOptions:
             not (self.since and self.until and self.since > self.until),
             f"--since {self.since} lies after --until {self.until}; exchange them.",
         )
+        for name in ("include", "exclude"):
+            _require(
+                not isinstance(getattr(self, name), str),
+                f"{name}: write a list of patterns, such as [{getattr(self, name)!r}].",
+            )
+        Patterns(self.include, self.exclude)
         _check_partitions(self.partition_by)
         if self.format is not None or self.formats is not None:
             from flowconv.formats import read_formats
@@ -245,6 +268,11 @@ class ConvertOptions:
             self.formats_text,
             allow_unknown_fields=self.allow_unknown_fields,
         )
+
+    @property
+    def patterns(self) -> Patterns:
+        """What --include and --exclude choose."""
+        return Patterns(self.include, self.exclude)
 
     @property
     def tasks_at_once(self) -> int:

@@ -4,7 +4,6 @@ import logging
 import secrets
 import socket
 import time
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
@@ -23,6 +22,7 @@ from flowconv.ledger import Ledger
 from flowconv.listing import LogObject
 from flowconv.locking import Lock
 from flowconv.monitoring import log_event
+from flowconv.names import from_text, is_plain
 from flowconv.options import ConvertOptions
 from flowconv.planning import Task, plan_replacement, plan_tasks
 from flowconv.report import HEADERS_APART, ConvertReport, Run
@@ -72,11 +72,13 @@ def convert(
     log_event("run_began", run_id=report.run_id, source=report.source, lake=report.lake)
     if on_begin:
         on_begin(report)
-    listed = _list(logs, lake, options, report.left_out)
+    listed = _list(logs, lake, options, report)
     if not is_lake(lake):
         # A mistyped SOURCE must not leave a lake behind.
         first = list(islice(listed, 1))
         if not first:
+            _note_unlisted(report)
+            _note_empty(report, None, options)
             _sum_up(report, failure="")
             return report
         listed = chain(first, listed)
@@ -88,6 +90,9 @@ def convert(
         with _recorded(ledger, report, layout, (logs, lake)):
             remove_leftovers(lake, ledger, unfinished)
             tasks = _plan(listed, ledger, options, report)
+            _note_unlisted(report)
+            if not tasks:
+                _note_empty(report, ledger, options)
             log_event(
                 "run_planned",
                 run_id=report.run_id,
@@ -161,19 +166,60 @@ _IN_LEDGER = (
 
 
 def _require_apart(logs: Source, lake: Storage) -> None:
-    if f"{logs.root}/".startswith(f"{lake.root}/"):
+    if logs.is_within(lake):
         raise UsageError(
             "SOURCE lies within DEST, or is the same. Write the lake to a place of its own; it may "
             "lie within SOURCE.",
             uri=logs.root,
         )
+    if not is_plain(from_text(lake.root)):
+        raise UsageError(
+            "DEST has a name that is no UTF-8, or has control characters in it, and no other "
+            "program could read the lake. Choose another.",
+            uri=lake.root,
+        )
 
 
 def _list(
-    logs: Source, lake: Storage, options: ConvertOptions, left_out: Counter[str]
+    logs: Source, lake: Storage, options: ConvertOptions, report: ConvertReport
 ) -> Iterator[LogObject]:
     """List the source; the lake may lie within it and is left out."""
-    return logs.list_objects(options.since, options.until, lake.root, left_out)
+    return logs.list_objects(
+        options.since,
+        options.until,
+        options.patterns,
+        lake.root,
+        report.left_out,
+        report.unreadable,
+    )
+
+
+def _note_unlisted(report: ConvertReport) -> None:
+    for uri, reason in report.unreadable.items():
+        log_event(
+            "object_unreadable",
+            level=logging.WARNING,
+            run_id=report.run_id,
+            uri=uri,
+            reason=reason,
+        )
+
+
+def _note_empty(report: ConvertReport, ledger: Ledger | None, options: ConvertOptions) -> None:
+    """Note that a run found no flow log, of its days if some are chosen, now or before."""
+    found = report.already_converted or report.changed or report.unreadable
+    if found or options.allow_empty:
+        return
+    if ledger and ledger.has_objects(report.source, options.since, options.until):
+        return
+    report.empty = True
+    log_event(
+        "nothing_found",
+        level=logging.WARNING,
+        run_id=report.run_id,
+        source=report.source,
+        left_out=dict(report.left_out),
+    )
 
 
 def _plan(
@@ -304,6 +350,8 @@ class Plan:
         changed_format: Objects that were converted by another format than is declared for them
             now, and would not be read.
         left_out: Kind -> number, of objects that would not be read.
+        unreadable: Uri -> reason, of what cannot be listed.
+        empty: As `ConvertReport.empty`.
     """
 
     source: str
@@ -313,6 +361,13 @@ class Plan:
     changed: int
     changed_format: int
     left_out: Mapping[str, int]
+    unreadable: Mapping[str, str]
+    empty: bool
+
+    @property
+    def complete(self) -> bool:
+        """Objects were found, and everything could be listed."""
+        return not (self.empty or self.unreadable)
 
     @property
     def objects(self) -> int:
@@ -335,6 +390,9 @@ class Plan:
             "changed": self.changed,
             "changed_format": self.changed_format,
             "left_out": dict(self.left_out),
+            "unreadable": dict(self.unreadable),
+            "empty": self.empty,
+            "complete": self.complete,
             "groups": [
                 asdict(group) | {"day": group.day and group.day.isoformat()}
                 for group in self.groups
@@ -353,10 +411,15 @@ def plan(source: str, dest: str, options: ConvertOptions | None = None) -> Plan:
     logs = open_source(source, options.source_options)
     lake = open_storage(dest, options.dest_options)
     report = ConvertReport(logs.root, lake.root, "")
-    listed = _list(logs, lake, options, report.left_out)
+    _require_apart(logs, lake)
+    listed = _list(logs, lake, options, report)
     is_lake(lake)  # Says so if it was one.
     by_group: dict[tuple[str, str, date], list[Task]] = {}
-    for task in _plan(listed, Ledger.read(lake), options, report):
+    ledger = Ledger.read(lake)
+    tasks = _plan(listed, ledger, options, report)
+    if not tasks:
+        _note_empty(report, ledger, options)
+    for task in tasks:
         group = (task.account_id or "", task.region or "", task.day or date.min)
         by_group.setdefault(group, []).append(task)
     groups = tuple(
@@ -370,5 +433,14 @@ def plan(source: str, dest: str, options: ConvertOptions | None = None) -> Plan:
         )
         for _, same in sorted(by_group.items())
     )
-    others = (report.already_converted, len(report.changed), len(report.changed_format))
-    return Plan(logs.root, lake.root, groups, *others, report.left_out)
+    return Plan(
+        source=logs.root,
+        lake=lake.root,
+        groups=groups,
+        already_converted=report.already_converted,
+        changed=len(report.changed),
+        changed_format=len(report.changed_format),
+        left_out=report.left_out,
+        unreadable=report.unreadable,
+        empty=report.empty,
+    )

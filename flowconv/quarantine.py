@@ -17,6 +17,7 @@ from flowconv.errors import FetchError, LakeError, UsageError
 from flowconv.lake import read_layout
 from flowconv.ledger import Ledger
 from flowconv.listing import CLOUDWATCH, LogObject
+from flowconv.names import to_text
 from flowconv.report import DataFile
 from flowconv.storage import StagedSink, Storage, open_storage, storage_errors
 from flowconv.writing import STAGING
@@ -362,10 +363,12 @@ def _objects_with_rejects(
     """Return them by uri, in its order, and the tasks that have kept lines of them."""
     converted = ledger.objects().select(["uri", "task_id", "rejected", "dropped"])
     if chosen is not None:
-        # As the ledger has it: a local path in full.
-        if not chosen.startswith(CLOUDWATCH):
-            chosen = open_storage(chosen).root.encode("utf-8", "backslashreplace").decode()
-        converted = converted.filter(pc.equal(converted["uri"], pa.scalar(chosen)))
+        # As the ledger has it: a local path in full, without links.
+        known = converted.filter(pc.equal(converted["uri"], pa.scalar(to_text(chosen))))
+        if not known.num_rows and not chosen.startswith(CLOUDWATCH):
+            chosen = open_storage(chosen).root
+            known = converted.filter(pc.equal(converted["uri"], pa.scalar(chosen)))
+        converted = known
         if not converted.num_rows:
             raise UsageError(
                 f"this object was not converted to {storage.root}; flowconv quarantine "

@@ -29,6 +29,7 @@ from flowconv.ledger import Ledger
 from flowconv.listing import LogObject
 from flowconv.pages import check_footer, check_gaps
 from flowconv.parsing import BlockParser
+from flowconv.patterns import Patterns
 from flowconv.problems import ADVICE, Check, Problem, ProblemKind
 from flowconv.reading import read_blocks
 from flowconv.report import HEADERS_APART, LineCounts
@@ -48,6 +49,7 @@ class SourceObjects:
         ledger: What was converted.
         since: First day.
         until: Last day.
+        patterns: Which paths.
     """
 
     def __init__(
@@ -57,9 +59,10 @@ class SourceObjects:
         ledger: Ledger,
         since: date | None,
         until: date | None,
+        patterns: Patterns,
     ) -> None:
         self._logs = logs
-        self._all_days = since is None and until is None
+        self._all = since is None and until is None and not patterns
         self._converted = {
             row["uri"]: (row["etag"], LineCounts(*(row[f.name] for f in fields(LineCounts))).lines)
             for batch in ledger.objects().drop_columns(["task_id", "fields"]).to_batches()
@@ -67,8 +70,9 @@ class SourceObjects:
         }
         self._ledger = ledger
         self._listed: dict[str, LogObject] = {}
+        self._unlisted: dict[str, str] = {}
         if logs is not None:
-            listed = logs.list_objects(since, until, lake_root)
+            listed = logs.list_objects(since, until, patterns, lake_root, unreadable=self._unlisted)
             self._listed = {log_object.uri: log_object for log_object in listed}
         self._mutex = threading.Lock()
         self.lines = 0
@@ -87,11 +91,15 @@ class SourceObjects:
     @property
     def expired(self) -> int:
         """Number of objects of this source that the ledger has and the source has no longer."""
-        if self._logs is None or not self._all_days:
+        if self._logs is None or not self._all:
             return 0
         below = f"{self._logs.root}/"
+        unknown = tuple(f"{uri}/" for uri in self._unlisted)
         return sum(
-            uri not in self._listed and f"{uri}/".startswith(below) for uri in self._converted
+            uri not in self._listed
+            and f"{uri}/".startswith(below)
+            and not f"{uri}/".startswith(unknown)
+            for uri in self._converted
         )
 
     def unconvertible(
@@ -149,6 +157,8 @@ class SourceObjects:
 
     def check_names(self) -> Iterator[Problem]:
         """Compare what is there with what was converted."""
+        for uri, reason in self._unlisted.items():
+            yield Problem("not-listed", uri, reason.removesuffix("."), "", ADVICE["not-listed"])
         for uri, log_object in self._listed.items():
             etag, _ = self._converted.get(uri, (None, 0))
             if etag is None:

@@ -186,9 +186,13 @@ class ConvertReport:
             ones until they are reprocessed.
         changed_format: Uris of objects that were converted by a declared format, and for which
             another one is declared now; their rows are the old ones until they are reprocessed.
-        unreadable: Uri -> reason, of objects of which nothing was converted.
+        unreadable: Uri -> reason, of objects of which nothing was converted, and of folders that
+            could not be listed.
         left_out: Kind -> number, of objects that were not to be read, such as `undated` ones
-            when days are chosen.
+            when days are chosen, or `--exclude *.json`; folders that were left out whole count
+            once.
+        empty: No flow log was found below the source, and none was converted from there (with
+            since or until, of those days) before; and that was not allowed.
         lines: Lines of the converted objects by kind.
         rejected: Reason -> number, of lines that do not fit; `lines.dropped` of them are not in
             the quarantine.
@@ -218,6 +222,7 @@ class ConvertReport:
     changed_format: list[str] = field(default_factory=list)
     unreadable: dict[str, str] = field(default_factory=dict)
     left_out: Counter[str] = field(default_factory=Counter)
+    empty: bool = False
     lines: LineCounts = field(default_factory=LineCounts)
     rejected: Counter[str] = field(default_factory=Counter)
     unknown_fields: set[str] = field(default_factory=set)
@@ -259,8 +264,8 @@ class ConvertReport:
 
     @property
     def complete(self) -> bool:
-        """It came to its end, all was read, nothing changed in between, and every line fits."""
-        odd = (self.unreadable, self.rejected, self.changed, self.changed_format)
+        """Objects were found, all were read, nothing changed in between, and every line fits."""
+        odd = (self.empty, self.unreadable, self.rejected, self.changed, self.changed_format)
         return not (self.cancelled or any(odd))
 
     @property

@@ -11,15 +11,17 @@ from typing import Any
 import pyarrow as pa
 
 from flowconv.errors import FetchError, FlowconvError, StorageError, UsageError
+from flowconv.names import to_text
 from flowconv.s3_connection import REQUESTS_AT_ONCE, Connection, checked_options
 from flowconv.s3_errors import (
     CLIENT_ERRORS,
     code_of,
     concerns_bucket,
     explain,
+    folder_errors,
     storage_errors,
 )
-from flowconv.storage import Folder, StagedSink, StoredFile, Unfinished
+from flowconv.storage import Folder, StagedSink, Storage, StoredFile, Unfinished
 
 # The least that S3 takes as a part. An upload may have 10,000: files of up to 50 GB.
 _PART_BYTES = 5 << 20
@@ -55,7 +57,8 @@ class S3Storage:
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{1,254}", self._bucket):
             raise UsageError("this names no bucket. Write s3://bucket/prefix.", uri=url)
         self._root_key = key.rstrip("/")
-        self.root = f"s3://{self._bucket}/{self._root_key}".rstrip("/")
+        self.root = to_text(f"s3://{self._bucket}/{self._root_key}".rstrip("/"))
+        self._endpoint_url = options.get("endpoint_url")
         self._connection = Connection(self._bucket, checked_options(options))
 
     @property
@@ -68,8 +71,22 @@ class S3Storage:
         self._connection.retries.give_up()
 
     def uri(self, path: str) -> str:
+        """Return the text of a path's `s3://` URL."""
+        return to_text(self.location(path)) if path else self.root
+
+    def location(self, path: str) -> str:
         """Return the `s3://` URL of a path."""
-        return f"s3://{self._bucket}/{self._key(path)}" if path else self.root
+        return f"s3://{self._bucket}/{self._key(path)}".rstrip("/" if not path else "")
+
+    def key(self, path: str) -> str:
+        """Return the text of the whole key; the bucket's name says nothing."""
+        return to_text(self._key(path))
+
+    def is_within(self, other: Storage) -> bool:
+        """See `Storage`."""
+        if not isinstance(other, S3Storage) or self._endpoint_url != other._endpoint_url:
+            return False
+        return f"{self.root}/".startswith(f"{other.root}/")
 
     def list_files(self, below: str = "") -> Iterator[StoredFile]:
         """See `Storage`."""
@@ -218,7 +235,7 @@ class S3Storage:
         folder_key = self._folder_key(below)
         root_length = len(self._folder_key(""))
         empty = True
-        with storage_errors(self.uri(below)):
+        with folder_errors(self.uri(below)) if below else storage_errors(self.root):
             for page in self._pages(Prefix=folder_key, **request):
                 entries: list[StoredFile | Folder] = [
                     StoredFile(entry["Key"][root_length:], entry["Size"], entry["ETag"].strip('"'))

@@ -11,7 +11,7 @@ from aiohttp import ClientError as HttpError
 from botocore import exceptions as botocore_errors  # type: ignore[import-untyped]
 from botocore.parsers import ResponseParserError  # type: ignore[import-untyped]
 
-from flowconv.errors import StorageError
+from flowconv.errors import FolderError, StorageError
 
 # obstore's are no OSError but for FileNotFoundError; s3fs makes an OSError of what S3 answers, and
 # lets botocore's and aiohttp's own errors pass.
@@ -139,6 +139,16 @@ def storage_errors(uri: str) -> Iterator[None]:
         yield
     except CLIENT_ERRORS as exc:
         raise StorageError(explain(exc), uri=uri) from exc
+
+
+@contextmanager
+def folder_errors(uri: str) -> Iterator[None]:
+    """Turn the clients' errors while a prefix is listed into ours; others may not be denied."""
+    try:
+        yield
+    except CLIENT_ERRORS as exc:
+        denied = code_of(exc) in ("AccessDenied", "403")
+        raise (FolderError if denied else StorageError)(explain(exc), uri=uri) from exc
 
 
 def explain(exc: BaseException) -> str:

@@ -11,7 +11,11 @@ from datetime import date
 from functools import partial
 from typing import Protocol
 
-from flowconv.listing import CLOUDWATCH, LogObject, list_objects
+from flowconv.errors import FetchError, FolderError, UsageError
+from flowconv.fields import Table
+from flowconv.listing import CLOUDWATCH, LAKE_FOLDER, LogObject, list_objects
+from flowconv.names import from_text
+from flowconv.patterns import Patterns
 from flowconv.storage import Storage, open_storage, path_text
 
 # A piece is one request. Smaller objects, nearly all of them, are one piece.
@@ -25,7 +29,7 @@ class Source(Protocol):
     """What a run reads. Its methods may be called from any thread, and block."""
 
     root: str
-    """Its full name; those of its objects begin with it."""
+    """Its full name, as text. Those of its objects begin with it, unless links lead elsewhere."""
 
     requests_at_once: int
     """Requests that may be under way together; 0 if it is local and needs no threads for them."""
@@ -39,16 +43,24 @@ class Source(Protocol):
         """Make no request again from here on; whoever waits for one hears that it failed."""
         ...
 
+    def is_within(self, lake: Storage) -> bool:
+        """Tell whether it is a lake or lies below it, by whatever path."""
+        ...
+
     def list_objects(
         self,
         since: date | None = None,
         until: date | None = None,
+        patterns: Patterns | None = None,
         leave_out: str | None = None,
         left_out: Counter[str] | None = None,
+        unreadable: dict[str, str] | None = None,
     ) -> Iterator[LogObject]:
         """List the objects, always in the same order; see `listing.list_objects`.
 
         Raises:
+            UsageError: The source is a lake or a part of one.
+            FolderError: Something cannot be listed or read, and `unreadable` is not given.
             StorageError: The source does not answer.
         """
         ...
@@ -82,16 +94,22 @@ def open_source(url: str | os.PathLike[str], options: Mapping[str, str] | None =
         from flowconv.cloudwatch import CloudWatchSource
 
         return CloudWatchSource(url, options or {})
-    return StorageSource(open_storage(url, options))
+    return StorageSource(open_storage(url, options), options)
 
 
 class StorageSource:
-    """The objects of a storage; see `Source`."""
+    """The objects of a storage; see `Source`.
 
-    def __init__(self, storage: Storage) -> None:
+    Args:
+        storage: Where they are.
+        options: It was opened with.
+    """
+
+    def __init__(self, storage: Storage, options: Mapping[str, str] | None = None) -> None:
         self.root = storage.root
         self.requests_at_once = 0 if storage.is_local else _S3_REQUESTS_AT_ONCE
         self._storage = storage
+        self._options = options
 
     @property
     def retries(self) -> int:
@@ -106,15 +124,52 @@ class StorageSource:
         self,
         since: date | None = None,
         until: date | None = None,
+        patterns: Patterns | None = None,
         leave_out: str | None = None,
         left_out: Counter[str] | None = None,
+        unreadable: dict[str, str] | None = None,
     ) -> Iterator[LogObject]:
         """See `Source`."""
-        return list_objects(self._storage, since, until, leave_out, left_out)
+        self._refuse_lakes()
+        yield from list_objects(
+            self._storage, since, until, patterns, leave_out, left_out, unreadable
+        )
 
     def requests(self, log_object: LogObject) -> Iterator[Callable[[], bytes]]:
         """See `Source`."""
         size_bytes = log_object.size_bytes
         for start in range(0, size_bytes, PIECE_BYTES):
             size = min(PIECE_BYTES, size_bytes - start)
-            yield partial(self._storage.fetch, log_object.path, start, size)
+            yield partial(self._fetch, log_object, start, size)
+
+    def is_within(self, lake: Storage) -> bool:
+        """See `Source`."""
+        return self._storage.is_within(lake)
+
+    def _fetch(self, log_object: LogObject, start: int, size: int) -> bytes:
+        try:
+            return self._storage.fetch(from_text(log_object.path), start, size)
+        except FetchError as error:
+            if error.uri == log_object.uri:
+                raise
+            raise FetchError(error.reason, uri=log_object.uri) from error.__cause__
+
+    def _refuse_lakes(self) -> None:
+        """Raise if the source is a lake, or one of the folders that make one."""
+        suspects = [self._storage]
+        above, _, folder = self._storage.location("").rpartition("/")
+        # Whole prefixes of other names cost no request.
+        while above.count("/") >= 2 or (above and self._storage.is_local):
+            if folder in (LAKE_FOLDER, *Table):
+                suspects.append(open_storage(above, self._options))
+            above, _, folder = above.rpartition("/")
+        for suspect in suspects:
+            try:
+                if next(suspect.list_files(LAKE_FOLDER), None):
+                    raise UsageError(
+                        f"this is flowconv's lake {suspect.root}, or in it, and no flow logs. Name "
+                        "the logs that it was made from.",
+                        uri=self.root,
+                    )
+            except FolderError:
+                continue  # What is denied cannot be read as logs either.

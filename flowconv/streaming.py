@@ -15,6 +15,7 @@ from flowconv.listing import LogObject
 from flowconv.normalising import FlowBatch, known_extra_fields, normalise, table_schema
 from flowconv.options import as_day, take_texts
 from flowconv.parsing import BlockParser
+from flowconv.patterns import Patterns
 from flowconv.reading import read_blocks
 from flowconv.sources import Source, open_source
 
@@ -29,6 +30,8 @@ def read(
     extra_fields: Sequence[str] | None = None,
     since: date | None = None,
     until: date | None = None,
+    include: Sequence[str] = (),
+    exclude: Sequence[str] = (),
     source_options: Mapping[str, str] | None = None,
     on_rejected: Callable[[RejectedLine], None] | None = None,
 ) -> pa.RecordBatchReader:
@@ -49,6 +52,8 @@ def read(
             None takes the known ones of all versions.
         since: First day, by the day in the objects' keys.
         until: Last day, included.
+        include: Patterns of paths, as for `ConvertOptions.include`.
+        exclude: Patterns of paths, as for `ConvertOptions.exclude`.
         source_options: Storage options, as for `ConvertOptions.source_options`.
         on_rejected: Called with each line that does not fit, also of objects of which none does;
             these raise at their end. Without it, the first such line raises.
@@ -59,7 +64,7 @@ def read(
 
     Raises:
         UsageError: The source or the format is none.
-        StorageError: The source does not answer.
+        StorageError: The source does not answer, or a folder of it cannot be listed.
         UnreadableObjectError: While the stream is read: an object cannot be read whole, no line
             of it fits, or it has a field beyond `extra_fields`. Rows of it may have been given out
             already if it is larger than a block of 8 MB.
@@ -82,9 +87,10 @@ def read(
         )
     schema = table_schema(wanted, extra_fields=extra)
     logs = open_source(source, source_options)
-    log_objects = sorted(
-        logs.list_objects(as_day(since, "since"), as_day(until, "until")), key=lambda o: o.uri
+    listed = logs.list_objects(
+        as_day(since, "since"), as_day(until, "until"), Patterns(include, exclude)
     )
+    log_objects = sorted(listed, key=lambda o: o.uri)
     batches = _read_batches(logs, log_objects, declared, wanted, schema, on_rejected)
     return pa.RecordBatchReader.from_batches(schema, batches)
 

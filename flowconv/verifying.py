@@ -15,7 +15,7 @@ import secrets
 import time
 import zlib
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor
 from concurrent.futures import wait as futures_wait
 from contextlib import nullcontext
@@ -37,6 +37,7 @@ from flowconv.locking import LOCK, Lock
 from flowconv.normalising import SOURCE_COLUMNS, column_type
 from flowconv.options import as_day, available_cores
 from flowconv.overview import read_lock
+from flowconv.patterns import Patterns
 from flowconv.problems import ADVICE, Check, Problem, VerifyReport, problem_of
 from flowconv.quarantine import QUARANTINE
 from flowconv.recounting import PIECE_BYTES, SourceObjects, StoredReader
@@ -55,6 +56,8 @@ def verify(
     source: str | None = None,
     since: date | None = None,
     until: date | None = None,
+    include: Sequence[str] = (),
+    exclude: Sequence[str] = (),
     quick: bool = False,
     repair: bool = False,
     wait: bool = False,
@@ -70,6 +73,8 @@ def verify(
         source: What was converted to it; without one the objects are not looked at.
         since: First day of the source, as for `ConvertOptions.since`.
         until: Last day of the source, included.
+        include: Patterns of the source's paths, as for `ConvertOptions.include`.
+        exclude: Patterns of the source's paths, as for `ConvertOptions.exclude`.
         quick: Compare names, sizes and counts alone; read neither files nor objects.
         repair: Remove leftovers and strays, or set them aside if a run wrote them, and forget the
             tasks of damaged files if all of their objects can be converted again; takes the lake's
@@ -94,6 +99,7 @@ def verify(
     storage = open_storage(lake, options)
     lost = lost_layout(storage)
     layout = lost or read_layout(storage)
+    patterns = Patterns(include, exclude)
     logs = None if source is None else open_source(source, source_options)
     report = VerifyReport(storage.root, logs.root if logs else None)
     run_id = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
@@ -105,7 +111,7 @@ def verify(
         lake_now = _LakeNow.take(storage)
         if lock:
             lock.confirm()
-        objects = SourceObjects(logs, storage.root, lake_now.ledger, since, until)
+        objects = SourceObjects(logs, storage.root, lake_now.ledger, since, until, patterns)
         report.problems += [
             *_check_names(storage, lake_now),
             *_check_sums(storage, lake_now),
@@ -280,7 +286,7 @@ def _check_file(storage: Storage, layout: Layout, file: DataFile, task_id: str) 
 
 def _open(storage: Storage, file: DataFile) -> io.RawIOBase:
     if storage.is_local:
-        return io.FileIO(storage.uri(file.path))
+        return io.FileIO(storage.location(file.path))
     return StoredReader(storage, file.path, file.size_bytes)
 
 

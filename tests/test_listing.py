@@ -143,10 +143,12 @@ def tree(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def listed(root: str, **window: date) -> tuple[list[str], Counter[str]]:
+def listed(
+    root: str, since: date | None = None, until: date | None = None
+) -> tuple[list[str], Counter[str]]:
     storage = open_storage(root)
     left_out: Counter[str] = Counter()
-    found = list(list_objects(storage, leave_out=f"{root}/lake", left_out=left_out, **window))
+    found = list(list_objects(storage, since, until, leave_out=f"{root}/lake", left_out=left_out))
     assert all(o.uri == storage.uri(o.path) for o in found)
     return sorted(o.path for o in found), left_out
 
@@ -236,6 +238,12 @@ class CountingStorage:
 
     def uri(self, path: str) -> str:
         return f"{self.root}/{path}"
+
+    def location(self, path: str) -> str:
+        return self.uri(path)
+
+    def key(self, path: str) -> str:
+        return path
 
     def list_files(self, below: str = "") -> Iterator[StoredFile]:
         self.flat.append(below)
@@ -374,4 +382,5 @@ def test_names_that_are_no_utf8_are_listed(tmp_path: Path) -> None:
     except OSError:
         pytest.skip("this file system takes UTF-8 only")
     (found,) = list_objects(open_storage(str(tmp_path)))
-    assert found.path == name
+    assert found.path == "caf%E9.log"
+    assert found.uri == f"{tmp_path}/caf%E9.log"

@@ -23,9 +23,11 @@ import pytest
 
 from flowconv import retrying, s3_connection
 from flowconv.errors import FetchError, FlowconvError, StorageError, UsageError
+from flowconv.names import to_text
 from flowconv.storage import (
     Folder,
     LocalStorage,
+    NoFile,
     Storage,
     StoredFile,
     Unfinished,
@@ -401,7 +403,7 @@ def test_missing_folder(tmp_path: Path) -> None:
 
 
 @on_posix
-def test_links_are_followed_but_not_in_circles(tmp_path: Path) -> None:
+def test_links_are_followed_and_each_folder_listed_once(tmp_path: Path) -> None:
     real = tmp_path / "elsewhere"
     real.mkdir()
     (real / "file").write_bytes(b"12345")
@@ -412,13 +414,132 @@ def test_links_are_followed_but_not_in_circles(tmp_path: Path) -> None:
     (root / "file").symlink_to(real / "file")
     (root / "folder").symlink_to(real)
     (root / "nowhere").symlink_to(tmp_path / "missing")
+    (root / "itself").symlink_to(root / "itself")
+    (root / "once more").symlink_to(real)
+    (real / "outside up").symlink_to(tmp_path)
     os.mkfifo(root / "pipe")
     storage = open_storage(str(root))
-    files = {file.path: file.size_bytes for file in storage.list_files()}
-    assert files.pop("nowhere") == files.pop("a/up/nowhere") > 0
-    assert files == dict.fromkeys(["a/up/file", "a/up/folder/file", "file", "folder/file"], 5)
+    files = {file.path: file for file in storage.list_files()}
+    # By the links out of the root and up, the root is met again, once.
+    below = "folder/outside up/"
+    assert list(files) == ["file", "folder/file", f"{below}elsewhere/file", f"{below}root/file"]
+    assert {file.size_bytes for file in files.values()} == {5}
+    assert files["file"].target == str(real / "file")
+    assert files["folder/file"].target == ""
     with pytest.raises(FetchError, match="no such file"):
         storage.fetch("nowhere", 0, 1)
+    entries = {entry.path: entry for entry in storage.list_folder()}
+    assert list(entries) == ["a/", "file", "folder/", "itself", "nowhere", "once more/", "pipe"]
+    assert entries["folder/"] == Folder("folder/", str(real))
+    reasons = {path: e.reason for path, e in entries.items() if isinstance(e, NoFile)}
+    assert reasons.keys() == {"itself", "nowhere", "pipe"}
+    assert "leads to itself" in reasons["itself"]
+    assert "leads nowhere" in reasons["nowhere"]
+    assert "a named pipe" in reasons["pipe"]
+
+
+def _make_socket(path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(path))
+
+
+@on_posix
+@pytest.mark.parametrize("make", [os.mkfifo, _make_socket])
+def test_what_is_no_file_is_never_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, make: Callable[[Path], None]
+) -> None:
+    monkeypatch.chdir(tmp_path)  # Names of sockets are short.
+    make(Path("x"))
+    with pytest.raises(FetchError):
+        open_storage(str(tmp_path)).fetch("x", 0, 1)
+    with pytest.raises(StorageError, match=r"a named pipe|a socket"):
+        list(open_storage(str(tmp_path / "x")).list_folder())
+
+
+@on_posix
+def test_the_root_is_known_by_where_it_really_is(tmp_path: Path) -> None:
+    (tmp_path / "real/logs").mkdir(parents=True)
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    storage = open_storage(str(tmp_path / "link/../link/logs/"))
+    assert storage.root == str(tmp_path / "real/logs")
+    assert storage.key("x") == str(tmp_path / "link/logs/x")
+    assert storage.is_within(open_storage(str(tmp_path / "real")))
+    assert storage.is_within(open_storage(str(tmp_path / "link")))
+    assert storage.is_within(storage)
+    assert not storage.is_within(open_storage(str(tmp_path / "real/logs/lake")))
+    assert not storage.is_within(open_storage(str(tmp_path / "rea")))
+
+
+NAMES = {
+    b"caf\xe9.log": "caf%E9.log",
+    b"caf\xc3\xa9.log": "caf\xe9.log",
+    b"caf%E9.log": "caf%25E9.log",
+    b"a\nb\x1b[1m.log": "a%0Ab%1B[1m.log",
+    b"day%3D14 100% %zz": "day%3D14 100% %zz",
+    "a\u202eb\u2028".encode(): "a%E2%80%AEb%E2%80%A8",
+    b"\xed\xa0\x80": "%ED%A0%80",
+}
+
+
+@on_posix
+def test_names_have_texts(tmp_path: Path) -> None:
+    for name in NAMES:
+        with open(bytes(tmp_path) + b"/" + name, "wb") as file:  # noqa: PTH123
+            file.write(name)
+    storage = open_storage(str(tmp_path))
+    texts = {}
+    for listed in storage.list_files():
+        body = storage.fetch(listed.path, 0, listed.size_bytes)
+        uri = storage.uri(listed.path)
+        texts[body] = uri.removeprefix(f"{tmp_path}/")
+        # A text is as good as a name, unless it is another's.
+        if texts[body].encode() not in NAMES or texts[body].encode() == body:
+            assert open_storage(uri).root == uri
+            assert open_storage(uri).fetch("") == body
+    assert texts == NAMES
+
+
+@pytest.mark.parametrize("locale", ["C.UTF-8", "C"])
+def test_a_name_has_one_text_in_all_locales(tmp_path: Path, locale: str) -> None:
+    for name in NAMES:
+        with open(bytes(tmp_path) + b"/" + name, "wb"):  # noqa: PTH123
+            pass
+    (tmp_path / "l\xe4k\xe9").mkdir()
+    code = """
+import sys
+from flowconv.storage import open_storage
+storage, lake = map(open_storage, sys.argv[1:])
+lake.write("vpc/\\xe9", b"x")
+for file in storage.list_files():
+    storage.fetch(file.path)
+    sys.stdout.buffer.write(storage.uri(file.path).encode() + b"\\n")
+sys.stdout.buffer.write(lake.uri("vpc/\\xe9").encode() + b"\\n")
+"""
+    settings = {"LC_ALL": locale, "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    lake = tmp_path / "l\xe4k\xe9"
+    done = subprocess.run(
+        [sys.executable, "-c", code, bytes(tmp_path), bytes(lake)],
+        env=os.environ | settings,
+        check=True,
+        capture_output=True,
+    )
+    texts = [*NAMES.values(), "l\xe4k\xe9/vpc/\xe9"]
+    found = done.stdout.decode().splitlines()
+    assert sorted(found) == sorted([f"{tmp_path}/{text}" for text in [*texts, texts[-1]]])
+    assert (lake / "vpc/\xe9").read_bytes() == b"x"
+
+
+@on_posix
+def test_thousands_of_folders_in_each_other(tmp_path: Path) -> None:
+    folder = tmp_path
+    for _ in range(1200):
+        folder /= "a"
+        folder.mkdir()
+    (folder / "x").write_bytes(b"")
+    (found,) = open_storage(str(tmp_path)).list_files()
+    assert found.path == f"{folder.relative_to(tmp_path)}/x"
+    # pytest would remove it by recursion.
+    subprocess.run(["rm", "-r", tmp_path / "a"], check=True)
 
 
 def test_unfinished_files_are_not_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -565,7 +686,8 @@ def test_odd_keys(s3: S3Server, prefix: str) -> None:
         assert storage.fetch(file.path, 0, file.size_bytes) == b"<" + file.path.encode() + b">"
         assert storage.fetch(file.path) == b"<" + file.path.encode() + b">"
         assert storage.fetch(file.path, 1, 2) == (file.path.encode() + b">")[:2]
-        assert storage.uri(file.path) == f"s3://{bucket}/{inside}{file.path}"
+        assert storage.location(file.path) == f"s3://{bucket}/{inside}{file.path}"
+        assert storage.uri(file.path) == to_text(storage.location(file.path))
     assert sorted(_walk(storage)) == sorted(ODD_KEYS)
     for path in ODD_KEYS:
         assert storage.create(path, b"") is False
