@@ -271,7 +271,7 @@ def _existing_files(storage: Storage, wanted: "_Wanted") -> list[DataFile]:
 
 def _missing_paths(storage: Storage, paths: Sequence[str]) -> set[str]:
     if storage.is_local:
-        return {path for path in paths if not os.path.exists(storage.uri(path))}  # noqa: PTH110
+        return {path for path in paths if not os.path.exists(storage.location(path))}  # noqa: PTH110
     if not paths:
         return set()
     folder = os.path.commonpath(paths)

@@ -388,7 +388,8 @@ def _no_folder(url: str) -> str | None:
         return f"{scheme[0]} is not supported. Name a local folder, or s3://bucket/prefix."
     if re.match(r"~[^/]*(/|$)", url):
         return "the shell did not put your home folder for ~. Leave out the quotes, or use $HOME."
-    if re.search(r"[*?]", url):
+    pattern = re.match(r"[^*?]*[*?][^/]*", url)
+    if pattern and not os.path.lexists(pattern[0]):
         return "there is no such folder, and * and ? stand for nothing here. Name the folder."
     return None
 
@@ -621,9 +622,16 @@ class LocalStorage:
         return f"{self._root.rstrip('/')}/{path}" if path else self._root
 
     def _list_if_there(self, below: str) -> Iterator[StoredFile | Folder | NoFile]:
-        if below and not Path(self.location(below)).is_dir():
+        if below and not self._is_folder(below):
             return
         yield from self.list_folder(below)
+
+    def _is_folder(self, path: str) -> bool:
+        with storage_errors(self.uri(path)):
+            try:
+                return stat.S_ISDIR(os.stat(self.location(path)).st_mode)  # noqa: PTH116
+            except (FileNotFoundError, NotADirectoryError):
+                return False
 
     def _root_file(self) -> StoredFile:
         with storage_errors(self.root):

@@ -146,6 +146,7 @@ def test_metrics_of_a_run(logs: Path, tmp_path: Path) -> None:
     assert found.pop("last_run_written_bytes") > 0
     assert found == {
         "last_run_failed": 0,
+        "last_run_empty": 0,
         "last_run_objects": 3,
         "last_run_objects_unreadable": 1,
         "last_run_objects_changed": 0,

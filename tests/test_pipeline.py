@@ -190,8 +190,11 @@ def test_dest_inside_source(tmp_path: Path) -> None:
 def test_nothing_to_convert(tmp_path: Path) -> None:
     (tmp_path / "logs").mkdir()
     report = convert(str(tmp_path / "logs"), str(tmp_path / "lake"))
-    assert (report.objects, report.files, report.complete) == (0, 0, True)
+    assert (report.objects, report.files, report.empty, report.complete) == (0, 0, True, False)
     assert not (tmp_path / "lake").exists(), "a mistyped source begins no lake"
+    allowed = ConvertOptions(allow_empty=True)
+    report = convert(str(tmp_path / "logs"), str(tmp_path / "lake"), allowed)
+    assert (report.empty, report.complete) == (False, True)
     write_objects(tmp_path / "logs", {aws_key(): GOOD})
     tomorrow = ConvertOptions(since=date(2026, 1, 15))
     assert convert(str(tmp_path / "logs"), str(tmp_path / "lake"), tomorrow).objects == 0

@@ -333,7 +333,7 @@ def test_names_and_values_are_shown_escaped(tmp_path: Path) -> None:
             if more and result.stdout:
                 json.loads(result.stdout)
     shown = CliRunner().invoke(app, ["inspect", f"{logs}/{name}"]).stdout
-    assert r"a\x1b[2J\n\u202e[bold]\x07.log" in shown
+    assert "a%1B[2J%0A%E2%80%AE[bold]%07.log" in shown
 
 
 def test_printable() -> None:
