@@ -1,9 +1,10 @@
 """What parsing gives: rows as columns, the lines that do not fit, and a count of all lines."""
 
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
+from typing import overload
 
 import numpy as np
 import numpy.typing as npt
@@ -93,6 +94,79 @@ class RejectedLine:
     format: LogFormat
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RejectedPart:
+    """Lines of one text that do not fit, as columns: a block may have millions of them.
+
+    Attributes:
+        text: Holds the lines.
+        starts: Offset of each line.
+        ends: Offset behind each line, without its line end.
+        numbers: Number of each line in its object, from 1.
+        log_objects: Where they are from.
+        places: Which of these each line is from.
+        reasons: What is wrong with them, and AWS's name of the field at fault, if it is one.
+        codes: Which of these each line has.
+        format: The format that they were read by.
+    """
+
+    text: bytes
+    starts: npt.NDArray[np.int32]
+    ends: npt.NDArray[np.int32]
+    numbers: npt.NDArray[np.int64]
+    log_objects: tuple[LogObject, ...]
+    places: npt.NDArray[np.int32]
+    reasons: tuple[tuple[str, str | None], ...]
+    codes: npt.NDArray[np.int16]
+    format: LogFormat
+
+    def line(self, place: int) -> RejectedLine:
+        """Return one of the lines."""
+        reason, field = self.reasons[self.codes[place]]
+        return RejectedLine(
+            log_object=self.log_objects[self.places[place]],
+            line=int(self.numbers[place]),
+            reason=reason,
+            field=field,
+            text=self.text[self.starts[place] : self.ends[place]],
+            format=self.format,
+        )
+
+    def by_object(self) -> Iterator[tuple[LogObject, npt.NDArray[np.intp]]]:
+        """Give the objects that lines are of, and the places of theirs."""
+        for place in np.unique(self.places).tolist():
+            yield self.log_objects[place], np.flatnonzero(self.places == place)
+
+
+class RejectedLines(Sequence[RejectedLine]):
+    """Lines that do not fit, each made when it is asked for."""
+
+    def __init__(self, parts: Sequence[RejectedPart] = ()) -> None:
+        self.parts = tuple(parts)
+
+    def __len__(self) -> int:
+        return sum(len(part.starts) for part in self.parts)
+
+    def __iter__(self) -> Iterator[RejectedLine]:
+        for part in self.parts:
+            for place in range(len(part.starts)):
+                yield part.line(place)
+
+    @overload
+    def __getitem__(self, place: int) -> RejectedLine: ...
+    @overload
+    def __getitem__(self, place: slice) -> list[RejectedLine]: ...
+    def __getitem__(self, place: int | slice) -> RejectedLine | list[RejectedLine]:
+        if isinstance(place, slice):
+            return [self[number] for number in range(*place.indices(len(self)))]
+        number = place + len(self) if place < 0 else place
+        for part in self.parts:
+            if 0 <= number < len(part.starts):
+                return part.line(number)
+            number -= len(part.starts)
+        raise IndexError(place)
+
+
 @dataclass(frozen=True, slots=True)
 class ParsedBlock:
     """What became of a block: every line of it is counted once.
@@ -105,7 +179,7 @@ class ParsedBlock:
 
     batches: tuple[RawBatch, ...]
     counts: tuple[tuple[LogObject, LineCounts], ...]
-    rejected: tuple[RejectedLine, ...]
+    rejected: RejectedLines
 
 
 def bad_line_error(line: RejectedLine) -> ParseError:

@@ -9,7 +9,9 @@ from dataclasses import replace
 from itertools import chain
 from typing import Self
 
-from flowconv.batches import ParsedBlock, bad_line_error
+import numpy as np
+
+from flowconv.batches import ParsedBlock, RejectedLines, bad_line_error
 from flowconv.blocks import Block, RowBlock
 from flowconv.engines import RunProgress, Stopped
 from flowconv.errors import (
@@ -331,7 +333,7 @@ def _parse(
     parsed = ParsedBlock(
         tuple(batch for piece in pieces for batch in piece.batches),
         tuple(counts for piece in pieces for counts in piece.counts),
-        tuple(line for piece in pieces for line in piece.rejected),
+        RejectedLines([rejected for piece in pieces for rejected in piece.rejected.parts]),
     )
     return block.of_spans(spans), parsed
 
@@ -407,8 +409,12 @@ class _Attempt:
             # One without rows, that has no other, is of the block's first.
             if counts.header + counts.rejected and log_object not in self._headers:
                 self._headers[log_object][block.format.names] = None
-        for line in parsed.rejected:
-            self._rejected[line.log_object][line.reason] += 1
+        for part in parsed.rejected.parts:
+            for log_object, places in part.by_object():
+                numbers = np.bincount(part.codes[places], minlength=len(part.reasons)).tolist()
+                for (reason, _), number in zip(part.reasons, numbers, strict=True):
+                    if number:
+                        self._rejected[log_object][reason] += number
         self._quarantine.write(parsed.rejected)
         unfit = self._fitting.add(block, parsed)
         for log_object in unfit:

@@ -21,10 +21,10 @@ class Fitting:
             tally = self._unfinished.setdefault(log_object, _Tally())
             tally.rows += counts.rows
             tally.rejected += counts.rejected
-        for line in parsed.rejected:
-            tally = self._unfinished[line.log_object]
-            if tally.first is None:
-                tally.first = line
+        for part in parsed.rejected.parts:
+            for log_object, places in part.by_object():
+                tally = self._unfinished[log_object]
+                tally.first = tally.first or part.line(int(places[0]))
         tallies = {one: self._unfinished.pop(one) for one in block.ended}
         return {
             one: _unfit(one, block, tally, tally.first)

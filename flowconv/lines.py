@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from flowconv.batches import RejectedLine
+from flowconv.batches import RejectedLines, RejectedPart
 from flowconv.blocks import LogBlock
 from flowconv.listing import LogObject
 from flowconv.report import LineCounts
@@ -143,21 +143,28 @@ class Lines:
         span = self._spans[at]
         return span.log_object.uri, span.first_line + index - self._first_index[at]
 
-    def rejected_lines(self) -> tuple[RejectedLine, ...]:
+    def rejected_lines(self) -> RejectedLines:
         """Return the lines that do not fit, in their order."""
-        indexes = sorted(self.rejected)
-        numbers = self.numbers(np.array(indexes, np.int64)).tolist()
-        spans = self._spans_of(np.array(indexes, np.int64)).tolist()
-        return tuple(
-            RejectedLine(
-                self._spans[at].log_object,
-                number,
-                *self.rejected[index],
-                self.original(index),
-                self._format,
-            )
-            for index, number, at in zip(indexes, numbers, spans, strict=True)
+        if not self.rejected:
+            return RejectedLines()
+        indexes = np.array(sorted(self.rejected), np.int64)
+        reasons = {
+            reason: code for code, reason in enumerate(dict.fromkeys(self.rejected.values()))
+        }
+        starts, ends = self.starts[indexes], self.ends[indexes]
+        ends = ends - ((ends > starts) & (_as_array(self._original)[ends - 1] == 13))
+        part = RejectedPart(
+            text=self._original,
+            starts=starts.astype(np.int32),
+            ends=ends.astype(np.int32),
+            numbers=self.numbers(indexes),
+            log_objects=tuple(span.log_object for span in self._spans),
+            places=self._spans_of(indexes).astype(np.int32),
+            reasons=tuple(reasons),
+            codes=np.array([reasons[self.rejected[i]] for i in indexes.tolist()], np.int16),
+            format=self._format,
         )
+        return RejectedLines([part])
 
     def numbers(self, indexes: Indexes) -> Indexes:
         """Return the numbers of lines in their objects."""

@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import csv
 
-from flowconv.batches import ParsedBlock, RawBatch
+from flowconv.batches import ParsedBlock, RawBatch, RejectedLines
 from flowconv.blocks import BLOCK_BYTES, Block, Events, LogBlock, RowBlock, Span
 from flowconv.casting import all_possible, far_times, in_milliseconds, typed
 from flowconv.errors import FormatError
@@ -42,9 +42,9 @@ from flowconv.shapes import EVENT_TIME, find_header, is_timed
 # again (benchmarks/README.md, "parse").
 _CSV_BLOCK_BYTES = 1 << 20
 
-# Each line takes some 50 bytes while it is looked at. AWS's shortest records fill a block with half
-# as many.
-MAX_ODD_LINES = 1 << 18
+# A line that does not fit takes some 500 bytes while it is looked at. AWS's default records fill a
+# block with two thirds as many.
+MAX_ODD_LINES = 1 << 17
 
 # Concatenated logs change their fields now and then; an object that does so all the time is an
 # attack, and would be parsed again at every change.
@@ -118,7 +118,8 @@ def _parse_clean(block: LogBlock) -> ParsedBlock | None:
         for span, count, converted in zip(spans, rows, milliseconds, strict=True)
     )
     sources = tuple((span.log_object, count) for span, count in zip(spans, rows, strict=True))
-    return ParsedBlock((RawBatch(block.format, table, sources, lines, events),), counts, ())
+    batch = RawBatch(block.format, table, sources, lines, events)
+    return ParsedBlock((batch,), counts, RejectedLines())
 
 
 def _read_clean(block: LogBlock) -> pa.Table | None:
@@ -137,15 +138,12 @@ def _read_clean(block: LogBlock) -> pa.Table | None:
     if has_hexadecimal(text, size):
         return None
     view = memoryview(text)[:size]
-    misfits: list[csv.InvalidRow] = []
     try:
         if not text.isascii():
             # Arrow's own check would come too late for lines that it cannot split.
             codecs.utf_8_decode(view, "strict", True)
-        table = _read_csv(view, _columns(block.format), misfits)
+        table = _read_csv(view, _columns(block.format))
     except (UnicodeDecodeError, pa.ArrowInvalid):
-        return None
-    if misfits:
         return None
     if block.format.timestamped and _without_time(table).size:
         return None
@@ -169,7 +167,7 @@ def _columns(format_: LogFormat, type_: pa.DataType | None = None) -> dict[str, 
 def _read_csv(
     text: memoryview | bytes,
     columns: dict[str, pa.DataType],
-    misfits: list[csv.InvalidRow],
+    misfits: list[csv.InvalidRow] | None = None,
     *,
     skip_blank: bool = False,
     longest_line: int = 0,
@@ -177,9 +175,14 @@ def _read_csv(
     """Split valid UTF-8; lines with another number of values go to `misfits`.
 
     Blank lines are such lines too, or, in logs of one field, an empty value.
+
+    Raises:
+        pyarrow.ArrowInvalid: There is such a line, and no place for it.
     """
 
-    def skip(row: csv.InvalidRow) -> Literal["skip"]:
+    def skip(row: csv.InvalidRow) -> Literal["skip", "error"]:
+        if misfits is None:
+            return "error"
         misfits.append(row)
         return "skip"
 
@@ -475,7 +478,7 @@ def _parse_parts(
     return ParsedBlock(
         tuple(batch for part in parsed for batch in part.batches),
         tuple(count for part in parsed for count in part.counts),
-        tuple(line for part in parsed for line in part.rejected),
+        RejectedLines([rejected for part in parsed for rejected in part.rejected.parts]),
     )
 
 

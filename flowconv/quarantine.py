@@ -5,14 +5,14 @@ import tempfile
 import threading
 import zlib
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from flowconv.batches import RejectedLine
+from flowconv.batches import RejectedLine, RejectedLines
 from flowconv.errors import FetchError, LakeError, UsageError
 from flowconv.lake import read_layout
 from flowconv.ledger import Ledger
@@ -84,26 +84,33 @@ class QuarantineWriter:
         """The objects with lines of which it is not known yet whether they are kept."""
         return tuple(self._held_back)
 
-    def write(self, lines: Sequence[RejectedLine]) -> None:
+    def write(self, lines: RejectedLines) -> None:
         """Add lines, and hold them back; bytes that are no UTF-8 become surrogate escapes.
 
         Raises:
             StorageError: There is no room for them among the temporary files.
         """
+        for part in lines.parts:
+            for log_object, places in part.by_object():
+                kept = 0
+                if not self.dropped[log_object]:
+                    kept = self._write_lines(log_object, map(part.line, places.tolist()))
+                self.dropped[log_object] += len(places) - kept
+
+    def _write_lines(self, log_object: LogObject, lines: Iterable[RejectedLine]) -> int:
+        """Add lines of one object; return how many there was room for."""
+        number = 0
         for line in lines:
-            one = line.log_object
-            if self.dropped[one]:
-                self.dropped[one] += 1
-                continue
             record = _record(line).encode()
-            fits = self._sizes[one] + len(record) <= self._object_bytes
+            fits = self._sizes[log_object] + len(record) <= self._object_bytes
             if not fits or not self._room.take(len(record)):
-                self.dropped[one] += 1
-                continue
-            self._sizes[one] += len(record)
-            if one not in self._held_back:
-                self._held_back[one] = _Records()
-            self._held_back[one].add(record)
+                break
+            self._sizes[log_object] += len(record)
+            if log_object not in self._held_back:
+                self._held_back[log_object] = _Records()
+            self._held_back[log_object].add(record)
+            number += 1
+        return number
 
     def keep(self, log_object: LogObject) -> None:
         """Write the lines of an object that are held back.

@@ -6,7 +6,7 @@ times as timestamps.
 """
 
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import IO, Any
 
 import numpy as np
@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pyarrow import types
 
-from flowconv.batches import ParsedBlock, RawBatch, RejectedLine
+from flowconv.batches import ParsedBlock, RawBatch, RejectedLines, RejectedPart
 from flowconv.blocks import BLOCK_BYTES, RowBlock
 from flowconv.casting import impossible, in_milliseconds, typed
 from flowconv.errors import CorruptObjectError, FormatError, StorageError, quote
@@ -99,19 +99,40 @@ def parse_rows(block: RowBlock) -> ParsedBlock:
     counts = LineCounts(
         rows=table.num_rows, rejected=len(rejected), milliseconds=in_milliseconds(table).size
     )
-    texts: Iterable[bytes] = (
-        map(block.texts.__getitem__, rejected)
+    texts = (
+        [block.texts[row] for row in rejected]
         if block.texts
-        else _texts(pa.table(stored).take(pa.array(rejected, pa.int64())), format_)
+        else list(_texts(pa.table(stored).take(pa.array(rejected, pa.int64())), format_))
     )
     return ParsedBlock(
         (RawBatch(format_, table, ((block.log_object, table.num_rows),), lines),),
         ((block.log_object, counts),),
-        tuple(
-            RejectedLine(block.log_object, block.first_row + row, *bad[row], text, format_)
-            for row, text in zip(rejected, texts, strict=True)
-        ),
+        _rejected_rows(block, rejected, [bad[row] for row in rejected], texts),
     )
+
+
+def _rejected_rows(
+    block: RowBlock,
+    rows: Sequence[int],
+    reasons: Sequence[tuple[str, str | None]],
+    texts: Sequence[bytes],
+) -> RejectedLines:
+    if not rows:
+        return RejectedLines()
+    edges = np.cumsum([0, *map(len, texts)])
+    codes = {reason: code for code, reason in enumerate(dict.fromkeys(reasons))}
+    part = RejectedPart(
+        text=b"".join(texts),
+        starts=edges[:-1].astype(np.int32),
+        ends=edges[1:].astype(np.int32),
+        numbers=block.first_row + np.array(rows, np.int64),
+        log_objects=(block.log_object,),
+        places=np.zeros(len(rows), np.int32),
+        reasons=tuple(codes),
+        codes=np.array([codes[reason] for reason in reasons], np.int16),
+        format=block.format,
+    )
+    return RejectedLines([part])
 
 
 def _spool(data: Unpacked, file: IO[bytes]) -> None:

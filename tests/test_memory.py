@@ -208,6 +208,18 @@ def test_many_partitions(tmp_path: Path) -> None:
     assert peak.mb < promised_mb()
 
 
+def test_lines_of_one_character(tmp_path: Path) -> None:
+    body = V2 + ROW + b"x\n" * 5_000_000
+    write_objects(tmp_path / "logs", {aws_key(): gzip.compress(body, 1)})
+    peak = convert_peak(tmp_path, "--json", timeout_s=400)
+    report = json.loads(peak.stdout)
+    lines, kept = report["lines"], (tmp_path / "lake/_flowconv/quarantine")
+    assert (peak.exit_code, lines["rows"], lines["rejected"]) == (3, 1, 5_000_000)
+    assert sum(path.stat().st_size for path in kept.iterdir()) < 16 << 20
+    assert lines["dropped"] > 4_000_000
+    assert peak.mb < promised_mb(), f"{peak.mb:.0f} MB"
+
+
 # --- JSON -----------------------------------------------------------------------------------------
 
 HOSTILE_JSON = {
