@@ -25,7 +25,7 @@ from flowconv.json_texts import (
     unreadable_json,
 )
 from flowconv.listing import LogObject
-from flowconv.report import LineCounts
+from flowconv.report import GROUPS_COUNTED, OTHER_GROUPS, LineCounts
 from flowconv.shapes import Shape, no_format
 from flowconv.unpacking import Unpacked
 
@@ -56,11 +56,13 @@ def read_json(log_object: LogObject, text: Unpacked, declared: DeclaredFormats) 
                     break
                 damaged += lines.text.count(b"\n")
                 blocks.add(lines)
+                if lines.shape is Shape.HTTP_ENDPOINT:
+                    text.count(len(lines.text))  # It was unpacked.
+                if blocks.size >= 2 * STRETCH_BYTES:
+                    yield from blocks.take(ends_object=False)
         if records is not None:
             for document in islice(read_documents(stretch), damaged, None):
                 yield from records.add(document)
-        elif blocks.size >= 2 * STRETCH_BYTES:
-            yield from blocks.take(ends_object=False)
     yield from (records or blocks).take(ends_object=True)
 
 
@@ -241,11 +243,6 @@ class _MessageBlocks:
                 return header
         # Nothing in them needs any.
         return declared_format("default")
-
-
-# Each is a line of the report; those beyond are counted together.
-GROUPS_COUNTED = 100
-OTHER_GROUPS = "others"
 
 
 def _events_of(run: Sequence[Lines]) -> Events | None:

@@ -187,10 +187,9 @@ def _plain(text: _Text, *, are_events: bool) -> Iterator[Stretch]:
 def _checked(text: _Text, size: int) -> bytes:
     taken = text.take(size)
     found = taken.count(b"{")
-    if (
-        found > _MAX_OBJECTS
-        and (found := _WITHIN_STRING.sub(b"", taken).count(b"{")) > _MAX_OBJECTS
-    ):
+    if found > _MAX_OBJECTS:
+        found -= sum(match[0].count(b"{") for match in _STRINGS.finditer(taken))
+    if found > _MAX_OBJECTS:
         raise unreadable_json(
             text.log_object,
             f"{size:,} bytes of JSON hold {found:,} objects; at most {_MAX_OBJECTS:,} are read. "
@@ -229,7 +228,7 @@ def _last_glued_end(text: bytearray) -> int:
 # Most documents are shorter.
 _NEAR_END = 1 << 16
 
-_WITHIN_STRING = re.compile(rb'"(?:[^"\\]|\\.)*+"', re.DOTALL)
+_STRINGS = re.compile(rb'"(?:[^"\\]|\\.)*+"', re.DOTALL)
 _ENDS_TRIED = 1000
 _ESCAPED = re.compile(rb"\\.", re.DOTALL)
 

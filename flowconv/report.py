@@ -74,6 +74,10 @@ class DataFile:
         return bool(self.columns)
 
 
+# Names of log groups that a report has; those beyond are counted together.
+GROUPS_COUNTED = 100
+OTHER_GROUPS = "others"
+
 HEADERS_APART = ", "
 
 
@@ -200,7 +204,7 @@ class ConvertReport:
         left_out_columns: Columns of Parquet that were not read: nested ones, and those whose names
             or types cannot be a field's.
         left_out_log_groups: Log group -> lines of it that were not to be read; beyond the first
-            hundred of an object, `others`.
+            hundred, `others`.
         source_bytes: Size of the converted objects as they are stored.
         text_bytes: Size of their text.
         written_bytes: Size of the Parquet files.
@@ -249,7 +253,14 @@ class ConvertReport:
         self.rejected.update(done.rejected)
         self.unknown_fields |= done.unknown_fields
         self.left_out_columns |= done.left_out_columns
-        self.left_out_log_groups.update(done.left_out_log_groups)
+        for group, lines in done.left_out_log_groups.items():
+            is_named = group in self.left_out_log_groups
+            name = (
+                group
+                if is_named or len(self.left_out_log_groups) < GROUPS_COUNTED
+                else OTHER_GROUPS
+            )
+            self.left_out_log_groups[name] += lines
         self.text_bytes += done.text_bytes
         for file in filter(lambda file: file.is_data, done.files):
             self.files += 1

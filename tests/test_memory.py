@@ -16,7 +16,7 @@ from flowconv.reading import read_blocks
 from in_memory import Stored, log_object
 from lakes import ROW, V2, aws_key, write_objects
 from peak_memory import Peak, peak_mb, peak_of, promised_mb
-from shapes import document, parquet, subscription
+from shapes import document, http_endpoint, parquet, subscription
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no wait4")
 
@@ -243,6 +243,7 @@ HOSTILE_JSON = {
         {"Records": [{"eventName": "x", "k": "v" * 150}] * 90_000}
     ).encode(),
     "one long message": lambda: b'{"message":"' + b"x" * 12_000_000 + b'"}',
+    "gzip in records": lambda: http_endpoint([gzip.compress(b"x" * 15_000_000)] * 40),
     "log groups": lambda: b"".join(
         b'{"logGroup":"%d","owner":"%d","logEvents":[{"message":"x"}]}' % (n, n)
         for n in range(20_000)
