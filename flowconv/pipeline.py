@@ -3,6 +3,7 @@
 import logging
 import secrets
 import socket
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -104,15 +105,18 @@ def convert(
             )
             headers = KnownHeaders(ledger.headers() if tasks else ())
             with TaskConverter(logs, requests, lake, ledger, report.run_id, options) as converter:
-                for done in run_tasks(
-                    tasks,
-                    converter.convert,
-                    options.tasks_at_once + COMMITTING_AT_ONCE,
-                    options.grace,
-                    on_progress,
-                ):
-                    report.add(done)
-                    headers.add(done.objects)
+                counted = threading.Lock()
+
+                def convert_and_count(task: Task, progress: RunProgress) -> None:
+                    # Counted here, since this thread may be interrupted wherever it is.
+                    done = converter.convert(task, progress)
+                    with counted:
+                        report.add(done)
+                        headers.add(done.objects)
+
+                workers = options.tasks_at_once + COMMITTING_AT_ONCE
+                for _ in run_tasks(tasks, convert_and_count, workers, options.grace, on_progress):
+                    pass
             report.new_headers = headers.new()
             for new in report.new_headers:
                 log_event(

@@ -344,7 +344,7 @@ def check_option_names(options: Mapping[str, str], names: Sequence[str], kind: s
             # `secret:VALUE=` is a name, too.
             is_name = re.fullmatch(r"[A-Za-z_-]{1,24}", name)
             meant = did_you_mean(name, names, _OPTIONS_MEANT) if is_name else ""
-            found = quote(name) if meant else "what was given"
+            found = quote(name) if meant or name in OPTION_NAMES else "what was given"
             raise UsageError(f"{found} is no {kind}.{meant} There are {', '.join(names)}.")
         if not isinstance(value, str):
             raise UsageError(f"{kind} {name}: write a text, such as 'true'.")

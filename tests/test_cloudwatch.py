@@ -337,7 +337,8 @@ def test_command_of_the_readme(
     server: S3Server, group: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     put(server, group, "eni-1-all", [record(at(3)), record(at(2))])
-    put(server, group, "eni-2-all", [(at(2), "what is this?")])
+    put(server, group, "eni-2-all", [record(at(2)), (at(2), "what is this?")])
+    put(server, group, "eni-3-all", [(at(2), "what is that?")])
     bucket = server.make_bucket()
     readme = README.read_text(encoding="utf-8")
     (command,) = re.findall(r"^flowconv (convert cloudwatch:.*)$", readme, re.MULTILINE)
@@ -346,13 +347,15 @@ def test_command_of_the_readme(
         monkeypatch.setenv(name, value)
     done = CliRunner().invoke(app, [*command.split(), "--json"])
     assert done.exit_code == 3
-    assert json.loads(done.stdout)["lines"]["rows"] == 2
+    report = json.loads(done.stdout)
+    assert report["lines"]["rows"] == 3
+    assert list(report["unreadable"]) == [f"cloudwatch:{group}/eni-3-all/{DAYS_AGO[2]}"]
     uri = f"cloudwatch:{group}/eni-2-all/{DAYS_AGO[2]}"
     lake = f"s3://{bucket}/flows"
     done = CliRunner().invoke(app, ["quarantine", lake, "--object", uri, "--json"])
     assert done.exit_code == 0
     (rejected,) = json.loads(done.stdout)["shown"]
-    assert (rejected["uri"], rejected["line"]) == (uri, 1)
+    assert (rejected["uri"], rejected["line"]) == (uri, 2)
 
 
 def test_plan_and_progress(server: S3Server, group: str, tmp_path: Path) -> None:
@@ -683,7 +686,7 @@ def test_lines_of_messages(scripted: Scripted, messages: list[str], lines: list[
         ("cloudwatch:", {}, "names no log group"),
         ("cloudwatch:a b", {}, "names no log group"),
         ("cloudwatch:arn:aws:logs", {}, "names no log group"),
-        ("cloudwatch:g", {"anon": "true"}, "'anon' is no option of CloudWatch Logs"),
+        ("cloudwatch:g", {"anon": "true"}, "'anon' is no source option of CloudWatch Logs"),
         ("cloudwatch:g", {"endpoint_url": "localhost:1"}, "write it as https://host"),
     ],
 )

@@ -109,7 +109,17 @@ def test_only_the_wanted_days_are_listed(buckets: Buckets) -> None:
 def test_multi_part_output(buckets: Buckets) -> None:
     rows = b"".join(
         b"2 123456789012 eni-%d 10.0.%d.%d 10.1.%d.%d %d %d 6 %d %d 1768348800 1768348860 A OK\n"
-        % (n, n * 7919 % 256, n * 104729 % 251, n % 256, n * 31 % 253, n, n * 7, n, n * n)
+        % (
+            n,
+            n * 7919 % 256,
+            n * 104729 % 251,
+            n % 256,
+            n * 31 % 253,
+            n % 9973,
+            n % 65536,
+            n,
+            n * n,
+        )
         for n in range(300_000)
     )
     buckets.put(V2 + rows)

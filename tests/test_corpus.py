@@ -33,23 +33,28 @@ Rejected = list[tuple[int, str, str | None]]
 DIFFERENT: dict[str, tuple[int, Rejected]] = {
     # The documentation leaves something out with "...".
     "awsdocs-tgw-vpc-ellipsis": (2, [(3, "too-few-values", None)]),
-    # The record has 31 values, the format 36 names: which are missing is not guessed.
-    "awslabs-mcp-tgw-truncated": (0, [(1, "too-few-values", None)]),
+    # Protocol 8080 is beyond the 8 bits that IP has for it.
+    "flr-parquet-stringly": (2, [(3, "out-of-range", "protocol")]),
     "flr-v2-records-bogus": (5, [(6, "too-few-values", None)]),
     "flr-v5-file-bogus": (2, [(4, "too-few-values", None)]),
-    # Its origin refuses all six lines. The last two have no start or no end, which are nulls.
+    # Its origin refuses all six lines. The last two have no start or no end, which are nulls; ports
+    # of two have more than 16 bits.
     "go-vpcflow-bad-values": (
         2,
         [
             (1, "not-a-number", "srcport"),
             (2, "not-a-number", "dstport"),
-            (3, "not-a-number", "bytes"),
-            (4, "not-a-number", "packets"),
+            (3, "out-of-range", "srcport"),
+            (4, "out-of-range", "srcport"),
         ],
     ),
-    # Values are not missing silently: the origin's newer release leaves log-status out.
-    "otel-too-few-fields": (0, [(2, "too-few-values", None)]),
-    "otel-too-many-fields": (0, [(2, "too-many-values", None)]),
+}
+
+# Of these no record fits. Values are not missing silently: which they are is not guessed.
+UNREADABLE = {
+    "awslabs-mcp-tgw-truncated": "it has 31 values, and the format has 36",
+    "otel-too-few-fields": "values, and the format has 14",
+    "otel-too-many-fields": "values, and the format has 14",
 }
 
 
@@ -77,6 +82,10 @@ def test_case(folder: Path, tmp_path: Path) -> None:
     logs, lake = tmp_path / "logs", tmp_path / "lake"
     write_objects(logs, {Key(case.get("s3_key") or "copies/a.log"): body})
     report = convert(str(logs), str(lake), ConvertOptions(format=format_))
+    if folder.name in UNREADABLE:
+        (reason,) = report.unreadable.values()
+        assert UNREADABLE[folder.name] in reason
+        return
     assert report.unreadable == {}
     frames = [pl.read_parquet(path, hive_partitioning=False) for path in data_files(lake)]
     rows = [as_published(row) for frame in frames for row in frame.rows(named=True)]
@@ -86,6 +95,8 @@ def test_case(folder: Path, tmp_path: Path) -> None:
     if published.exists():
         records = json.loads(published.read_text(encoding="utf-8"))
         wanted = [{k: v for k, v in record.items() if v is not None} for record in records]
+        if folder.name == "flr-parquet-stringly":
+            del wanted[2]
         assert sorted(map(as_text, rows)) == sorted(map(as_text, wanted))
 
 

@@ -338,7 +338,10 @@ class LakeAndModel(RuleBasedStateMachine):
         assert report.unreadable.keys() == wanted.unreadable
         assert report.rejected == sum((one.rejected for one in commits), Counter())
         assert report.lines == sum((one.counts for one in commits if one.counts), LineCounts())
-        assert report.complete == (not (wanted.changed or wanted.unreadable or report.rejected))
+        known = [*self.model.source.values(), *self.model.converted.values()]
+        assert report.empty == (not any(choice.has(one.key.day) for one in known))
+        odd = (report.empty, wanted.changed, wanted.unreadable, report.rejected)
+        assert report.complete == (not any(odd))
         assert report.source_bytes == sum(len(one.content) for one in commits)
         for commit in wanted.commits:
             self._commit(commit)

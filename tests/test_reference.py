@@ -335,8 +335,8 @@ def test_corrupt(body: bytes) -> None:
 
 
 def test_half_of_the_magic_is_text() -> None:
-    got = read_object(b"\x1f\n", format="action")
-    assert got.rows == [Row(1, "vpc", {"action": "\x1f"})]
+    got = read_object(b"\x1f\n", format="type")
+    assert got.rows == [Row(1, "vpc", {"type": "\x1f"})]
 
 
 def test_zeros_behind_gzip_are_padding() -> None:
@@ -513,11 +513,11 @@ def test_header_wins_over_the_format() -> None:
 
 
 def test_format_until_a_header_comes() -> None:
-    got = read_object(b"X 1\nbytes action\n2 Y\n", format="action bytes")
-    assert (got.header, got.formats) == (1, [("action", "bytes"), ("bytes", "action")])
+    got = read_object(b"X 1\nbytes type\n2 Y\n", format="type bytes")
+    assert (got.header, got.formats) == (1, [("type", "bytes"), ("bytes", "type")])
     assert got.rows == [
-        Row(1, "vpc", {"action": "X", "bytes": 1}),
-        Row(3, "vpc", {"bytes": 2, "action": "Y"}),
+        Row(1, "vpc", {"type": "X", "bytes": 1}),
+        Row(3, "vpc", {"bytes": 2, "type": "Y"}),
     ]
 
 
@@ -540,12 +540,12 @@ def test_format_stays_known_behind_another_header() -> None:
 
 
 def test_format_is_in_force_for_a_first_line_that_is_not_utf8() -> None:
-    got = read_object(b"\xff\n#\xff\nX\n", format="action")
+    got = read_object(b"\xff\n#\xff\nX\n", format="type")
     assert got.rejected == [
         Rejected(1, "not-utf8", None, b"\xff"),
         Rejected(2, "not-utf8", None, b"#\xff"),
     ]
-    assert got.rows == [Row(3, "vpc", {"action": "X"})]
+    assert got.rows == [Row(3, "vpc", {"type": "X"})]
 
 
 def test_format_needs_no_line() -> None:
