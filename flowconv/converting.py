@@ -33,7 +33,7 @@ from flowconv.parsing import BlockParser
 from flowconv.partitioning import find_partitions
 from flowconv.planning import Task
 from flowconv.quarantine import QuarantineRoom, QuarantineWriter
-from flowconv.reading import read_blocks
+from flowconv.reading import only_unreadable, read_blocks
 from flowconv.report import HEADERS_APART, ConvertedObject, DataFile, LineCounts, TaskResult
 from flowconv.shapes import Shape
 from flowconv.sources import Source
@@ -317,14 +317,16 @@ def _parse(
             one cannot be parsed.
     """
     try:
-        return block, parser.parse(block)
+        with only_unreadable(block.log_objects[0]):
+            return block, parser.parse(block)
     except UnreadableObjectError:
         if isinstance(block, RowBlock) or len(block.spans) == 1:
             raise
     spans, pieces = [], []
     for span, alone in zip(block.spans, block.apart(), strict=True):
         try:
-            pieces.append(parser.parse(alone))
+            with only_unreadable(span.log_object):
+                pieces.append(parser.parse(alone))
             spans.append(span)
         except UnreadableObjectError as error:
             if span.log_object == begun:

@@ -6,11 +6,13 @@ the input's size, a reader holds one block of text and one piece of an object's 
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 from flowconv.blocks import BLOCK_BYTES, Block, LogBlock, Span
 from flowconv.console_csv import read_console_csv
 from flowconv.documents import read_json
-from flowconv.errors import FormatError, UnreadableObjectError
+from flowconv.engines import Stopped
+from flowconv.errors import CorruptObjectError, FlowconvError, FormatError, UnreadableObjectError
 from flowconv.formats import DeclaredFormats, declared_format
 from flowconv.listing import LogObject
 from flowconv.plausibility import Plausibility
@@ -49,9 +51,15 @@ def read_blocks(
     for log_object in log_objects:
         given_out = False
         try:
-            text = Unpacked(log_object, open_object(log_object), max_object_bytes)
+            with only_unreadable(log_object):
+                text = Unpacked(log_object, open_object(log_object), max_object_bytes)
             try:
-                for block in reader.append(log_object, text):
+                blocks = reader.append(log_object, text)
+                while True:
+                    with only_unreadable(log_object):
+                        block = next(blocks, None)
+                    if block is None:
+                        break
                     given_out |= log_object in block.log_objects
                     yield block
             finally:
@@ -62,6 +70,29 @@ def read_blocks(
             failures[log_object] = error.to_keep()
     if reader.spans:
         yield reader.take_block()
+
+
+@contextmanager
+def only_unreadable(log_object: LogObject) -> Iterator[None]:
+    """Take whatever a reader did not expect for the object's fault, so that the run goes on.
+
+    Raises:
+        CorruptObjectError: It raised what is no error of ours, of the system or a wish to stop.
+    """
+    try:
+        yield
+    except (FlowconvError, Stopped, OSError):
+        raise
+    except Exception as error:  # noqa: BLE001 - one object must never end a run
+        frame = error.__traceback__
+        while frame is not None and frame.tb_next is not None:
+            frame = frame.tb_next
+        module = "?" if frame is None else frame.tb_frame.f_globals.get("__name__", "?")
+        raise CorruptObjectError(
+            f"the object cannot be read ({type(error).__name__} in {module}). Nothing of this "
+            "object was converted; look at it, or leave it out with --exclude.",
+            uri=log_object.uri,
+        ) from None
 
 
 class _BlockReader:

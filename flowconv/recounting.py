@@ -208,8 +208,10 @@ def count_lines(logs: Source, log_object: LogObject) -> int:
         pyarrow.ArrowException: The same.
     """
     text: Any = io.BufferedReader(_Pieces(logs.requests(log_object)), PIECE_BYTES)
-    if text.peek(2)[:2] == b"\x1f\x8b":
-        text = gzip.GzipFile(fileobj=text)
+    for _ in range(2):
+        # Firehose packs what came packed once more.
+        if text.peek(2)[:2] == b"\x1f\x8b":
+            text = gzip.GzipFile(fileobj=text)
     if text.peek(4)[:4] == b"PAR1":
         with tempfile.TemporaryFile() as file:
             shutil.copyfileobj(text, file, PIECE_BYTES)

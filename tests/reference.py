@@ -679,12 +679,17 @@ def parquet_value(
 
 
 def text_of(body: bytes) -> bytes:
-    if not body.startswith(b"\x1f\x8b"):
-        return body
-    try:
-        return gzip.decompress(body)  # all members
-    except (OSError, EOFError, zlib.error) as exc:
-        raise Unreadable("corrupt") from exc
+    """Unpack gzip, and gzip within gzip."""
+    for _ in range(2):
+        if not body.startswith(b"\x1f\x8b"):
+            return body
+        try:
+            body = gzip.decompress(body)  # all members
+        except (OSError, EOFError, zlib.error) as exc:
+            raise Unreadable("corrupt") from exc
+    if body.startswith(b"\x1f\x8b"):
+        raise Unreadable("format")
+    return body
 
 
 def split_lines(text: bytes) -> list[bytes]:
