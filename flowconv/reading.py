@@ -112,7 +112,12 @@ class _BlockReader:
         """Read an object behind what is there, giving out a block whenever there is no room."""
         if self.spans and text.likely_size > BLOCK_BYTES - self._size:
             yield self.take_block()
-        end, at_end = self._fill(text, self._size)
+        begin = self._size
+        end, at_end = self._fill(text, begin)
+        if self.spans and not at_end:
+            # The hint was wrong, and what says how to read the object may be cut.
+            yield self.take_block()
+            end, at_end = self._fill(text, self._move(begin, end, to=0))
         head = recognise(log_object, self._buffer, self._size, end, self._declared, whole=at_end)
         if head.shape in (Shape.JSON, Shape.PARQUET, Shape.CONSOLE_CSV):
             text.unread(bytes(self._view[head.start : end]))

@@ -211,7 +211,7 @@ def count_lines(logs: Source, log_object: LogObject) -> int:
     for _ in range(2):
         # Firehose packs what came packed once more.
         if text.peek(2)[:2] == b"\x1f\x8b":
-            text = gzip.GzipFile(fileobj=text)
+            text = gzip.GzipFile(fileobj=text, mode="rb")
     if text.peek(4)[:4] == b"PAR1":
         with tempfile.TemporaryFile() as file:
             shutil.copyfileobj(text, file, PIECE_BYTES)

@@ -191,3 +191,21 @@ def test_an_unexpected_error_is_one_objects(tmp_path: Path, where: str) -> None:
     [(uri, reason)] = report.unreadable.items()
     assert uri.endswith("bad.log")
     assert "cannot be read (RecursionError in " in reason
+
+
+@pytest.mark.parametrize("body", [LOG, LOG[:-1]])
+def test_verify_counts_through_two_layers(tmp_path: Path, body: bytes) -> None:
+    twice = gzip.compress(gzip.compress(body[:50]) + gzip.compress(body[50:]))
+    write_objects(tmp_path / "logs", {Key("a.gz"): twice})
+    report = flowconv.convert(str(tmp_path / "logs"), str(tmp_path / "lake"))
+    assert report.lines.rows == 3
+    checked = flowconv.verify(str(tmp_path / "lake"), source=str(tmp_path / "logs"))
+    assert not checked.problems
+
+
+@pytest.mark.parametrize("room", [0, 1, 2, 9, len(V2) - 1, len(V2), len(V2) + 5, 2 * len(LOG)])
+def test_a_log_that_seems_small_where_the_block_ends(room: int) -> None:
+    """The last member is empty, so its size says nothing of the object's."""
+    before = V2 + ROW * 50
+    stored = gzip.compress(LOG) + gzip.compress(b"")
+    assert_as_reference([before, stored, before], block_bytes=len(before) + room)
