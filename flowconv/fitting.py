@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from flowconv.batches import ParsedBlock, RejectedLine, what_is_wrong
 from flowconv.blocks import Block
 from flowconv.errors import FormatError
+from flowconv.foreign import describe_line
 from flowconv.listing import LogObject
 from flowconv.shapes import Shape
 
@@ -49,8 +50,11 @@ def _unfit(log_object: LogObject, block: Block, tally: _Tally, first: RejectedLi
         advice = "If the object holds flow logs, it is damaged: fetch it anew"
     else:
         advice = "If the object holds flow logs, correct --format or --formats"
+    is_text = block.shape in (Shape.HEADER, Shape.HEADERLESS, Shape.CLOUDWATCH_EXPORT)
+    described = f"{describe_line(first.text[:4096])} " if is_text else ""
     error = FormatError(
-        f"{none}: {what_is_wrong(first)}. {advice}; if not, leave it out with --exclude.",
+        f"{none}: {what_is_wrong(first)}. {described}{advice}; if not, leave it out with "
+        "--exclude.",
         uri=log_object.uri,
         line=first.line,
         field=first.field,

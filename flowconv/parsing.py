@@ -418,7 +418,7 @@ def _parse_around_header(
     if changes == MAX_HEADER_CHANGES:
         raise FormatError(
             f"the fields change for the {changes + 1}th time within {BLOCK_BYTES >> 20} MB. "
-            "That is no flow log; leave the object out of SOURCE.",
+            "That is no flow log; leave the object out with --exclude.",
             uri=uri,
             line=line,
         )

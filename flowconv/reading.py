@@ -217,7 +217,7 @@ class _BlockReader:
 def _line_too_long(log_object: LogObject, line: int) -> FormatError:
     return FormatError(
         f"a line of more than {BLOCK_BYTES >> 20} MB is no record of a flow log. "
-        "Leave this object out of SOURCE.",
+        "Leave it out with --exclude.",
         uri=log_object.uri,
         line=line,
     )

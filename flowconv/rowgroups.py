@@ -282,7 +282,7 @@ def _recognise(schema: pa.Schema) -> tuple[LogFormat, list[str]]:
         if is_known(name) and not fits:
             raise FormatError(
                 f"column {quote(name)} has the type {quote(str(type_))}, which {field.name} cannot "
-                "have; numbers and text are read. Leave this object out of SOURCE."
+                "have; numbers and text are read. Leave it out with --exclude."
             )
     return format_, names
 

@@ -10,6 +10,7 @@ from enum import StrEnum
 from types import MappingProxyType
 
 from flowconv.errors import FormatError, quote
+from flowconv.foreign import describe_line, name_foreign
 from flowconv.formats import (
     DeclaredFormats,
     LogFormat,
@@ -123,6 +124,12 @@ def recognise(
     """
     if text.startswith(PARQUET_MAGIC, begin, end):
         return Head(Shape.PARQUET, None, begin, LineCounts())
+    if foreign := name_foreign(text, begin, end):
+        raise FormatError(
+            f"this is {foreign}, which is not read. If it holds flow logs, write them as plain "
+            "text or gzip; if not, leave it out with --exclude.",
+            uri=log_object.uri,
+        )
     start = begin + len(BOM) if text.startswith(BOM, begin, end) else begin
     lines = LineCounts()
     shape = Shape.HEADERLESS
@@ -163,7 +170,8 @@ def recognise(
     # A line that is no header, no text or has no end, or too many lines without values.
     format_ = declared.find(log_object.path, log_object.flow_log_id, log_object.log_group)
     if format_ is None:
-        raise no_format(log_object, shape, lines.lines + 1, unknown)
+        first = bytes(text[start : min(end, start + _SHOWN_BYTES)]).partition(b"\n")[0]
+        raise no_format(log_object, shape, lines.lines + 1, unknown, first)
     format_ = with_timestamp(format_) if shape is Shape.CLOUDWATCH_EXPORT else format_
     return Head(shape, format_, start, lines, is_declared=True)
 
@@ -192,8 +200,16 @@ def is_timed(token: bytes) -> bool:
     return _EVENT_TIME.fullmatch(token) is not None
 
 
+# So much of a line is looked at to say what it is.
+_SHOWN_BYTES = 4096
+
+
 def no_format(
-    log_object: LogObject, shape: Shape, line: int, unknown: Sequence[str] = ()
+    log_object: LogObject,
+    shape: Shape,
+    line: int,
+    unknown: Sequence[str] = (),
+    text: bytes = b"",
 ) -> FormatError:
     """Return the error for an object without a header of which no format is known.
 
@@ -202,6 +218,7 @@ def no_format(
         shape: Its shape.
         line: Number of its first line with values.
         unknown: Names in that line, if it would be a header but for these.
+        text: Its beginning, if that is to be described.
     """
     found = {
         Shape.CLOUDWATCH_EXPORT: "this is an export of CloudWatch Logs, which has no header",
@@ -213,10 +230,11 @@ def no_format(
         more = f" and {len(unknown) - _NAMES_SHOWN} more" if len(unknown) > _NAMES_SHOWN else ""
         names = ", ".join(map(quote, unknown[:_NAMES_SHOWN]))
         found = f"this line has names, but most of them AWS does not have: {names}{more}"
+    described = f" {describe_line(text)}" if text and not unknown else ""
     error = FormatError(
-        f"{found}. If the object holds records without a header, name their fields with --format "
-        "'${version} ${account-id} …', --format default, or --formats FILE; if it is no flow log, "
-        "leave it out of SOURCE.",
+        f"{found}.{described} If the object holds records without a header, name their fields "
+        "with --format '${version} ${account-id} …', --format default, or --formats FILE; if it "
+        "is no flow log, leave it out with --exclude.",
         uri=log_object.uri,
         line=line,
     )

@@ -171,6 +171,20 @@ def read_object(
     return dataclasses.replace(read, far_times=far)
 
 
+# Zip, bzip2, zstd, xz, lz4, 7z; UTF-16; PNG, JPEG, PDF; Avro.
+FOREIGN = (
+    *(
+        b"PK\x03\x04",
+        b"BZh91AY&SY",
+        b"(\xb5/\xfd",
+        b"\xfd7zXZ\0",
+        b'\x04"M\x18',
+        b"7z\xbc\xaf'\x1c",
+    ),
+    *(b"\xff\xfe", b"\xfe\xff", b"\x89PNG\r\n", b"\xff\xd8\xff", b"%PDF-", b"Obj\x01"),
+)
+
+
 def read_text(
     text: bytes,
     declared: Callable[[str | None], Header | None],
@@ -181,6 +195,8 @@ def read_text(
     """Read an object's bytes as they are without gzip."""
     if text.startswith(b"PAR1"):
         return read_parquet(text, time_type)
+    if text.startswith(FOREIGN):
+        raise Unreadable("format")
 
     lines = split_lines(text)
     reading = Reading(time_type)

@@ -183,7 +183,10 @@ def test_a_header_that_changes_all_the_time_is_unreadable() -> None:
     ("body", "message"),
     [
         (ROW, "--format"),
-        (b"hello world\n", "this line is no header that names the fields. If"),
+        (
+            b"hello world\n",
+            "this line is no header that names the fields. It begins with 'hello'. If",
+        ),
         (
             b"start over here\n",
             "this line has names, but most of them AWS does not have: 'over', 'here'. If",
