@@ -192,7 +192,7 @@ def test_a_header_that_changes_all_the_time_is_unreadable() -> None:
             "this line has names, but most of them AWS does not have: 'over', 'here'. If",
         ),
         (b"version a1 a2 a3 a4 a5 a6 a7", "not have: 'a1', 'a2', 'a3', 'a4', 'a5' and 2 more. If"),
-        (b"\x89PNG\r\n\x1a\n\0\0", "--format"),
+        (b"\x89PNG\r\n\x1a\n\0\0", "this is a PNG picture"),
         (b"srcaddr action srcaddr\na b c\n", "'srcaddr' twice"),
         (b"srcaddr action\na b\naction action\nc d\n", "'action' twice"),
     ],
