@@ -54,7 +54,7 @@ UNREADABLE = {
     "damaged": (gzip.compress(V2 + ROW)[:-8] + b"\0" * 8, "the gzip data is damaged"),
     "rubbish behind": (gzip.compress(V2 + ROW) + b"rubbish", "the gzip data"),
     "no header": (ROW, "--format"),
-    "no text": (b"\x89PNG\r\n\x1a\n\0\0\n", "--format"),
+    "no text": (b"\x89PNG\r\n\x1a\n\0\0\n", "this is a PNG picture"),
     "Parquet": (b"PAR1....", "Parquet"),
     "a column twice": (b"srcaddr action srcAddr\na b c\n", "'srcaddr' twice"),
     "large, ends early": (gzip.compress(LARGE)[:-10], "the gzip data ends early"),
