@@ -119,7 +119,8 @@ def test_convert_with_rejects(logs: Path, tmp_path: Path) -> None:
             "reason."
         ),
         (
-            f"unreadable: ~/logs/{bad}: the gzip data ends early. Nothing of this object was converted; copy it anew."
+            f"unreadable: ~/logs/{bad}: the gzip data ends early. Nothing of this object was "
+            "converted; copy it anew."
         ),
     ]
 
