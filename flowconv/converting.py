@@ -390,11 +390,7 @@ class _Attempt:
         if parsed.rejected and self._fail_on_bad_line:
             raise bad_line_error(parsed.rejected[0])
         self._text_bytes += block.text_bytes
-        if self._declared_names and block.shape not in (
-            Shape.HEADER,
-            Shape.PARQUET,
-            Shape.JSON_RECORDS,
-        ):
+        if self._declared_names and block.shape not in _WITH_OWN_FIELDS:
             self._without_header.update(block.log_objects)
         self._left_out_log_groups.update(block.left_out)
         for batch in parsed.batches:

@@ -1,21 +1,28 @@
 """What objects are that are no text of flow logs, and what stands in lines that do not fit."""
 
+import re
+
 from flowconv.errors import quote
 
-# How objects begin that are none, whatever their name; with what they are and what to do.
-_BEGINNINGS = (
-    (b"PK\x03\x04", "zip"),
-    (b"BZh91AY&SY", "bzip2"),
-    (b"\x28\xb5\x2f\xfd", "zstd"),
-    (b"\xfd7zXZ\x00", "xz"),
-    (b"\x04\x22\x4d\x18", "lz4"),
-    (b"7z\xbc\xaf\x27\x1c", "7z"),
-    (b"\xff\xfe", "text in UTF-16"),
-    (b"\xfe\xff", "text in UTF-16"),
-    (b"\x89PNG\r\n", "a PNG picture"),
-    (b"\xff\xd8\xff", "a JPEG picture"),
-    (b"%PDF-", "a PDF document"),
-    (b"Obj\x01", "Avro"),
+# How objects begin that are none, whatever their name: the first that fits counts.
+_BEGINNINGS = tuple(
+    (re.compile(beginning, re.DOTALL), name)
+    for beginning, name in (
+        (rb"PK(?:\x03\x04|\x05\x06)", "zip"),
+        (rb"BZh[1-9]1AY&SY", "bzip2"),
+        (rb"\x28\xb5\x2f\xfd", "zstd"),
+        (rb"\xfd7zXZ\x00", "xz"),
+        (rb"\x04\x22\x4d\x18", "lz4"),
+        (rb"\xff\x06\x00\x00sNaPpY", "snappy"),
+        (rb"7z\xbc\xaf\x27\x1c", "7z"),
+        (rb"\xff\xfe\x00\x00|\x00\x00\xfe\xff", "text in UTF-32"),
+        (rb"\xff\xfe|\xfe\xff", "text in UTF-16"),
+        (rb"\x89PNG\r\n", "a PNG picture"),
+        (rb"\xff\xd8\xff", "a JPEG picture"),
+        (rb"%PDF-", "a PDF document"),
+        (rb"Obj\x01", "Avro"),
+        (rb"SQLite format 3\x00", "an SQLite database"),
+    )
 )
 
 _SEPARATORS = {b",": "commas", b";": "semicolons", b"|": "bars"}
@@ -23,10 +30,7 @@ _SEPARATORS = {b",": "commas", b";": "semicolons", b"|": "bars"}
 
 def name_foreign(text: bytearray, begin: int, end: int) -> str | None:
     """Return what an object is, by its first bytes, if these say that it is no flow log."""
-    return next(
-        (name for magic, name in _BEGINNINGS if text.startswith(magic, begin, end)),
-        None,
-    )
+    return next((name for magic, name in _BEGINNINGS if magic.match(text, begin, end)), None)
 
 
 def describe_line(line: bytes) -> str:

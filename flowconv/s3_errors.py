@@ -71,7 +71,8 @@ _OF_OBJECT = {
     "FileNotFoundError": "there is no such object; it may have been deleted since it was listed.",
     "AccessDenied": _DENIED,
     "403": _DENIED,
-    "InvalidObjectState": "the object is archived. Restore it first, or leave it out.",
+    "InvalidObjectState": "the object is archived. Restore it first, or leave it out with "
+    "--exclude.",
     "InvalidRange": "the object has no such bytes; it was replaced since it was listed. Run again.",
     "416": "the object has no such bytes; it was replaced since it was listed. Run again.",
     "QuotaExceeded": "the quota is used up. Make room and run again.",

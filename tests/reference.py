@@ -171,17 +171,12 @@ def read_object(
     return dataclasses.replace(read, far_times=far)
 
 
-# Zip, bzip2, zstd, xz, lz4, 7z; UTF-16; PNG, JPEG, PDF; Avro.
+# Zip, bzip2, zstd, xz, lz4, snappy, 7z; UTF-32 and UTF-16; PNG, JPEG, PDF; Avro, SQLite.
 FOREIGN = (
-    *(
-        b"PK\x03\x04",
-        b"BZh91AY&SY",
-        b"(\xb5/\xfd",
-        b"\xfd7zXZ\0",
-        b'\x04"M\x18',
-        b"7z\xbc\xaf'\x1c",
-    ),
-    *(b"\xff\xfe", b"\xfe\xff", b"\x89PNG\r\n", b"\xff\xd8\xff", b"%PDF-", b"Obj\x01"),
+    *(b"PK\x03\x04", b"PK\x05\x06", *(b"BZh%d1AY&SY" % level for level in range(1, 10))),
+    *(b"(\xb5/\xfd", b"\xfd7zXZ\0", b'\x04"M\x18', b"\xff\x06\0\0sNaPpY", b"7z\xbc\xaf'\x1c"),
+    *(b"\0\0\xfe\xff", b"\xff\xfe", b"\xfe\xff", b"\x89PNG\r\n", b"\xff\xd8\xff", b"%PDF-"),
+    *(b"Obj\x01", b"SQLite format 3\0"),
 )
 
 
