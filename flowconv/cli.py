@@ -668,7 +668,7 @@ def verify(
 
     flowconv verify lake --source logs --repair; flowconv convert logs lake
     """
-    with _errors(json_, ": checks under way end first."):
+    with _errors(json_, ": checks under way are broken off."):
         from flowconv.verifying import verify as verify_
 
         with console.progress() as on_progress:

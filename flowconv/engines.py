@@ -1,11 +1,13 @@
 """Runs tasks: threads here. A task is picklable, so a distributed engine can run the same ones."""
 
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from flowconv.planning import Task
 
@@ -147,3 +149,39 @@ def run_tasks(
 def _cancel(futures: set[Future[T]]) -> None:
     for future in futures:
         future.cancel()
+
+
+@contextmanager
+def uninterrupted() -> Iterator[None]:
+    """Let an interrupt wait for the end of this block, which must be short; a second one does not.
+
+    What a signal says is said at once.
+
+    Raises:
+        KeyboardInterrupt: An interrupt came meanwhile, and the block has ended well.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield  # Interrupts come to the main thread alone.
+        return
+    interrupts: list[KeyboardInterrupt] = []
+    numbers = [getattr(signal, name, None) for name in ("SIGINT", "SIGTERM", "SIGHUP")]
+    handlers: dict[int, Any] = {n: signal.getsignal(n) for n in numbers if n is not None}
+    handlers = {number: handler for number, handler in handlers.items() if callable(handler)}
+
+    def hold(number: int, frame: Any) -> None:
+        try:
+            handlers[number](number, frame)
+        except KeyboardInterrupt as interrupt:
+            interrupts.append(interrupt)
+            if interrupts[1:]:
+                raise
+
+    try:
+        for number in handlers:
+            signal.signal(number, hold)
+        yield
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+    if interrupts:
+        raise KeyboardInterrupt

@@ -10,12 +10,14 @@ import os
 import socket
 import threading
 import time
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from flowconv.engines import uninterrupted
 from flowconv.errors import FlowconvError, LakeError, StorageError
 from flowconv.ledger import LostLockError
 from flowconv.sealing import seal, unseal
@@ -110,6 +112,16 @@ class Lock:
         self._heart = threading.Thread(target=self._beat, name="flowconv-heartbeat", daemon=True)
 
     def __enter__(self) -> Self:
+        try:
+            self._take()
+            self._heart.start()
+        except KeyboardInterrupt:
+            with suppress(FlowconvError):
+                self._release()
+            raise
+        return self
+
+    def _take(self) -> None:
         settle_s = 0.0
         beat: Holder | None = None
         changed = time.monotonic()
@@ -133,8 +145,6 @@ class Lock:
                     f"later.{holder.clock_skew()}",
                     uri=self._storage.root,
                 )
-        self._heart.start()
-        return self
 
     def __exit__(
         self,
@@ -142,17 +152,24 @@ class Lock:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._released.set()
-        self._heart.join()
         try:
-            ours = self._is_ours(read_holder(self._storage))
-            if ours:
-                self._storage.delete([LOCK])
+            ours = self._release()
         except FlowconvError:
             return  # What was done is done; the lock ends with this process, or with its lease.
         if isinstance(error, StorageError | LakeError) and not ours:
             # Such as a file that is gone: whoever took over removes what does not count.
             raise LostLockError(self._storage.root) from error
+
+    def _release(self) -> bool:
+        """Remove the lock if it is ours, and tell whether it was."""
+        with uninterrupted():
+            self._released.set()
+            if self._heart.is_alive():
+                self._heart.join()
+            ours = self._is_ours(read_holder(self._storage))
+            if ours:
+                self._storage.delete([LOCK])
+        return ours
 
     def confirm(self) -> None:
         """Make sure that nobody has taken over.

@@ -13,7 +13,7 @@ from itertools import chain, islice
 from typing import Any
 
 from flowconv.converting import COMMITTING_AT_ONCE, TaskConverter
-from flowconv.engines import RunProgress, run_tasks
+from flowconv.engines import RunProgress, run_tasks, uninterrupted
 from flowconv.errors import FlowconvError, UsageError, printable, redact
 from flowconv.fetching import request_pool
 from flowconv.formats import DeclaredFormats
@@ -132,9 +132,12 @@ def _recorded(
     """Record the run's beginning and its end, also where it fails."""
     started = time.monotonic()
     run = Run(report.run_id, datetime.now(UTC), socket.gethostname())
-    ledger.begin(run, asdict(layout))
     failure = ""
+    begun = False
     try:
+        with uninterrupted():
+            ledger.begin(run, asdict(layout))
+            begun = True
         yield
     except KeyboardInterrupt:
         report.cancelled = True
@@ -147,11 +150,10 @@ def _recorded(
         report.seconds = time.monotonic() - started
         report.retries = sum(storage.retries for storage in storages)
         ended = replace(run, ended=datetime.now(UTC), report=_sum_up(report, failure))
-        if failure:
-            with suppress(FlowconvError):  # What went wrong first is what matters.
+        if begun:
+            # What went wrong first is what matters.
+            with suppress(*[FlowconvError] if failure else ()), uninterrupted():
                 ledger.end(ended)
-        else:
-            ledger.end(ended)
 
 
 def _sum_up(report: ConvertReport, failure: str) -> dict[str, Any]:

@@ -86,11 +86,11 @@ class Check:
 
     Attributes:
         size_bytes: What is read.
-        run: Reads it.
+        run: Reads it; calls what it is given for each piece, which raises if all is to end.
     """
 
     size_bytes: int
-    run: Callable[[], Problem | None]
+    run: Callable[[Callable[[], None]], Problem | None]
 
 
 @dataclass(slots=True)

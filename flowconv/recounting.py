@@ -8,7 +8,6 @@ import codecs
 import gzip
 import io
 import re
-import shutil
 import tempfile
 import threading
 import zlib
@@ -22,6 +21,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from flowconv.engines import RunProgress
 from flowconv.errors import UnreadableObjectError
 from flowconv.fetching import ObjectFetcher
 from flowconv.formats import DeclaredFormats, declared_formats
@@ -127,8 +127,12 @@ class SourceObjects:
             return reasons
         before = self._ledger.counts_of(uris)
         with ThreadPoolExecutor(workers, "flowconv-recount") as pool:
-            declared = (before[uri][1] for uri in uris)
-            counted = list(pool.map(self._count_rows, uris, declared))
+            progress = RunProgress(len(uris), 0)
+            count = partial(self._count_rows, progress.add)
+            try:
+                counted = list(pool.map(count, uris, (before[uri][1] for uri in uris)))
+            finally:
+                progress.stop()
         rows = 0
         for uri, now in zip(uris, counted, strict=True):
             then, formats = before[uri]
@@ -144,14 +148,14 @@ class SourceObjects:
             reasons[uris[0]] = f"all have {rows:,} rows, and had {at_least:,}"
         return reasons
 
-    def _count_rows(self, uri: str, formats: str) -> LineCounts | str:
+    def _count_rows(self, go_on: Callable[[], None], uri: str, formats: str) -> LineCounts | str:
         """Return what an object comes to now, or why it cannot be read."""
         assert self._logs is not None
         # Which message of a document was read by which of several formats, only its log group says.
         names = formats.split(HEADERS_APART, maxsplit=1)[0]
         declared = declared_formats(names or None, allow_unknown_fields=names.split())
         try:
-            return _parse(self._logs, self._listed[uri], declared)
+            return _parse(self._logs, self._listed[uri], declared, go_on)
         except UnreadableObjectError as error:
             return error.reason.removesuffix(".")
 
@@ -176,12 +180,12 @@ class SourceObjects:
             if self._converted.get(uri, (None, 0))[0] == log_object.etag
         ]
 
-    def _check_lines(self, log_object: LogObject) -> Problem | None:
+    def _check_lines(self, log_object: LogObject, go_on: Callable[[], None]) -> Problem | None:
         assert self._logs is not None
         expected = self._converted[log_object.uri][1]
         kind: ProblemKind = "unreadable-object"
         try:
-            lines = count_lines(self._logs, log_object)
+            lines = count_lines(self._logs, log_object, go_on)
         except UnreadableObjectError as error:
             found = error.reason
         except (EOFError, OSError, ValueError, zlib.error, pa.ArrowException) as error:
@@ -196,8 +200,10 @@ class SourceObjects:
         return Problem(kind, log_object.uri, found.removesuffix("."), wanted, ADVICE[kind])
 
 
-def count_lines(logs: Source, log_object: LogObject) -> int:
+def count_lines(logs: Source, log_object: LogObject, go_on: Callable[[], None]) -> int:
     """Count an object's lines of all kinds, or its rows if it is Parquet.
+
+    `go_on` is called for each piece, and raises if all is to end.
 
     Raises:
         UnreadableObjectError: It cannot be fetched, or its JSON or Parquet cannot be read.
@@ -214,7 +220,9 @@ def count_lines(logs: Source, log_object: LogObject) -> int:
             text = gzip.GzipFile(fileobj=text, mode="rb")
     if text.peek(4)[:4] == b"PAR1":
         with tempfile.TemporaryFile() as file:
-            shutil.copyfileobj(text, file, PIECE_BYTES)
+            while piece := text.read(PIECE_BYTES):
+                go_on()
+                file.write(piece)
             check_footer(file)
             metadata = pq.ParquetFile(file).metadata
             check_gaps(file, metadata)
@@ -222,8 +230,9 @@ def count_lines(logs: Source, log_object: LogObject) -> int:
     lines = size = 0
     last = b""
     while piece := text.read(PIECE_BYTES):
+        go_on()
         if size == 0 and _JSON.match(piece):
-            return _count_messages(logs, log_object)
+            return _count_messages(logs, log_object, go_on)
         lines += piece.count(b"\n")
         size += len(piece)
         last = (last + piece)[-3:]
@@ -235,12 +244,14 @@ def count_lines(logs: Source, log_object: LogObject) -> int:
 _JSON = re.compile(rb"(?:\xef\xbb\xbf)?(?:[ \t\r]*(?:#[^\n]*)?\n)*[ \t\r]*\{")
 
 
-def _count_messages(logs: Source, log_object: LogObject) -> int:
+def _count_messages(logs: Source, log_object: LogObject, go_on: Callable[[], None]) -> int:
     """Count the lines that messages have, as they are read; the format does not matter."""
-    return _parse(logs, log_object, declared_formats("default")).lines
+    return _parse(logs, log_object, declared_formats("default"), go_on).lines
 
 
-def _parse(logs: Source, log_object: LogObject, declared: DeclaredFormats) -> LineCounts:
+def _parse(
+    logs: Source, log_object: LogObject, declared: DeclaredFormats, go_on: Callable[[], None]
+) -> LineCounts:
     """Read an object as a run would, and count its lines by kind."""
     parser = BlockParser(declared)
     failures: dict[LogObject, UnreadableObjectError] = {}
@@ -248,6 +259,7 @@ def _parse(logs: Source, log_object: LogObject, declared: DeclaredFormats) -> Li
     total = LineCounts()
     try:
         for block in read_blocks([log_object], fetcher.open, declared, failures):
+            go_on()
             total = sum((counts for _, counts in parser.parse(block).counts), total)
     finally:
         fetcher.close()

@@ -43,7 +43,7 @@ from flowconv.quarantine import QUARANTINE
 from flowconv.recounting import PIECE_BYTES, SourceObjects, StoredReader
 from flowconv.repairing import repair_lake
 from flowconv.report import DataFile
-from flowconv.sources import open_source
+from flowconv.sources import Source, open_source
 from flowconv.storage import Storage, open_storage
 from flowconv.writing import STAGING
 
@@ -120,7 +120,9 @@ def verify(
         if not quick:
             checks = _file_checks(storage, layout, lake_now, report.problems)
             checks += objects.line_checks()
-            report.problems += _in_threads(checks, workers or available_cores(), on_progress)
+            read_from: list[Storage | Source] = [storage, *([logs] if logs else [])]
+            cores = workers or available_cores()
+            report.problems += _in_threads(checks, cores, on_progress, read_from)
             report.lines = objects.lines
         if repair:
             cores = workers or available_cores()
@@ -241,7 +243,9 @@ def _file_checks(
     ]
 
 
-def _check_file(storage: Storage, layout: Layout, file: DataFile, task_id: str) -> Problem | None:
+def _check_file(
+    storage: Storage, layout: Layout, file: DataFile, task_id: str, go_on: Callable[[], None]
+) -> Problem | None:
     """Read a whole file, and compare its bytes, rows and columns with the ledger's.
 
     Raises:
@@ -253,6 +257,7 @@ def _check_file(storage: Storage, layout: Layout, file: DataFile, task_id: str) 
         with _open(storage, file) as stored:
             crc32 = 0
             while piece := stored.read(PIECE_BYTES):
+                go_on()
                 crc32 = zlib.crc32(piece, crc32)
             if crc32 != file.crc32:
                 return damaged(f"CRC-32 {crc32:08x}", f"{file.crc32:08x}, as it was written")
@@ -299,23 +304,25 @@ def _schema(layout: Layout, file: DataFile) -> pa.Schema:
 
 
 def _in_threads(
-    checks: list[Check], workers: int, on_progress: Callable[[RunProgress], None] | None
+    checks: list[Check],
+    workers: int,
+    on_progress: Callable[[RunProgress], None] | None,
+    read_from: Sequence[Storage | Source],
 ) -> Iterator[Problem]:
     """Run checks and give what they find; few are under way at once, so that any can end it."""
     progress = RunProgress(len(checks), sum(check.size_bytes for check in checks))
 
     def run(check: Check) -> Problem | None:
         progress.add()
-        problem = check.run()
+        problem = check.run(progress.add)
         progress.add(objects=1, source_bytes=check.size_bytes)
         return problem
 
     rest = iter(checks)
     with ThreadPoolExecutor(workers, "flowconv-verify") as pool:
-        waiting: set[Future[Problem | None]] = {
-            pool.submit(run, check) for check in islice(rest, 2 * workers)
-        }
+        waiting: set[Future[Problem | None]] = set()
         try:
+            waiting |= {pool.submit(run, check) for check in islice(rest, 2 * workers)}
             while waiting:
                 done, waiting = futures_wait(waiting, _TICK_S, FIRST_COMPLETED)
                 waiting |= {pool.submit(run, check) for check in islice(rest, len(done))}
@@ -324,6 +331,10 @@ def _in_threads(
                 for future in done:
                     if problem := future.result():
                         yield problem
+        except KeyboardInterrupt:
+            for storage in read_from:
+                storage.give_up()
+            raise
         finally:
             progress.stop()
 

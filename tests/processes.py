@@ -19,9 +19,9 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cache, wraps
 from pathlib import Path
 from typing import Any, NoReturn
@@ -29,6 +29,16 @@ from typing import Any, NoReturn
 import botocore.session  # type: ignore[import-untyped]
 
 CALLS = {
+    "list objects": "flowconv.sources:list_objects",
+    "plan": "flowconv.pipeline:plan_tasks",
+    "read ledger": "flowconv.ledger:Ledger.read",
+    "read holder": "flowconv.locking:read_holder",
+    "parse": "flowconv.parsing:BlockParser.parse",
+    "check file": "flowconv.verifying:_check_file",
+    "check lines": "flowconv.recounting:SourceObjects._check_lines",
+    "count rows": "flowconv.recounting:SourceObjects._count_rows",
+    "say": "flowconv.console:say_at_once",
+    "stop": "flowconv.engines:RunProgress.stop",
     "ensure_layout": "flowconv.pipeline:ensure_layout",
     "list_unfinished": "flowconv.pipeline:list_unfinished",
     "remove_leftovers": "flowconv.pipeline:remove_leftovers",
@@ -60,11 +70,17 @@ CALLS = {
 
 @dataclass(frozen=True)
 class Step:
-    """The `number`-th time, from 0, that a run comes to a step; any step if it has no name."""
+    """The `number`-th time, from 0, that a run comes to a step; any step if it has no name.
+
+    Of signals that can be heard, each of `times` is waited for until that is said, and then
+    `until` the run has come to another step.
+    """
 
     number: int = 0
     name: str = ""
     signal: int = signal.SIGKILL
+    times: int = 1
+    until: str = ""
 
 
 @dataclass(frozen=True)
@@ -133,7 +149,7 @@ class Runs:
         order = {
             "arguments": [str(argument) for argument in arguments],
             "folder": str(folder),
-            "at": [at.number, at.name, at.signal] if at else None,
+            "at": asdict(at) if at else None,
             "patch": dict(patch or {}),
         }
         return Running(self, self._order(order), folder)
@@ -216,7 +232,7 @@ def _run(order: Mapping[str, Any]) -> NoReturn:
         returns = callable(getattr(owner, name))
         setattr(owner, name, (lambda *_, value=value: value) if returns else value)
     steps: list[str] = []
-    _watch(steps, order["at"])
+    _watch(steps, Step(**order["at"]) if order["at"] else None)
     code = 1
     try:
         app(order["arguments"], prog_name="flowconv")
@@ -230,17 +246,31 @@ def _run(order: Mapping[str, Any]) -> NoReturn:
     os._exit(code)
 
 
-def _watch(steps: list[str], at: Sequence[Any] | None) -> None:
+def _watch(steps: list[str], at: Step | None) -> None:
     """Note each step, and send the signal at the one that is meant."""
-    mutex = threading.Lock()
-    left = itertools.count(at[0] if at else -1, -1)
+    # The main thread hears signals wherever it is, and takes a step then.
+    mutex = threading.RLock()
+    left = itertools.count(at.number if at else -1, -1)
 
     def step(name: str) -> None:
         with mutex:
             steps.append(name)
-            if at and at[1] in ("", name) and next(left) == 0:
-                os.kill(os.getpid(), at[2])
+            if at is None or at.name not in ("", name) or next(left) != 0:
+                return
+            if at.signal in (signal.SIGKILL, signal.SIGSTOP):
+                os.kill(os.getpid(), at.signal)
                 time.sleep(0.1)  # A stop may come a moment later.
+                return
+        for number in range(at.times):
+            os.kill(os.getpid(), at.signal)
+            wait_for("after say", number + 1)
+        if at.until:
+            wait_for(at.until, 1)
+
+    def wait_for(name: str, times: int) -> None:
+        until = time.monotonic() + 10
+        while steps.count(name) < times and time.monotonic() < until:
+            time.sleep(0.005)
 
     def watched(name: str, call: Callable[..., Any]) -> Callable[..., Any]:
         @wraps(call)

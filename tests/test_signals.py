@@ -4,12 +4,14 @@ import gzip
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -21,10 +23,15 @@ import flowconv
 from flowconv import ConvertOptions, convert
 from flowconv.engines import RunProgress, run_tasks
 from flowconv.ledger import Ledger
+from flowconv.locking import Lock, read_holder
 from flowconv.storage import open_storage
 from lakes import ROW, V2, aws_key, data_files, write_objects
+from processes import Runs, Step
 
-pytestmark = pytest.mark.skipif(os.name == "nt", reason="Windows has no such signals")
+pytestmark = [
+    pytest.mark.skipif(os.name == "nt", reason="Windows has no such signals"),
+    pytest.mark.usefixtures("quick_disk"),
+]
 
 # A day is a task; more of them than are under way at once.
 DAYS = 16
@@ -38,8 +45,9 @@ from pathlib import Path
 from flowconv.cli import app
 from flowconv.converting import TaskConverter
 
-# Who started this may have had Ctrl-C switched off.
+# Who started this may have had them switched off.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 seconds, notes = float(sys.argv.pop(1)), Path(sys.argv.pop(1))
 read = TaskConverter._read
 
@@ -141,6 +149,168 @@ def test_without_grace_they_are_abandoned(logs: Path, number: signal.Signals, co
     assert converted(logs.parent / "lake") == 0
     assert re.search(r"^flowconv_last_run_failed\{.*\} 1$", metrics.read_text(), re.MULTILINE)
     complete(logs)
+
+
+# --- at every step ------------------------------------------------------------------------------
+
+TERM = partial(Step, signal=signal.SIGTERM)
+FEW = 3
+
+
+@pytest.fixture(scope="module")
+def few(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Logs of few days; not to be changed."""
+    logs = tmp_path_factory.mktemp("few") / "logs"
+    keys = [aws_key(time=f"2026-01-{day:02}T00:05") for day in range(1, FEW + 1)]
+    write_objects(logs, dict.fromkeys(keys, gzip.compress(V2 + ROW * ROWS)))
+    return logs
+
+
+@pytest.fixture
+def lake(tmp_path: Path) -> Path:
+    return tmp_path / "lake"
+
+
+@pytest.mark.parametrize(
+    "step",
+    [
+        TERM(0, "before list objects"),
+        TERM(0, "after plan"),
+        TERM(0, "before ensure_layout"),
+        TERM(0, "after ensure_layout"),
+        TERM(0, "before lock"),
+        TERM(1, "before read holder"),
+        TERM(0, "after holder"),
+        TERM(0, "before append"),  # The run begins.
+        TERM(0, "after append"),
+        TERM(0, "before remove_leftovers"),
+        TERM(2, "before parse"),
+        TERM(2, "before open file"),
+        TERM(2, "after row group"),
+        TERM(2, "before close file"),
+        TERM(2, "before local publish"),
+        TERM(2, "before commit"),
+        TERM(2, "before append"),
+        TERM(2, "after append"),
+        TERM(FEW - 1, "after commit"),
+        TERM(FEW + 1, "before append"),  # The run ends.
+        TERM(FEW + 1, "after append"),
+        TERM(3, "before read holder"),  # It releases the lock.
+    ],
+    ids=lambda step: f"{step.name} {step.number}",
+)
+def test_a_run_stops_at_any_step(few: Path, lake: Path, runs: Runs, step: Step) -> None:
+    done = runs.run(*run_of(few, lake), "--grace=60", at=step)
+    assert done.code == 143, done
+    first, *_, last = done.stderr.splitlines()
+    assert first.startswith("stopping: tasks under way have 60 s to finish;")
+    assert last == "error: stopped. What was finished is kept; nothing half-written is left."
+    if (lake / "_flowconv/ledger").exists():
+        assert json.loads(done.stdout)["objects"] == converted(lake)
+        assert json.loads(done.stdout)["cancelled"]
+    report = convert(str(few), str(lake), ConvertOptions(workers=2))
+    assert report.already_converted + report.objects == converted(lake) == FEW
+
+
+@pytest.mark.parametrize(
+    ("name", "objects", "times"),
+    [
+        ("before parse", 0, 1),
+        ("before open file", 0, 1),
+        ("after row group", 0, 1),
+        ("before close file", 0, 1),
+        ("after close file", 0, 2),
+        ("before write_intent", 0, 1),
+        ("before local publish", 1, 1),  # It is the last file, and what is left is quick.
+        ("before append", 1, 2),
+    ],
+)
+def test_a_task_is_abandoned_at_any_step(
+    few: Path, lake: Path, runs: Runs, name: str, objects: int, times: int
+) -> None:
+    """Without grace, or by a second signal. Where its files are visible it is committed."""
+    number = 1 if name == "before append" else 0
+    step = TERM(number, name, times=times, until="after stop")
+    grace = f"--grace={[0, 600][times - 1]}"
+    done = runs.run(*run_of(few, lake), "--workers=1", grace, at=step, patch=ONE_AT_A_TIME)
+    assert done.code == 143, done
+    assert ("stopping at once." in done.stderr.splitlines()) == (times == 2)
+    assert json.loads(done.stdout)["objects"] == objects
+    assert converted(lake) == objects
+
+
+# No other task is under way that could be done by then.
+ONE_AT_A_TIME = {"flowconv.pipeline:COMMITTING_AT_ONCE": 0}
+
+
+def run_of(logs: Path, lake: Path) -> list[str | Path]:
+    return ["convert", logs, lake, "--workers=2", "--json"]
+
+
+def test_a_run_that_waits_for_the_lock_stops(few: Path, lake: Path, runs: Runs) -> None:
+    convert(str(few), str(lake), ConvertOptions(workers=2))
+    with Lock(open_storage(str(lake)), "another"):
+        done = runs.run(*run_of(few, lake), "--wait", at=TERM(1, "before read holder"))
+        assert done.code == 143, done
+        assert read_holder(open_storage(str(lake))) is not None
+    assert json.loads(done.stdout)["objects"] == 0
+    assert converted(lake) == FEW
+
+
+@pytest.fixture(scope="module")
+def damaged(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A lake with lines in quarantine and a file that is damaged, beside its logs."""
+    folder = tmp_path_factory.mktemp("damaged")
+    keys = [aws_key(time=f"2026-01-{day:02}T00:05") for day in range(1, FEW + 1)]
+    write_objects(folder / "logs", dict.fromkeys(keys, gzip.compress(V2 + ROW * ROWS + b"x\n")))
+    convert(str(folder / "logs"), str(folder / "lake"), ConvertOptions(workers=2))
+    path = data_files(folder / "lake")[0]
+    path.write_bytes(path.read_bytes()[:-1] + b"0")
+    return folder
+
+
+REPAIR = ("verify", "--source=logs", "--repair")
+
+
+@pytest.mark.parametrize(
+    ("command", "step", "said"),
+    [
+        (("verify",), TERM(0, "before check file", until="after stop"), "checks under way"),
+        (
+            ("verify", "--source=logs"),
+            TERM(0, "before check lines", until="after stop"),
+            "checks under way",
+        ),
+        (REPAIR, TERM(0, "before count rows", until="after stop"), "checks under way"),
+        (REPAIR, TERM(0, "before lock"), "checks under way"),
+        (REPAIR, TERM(1, "before read holder"), "checks under way"),
+        (REPAIR, TERM(0, "before append"), "checks under way"),
+        (REPAIR, TERM(1, "after append"), "checks under way"),
+        (REPAIR, TERM(0, "before local delete"), "checks under way"),
+        (("status",), TERM(0, "before read ledger"), ""),
+        (("quarantine",), TERM(0, "after read ledger"), ""),
+    ],
+    ids=lambda value: value.name if isinstance(value, Step) else None,
+)
+def test_a_command_stops_at_any_step(
+    damaged: Path, lake: Path, runs: Runs, command: tuple[str, ...], step: Step, said: str
+) -> None:
+    """And leaves a lake that it can be done to again."""
+    logs = damaged / "logs"
+    shutil.copytree(damaged / "lake", lake)
+    name, *options = (part.replace("=logs", f"={logs}") for part in command)
+    done = runs.run(name, lake, *options, "--json", at=step)
+    assert done.code == 143, done
+    first, *_, last = done.stderr.splitlines()
+    assert first.startswith(f"stopping: {said}" if said else "stopping.")
+    assert last.startswith("error: stopped.")
+    assert json.loads(done.stdout)["error"] == last.removeprefix("error: ")
+    if step.until:
+        assert step.name.replace("before", "after") not in done.steps
+    assert not (lake / "_flowconv/lock.json").exists()
+    flowconv.verify(str(lake), source=str(logs), repair=True)
+    convert(str(logs), str(lake), ConvertOptions(workers=2))
+    assert flowconv.verify(str(lake), source=str(logs)).complete
 
 
 def test_an_interrupt_means_the_same_wherever_it_comes() -> None:

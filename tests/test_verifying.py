@@ -592,7 +592,7 @@ def test_count_lines(tmp_path: Path, body: bytes, lines: int) -> None:
     (tmp_path / "a.log").write_bytes(body)
     source = open_source(str(tmp_path))
     (log_object,) = source.list_objects()
-    assert count_lines(source, log_object) == lines
+    assert count_lines(source, log_object, lambda: None) == lines
 
 
 def test_command(lake: Path, logs: Path) -> None:
@@ -1065,7 +1065,7 @@ def test_two_files_of_parquet_in_one_are_not_counted(tmp_path: Path) -> None:
     source = open_source(str(tmp_path))
     (log_object,) = source.list_objects()
     with pytest.raises(FormatError, match="several Parquet files, one glued to the other"):
-        count_lines(source, log_object)
+        count_lines(source, log_object, lambda: None)
 
 
 def test_set_aside_in_s3(moto_s3: S3Server, logs: Path) -> None:
