@@ -11,6 +11,7 @@ and the writer do, each change to the local file system, and each request to S3.
 from __future__ import annotations
 
 import importlib
+import io
 import itertools
 import json
 import os
@@ -20,7 +21,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout, suppress
 from dataclasses import asdict, dataclass
 from functools import cache, wraps
 from pathlib import Path
@@ -192,7 +193,12 @@ def _serve() -> None:
     """Do what the orders say, until there are no more."""
     for call in CALLS.values():
         importlib.import_module(call.partition(":")[0])
-    importlib.import_module("flowconv.cli")
+    from flowconv.cli import _WithoutPandas, app
+
+    # All that a run imports, so that no fork has to: pandas and pydantic take half a second.
+    sys.meta_path.insert(0, _WithoutPandas())
+    with redirect_stdout(io.StringIO()), suppress(SystemExit):
+        app(["schema"], prog_name="flowconv")
     # To read how S3 is described takes 50 ms for each client.
     botocore.session.create_loader = cache(botocore.session.create_loader)
     botocore.session.create_loader(None).load_service_model("s3", "service-2")
