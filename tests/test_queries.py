@@ -254,6 +254,60 @@ def test_scan_of_mixed_logs(mixed_lake: Path) -> None:
     ]
 
 
+@pytest.fixture(scope="module")
+def wide_lake(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Ten files, each with a column of its own, and a row of each of two days."""
+    objects = {
+        aws_key(hash_=f"{number:08x}"): b"srcaddr start x%d\n" % number
+        + b"10.0.0.%d 1768348800 a\n10.0.0.%d 1768435200 b\n" % (number, number)
+        for number in range(10)
+    }
+    return make_lake(tmp_path_factory.mktemp("wide"), objects, partition_by=("aws_region",))
+
+
+WIDE_QUERIES: dict[str, Callable[[pl.LazyFrame], pl.LazyFrame]] = {
+    "all": lambda frame: frame,
+    "some": lambda frame: frame.select("x3", "srcaddr", "aws_region"),
+    "a column of one file": lambda frame: frame.select("x3"),
+    "nulls of it": lambda frame: frame.select(pl.col("x3").null_count()),
+    "length": lambda frame: frame.select(pl.len()),
+    "filter": lambda frame: frame.filter(pl.col("x3") == "a"),
+    "filter, not selected": lambda frame: frame.filter(
+        (pl.col("x3") == "a") | (pl.col("x7") == "b")
+    ).select("srcaddr"),
+    "filter for null": lambda frame: frame.filter(pl.col("x3").is_null()).select("x4"),
+    "no partition": lambda frame: frame.filter(pl.col("aws_region") == "mars-north-1"),
+    "group": lambda frame: frame.group_by("start").agg(pl.len(), pl.col("x3").count()),
+    "filter of the first": lambda frame: frame.head(20).filter(pl.col("x3") == "b"),
+    "first of a filter": lambda frame: frame.filter(pl.col("x3") == "b").head(1),
+    "slice of a sort": lambda frame: frame.sort("srcaddr", "start").slice(5, 7),
+}
+
+
+@pytest.mark.parametrize("query", WIDE_QUERIES)
+def test_scan_of_very_many_columns(
+    wide_lake: Path, query: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Files are read in groups then, which answer as all at once."""
+    ask = WIDE_QUERIES[query]
+    expected = ask(scan(wide_lake)).collect()
+    # Some files in a group, or one, and not all of its rows at once.
+    for columns, rows in (35, 1 << 20), (35, 1):
+        monkeypatch.setattr("flowconv.lake._MANY_COLUMNS", columns)
+        monkeypatch.setattr("flowconv.lake._GROUP_ROWS", rows)
+        frame = scan(wide_lake)
+        assert "PYTHON SCAN" in frame.explain()
+        for engine in "streaming", "in-memory":
+            found = ask(frame).collect(engine=engine)
+            assert found.sort(pl.all()).equals(expected.sort(pl.all()))
+
+
+def test_first_rows_of_very_many_columns(wide_lake: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("flowconv.lake._MANY_COLUMNS", 35)
+    for count in 1, 7, 20, 30:
+        assert scan(wide_lake).select("x3").head(count).collect().height == min(count, 20)
+
+
 def test_others_read_mixed_logs_when_told(mixed_lake: Path) -> None:
     """Files differ in the columns that only some logs have; readers want to be told so."""
     told = pl.scan_parquet(
