@@ -22,6 +22,7 @@ from flowconv.lake import Layout, ensure_layout, is_lake, list_unfinished, remov
 from flowconv.ledger import Ledger
 from flowconv.listing import LogObject
 from flowconv.locking import Lock
+from flowconv.memory import giving_memory_back
 from flowconv.monitoring import log_event
 from flowconv.names import from_text, is_plain
 from flowconv.options import ConvertOptions
@@ -31,6 +32,7 @@ from flowconv.sources import Source, open_source
 from flowconv.storage import Storage, open_storage
 
 
+@giving_memory_back()
 def convert(
     source: str,
     dest: str,

@@ -34,6 +34,7 @@ from flowconv.fields import FIELDS, Table
 from flowconv.lake import LAYOUT, Layout, lost_layout, read_layout
 from flowconv.ledger import INTENTS, Ledger, parse_record_path, read_intent, record_path
 from flowconv.locking import LOCK, Lock
+from flowconv.memory import giving_memory_back
 from flowconv.normalising import SOURCE_COLUMNS, column_type
 from flowconv.options import as_day, available_cores
 from flowconv.overview import read_lock
@@ -50,6 +51,7 @@ from flowconv.writing import STAGING
 _TICK_S = 0.2
 
 
+@giving_memory_back()
 def verify(
     lake: str,
     *,

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import platform
 import sys
 from pathlib import Path
 from typing import Any
@@ -218,6 +219,62 @@ def test_lines_of_one_character(tmp_path: Path) -> None:
     assert sum(path.stat().st_size for path in kept.iterdir()) < 16 << 20
     assert lines["dropped"] > 4_000_000
     assert peak.mb < promised_mb(), f"{peak.mb:.0f} MB"
+
+
+MESS = """
+import os, sys
+from pathlib import Path
+import flowconv
+
+def resident_mb():
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") >> 20
+
+_, call, logs, lake = sys.argv
+flowconv.convert(logs, lake)
+pieces = [bytes(1000) for _ in range(200_000)]
+del pieces[:-1]  # glibc gives back what is beyond the last piece in use, and nothing else.
+before = resident_mb()
+flowconv.convert(logs, lake) if call == "convert" else flowconv.verify(lake)
+print(before - resident_mb())
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other C libraries give it back")
+@pytest.mark.parametrize("call", ["convert", "verify"])
+def test_memory_is_given_back(tmp_path: Path, call: str) -> None:
+    write_objects(tmp_path / "logs", {aws_key(): V2 + ROW})
+    folders = (str(tmp_path / "logs"), str(tmp_path / "lake"))
+    peak = peak_of([sys.executable, "-c", MESS, call, *folders])
+    assert peak.exit_code == 0, peak.stderr
+    assert int(peak.stdout) > 150
+
+
+WIDE_SCAN = """
+import sys
+import pyarrow.parquet as pq, pyarrow as pa
+import flowconv, flowconv.lake
+from flowconv.report import DataFile
+
+files = []
+for number in range(300):
+    columns = {"srcaddr": ["10.0.0.1"]} | {f"x{number}_{n}": ["y"] for n in range(20)}
+    path = f"vpc/aws_account_id=1/aws_region=x/date=2026-01-14/{number}.parquet"
+    pq.write_table(pa.table(columns), f"{sys.argv[1]}/{path}", store_schema=False)
+    files.append(DataFile(path, 1, 1, 0, tuple(columns)))
+flowconv.lake._existing_files = lambda *_: files
+frame = flowconv.scan(sys.argv[1]).collect()
+print(frame.height, sum(frame[f"x{number}_7"].null_count() for number in range(300)))
+"""
+
+
+def test_scan_of_very_many_headers(tmp_path: Path) -> None:
+    """What a query takes grows with its result, not with files times columns."""
+    write_objects(tmp_path / "logs", {aws_key(): V2})
+    assert convert_peak(tmp_path).exit_code == 0
+    (tmp_path / "lake/vpc/aws_account_id=1/aws_region=x/date=2026-01-14").mkdir(parents=True)
+    peak = peak_of([sys.executable, "-c", WIDE_SCAN, str(tmp_path / "lake")])
+    assert peak.stdout.split() == ["300", str(300 * 299)], peak.stderr
+    assert peak.mb < 350
 
 
 # --- JSON -----------------------------------------------------------------------------------------
