@@ -6,6 +6,7 @@ It shares no code and no field table with the package, so that a mistake there c
     read_formats()    text of a file    -> the formats of logs that have no header
     table_row()       a row             -> every column of the output that its header asks for
     partition()       a row             -> the values that its directory is named after
+    name_text()       a name            -> the text that it has in reports
     partition_path()  those values      -> "aws_account_id=.../aws_region=.../date=..."
 """
 
@@ -68,6 +69,7 @@ __all__ = [
     "header_of",
     "is_header",
     "known_field",
+    "name_text",
     "partition",
     "partition_path",
     "read_formats",
@@ -611,8 +613,13 @@ ACCOUNTS = ("account-id", "tgw-src-vpc-account-id", "tgw-dst-vpc-account-id")
 
 
 def read_parquet(body: bytes, time_type: str) -> ReferenceObject:
-    """Read a file's rows by the names of its columns; each row is a line."""
+    """Read a file's rows by the names of its columns; each row is a line.
+
+    Of several files one behind the other, readers know but the last.
+    """
     columns = read_columns(body)
+    if b"PAR1PAR1" in body:
+        raise Unreadable("format")
     if not are_of_flow_log([column.name for column in columns]):
         raise Unreadable("format")
     found = [column for column in columns if is_used(column)]
@@ -819,3 +826,32 @@ def encode_value(value: str | None) -> str:
         else:
             encoded += f"%{byte:02X}"
     return encoded if len(encoded) <= 200 else HIVE_NULL
+
+
+# --- names --------------------------------------------------------------------------------------
+
+
+def name_text(name: str) -> str:
+    """A name as it is shown: percent-encoded is what is no UTF-8, or breaks lines or writing.
+
+    So is a % before what could be a byte that is percent-encoded.
+
+    Args:
+        name: Bytes that are no UTF-8 are surrogate escapes.
+    """
+    text = ""
+    for place, character in enumerate(name):
+        code = ord(character)
+        is_control = code < 0x20 or 0x7F <= code < 0xA0 or code in (0x2028, 0x2029)
+        is_direction = code in (0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A))
+        is_raw_byte = 0xDC80 <= code <= 0xDCFF
+        behind = name[place + 1 : place + 3]
+        is_like_ours = character == "%" and re.fullmatch(
+            "[01][0-9A-F]|7F|25|[89A-F][0-9A-F]", behind
+        )
+        if is_control or is_direction or is_raw_byte or is_like_ours:
+            encoded = character.encode("utf-8", "surrogateescape")
+            text += "".join(f"%{byte:02X}" for byte in encoded)
+        else:
+            text += character
+    return text

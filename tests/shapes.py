@@ -3,6 +3,8 @@
 import base64
 import gzip
 import json
+import struct
+import zlib
 from collections.abc import Mapping, Sequence
 from io import BytesIO
 from typing import Any
@@ -79,6 +81,30 @@ def _joined(documents: Sequence[Mapping[str, Any]], between: str, indent: int | 
     ]
     # Half of a surrogate pair can only be escaped.
     return "".join(text + between for text in texts).encode("utf-8", "backslashreplace")
+
+
+def gzip_member(
+    text: bytes,
+    *,
+    extra: bytes | None = None,
+    name: bytes | None = None,
+    comment: bytes | None = None,
+    has_checksum: bool = False,
+) -> bytes:
+    """A member of gzip with the parts of a header that are given."""
+    flags = (
+        2 * has_checksum
+        | 4 * (extra is not None)
+        | 8 * (name is not None)
+        | 16 * (comment is not None)
+    )
+    head = b"\x1f\x8b\x08" + bytes([flags]) + bytes(5) + b"\xff"
+    if extra is not None:
+        head += struct.pack("<H", len(extra)) + extra
+    head += b"".join(part + b"\0" for part in (name, comment) if part is not None)
+    if has_checksum:
+        head += struct.pack("<H", zlib.crc32(head) & 0xFFFF)
+    return head + gzip.compress(text, mtime=0)[10:]
 
 
 def gzip_members(parts: Sequence[bytes]) -> bytes:

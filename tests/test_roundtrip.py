@@ -1,6 +1,8 @@
 """Generated logs, converted on disk, read back, and held against the oracle in everything."""
 
 import gzip
+import json
+import os
 import random
 import tempfile
 from collections.abc import Callable, Mapping
@@ -19,6 +21,7 @@ from flowconv import ConvertOptions, convert, reading, writing
 from flowconv.generating import GenerateOptions, generate
 from flowconv.listing import parse_key
 from lakes import ROW, V2, Key, assert_as_reference, aws_key, data_files, write_objects
+from shapes import firehose, gzip_member, parquet
 
 pytestmark = pytest.mark.usefixtures("quick_disk")
 
@@ -104,6 +107,10 @@ KEYS = [
     Key("copies/b with spaces.txt.gz"),
     replace(FLAT, path="flat/" + FLAT.path.split("/")[-1]),
     Key("AWSLogs/123456789012/vpcflowlogs/eu-west-1/unnamed", "123456789012", "eu-west-1"),
+    # No UTF-8; what would break lines, or the writing; and what is like our way to show these.
+    Key("copies/caf\udce9.log"),
+    Key("copies/\udcff\udcc3/a\n\x1b[1m\u202e%0A%3D%.log"),
+    Key("copies/caf%E9.log"),
 ]
 
 
@@ -192,18 +199,66 @@ def stored(text: bytes, how: str) -> bytes:
         "CRLF": text.replace(b"\n", b"\r\n"),
         "byte order mark": b"\xef\xbb\xbf" + text,
         "lines before the header": b"\n# made by hand\n \n" + text,
+        "empty last member": gzip.compress(text, 1) + gzip.compress(b"", 1),
+        "long name": gzip_member(text, name=b"n" * 70_000),
+        "long comment": gzip_member(text[:half]) + gzip_member(text[half:], comment=b"c" * 600),
+        "gzip within gzip": gzip.compress(members, 1),
         "no header": text.partition(b"\n")[2],
     }[how]
 
 
 STORED = ["plain", "gzip", "gzip", "gzip", "members", "early end", "trailing rubbish", "CRLF"]
-STORED += ["no final newline", "byte order mark", "lines before the header", "no header"]
+STORED += ["empty last member", "empty last member", "long name", "long comment"]
+STORED += [
+    "gzip within gzip",
+    "no final newline",
+    "byte order mark",
+    "lines before the header",
+    "no header",
+]
+
+
+def records(names: Names) -> st.SearchStrategy[bytes]:
+    """JSON of records whose keys are fields, or of messages that are lines."""
+
+    def of(lines: list[bytes], as_messages: bool) -> bytes:
+        texts = [line.decode() for line in lines]
+        if as_messages:
+            return firehose(texts)
+        rows = [dict(zip(names, text.split(" "), strict=True)) for text in texts]
+        return "\n".join(map(json.dumps, rows)).encode()
+
+    # Values with spaces would be several.
+    lines = clean_rows(names).filter(lambda line: line.count(b" ") == len(names) - 1)
+    return st.builds(of, st.lists(lines, min_size=1, max_size=4), st.booleans())
+
+
+BLANK = st.sampled_from(
+    [b"", b"\n", b"\xef\xbb\xbf", b" \r\n# by hand\n\t", gzip.compress(b"\n\n")]
+)
+
+
+def parquet_files(names: Names) -> st.SearchStrategy[bytes]:
+    """A file of text columns; seldom two, one behind the other."""
+
+    def of(lines: list[bytes], times: int) -> bytes:
+        rows = [line.decode().split(" ") for line in lines]
+        columns = zip(*rows, strict=True)
+        return parquet({n: list(c) for n, c in zip(names, columns, strict=True)}) * times
+
+    lines = clean_rows(names).filter(lambda line: line.count(b" ") == len(names) - 1)
+    return st.builds(of, st.lists(lines, min_size=1, max_size=4), st.sampled_from([1, 1, 2]))
 
 
 @st.composite
 def bodies(draw: st.DrawFn, shared: Names) -> bytes:
     """An object: mostly of the fields that others have too, so that they are joined."""
     names = draw(st.one_of(st.just(shared), st.just(shared), NAMES))
+    kind = draw(st.sampled_from(["text"] * 5 + ["records", "blank", "blank", "Parquet"]))
+    if kind != "text":
+        return draw(
+            {"records": records(names), "blank": BLANK, "Parquet": parquet_files(names)}[kind]
+        )
     parts = [draw(sections(names))]
     while draw(st.integers(0, 5)) == 5:
         parts.append(draw(sections(draw(NAMES))))
@@ -237,12 +292,51 @@ OPTIONS = st.builds(
 )
 
 
-def check(objects: Mapping[Key, bytes], options: ConvertOptions) -> None:
+# What a link leads to, or the object that lies outside and is reached by links alone.
+Links = list[str]
+LINKS = st.lists(
+    st.sampled_from(["object", "its folder", "up", "itself", "nowhere", "outside", "outside too"]),
+    max_size=2,
+    unique=True,
+)
+
+
+def write_links(source: Path, first: Path, links: Links) -> set[str]:
+    """Write links into a source, and return what cannot be read of them.
+
+    An object that they lead to is still one, by where it really is, and a circle is nothing.
+    """
+    broken = set()
+    # Of links to one place outside the first counts; that is to be the one that has the key.
+    first_name = "z" if {"outside", "outside too"} & {*links} else "0"
+    for name, how in zip([f"{first_name}-link", "z-link too"], links, strict=False):
+        link = source / name
+        if how.startswith("outside"):
+            if not first.is_symlink():
+                place = source.parent / f"elsewhere-{name}"
+                first.rename(place)
+                first.symlink_to(place)
+            if how == "outside":
+                continue  # By its own key alone.
+        target = {
+            "its folder": first.parent,
+            "up": source,
+            "itself": link,
+            "nowhere": source.parent / "missing",
+        }.get(how, first)
+        link.symlink_to(os.path.relpath(target, source) if how == "up" else target)
+        if how in ("itself", "nowhere"):
+            broken.add(str(link))
+    return broken
+
+
+def check(objects: Mapping[Key, bytes], options: ConvertOptions, links: Links) -> None:
     with tempfile.TemporaryDirectory() as folder:
         source, lake = Path(folder, "logs"), Path(folder, "lake")
         write_objects(source, objects)
+        broken = write_links(source, source / next(iter(objects)).path, links)
         report = convert(str(source), str(lake), options)
-        assert_as_reference(source, objects, lake, options, report)
+        assert_as_reference(source, objects, lake, options, report, broken)
 
 
 def test_what_the_keys_of_these_tests_say() -> None:
@@ -252,16 +346,16 @@ def test_what_the_keys_of_these_tests_say() -> None:
         assert said == (key.account_id, key.region, key.flow_log_id, key.day, key.time), key.path
 
 
-@given(OBJECTS, OPTIONS)
+@given(OBJECTS, OPTIONS, LINKS)
 @settings(max_examples=200)
-def test_logs(objects: Objects, options: ConvertOptions) -> None:
-    check(objects, options)
+def test_logs(objects: Objects, options: ConvertOptions, links: Links) -> None:
+    check(objects, options, links)
 
 
-@given(OBJECTS, OPTIONS, st.sampled_from([2500, 4096]), st.sampled_from([1, 3]))
+@given(OBJECTS, OPTIONS, LINKS, st.integers(2500, 4096), st.sampled_from([1, 3]))
 @settings(max_examples=100)
 def test_small_blocks_row_groups_and_files(
-    objects: Objects, options: ConvertOptions, block_bytes: int, rows: int
+    objects: Objects, options: ConvertOptions, links: Links, block_bytes: int, rows: int
 ) -> None:
     with ExitStack() as stack:
         for module, name, value in (
@@ -271,7 +365,7 @@ def test_small_blocks_row_groups_and_files(
             (writing, "OPEN_FILES", 2),
         ):
             stack.enter_context(mock.patch.object(module, name, value))
-        check(objects, options)
+        check(objects, options, links)
 
 
 @pytest.mark.parametrize("time_type", ["timestamp", "epoch"])

@@ -18,33 +18,10 @@ from flowconv.errors import CorruptObjectError, FetchError, FormatError
 from flowconv.unpacking import Unpacked
 from in_memory import Stored, assert_as_reference, log_object
 from lakes import ROW, V2, Key, write_objects
+from shapes import gzip_member as member
 
 LOG = V2 + ROW * 3
 NEIGHBOUR = gzip.compress(V2 + ROW)
-
-
-def member(
-    text: bytes,
-    *,
-    extra: bytes | None = None,
-    name: bytes | None = None,
-    comment: bytes | None = None,
-    has_checksum: bool = False,
-) -> bytes:
-    """A member of gzip with the parts of a header that are given."""
-    flags = (
-        2 * has_checksum
-        | 4 * (extra is not None)
-        | 8 * (name is not None)
-        | 16 * (comment is not None)
-    )
-    head = b"\x1f\x8b\x08" + bytes([flags]) + bytes(5) + b"\xff"
-    if extra is not None:
-        head += struct.pack("<H", len(extra)) + extra
-    head += b"".join(part + b"\0" for part in (name, comment) if part is not None)
-    if has_checksum:
-        head += struct.pack("<H", zlib.crc32(head) & 0xFFFF)
-    return head + gzip.compress(text, mtime=0)[10:]
 
 
 def unpack(stored: bytes, piece_bytes: int = 1 << 20, read_bytes: int = 1 << 20) -> bytes:
