@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 from datasets import CACHE, ROOT, Dataset, Totals
 
 if TYPE_CHECKING:
-    from s3_servers import S3Server
+    from support.s3_servers import S3Server
 
 FLOOR = "gunzip"
 OURS = "flowconv_convert"
@@ -351,7 +351,7 @@ CASES: dict[str, Callable[[Bench], None]] = {
 def s3_server() -> Iterator["S3Server"]:
     """Run the tests' Ceph, or their moto where Ceph is not installed."""
     sys.path.insert(0, str(ROOT / "tests"))
-    import s3_servers
+    from support import s3_servers
 
     reason = s3_servers.ceph_available()
     if reason:

@@ -17,19 +17,20 @@ from statistics import median
 from isal import igzip
 
 from datasets import CACHE, Dataset, make
+from flowconv.blocks.declared_formats import declared_formats
+from flowconv.blocks.reading import read_blocks
+from flowconv.conversion.planning import Task, plan_tasks
 from flowconv.errors import UnreadableObjectError
-from flowconv.fetching import ObjectFetcher
-from flowconv.formats import declared_formats
-from flowconv.listing import LogObject
-from flowconv.normalising import normalise
+from flowconv.lake.writing import TaskWriter
 from flowconv.options import ConvertOptions
-from flowconv.parsing import BlockParser
-from flowconv.partitioning import split_by_partition
-from flowconv.planning import Task, plan_tasks
-from flowconv.reading import read_blocks
-from flowconv.sources import Source, StorageSource
-from flowconv.storage import Storage, open_storage
-from flowconv.writing import TaskWriter
+from flowconv.rows.normalising import normalise
+from flowconv.rows.parsing import BlockParser
+from flowconv.rows.partitioning import split_by_partition
+from flowconv.source.fetching import ObjectFetcher
+from flowconv.source.keys import LogObject
+from flowconv.source.opening import Source, StorageSource
+from flowconv.storage.interface import Storage
+from flowconv.storage.opening import open_storage
 
 # In the order of the work. `gunzip` alone is the floor, and no part of the total: `read` does it.
 FLOOR = "gunzip"

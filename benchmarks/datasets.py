@@ -130,7 +130,8 @@ def make(name: str, cache: Path, *, smoke: bool) -> Dataset:
 
 def generate(folder: Path, spec: Spec, fingerprint: str) -> Dataset:
     from flowconv.fields import ALWAYS_COLUMNS, TIME_COLUMNS, Table
-    from flowconv.generating import GenerateOptions, generate
+    from flowconv.samples.generating import generate
+    from flowconv.samples.options import GenerateOptions
 
     options = GenerateOptions(
         versions=(spec.version,),

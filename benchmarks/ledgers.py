@@ -16,14 +16,16 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
-from flowconv import pipeline
-from flowconv.lake import ensure_layout
-from flowconv.ledger import Commit, Ledger
-from flowconv.listing import list_objects
+from flowconv.blocks.counts import LineCounts
+from flowconv.conversion import converting
+from flowconv.lake.layout import ensure_layout
+from flowconv.lake.ledger import Ledger
+from flowconv.lake.ledger_records import Commit, ConvertedObject, DataFile, Run
 from flowconv.options import ConvertOptions
-from flowconv.report import ConvertedObject, DataFile, LineCounts, Run
-from flowconv.sources import StorageSource
-from flowconv.storage import Folder, Storage, StoredFile, open_storage
+from flowconv.source.listing import list_objects
+from flowconv.source.opening import StorageSource
+from flowconv.storage.interface import Folder, Storage, StoredFile
+from flowconv.storage.opening import open_storage
 
 # What AWS delivers of one flow log: an object every five minutes.
 OBJECTS_PER_DAY = 288
@@ -154,8 +156,8 @@ def run(lake: str, objects: int) -> dict[str, float]:
     source = Source(objects)
 
     logs: Any = StorageSource(source)  # type: ignore[arg-type]  # it can only be listed
-    with mock.patch.object(pipeline, "open_source", return_value=logs):
-        report = pipeline.convert(source.root, lake, ConvertOptions(workers=2))
+    with mock.patch.object(converting, "open_source", return_value=logs):
+        report = converting.convert(source.root, lake, ConvertOptions(workers=2))
     if (report.already_converted, report.objects, report.complete) != (objects, 0, True):
         raise SystemExit(f"the ledger has {report.already_converted} of {objects} objects")
     files = [path for path in Path(lake).rglob("_flowconv/ledger/*") if path.is_file()]

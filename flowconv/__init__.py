@@ -1,31 +1,31 @@
 """AWS VPC Flow Logs to partitioned Parquet.
 
-The data's way, stage by stage:
+The data's way, a package for each part of it:
 
-1. `listing`: a prefix becomes log objects, each with what its key says
-2. `planning`: log objects become tasks
-3. `reading`: a task's objects become blocks of text (`sources`, `fetching`, `storage`)
-4. `parsing`: blocks become columns as the log has them, and rejected lines (`formats`)
-5. `normalising`: columns as the table has them (`fields`)
-6. `partitioning`: pieces of one partition each
-7. `writing`: staged Parquet files, published when their task is done
+1. `source`: a prefix -> objects -> their bytes (on `storage`: folders and S3)
+2. `blocks`: bytes -> blocks of lines
+3. `rows`: blocks -> columns -> the table's columns -> pieces of one partition
+4. `lake`: pieces -> Parquet files, and the ledger that makes them count
 
-`pipeline` runs them. Importing flowconv opens no connection, reads no environment and configures
-no logging; what it offers is imported when it is first used, as pyarrow and polars take a while.
+`conversion` runs them, `verification` holds a lake against its source, `samples` makes logs to try,
+and `cli` is the command line. A package imports only from those named before it.
+
+Importing flowconv opens no connection, reads no environment and configures no logging; what it
+offers is imported when it is first used, as pyarrow and polars take a while.
 """
 
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from flowconv.conversion.converting import convert
+    from flowconv.conversion.report import ConvertReport
     from flowconv.errors import FlowconvError
-    from flowconv.lake import scan
+    from flowconv.lake.scanning import scan
+    from flowconv.lake.status import LakeStatus, status
     from flowconv.options import ConvertOptions
-    from flowconv.overview import LakeStatus, status
-    from flowconv.pipeline import convert
-    from flowconv.problems import VerifyReport
-    from flowconv.report import ConvertReport
     from flowconv.streaming import read
-    from flowconv.verifying import verify
+    from flowconv.verification.problems import VerifyReport
+    from flowconv.verification.verifying import verify
 
     __version__: str
 
@@ -47,15 +47,15 @@ __all__ = [
 if not TYPE_CHECKING:
     _HOMES = {
         "ConvertOptions": "flowconv.options",
-        "ConvertReport": "flowconv.report",
+        "ConvertReport": "flowconv.conversion.report",
         "FlowconvError": "flowconv.errors",
-        "LakeStatus": "flowconv.overview",
-        "VerifyReport": "flowconv.problems",
-        "convert": "flowconv.pipeline",
+        "LakeStatus": "flowconv.lake.status",
+        "VerifyReport": "flowconv.verification.problems",
+        "convert": "flowconv.conversion.converting",
         "read": "flowconv.streaming",
-        "scan": "flowconv.lake",
-        "status": "flowconv.overview",
-        "verify": "flowconv.verifying",
+        "scan": "flowconv.lake.scanning",
+        "status": "flowconv.lake.status",
+        "verify": "flowconv.verification.verifying",
     }
 
     def __getattr__(name):

@@ -1,5 +1,5 @@
 """python -m flowconv."""
 
-from flowconv.cli import run
+from flowconv.cli.app import run
 
 run()

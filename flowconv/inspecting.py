@@ -4,18 +4,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from flowconv.batches import RejectedLine
+from flowconv.blocks.counts import LineCounts
+from flowconv.blocks.declared_formats import DeclaredFormats, declared_formats
+from flowconv.blocks.formats import LogFormat
+from flowconv.blocks.reading import read_blocks
+from flowconv.blocks.shapes import SIGNS, Shape
 from flowconv.errors import FormatError, UnreadableObjectError, UsageError
-from flowconv.fetching import ObjectFetcher
-from flowconv.fitting import Fitting
-from flowconv.formats import DeclaredFormats, LogFormat, declared_formats
-from flowconv.normalising import normalise
-from flowconv.parsing import BlockParser
-from flowconv.reading import read_blocks
-from flowconv.report import LineCounts
-from flowconv.shapes import SIGNS, Shape
-from flowconv.sources import StorageSource
-from flowconv.storage import open_storage
+from flowconv.rows.batch import RejectedLine
+from flowconv.rows.fitting import Fitting
+from flowconv.rows.normalising import normalise
+from flowconv.rows.parsing import BlockParser
+from flowconv.source.fetching import ObjectFetcher
+from flowconv.source.opening import StorageSource
+from flowconv.storage.opening import open_storage
 
 # An object may be nothing but bad lines; so many are kept to be shown.
 _MOST_REJECTED = 1000

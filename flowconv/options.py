@@ -8,10 +8,11 @@ from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from flowconv.errors import UsageError, did_you_mean, quote
-from flowconv.patterns import Patterns
+from flowconv.source.patterns import Patterns
 
 if TYPE_CHECKING:
-    from flowconv.formats import DeclaredFormats
+    from flowconv.blocks.declared_formats import DeclaredFormats
+from flowconv.fields import ALWAYS_COLUMNS, Table
 
 MIB = 1 << 20
 
@@ -216,7 +217,7 @@ class ConvertOptions:
         Patterns(self.include, self.exclude)
         _check_partitions(self.partition_by)
         if self.format is not None or self.formats is not None:
-            from flowconv.formats import read_formats
+            from flowconv.blocks.declared_formats import read_formats
 
             if self.formats is not None:
                 object.__setattr__(self, "formats_text", read_formats(self.formats))
@@ -260,7 +261,7 @@ class ConvertOptions:
 
     def declared_formats(self) -> "DeclaredFormats":
         """Return the formats of objects without a header."""
-        from flowconv.formats import declared_formats
+        from flowconv.blocks.declared_formats import declared_formats
 
         return declared_formats(
             self.format,
@@ -429,7 +430,6 @@ def _check_partitions(names: tuple[str, ...]) -> None:
     others = [name for name in names if name not in known]
     if not others:
         return
-    from flowconv.fields import ALWAYS_COLUMNS, Table  # brings pyarrow, which --help goes without
 
     columns = {f.column for f in ALWAYS_COLUMNS[Table.VPC]} - {"account_id", "region"}
     columns -= {"start", "end"}
@@ -445,3 +445,6 @@ def _check_partitions(names: tuple[str, ...]) -> None:
 def _require(holds: bool, message: str) -> None:
     if not holds:
         raise UsageError(message)
+
+
+TimeType = Literal["timestamp", "epoch"]

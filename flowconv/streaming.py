@@ -5,19 +5,21 @@ from datetime import date
 
 import pyarrow as pa
 
-from flowconv.batches import RejectedLine, bad_line_error
+from flowconv.blocks.declared_formats import DeclaredFormats, declared_formats
+from flowconv.blocks.formats import declared_format
+from flowconv.blocks.reading import read_blocks
 from flowconv.errors import FormatError, UnreadableObjectError, UsageError, quote
-from flowconv.fetching import ObjectFetcher, request_pool
 from flowconv.fields import Table
-from flowconv.fitting import Fitting
-from flowconv.formats import DeclaredFormats, declared_format, declared_formats
-from flowconv.listing import LogObject
-from flowconv.normalising import FlowBatch, known_extra_fields, normalise, table_schema
 from flowconv.options import as_day, take_texts
-from flowconv.parsing import BlockParser
-from flowconv.patterns import Patterns
-from flowconv.reading import read_blocks
-from flowconv.sources import Source, open_source
+from flowconv.rows.batch import RejectedLine, bad_line_error
+from flowconv.rows.fitting import Fitting
+from flowconv.rows.normalising import FlowBatch, normalise
+from flowconv.rows.parsing import BlockParser
+from flowconv.rows.schema import known_extra_fields, table_schema
+from flowconv.source.fetching import ObjectFetcher, request_pool
+from flowconv.source.keys import LogObject
+from flowconv.source.opening import Source, open_source
+from flowconv.source.patterns import Patterns
 
 
 def read(

@@ -10,12 +10,12 @@ from unittest import mock
 import pytest
 from hypothesis import settings
 
-from exactly_once import Lake, LocalLake, S3Lake
 from flowconv import ConvertOptions, convert
-from flowconv.generating import generate
-from processes import Runs, prepared_runs
-from s3_servers import S3Server, ceph_available, ceph_server, moto_server
-from stories import Story, make_stories
+from flowconv.samples.generating import generate
+from support.exactly_once import Lake, LocalLake, S3Lake
+from support.processes import Runs, prepared_runs
+from support.s3_servers import S3Server, ceph_available, ceph_server, moto_server
+from support.stories import Story, make_stories
 
 # An example's time depends on the machine. CI always tries the same ones.
 settings.register_profile("default", deadline=None)

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-import reference
-from flowconv import reading
+from flowconv.blocks import reading
+from flowconv.blocks.counts import LineCounts
 from flowconv.errors import StorageError, UsageError
 from flowconv.inspecting import Inspection, inspect_object
-from flowconv.report import LineCounts
-from lakes import ROW, V2
+from oracle import reference
+from support.lakes import ROW, V2
 
 MIXED = V2 + b"\n# c\n" + ROW * 4 + b"bogus\n" + b"new-field tgw-id\nx y\n" + V2 + ROW * 3 + b"x\n"
 

@@ -13,9 +13,7 @@ import pyarrow as pa
 import pytest
 
 import flowconv
-import reference
-from flowconv import reading, storage
-from flowconv.batches import RejectedLine
+from flowconv.blocks import reading
 from flowconv.errors import (
     CorruptObjectError,
     FlowconvError,
@@ -26,8 +24,11 @@ from flowconv.errors import (
     UsageError,
 )
 from flowconv.fields import Table
-from flowconv.normalising import known_extra_fields, table_schema
-from lakes import ROW, V2, Key, aws_key, write_objects
+from flowconv.rows.batch import RejectedLine
+from flowconv.rows.schema import known_extra_fields, table_schema
+from flowconv.storage import local
+from oracle import reference
+from support.lakes import ROW, V2, Key, aws_key, write_objects
 
 LATER = b"srcaddr ecs-task-id instance-tag\n10.0.0.9 task a%20b\n"
 TGW = b"version tgw-id start\n6 tgw-1 1768348800\n"
@@ -189,14 +190,14 @@ def test_it_reads_no_further_than_asked(tmp_path: Path) -> None:
     """The first batch comes before the last objects are fetched, so memory stays bounded."""
     source = logs(tmp_path, *[gzip.compress(V2 + ROW * 100) for _ in range(30)])
     fetched: list[str] = []
-    fetch = storage.LocalStorage.fetch
+    fetch = local.LocalStorage.fetch
 
-    def counted(self: storage.LocalStorage, path: str, *place: Any) -> bytes:
+    def counted(self: local.LocalStorage, path: str, *place: Any) -> bytes:
         fetched.append(path)
         return fetch(self, path, *place)
 
     with (
-        mock.patch.object(storage.LocalStorage, "fetch", counted),
+        mock.patch.object(local.LocalStorage, "fetch", counted),
         mock.patch.object(reading, "BLOCK_BYTES", 20_000),
     ):
         reader = flowconv.read(source)

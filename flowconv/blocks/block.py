@@ -1,0 +1,170 @@
+"""What reading gives to parsing: blocks of lines, or of rows that are columns already."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Self
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from flowconv.blocks.counts import LineCounts
+from flowconv.blocks.formats import LogFormat
+from flowconv.blocks.shapes import Shape
+from flowconv.source.keys import LogObject
+
+# Blocks of 8 MB stay in the caches and reuse their pages: whole 61 MB objects at once took 1.4
+# times as long. It is also the longest line that is read.
+BLOCK_BYTES = 8 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Events:
+    """The events that lines were logged in: one value per line, or per row of a batch.
+
+    Attributes:
+        times: When, in milliseconds since 1970; -1 where that is not known.
+        owners: Whose log group it was: a place in `accounts`; -1 where that is not known.
+        accounts: Account ids.
+    """
+
+    times: npt.NDArray[np.int64]
+    owners: npt.NDArray[np.int64]
+    accounts: tuple[str, ...] = ()
+
+    @classmethod
+    def of_times(cls, times: npt.NDArray[np.int64]) -> Self:
+        """Return events of which nothing but their times is known."""
+        return cls(times, np.full(len(times), -1))
+
+    def take(self, places: npt.NDArray[np.int64] | npt.NDArray[np.bool_] | slice) -> "Events":
+        """Return the events at some places, or those that a mask selects."""
+        return Events(self.times[places], self.owners[places], self.accounts)
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """The part of a block that comes from one object.
+
+    Attributes:
+        log_object: The object.
+        start: Offset of its first byte in the block.
+        stop: Offset behind its last byte; the same as `start` if it has nothing but a header.
+        first_line: Number in the object, from 1, of the line at `start`.
+        head: Lines of the object that stand before `start` in this block.
+        ends_object: The object's last line is in this block.
+    """
+
+    log_object: LogObject
+    start: int
+    stop: int
+    first_line: int
+    head: LineCounts
+    ends_object: bool
+
+
+@dataclass(slots=True)
+class LogBlock:
+    """Whole lines of text with the same fields, from one object or several; headers are cut off.
+
+    The buffer belongs to the reader and is overwritten when the next block is asked for.
+
+    Attributes:
+        buffer: Holds the block from its beginning; what follows is of no meaning.
+        size: Length of the block in bytes; if it is not 0, the last byte is a newline.
+        shape: The shape of its objects; empty ones are among those of any other shape.
+        format: The fields of the lines at each span's start.
+        spans: Where the block's bytes come from, in their order, without gaps.
+        text_bytes: Length of the block with the headers that were cut off.
+        damaged: Offsets of lines that are no message of the JSON that they stand in.
+        events: The event of each line, if they came in events whose facts do not stand in them.
+        left_out: Name of a log group -> lines of it that stand before the block and are not read.
+        next_format: The fields in force after the last line.
+        next_line: Number, in the last span's object, of the line behind the block.
+
+    The parser sets the last two, and the reader goes on with them in the same object.
+    """
+
+    buffer: bytes | bytearray
+    size: int
+    shape: Shape
+    format: LogFormat
+    spans: tuple[Span, ...]
+    text_bytes: int
+    damaged: tuple[int, ...] = ()
+    events: Events | None = None
+    left_out: Mapping[str, int] = field(default_factory=dict)
+    next_format: LogFormat = field(init=False)
+    next_line: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.next_format = self.format
+        self.next_line = self.spans[-1].first_line if self.spans else 1
+
+    @property
+    def log_objects(self) -> tuple[LogObject, ...]:
+        """The objects that the lines come from."""
+        return tuple(span.log_object for span in self.spans)
+
+    @property
+    def ended(self) -> tuple[LogObject, ...]:
+        """The objects that have their last line here."""
+        return tuple(span.log_object for span in self.spans if span.ends_object)
+
+    def apart(self) -> "Iterator[LogBlock]":
+        """Give a block for each span: one of a block's objects may be impossible to parse.
+
+        Headers that were cut off are not counted. Blocks of JSON hold one object and are not cut.
+        """
+        assert not self.damaged
+        assert self.events is None
+        for span in self.spans:
+            text = bytes(memoryview(self.buffer)[span.start : span.stop])
+            moved = replace(span, start=0, stop=len(text))
+            yield LogBlock(text, len(text), self.shape, self.format, (moved,), len(text))
+
+    def of_spans(self, spans: Sequence[Span]) -> "LogBlock":
+        """Return the block as if it had but some of its spans; to be counted, not to be parsed."""
+        size = sum(span.stop - span.start for span in spans)
+        return replace(self, spans=tuple(spans), size=size, text_bytes=size)
+
+
+@dataclass(frozen=True, slots=True)
+class RowBlock:
+    """Rows of an object that has columns or keys: Parquet, or JSON of records.
+
+    Attributes:
+        log_object: The object.
+        rows: A column per field, named after it, of whatever type it has in the object.
+        format: The fields, in the order of the columns.
+        first_row: Number in the object, from 1, of the first row.
+        ends_object: The object's last row is among them.
+        text_bytes: Size of the columns in memory, or of the text.
+        shape: Parquet or JSON_RECORDS.
+        texts: Of JSON each row's text; empty if rows have no text of their own.
+        damaged: Places of rows that are none: they are rejected.
+    """
+
+    log_object: LogObject
+    rows: pa.Table
+    format: LogFormat
+    first_row: int
+    ends_object: bool
+    text_bytes: int
+    shape: Shape = Shape.PARQUET
+    texts: tuple[bytes, ...] = ()
+    damaged: frozenset[int] = frozenset()
+    left_out: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def log_objects(self) -> tuple[LogObject, ...]:
+        """The one object."""
+        return (self.log_object,)
+
+    @property
+    def ended(self) -> tuple[LogObject, ...]:
+        """The object if its last row is here."""
+        return (self.log_object,) if self.ends_object else ()
+
+
+Block = LogBlock | RowBlock

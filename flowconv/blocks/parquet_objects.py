@@ -1,0 +1,238 @@
+"""Stages 3c and 4, Parquet -> blocks of rows -> raw batches.
+
+AWS's own delivery has the types of the table already, and `-` for text that is missing. Copies by
+other tools have any: numbers as text, or as fractions since some were missing; accounts as numbers;
+times as timestamps.
+"""
+
+import tempfile
+from collections.abc import Iterator, Sequence
+from typing import IO, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from pyarrow import types
+
+from flowconv.blocks.block import BLOCK_BYTES, RowBlock
+from flowconv.blocks.formats import LogFormat, can_be_name, columns_format, is_known
+from flowconv.blocks.parquet_pages import (
+    ColumnPages,
+    check_footer,
+    check_gaps,
+    column_pages,
+    rows_at_once,
+)
+from flowconv.blocks.parquet_types import (
+    Column,
+    is_binary,
+    is_plain,
+    is_simple,
+    is_text,
+    one_by_one,
+)
+from flowconv.blocks.shapes import Shape
+from flowconv.blocks.unpacking import Unpacked
+from flowconv.errors import CorruptObjectError, FormatError, StorageError, quote
+from flowconv.fields import TIME_COLUMNS
+from flowconv.source.keys import LogObject
+
+# AWS's files are of 75 MB at the most. What is larger than this lies on disk while it is read.
+_SPOOL_BYTES = 32 << 20
+
+_PIECE_BYTES = 1 << 20
+
+# Columns with longer values in their dictionary are decoded to places in it. Where a column's
+# dictionary ends and values follow, that takes two and a half times as long.
+_LONG_ENTRY = 256
+
+# Large row groups are read so many bytes of a column at once, not whole.
+_STREAM_BYTES = 64 << 10
+
+# Four times as many take a twelfth less time, and half as much memory again.
+_MOST_ROWS = 16_384
+
+
+def read_row_groups(log_object: LogObject, data: Unpacked) -> Iterator[RowBlock]:
+    """Read an object of Parquet: its columns by their names, as a header's.
+
+    Args:
+        log_object: The object.
+        data: Its bytes, from the beginning.
+
+    Raises:
+        UnreadableObjectError: The object could not be read, or is damaged; none of its columns is
+            known, two are one field, or one has a type that its field cannot have.
+        StorageError: There is no room for it among the temporary files.
+    """
+    with tempfile.SpooledTemporaryFile(_SPOOL_BYTES) as file:
+        _spool(data, file)
+        try:
+            yield from _read(log_object, file, data)
+        except FormatError as error:
+            error.uri, error.shape = log_object.uri, Shape.PARQUET
+            raise
+        except (pa.ArrowException, OSError, ValueError, OverflowError) as error:
+            what = str(error).partition("\n")[0][:200]
+            raise CorruptObjectError(
+                f"the Parquet data is damaged or cannot be read ({what}). Nothing of this object "
+                "was converted; copy it anew.",
+                uri=log_object.uri,
+            ) from error
+
+
+def _spool(data: Unpacked, file: IO[bytes]) -> None:
+    """Copy an object to where it can be read in any order."""
+    room = memoryview(bytearray(_PIECE_BYTES))
+    while count := data.readinto(room):
+        try:
+            file.write(room[:count])
+        except OSError as error:
+            raise StorageError(
+                "a Parquet object does not fit into the folder for temporary files, "
+                f"{tempfile.gettempdir()} ({error.strerror}). Make room, or set TMPDIR to another."
+            ) from error
+    file.seek(0)
+
+
+def _read(log_object: LogObject, file: IO[bytes], data: Unpacked) -> Iterator[RowBlock]:
+    check_footer(file)
+    parquet = pq.ParquetFile(file, page_checksum_verification=True)
+    metadata = parquet.metadata
+    check_gaps(file, metadata)
+    format_, names = _recognise(parquet.schema_arrow)
+    groups = list(column_pages(file, metadata, names))
+    # Thousands of rows may have one long value: it is decoded once.
+    coded = {c.name for columns in groups for c in columns if c.longest_entry > _LONG_ENTRY}
+    large = any(metadata.row_group(n).total_byte_size > BLOCK_BYTES for n in range(len(groups)))
+    parquet = pq.ParquetFile(
+        file,
+        metadata=metadata,
+        read_dictionary=sorted(coded),
+        buffer_size=_STREAM_BYTES if large else 0,
+        page_checksum_verification=True,
+    )
+    schema = parquet.schema_arrow
+    coded = {name for name in coded if types.is_dictionary(schema.field(name).type)}
+    waiting = _named(schema.empty_table().select(names), format_)
+    first_row, waiting_bytes = 1, 0
+    for number, columns in enumerate(groups):
+        longest = _longest_value(parquet, number, columns)
+        rows = rows_at_once(columns, _MOST_ROWS, coded, longest)
+        for batch in parquet.iter_batches(rows, [number], columns=names, use_threads=False):
+            batch.validate(full=True)
+            for piece, size_bytes in _pieces(pa.Table.from_batches([batch]).select(names)):
+                data.count(size_bytes)
+                if waiting.num_rows:
+                    yield RowBlock(log_object, waiting, format_, first_row, False, waiting_bytes)
+                first_row += waiting.num_rows
+                waiting, waiting_bytes = _named(piece, format_), size_bytes
+    if (count := first_row - 1 + waiting.num_rows) != metadata.num_rows:
+        raise pa.ArrowInvalid(f"it has {count} rows, and names {metadata.num_rows}")
+    yield RowBlock(log_object, waiting, format_, first_row, True, waiting_bytes)
+
+
+def _longest_value(parquet: pq.ParquetFile, number: int, columns: Sequence[ColumnPages]) -> int:
+    """Return the length of the longest value of those that each begin as the one before.
+
+    Nothing but decoding them tells.
+    """
+    longest = 0
+    for column in columns:
+        if not column.delta_page_bytes:
+            continue
+        rows = rows_at_once([column], _MOST_ROWS, ())
+        for batch in parquet.iter_batches(rows, [number], columns=[column.name]):
+            values: Any = one_by_one(batch.column(0))
+            most = pc.max(pc.binary_length(values)).as_py()
+            longest = max(longest, most or 0)
+            if longest > BLOCK_BYTES:
+                raise _row_too_long()
+    return longest
+
+
+def _pieces(rows: pa.Table) -> Iterator[tuple[pa.Table, int]]:
+    """Cut rows so that those of a piece take no more than a block, once they lie one by one.
+
+    Yields:
+        Pieces, and how many bytes they take then.
+    """
+    most = rows.nbytes
+    for column in rows.columns:
+        chunks: list[Any] = column.chunks
+        for chunk in chunks:
+            if types.is_dictionary(chunk.type) and _has_length(chunk.dictionary.type):
+                longest: Any = pc.max(pc.binary_length(chunk.dictionary)).as_py()
+                most += (longest or 0) * len(chunk)
+    if most <= BLOCK_BYTES:
+        yield rows, int(most)
+        return
+    lengths = np.zeros(rows.num_rows, np.int64)
+    for column in rows.columns:
+        lengths += _lengths(column)
+    if lengths.size and lengths.max() > BLOCK_BYTES:
+        raise _row_too_long()
+    start = 0
+    ends = np.cumsum(lengths)
+    while start < rows.num_rows:
+        before = ends[start - 1] if start else 0
+        stop = max(start + 1, int(np.searchsorted(ends, before + BLOCK_BYTES, "right")))
+        yield rows.slice(start, stop - start), int(ends[stop - 1] - before)
+        start = stop
+
+
+def _lengths(column: Column) -> Any:
+    """Return how many bytes the values of a column take, each on its own."""
+    parts = []
+    for chunk in column.chunks:
+        if types.is_dictionary(chunk.type) and _has_length(chunk.dictionary.type):
+            values = pc.fill_null(pc.binary_length(chunk.dictionary), 0)
+            part = pc.fill_null(pc.take(values, chunk.indices), 0)
+        elif _has_length(chunk.type):
+            part = pc.fill_null(pc.binary_length(chunk), 0)
+        else:
+            part = pa.array(np.full(len(chunk), -(-chunk.nbytes // max(len(chunk), 1))))
+        parts.append(np.asarray(part.to_numpy(zero_copy_only=False), np.int64) + 8)
+    return np.concatenate(parts) if parts else np.zeros(0, np.int64)
+
+
+def _has_length(type_: Any) -> bool:
+    return is_text(type_) or is_binary(type_)
+
+
+def _row_too_long() -> FormatError:
+    return FormatError(
+        f"a row of more than {BLOCK_BYTES >> 20} MB is no record of a flow log. "
+        "Leave this object out with --exclude."
+    )
+
+
+def _recognise(schema: pa.Schema) -> tuple[LogFormat, list[str]]:
+    """Return the fields of a file, and the names of their columns.
+
+    Raises:
+        FormatError: No column is known, two are one field, or one cannot be its field.
+    """
+    names: list[str] = []
+    left_out: list[str] = []
+    for column in schema:
+        may_be_field = can_be_name(column.name) and is_simple(column.type)
+        read = is_known(column.name) or may_be_field
+        (names if read else left_out).append(column.name)
+    if both := set(names).intersection(left_out):
+        raise FormatError(f"there are two columns {quote(min(both))}.")
+    format_ = columns_format(names, left_out)
+    for name, field in zip(names, format_.fields, strict=True):
+        type_: Any = schema.field(name).type
+        fits = is_plain(type_) or (types.is_timestamp(type_) and field.column in TIME_COLUMNS)
+        if is_known(name) and not fits:
+            raise FormatError(
+                f"column {quote(name)} has the type {quote(str(type_))}, which {field.name} cannot "
+                "have; numbers and text are read. Leave it out with --exclude."
+            )
+    return format_, names
+
+
+def _named(rows: pa.Table, format_: LogFormat) -> pa.Table:
+    return rows.rename_columns(list(format_.columns))

@@ -1,0 +1,150 @@
+"""Metrics of a run, in a file that the node exporter of Prometheus reads."""
+
+import os
+import re
+import secrets
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from flowconv.errors import StorageError, UsageError, printable
+
+if TYPE_CHECKING:
+    from flowconv.conversion.report import ConvertReport
+
+
+def write_metrics(
+    path: Path, job: Mapping[str, str], report: "ConvertReport | None", *, failed: bool
+) -> None:
+    """Write a run's figures in the OpenMetrics text format, for node_exporter's textfile collector.
+
+    The file is replaced at once, so a collector never reads half of it. What is no file, such as
+    `/dev/stderr` or a pipe, is written to.
+
+    Args:
+        path: The file; the collector reads those whose names end with `.prom`.
+        job: Labels of all figures, which keep the jobs of one machine apart.
+        report: Of the run; without one only the outcome and the times are written.
+        failed: It did not come to its end.
+
+    Raises:
+        StorageError: The file cannot be written.
+    """
+    try:
+        empty = report is not None and report.empty
+        last_success = _last_success(path) if failed or empty else datetime.now(UTC).timestamp()
+        text = "".join(f"{line}\n" for line in _metrics(job, report, failed, last_success))
+        if _is_special(path):
+            path.write_text(text, encoding="utf-8")
+            return
+        target = path.resolve()  # A link stays one.
+        unfinished = target.with_name(f".flowconv.{secrets.token_hex(8)}")
+        try:
+            unfinished.write_text(text, encoding="utf-8")
+            os.replace(unfinished, target)  # noqa: PTH105
+        finally:
+            unfinished.unlink(missing_ok=True)
+    except OSError as exc:
+        raise StorageError(
+            f"the metrics cannot be written ({exc.strerror}). Check --metrics-file.", uri=str(path)
+        ) from exc
+
+
+def check_metrics_file(path: Path) -> None:
+    """Check before a run that its metrics can be written at its end.
+
+    Raises:
+        UsageError: They cannot: a folder is of that name, or its own is missing or write-protected.
+    """
+    folder = path.resolve().parent
+    try:
+        if path.is_dir():
+            reason = "this is a folder. Name a file in it"
+        elif not folder.is_dir():
+            reason = f"there is no folder {printable(str(folder))}. Make it, or name another"
+        elif not os.access(path if _is_special(path) else folder, os.W_OK):
+            reason = "it may not be written, or its folder may not. Change that, or name another"
+        else:
+            return
+    except (OSError, ValueError) as exc:  # such as a name that is too long, or with a NUL
+        reason = f"it cannot be reached ({getattr(exc, 'strerror', exc)}). Name another"
+    raise UsageError(f"--metrics-file: {reason}.", uri=str(path))
+
+
+def _is_special(path: Path) -> bool:
+    """Tell whether it is a device or a pipe, which must not be replaced by a file."""
+    return path.exists() and not path.is_file()
+
+
+def _metrics(
+    job: Mapping[str, str],
+    report: "ConvertReport | None",
+    failed: bool,
+    last_success: float | None,
+) -> Iterator[str]:
+    figures: dict[str, tuple[str, float]] = {
+        "last_run_failed": ("1 if the last run failed or was stopped, else 0.", int(failed)),
+        "last_run_timestamp_seconds": ("When the last run ended.", datetime.now(UTC).timestamp()),
+    }
+    if last_success is not None:
+        figures["last_success_timestamp_seconds"] = (
+            "When a run last came to its end and had found flow logs.",
+            last_success,
+        )
+    if report is not None:
+        figures |= {
+            "last_run_empty": ("1 if it found no flow log, now or before.", int(report.empty)),
+            "last_run_objects": ("Objects that the last run converted.", report.objects),
+            "last_run_objects_unreadable": (
+                "Objects that it could not read.",
+                len(report.unreadable),
+            ),
+            "last_run_objects_changed": (
+                "Objects that changed after their conversion.",
+                len(report.changed),
+            ),
+            "last_run_objects_changed_format": (
+                "Objects for which another format is declared than they were converted by.",
+                len(report.changed_format),
+            ),
+            "last_run_rows": ("Rows that it wrote.", report.lines.rows),
+            "last_run_rejected_lines": (
+                "Lines that did not fit.",
+                report.lines.rejected,
+            ),
+            "last_run_source_bytes": ("Size of the objects as stored.", report.source_bytes),
+            "last_run_text_bytes": ("Size of their text.", report.text_bytes),
+            "last_run_written_bytes": ("Size of the Parquet written.", report.written_bytes),
+            "last_run_seconds": ("Time that it took.", round(report.seconds, 3)),
+        }
+    for name, (help_, value) in figures.items():
+        yield from _gauge(name, help_, value, job)
+    if report is not None:
+        # No type `info`: node_exporter, which knows Prometheus' older format, refuses the file.
+        labels = {**job, "run_id": report.run_id}
+        yield from _gauge("last_run_info", "The last run's id.", 1, labels)
+    yield "# EOF"
+
+
+def _gauge(name: str, help_: str, value: float, labels: Mapping[str, str]) -> Iterator[str]:
+    yield f"# TYPE flowconv_{name} gauge"
+    yield f"# HELP flowconv_{name} {help_}"
+    pairs = ",".join(f'{label}="{_escape(text)}"' for label, text in labels.items())
+    yield f"flowconv_{name}{{{pairs}}} {value}"
+
+
+def _escape(text: str) -> str:
+    lines = (printable(line).replace("\\", r"\\") for line in text.split("\n"))
+    return r"\n".join(lines).replace('"', r"\"")
+
+
+def _last_success(path: Path) -> float | None:
+    """Return when the runs before last came to an end, by the file that is to be replaced."""
+    if not path.is_file():
+        return None
+    text = path.read_text(encoding="utf-8", errors="replace")
+    match = re.search(
+        r"^flowconv_last_success_timestamp_seconds\{.*\} ([0-9.]+)$", text, re.MULTILINE
+    )
+    return float(match[1]) if match else None

@@ -1,0 +1,184 @@
+"""convert(): the stages in order."""
+
+import logging
+import secrets
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, replace
+from datetime import UTC, datetime
+from itertools import chain, islice
+from typing import Any
+
+from flowconv.conversion.new_headers import KnownHeaders
+from flowconv.conversion.pending import (
+    list_source,
+    note_empty,
+    note_unlisted,
+    plan_pending,
+    require_apart,
+)
+from flowconv.conversion.planning import Task
+from flowconv.conversion.report import ConvertReport
+from flowconv.conversion.task import COMMITTING_AT_ONCE, TaskConverter
+from flowconv.errors import FlowconvError, printable, redact
+from flowconv.events import log_event
+from flowconv.lake.layout import Layout, ensure_layout, is_lake
+from flowconv.lake.ledger import Ledger
+from flowconv.lake.ledger_records import Run
+from flowconv.lake.leftovers import list_unfinished, remove_leftovers
+from flowconv.lake.locking import Lock
+from flowconv.memory import giving_memory_back
+from flowconv.options import ConvertOptions
+from flowconv.running import RunProgress, run_tasks, uninterrupted
+from flowconv.source.fetching import request_pool
+from flowconv.source.opening import Source, open_source
+from flowconv.storage.interface import Storage
+from flowconv.storage.opening import open_storage
+
+
+@giving_memory_back()
+def convert(
+    source: str,
+    dest: str,
+    options: ConvertOptions | None = None,
+    *,
+    on_progress: Callable[[RunProgress], None] | None = None,
+    on_begin: Callable[[ConvertReport], None] | None = None,
+) -> ConvertReport:
+    """Convert the flow logs below a prefix to partitioned Parquet.
+
+    Args:
+        source: A folder, an object, an `s3://` URL of a bucket, a prefix or an object, or
+            `cloudwatch:LOG-GROUP`.
+        dest: The lake: a folder or an `s3://` URL. Tables are written below `DEST/vpc/` and
+            `DEST/tgw/`, everything else below `DEST/_flowconv/`.
+        options: How; see `ConvertOptions`.
+        on_progress: Called in this thread several times a second.
+        on_begin: Called once, with the report, which fills as the run goes on: who keeps it knows
+            the run's id and what it did also when the run fails.
+
+    Objects that the lake's ledger has are not read again, so a run converts what is new. A task's
+    rows count all at once, and a run that was killed leaves nothing that the next does not mend.
+    Where there is no lake yet, none is begun before an object is found.
+
+    Returns:
+        What was read and written. Lines that do not fit and objects that cannot be read do not
+        stop the run; they are in the report, and the lines also in the lake's quarantine.
+
+    Raises:
+        UsageError: Source or destination is none.
+        StorageError: Source or destination does not answer, or the destination is full.
+        LakeError: The destination is no lake or one of other options, or another run writes to it.
+        ParseError: A line does not fit and `on_bad_line` is `fail`.
+    """
+    options = options or ConvertOptions()
+    logs = open_source(source, options.source_options)
+    lake = open_storage(dest, options.dest_options)
+    require_apart(logs, lake)
+    report = ConvertReport(logs.root, lake.root, _new_run_id())
+    log_event("run_began", run_id=report.run_id, source=report.source, lake=report.lake)
+    if on_begin:
+        on_begin(report)
+    listed = list_source(logs, lake, options, report)
+    if not is_lake(lake):
+        # A mistyped SOURCE must not leave a lake behind.
+        first = list(islice(listed, 1))
+        if not first:
+            note_unlisted(report)
+            note_empty(report, None, options)
+            _sum_up(report, failure="")
+            return report
+        listed = chain(first, listed)
+    layout = ensure_layout(lake, options)
+    with Lock(lake, report.run_id, wait=options.wait) as lock, request_pool(logs) as requests:
+        ledger = Ledger.read(lake)
+        lock.confirm()
+        unfinished = list_unfinished(lake)
+        with _recorded(ledger, report, layout, (logs, lake)):
+            remove_leftovers(lake, ledger, unfinished)
+            tasks = plan_pending(listed, ledger, options, report)
+            note_unlisted(report)
+            if not tasks:
+                note_empty(report, ledger, options)
+            log_event(
+                "run_planned",
+                run_id=report.run_id,
+                objects=sum(len(task.log_objects) for task in tasks),
+                tasks=len(tasks),
+                already_converted=report.already_converted,
+                changed=len(report.changed),
+                changed_format=len(report.changed_format),
+            )
+            headers = KnownHeaders(ledger.headers() if tasks else ())
+            with TaskConverter(logs, requests, lake, ledger, report.run_id, options) as converter:
+                counted = threading.Lock()
+
+                def convert_and_count(task: Task, progress: RunProgress) -> None:
+                    # Counted here, since this thread may be interrupted wherever it is.
+                    done = converter.convert(task, progress)
+                    with counted:
+                        report.add(done)
+                        headers.add(done.objects)
+
+                workers = options.tasks_at_once + COMMITTING_AT_ONCE
+                for _ in run_tasks(tasks, convert_and_count, workers, options.grace, on_progress):
+                    pass
+            report.new_headers = headers.new()
+            for new in report.new_headers:
+                log_event(
+                    "new_header", level=logging.WARNING, run_id=report.run_id, **new.to_dict()
+                )
+    return report
+
+
+@contextmanager
+def _recorded(
+    ledger: Ledger, report: ConvertReport, layout: Layout, storages: Iterable[Source | Storage]
+) -> Iterator[None]:
+    """Record the run's beginning and its end, also where it fails."""
+    started = time.monotonic()
+    run = Run(report.run_id, datetime.now(UTC), socket.gethostname())
+    failure = ""
+    begun = False
+    try:
+        with uninterrupted():
+            ledger.begin(run, asdict(layout))
+            begun = True
+        yield
+    except KeyboardInterrupt:
+        report.cancelled = True
+        failure = "stopped by a signal"
+        raise
+    except BaseException as error:
+        failure = redact(printable(str(error))) or type(error).__name__
+        raise
+    finally:
+        report.seconds = time.monotonic() - started
+        report.retries = sum(storage.retries for storage in storages)
+        ended = replace(run, ended=datetime.now(UTC), report=_sum_up(report, failure))
+        if begun:
+            # What went wrong first is what matters.
+            with suppress(*[FlowconvError] if failure else ()), uninterrupted():
+                ledger.end(ended)
+
+
+def _sum_up(report: ConvertReport, failure: str) -> dict[str, Any]:
+    """Log a run's end, and return what the ledger keeps of its report."""
+    described = report.to_dict()
+    summary = {key: described[key] for key in _IN_LEDGER} | {"failure": failure}
+    log_event("run_ended", level=logging.ERROR if failure else logging.INFO, **summary)
+    return summary
+
+
+_IN_LEDGER = (
+    *("run_id", "source", "objects", "already_converted", "lines", "rejected", "source_bytes"),
+    *("text_bytes", "written_bytes", "files", "partitions", "retries"),
+    *("seconds", "number_changed", "number_changed_format", "number_unreadable", "new_headers"),
+)
+
+
+def _new_run_id() -> str:
+    return f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"

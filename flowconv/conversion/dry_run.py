@@ -1,0 +1,145 @@
+"""plan(): what a run would convert, without writing anything."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from datetime import date
+from typing import Any
+
+from flowconv.conversion.pending import list_source, note_empty, plan_pending, require_apart
+from flowconv.conversion.planning import Task
+from flowconv.conversion.report import ConvertReport
+from flowconv.lake.layout import is_lake
+from flowconv.lake.ledger import Ledger
+from flowconv.options import ConvertOptions
+from flowconv.source.opening import open_source
+from flowconv.storage.opening import open_storage
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedGroup:
+    """Objects of one account, region and day that a run would read.
+
+    Attributes:
+        account_id: As the keys say it; None if they do not.
+        region: As the keys say it; None if they do not.
+        day: As the keys say it; None if they do not.
+        objects: Number of objects.
+        size_bytes: Their size as they are stored.
+        tasks: Number of tasks that would convert them, each writing a file or more.
+    """
+
+    account_id: str | None
+    region: str | None
+    day: date | None
+    objects: int
+    size_bytes: int
+    tasks: int
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a run would read and write.
+
+    Attributes:
+        source: What would be read.
+        lake: Where it would be written.
+        groups: What would be read, by account, region and day.
+        already_converted: Objects that earlier runs converted.
+        changed: Objects that changed since they were converted, and would not be read.
+        changed_format: Objects that were converted by another format than is declared for them
+            now, and would not be read.
+        left_out: Kind -> number, of objects that would not be read.
+        unreadable: Uri -> reason, of what cannot be listed.
+        empty: As `ConvertReport.empty`.
+    """
+
+    source: str
+    lake: str
+    groups: tuple[PlannedGroup, ...]
+    already_converted: int
+    changed: int
+    changed_format: int
+    left_out: Mapping[str, int]
+    unreadable: Mapping[str, str]
+    empty: bool
+
+    @property
+    def complete(self) -> bool:
+        """Objects were found, and everything could be listed."""
+        return not (self.empty or self.unreadable)
+
+    @property
+    def objects(self) -> int:
+        """Number of objects."""
+        return sum(group.objects for group in self.groups)
+
+    @property
+    def size_bytes(self) -> int:
+        """Size of the objects as they are stored."""
+        return sum(group.size_bytes for group in self.groups)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values for JSON."""
+        return {
+            "source": self.source,
+            "lake": self.lake,
+            "objects": self.objects,
+            "size_bytes": self.size_bytes,
+            "already_converted": self.already_converted,
+            "changed": self.changed,
+            "changed_format": self.changed_format,
+            "left_out": dict(self.left_out),
+            "unreadable": dict(self.unreadable),
+            "empty": self.empty,
+            "complete": self.complete,
+            "groups": [
+                asdict(group) | {"day": group.day and group.day.isoformat()}
+                for group in self.groups
+            ],
+        }
+
+
+def plan(source: str, dest: str, options: ConvertOptions | None = None) -> Plan:
+    """Say what `convert` would read and write; nothing is written.
+
+    Raises:
+        UsageError: Source or destination is none.
+        StorageError: The source does not answer.
+    """
+    options = options or ConvertOptions()
+    logs = open_source(source, options.source_options)
+    lake = open_storage(dest, options.dest_options)
+    report = ConvertReport(logs.root, lake.root, "")
+    require_apart(logs, lake)
+    listed = list_source(logs, lake, options, report)
+    is_lake(lake)  # Says so if it was one.
+    by_group: dict[tuple[str, str, date], list[Task]] = {}
+    ledger = Ledger.read(lake)
+    tasks = plan_pending(listed, ledger, options, report)
+    if not tasks:
+        note_empty(report, ledger, options)
+    for task in tasks:
+        group = (task.account_id or "", task.region or "", task.day or date.min)
+        by_group.setdefault(group, []).append(task)
+    groups = tuple(
+        PlannedGroup(
+            same[0].account_id,
+            same[0].region,
+            same[0].day,
+            sum(len(task.log_objects) for task in same),
+            sum(task.size_bytes for task in same),
+            len(same),
+        )
+        for _, same in sorted(by_group.items())
+    )
+    return Plan(
+        source=logs.root,
+        lake=lake.root,
+        groups=groups,
+        already_converted=report.already_converted,
+        changed=len(report.changed),
+        changed_format=len(report.changed_format),
+        left_out=report.left_out,
+        unreadable=report.unreadable,
+        empty=report.empty,
+    )

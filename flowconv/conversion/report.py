@@ -1,0 +1,194 @@
+"""What a run says when it is done: counts of lines, objects, files and bytes."""
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from datetime import date
+from typing import Any
+
+from flowconv.blocks.counts import GROUPS_COUNTED, OTHER_GROUPS, LineCounts
+from flowconv.lake.ledger_records import ConvertedObject, DataFile
+
+
+@dataclass(frozen=True, slots=True)
+class TaskResult:
+    """What a task read and wrote.
+
+    Attributes:
+        task_id: The task.
+        objects: The objects that were converted.
+        unreadable: Uri -> reason, of the others.
+        rejected: Reason -> number of lines that do not fit.
+        unknown_fields: Names in headers that AWS does not document.
+        left_out_columns: Columns of Parquet that were not read.
+        left_out_log_groups: Log group -> lines of it that were not read.
+        text_bytes: Size of the text.
+        files: The files written.
+    """
+
+    task_id: str
+    objects: tuple[ConvertedObject, ...]
+    unreadable: Mapping[str, str]
+    rejected: Counter[str]
+    unknown_fields: frozenset[str]
+    left_out_columns: frozenset[str]
+    left_out_log_groups: Counter[str]
+    text_bytes: int
+    files: tuple[DataFile, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class NewHeader:
+    """A header that no object of its prefix had in earlier runs.
+
+    Attributes:
+        prefix: Uri of what stands before the day in the objects' keys, else of their folder.
+        flow_log_id: The flow log of the first object that has it, if its key says it.
+        since: That object's day, if its key says it.
+        fields: The header: AWS's names, separated by spaces.
+        came: Fields that the header most like it, of those known before, does not have.
+        went: Fields that it lacks, and that one has.
+    """
+
+    prefix: str
+    flow_log_id: str | None
+    since: date | None
+    fields: str
+    came: tuple[str, ...]
+    went: tuple[str, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values for JSON."""
+        return asdict(self) | {"since": self.since and self.since.isoformat()}
+
+
+@dataclass(slots=True)
+class ConvertReport:
+    """What a run of `convert` read and wrote.
+
+    Attributes:
+        source: What was read.
+        lake: Where the tables are.
+        run_id: The run, as the ledger and the logs name it.
+        objects: Objects that were converted.
+        already_converted: Objects that earlier runs converted.
+        changed: Uris of objects that changed since they were converted; their rows are the old
+            ones until they are reprocessed.
+        changed_format: Uris of objects that were converted by a declared format, and for which
+            another one is declared now; their rows are the old ones until they are reprocessed.
+        unreadable: Uri -> reason, of objects of which nothing was converted, and of folders that
+            could not be listed.
+        left_out: Kind -> number, of objects that were not to be read, such as `undated` ones
+            when days are chosen, or `--exclude *.json`; folders that were left out whole count
+            once.
+        empty: No flow log was found below the source, and none was converted from there (with
+            since or until, of those days) before; and that was not allowed.
+        lines: Lines of the converted objects by kind.
+        rejected: Reason -> number, of lines that do not fit; `lines.dropped` of them are not in
+            the quarantine.
+        unknown_fields: Names in headers that AWS does not document; kept as text columns.
+        left_out_columns: Columns of Parquet that were not read: nested ones, and those whose names
+            or types cannot be a field's.
+        left_out_log_groups: Log group -> lines of it that were not to be read; beyond the first
+            hundred, `others`.
+        source_bytes: Size of the converted objects as they are stored.
+        text_bytes: Size of their text.
+        written_bytes: Size of the Parquet files.
+        tables: Table -> rows.
+        directories: Partitions that got files.
+        files: Parquet files.
+        new_headers: Headers that prefixes did not have in earlier runs.
+        retries: Requests to S3 that were made again.
+        cancelled: A signal stopped the run before its end; what is counted is converted.
+        seconds: Wall time.
+    """
+
+    source: str
+    lake: str
+    run_id: str
+    objects: int = 0
+    already_converted: int = 0
+    changed: list[str] = field(default_factory=list)
+    changed_format: list[str] = field(default_factory=list)
+    unreadable: dict[str, str] = field(default_factory=dict)
+    left_out: Counter[str] = field(default_factory=Counter)
+    empty: bool = False
+    lines: LineCounts = field(default_factory=LineCounts)
+    rejected: Counter[str] = field(default_factory=Counter)
+    unknown_fields: set[str] = field(default_factory=set)
+    left_out_columns: set[str] = field(default_factory=set)
+    left_out_log_groups: Counter[str] = field(default_factory=Counter)
+    source_bytes: int = 0
+    text_bytes: int = 0
+    written_bytes: int = 0
+    tables: Counter[str] = field(default_factory=Counter)
+    directories: set[str] = field(default_factory=set)
+    files: int = 0
+    new_headers: list[NewHeader] = field(default_factory=list)
+    retries: int = 0
+    cancelled: bool = False
+    seconds: float = 0.0
+
+    def add(self, done: TaskResult) -> None:
+        """Count in what a task did."""
+        self.objects += len(done.objects)
+        self.unreadable |= done.unreadable
+        for converted in done.objects:
+            self.lines += converted.counts
+            self.source_bytes += converted.size_bytes
+        self.rejected.update(done.rejected)
+        self.unknown_fields |= done.unknown_fields
+        self.left_out_columns |= done.left_out_columns
+        for group, lines in done.left_out_log_groups.items():
+            is_named = group in self.left_out_log_groups
+            name = (
+                group
+                if is_named or len(self.left_out_log_groups) < GROUPS_COUNTED
+                else OTHER_GROUPS
+            )
+            self.left_out_log_groups[name] += lines
+        self.text_bytes += done.text_bytes
+        for file in filter(lambda file: file.is_data, done.files):
+            self.files += 1
+            self.written_bytes += file.size_bytes
+            self.tables[file.path.partition("/")[0]] += file.rows
+            self.directories.add(file.path.rpartition("/")[0])
+
+    @property
+    def partitions(self) -> int:
+        """Number of directories that got files."""
+        return len(self.directories)
+
+    @property
+    def complete(self) -> bool:
+        """Objects were found, all were read, nothing changed in between, and every line fits."""
+        odd = (self.empty, self.unreadable, self.rejected, self.changed, self.changed_format)
+        return not (self.cancelled or any(odd))
+
+    @property
+    def text_megabytes_per_second(self) -> float:
+        """Text converted per second of the run, in millions of bytes."""
+        return self.text_bytes / 1e6 / self.seconds if self.seconds else 0.0
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values for JSON; keys are this class's attributes."""
+        plain = {f.name: getattr(self, f.name) for f in fields(self)}
+        lines = {f.name: getattr(self.lines, f.name) for f in fields(LineCounts)}
+        return plain | {
+            "lines": {"lines": self.lines.lines, **lines},
+            "left_out": dict(self.left_out),
+            "rejected": dict(self.rejected),
+            "tables": dict(self.tables),
+            "directories": sorted(self.directories),
+            "partitions": self.partitions,
+            "unknown_fields": sorted(self.unknown_fields),
+            "new_headers": [new.to_dict() for new in self.new_headers],
+            "left_out_columns": sorted(self.left_out_columns),
+            "left_out_log_groups": dict(sorted(self.left_out_log_groups.items())),
+            "seconds": round(self.seconds, 3),
+            "text_megabytes_per_second": round(self.text_megabytes_per_second, 1),
+            "number_changed": len(self.changed),
+            "number_changed_format": len(self.changed_format),
+            "number_unreadable": len(self.unreadable),
+            "complete": self.complete,
+        }

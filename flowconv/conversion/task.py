@@ -1,0 +1,512 @@
+"""One task: its objects read, parsed, normalised, partitioned, written, and committed at once."""
+
+import logging
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from itertools import chain
+from typing import Self
+
+import numpy as np
+
+from flowconv.blocks.block import Block, RowBlock
+from flowconv.blocks.counts import LineCounts
+from flowconv.blocks.declared_formats import DeclaredFormats
+from flowconv.blocks.reading import only_unreadable, read_blocks
+from flowconv.blocks.shapes import Shape
+from flowconv.conversion.planning import Task
+from flowconv.conversion.report import TaskResult
+from flowconv.errors import (
+    FetchError,
+    FlowconvError,
+    FormatError,
+    StorageError,
+    UnreadableObjectError,
+)
+from flowconv.events import log_event
+from flowconv.lake.ledger import Ledger, LostLockError, write_intent
+from flowconv.lake.ledger_records import HEADERS_APART, Commit, ConvertedObject, DataFile
+from flowconv.lake.quarantine import QuarantineRoom, QuarantineWriter
+from flowconv.lake.writing import ROW_GROUP_ROWS, StagedFile, TaskWriter
+from flowconv.options import ConvertOptions
+from flowconv.rows.batch import ParsedBlock, RejectedLines, bad_line_error
+from flowconv.rows.fitting import Fitting
+from flowconv.rows.normalising import FlowBatch, normalise
+from flowconv.rows.parsing import BlockParser
+from flowconv.rows.partitioning import find_partitions
+from flowconv.running import RunProgress, Stopped
+from flowconv.source.fetching import ObjectFetcher
+from flowconv.source.keys import LogObject
+from flowconv.source.opening import Source
+from flowconv.storage.interface import Storage
+
+# Committing waits for disks and answers, meanwhile the cores go on; so many tasks may do so at
+# once. Only the cores' own threads handle rows: memory is kept per thread.
+COMMITTING_AT_ONCE = 4
+
+
+class TaskConverter:
+    """Converts the tasks of a run, within a `with` block; used by all its threads.
+
+    Args:
+        source: Where the objects are.
+        requests: Runs the requests for objects that are fetched ahead; None for a local source.
+        lake: Where the tables are.
+        ledger: Records what is done.
+        run_id: The run.
+        options: How.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        requests: Executor | None,
+        lake: Storage,
+        ledger: Ledger,
+        run_id: str,
+        options: ConvertOptions,
+    ) -> None:
+        self._source = source
+        self._requests = requests
+        self._lake = lake
+        self._ledger = ledger
+        self._run_id = run_id
+        self._options = options
+        self._declared = options.declared_formats()
+        self._quarantine_room = QuarantineRoom(options.quarantine_per_run)
+        self._cores = ThreadPoolExecutor(options.tasks_at_once, "flowconv-core")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._cores.shutdown()
+
+    def convert(self, task: Task, progress: RunProgress) -> TaskResult:
+        """Convert a task's objects and commit their rows; what fails leaves nothing behind.
+
+        Raises:
+            ParseError: A line does not fit, and the run is to fail at the first.
+            StorageError: The lake does not answer, or is full.
+            LakeError: Another run has taken the lake over.
+            Stopped: The run is to end.
+        """
+        failures: dict[LogObject, UnreadableObjectError] = {}
+        log_event(
+            "task_began",
+            run_id=self._run_id,
+            task_id=task.id,
+            objects=len(task.log_objects),
+            source_bytes=task.size_bytes,
+        )
+        while True:
+            # No other run's files are called so. One that was paused, and wakes up when another
+            # has taken over, can neither replace that one's files nor remove them.
+            name = f"{task.id}-{self._ledger.generation}"
+            attempt = _Attempt(
+                task,
+                name,
+                self._lake,
+                self._options,
+                self._declared,
+                self._quarantine_room,
+                progress,
+            )
+            log_objects = [o for o in task.log_objects if o not in failures]
+            try:
+                self._cores.submit(self._read, log_objects, attempt, failures, progress).result()
+                if not attempt.is_spoilt:
+                    failures = attempt.shrunk() | failures
+                    result = self._commit(task, attempt, failures)
+                    self._log(result)
+                    return result
+            finally:
+                attempt.discard_unpublished()
+
+    def _log(self, result: TaskResult) -> None:
+        for uri, reason in result.unreadable.items():
+            log_event(
+                "object_unreadable",
+                level=logging.WARNING,
+                run_id=self._run_id,
+                task_id=result.task_id,
+                uri=uri,
+                reason=reason,
+            )
+        for one in result.objects:
+            log_event(
+                "object_converted",
+                run_id=self._run_id,
+                task_id=result.task_id,
+                uri=one.uri,
+                source_bytes=one.size_bytes,
+                rows=one.counts.rows,
+                rejected=one.counts.rejected,
+            )
+        if not result.objects:
+            return
+        log_event(
+            "task_committed",
+            run_id=self._run_id,
+            task_id=result.task_id,
+            objects=len(result.objects),
+            rows=sum(one.counts.rows for one in result.objects),
+            rejected=sum(one.counts.rejected for one in result.objects),
+            files=sum(file.is_data for file in result.files),
+            written_bytes=sum(file.size_bytes for file in result.files if file.is_data),
+        )
+
+    def _read(
+        self,
+        log_objects: Sequence[LogObject],
+        attempt: "_Attempt",
+        failures: dict[LogObject, UnreadableObjectError],
+        progress: RunProgress,
+    ) -> None:
+        """Bring the objects' rows into whole files, which stay invisible.
+
+        Large objects may fail after some of their rows were written. The attempt is spoilt then;
+        the others are only read, so that all such objects are known before the next one.
+        """
+        rest = log_objects
+        while rest:
+            rest = self._read_on(rest, attempt, failures, progress)
+        # What comes from CloudWatch Logs had an estimate.
+        estimate = sum(log_object.size_bytes for log_object in log_objects)
+        progress.add(total_bytes=attempt.source_bytes.total() - estimate)
+        if not attempt.is_spoilt:
+            attempt.close()
+
+    def _read_on(
+        self,
+        log_objects: Sequence[LogObject],
+        attempt: "_Attempt",
+        failures: dict[LogObject, UnreadableObjectError],
+        progress: RunProgress,
+    ) -> Sequence[LogObject]:
+        """Read objects up to one that spoils the attempt; return those behind it."""
+        options = self._options
+
+        def on_piece(log_object: LogObject, size_bytes: int) -> None:
+            attempt.source_bytes[log_object] += size_bytes
+            progress.add(source_bytes=size_bytes)
+
+        fetcher = ObjectFetcher(self._source, self._requests, log_objects, on_piece)
+        parser = BlockParser(self._declared)
+        begun: LogObject | None = None
+        try:
+            for whole_block in read_blocks(
+                log_objects, fetcher.open, self._declared, failures, options.max_object_size
+            ):
+                block, parsed = _parse(parser, whole_block, begun, failures)
+                begun = None if whole_block.ended else whole_block.log_objects[0]
+                if not attempt.is_spoilt:
+                    for flows in _flow_batches(parsed, options):
+                        attempt.writer.write_all(
+                            find_partitions(
+                                flows, options.partition_by, options.account, options.region
+                            )
+                        )
+                    failures |= attempt.count(block, parsed)
+                progress.add(
+                    objects=len(block.ended),
+                    rows=sum(batch.table.num_rows for batch in parsed.batches),
+                    text_bytes=block.text_bytes,
+                )
+        except UnreadableObjectError as error:
+            place = next((n for n, o in enumerate(log_objects) if o.uri == error.uri), None)
+            if place is None:
+                raise
+            failures[log_objects[place]] = error.to_keep()
+            attempt.is_spoilt = True
+            log_event(
+                "retry",
+                level=logging.WARNING,
+                run_id=self._run_id,
+                task_id=attempt.task_id,
+                uri=error.uri,
+                reason=error.reason,
+            )
+            return log_objects[place + 1 :]
+        finally:
+            fetcher.close()
+        return ()
+
+    def _commit(
+        self,
+        task: Task,
+        attempt: "_Attempt",
+        failures: Mapping[LogObject, UnreadableObjectError],
+    ) -> TaskResult:
+        """Publish the files, then make them count."""
+        result = attempt.result(failures)
+        if task.replaces and failures:
+            # The old rows of what cannot be read now must not go, and the others' lie beside them.
+            reason = (
+                f"cannot be converted anew: {len(failures)} objects that were converted with it "
+                "cannot be read now. Its rows are the old ones."
+            )
+            unreadable = {**{one.uri: reason for one in task.log_objects}, **result.unreadable}
+            result = replace(
+                result,
+                objects=(),
+                files=(),
+                rejected=Counter(),
+                text_bytes=0,
+                unreadable=unreadable,
+            )
+        if not result.objects:
+            return result
+        old = [file.path for file in self._ledger.files_of(task.replaces)]
+        new = [file.path for file in result.files]
+        intent = write_intent(self._lake, attempt.name, [*old, *new])
+        commit = Commit(task.id, self._run_id, result.objects, result.files, task.replaces)
+        with self._taking_back(new, intent, StorageError, Stopped):
+            attempt.publish()
+        with self._taking_back(new, intent, LostLockError):
+            self._ledger.commit(commit)
+        self._lake.delete(old)
+        self._lake.delete([intent])
+        return result
+
+    @contextmanager
+    def _taking_back(
+        self, paths: Sequence[str], intent: str, *errors: type[Exception]
+    ) -> Iterator[None]:
+        """Remove what was published in vain; what cannot be removed is left to the next run."""
+        try:
+            yield
+        except errors:
+            # Where another run took over it may have looked for leftovers before these were there.
+            with suppress(FlowconvError):
+                self._lake.delete(paths)
+                self._lake.delete([intent])
+            raise
+
+
+# Objects of these shapes say themselves which fields they have.
+_WITH_OWN_FIELDS = (Shape.HEADER, Shape.PARQUET, Shape.JSON_RECORDS)
+
+
+def _flow_batches(parsed: ParsedBlock, options: ConvertOptions) -> Iterator[FlowBatch]:
+    # A block of very short lines has millions of rows, and each gets all columns of the table.
+    for batch in parsed.batches:
+        for piece in batch.pieces(ROW_GROUP_ROWS):
+            yield normalise(piece, options.time_type, with_source=options.with_source)
+
+
+def _parse(
+    parser: BlockParser,
+    block: Block,
+    begun: LogObject | None,
+    failures: dict[LogObject, UnreadableObjectError],
+) -> tuple[Block, ParsedBlock]:
+    """Parse a block, or what is left of it without the objects that cannot be parsed.
+
+    Args:
+        parser: The task's parser.
+        block: A block.
+        begun: The object of which lines were parsed before, if one goes on in this block.
+        failures: Gets the objects that cannot be parsed.
+
+    Returns:
+        The block, or one with the other objects' spans alone, and what it is parsed to.
+
+    Raises:
+        UnreadableObjectError: The object that goes on here, or begins without ending, or the only
+            one cannot be parsed.
+    """
+    try:
+        with only_unreadable(block.log_objects[0]):
+            return block, parser.parse(block)
+    except UnreadableObjectError:
+        if isinstance(block, RowBlock) or len(block.spans) == 1:
+            raise
+    spans, pieces = [], []
+    for span, alone in zip(block.spans, block.apart(), strict=True):
+        try:
+            with only_unreadable(span.log_object):
+                pieces.append(parser.parse(alone))
+            spans.append(span)
+        except UnreadableObjectError as error:
+            if span.log_object == begun:
+                raise
+            failures[span.log_object] = error.to_keep()
+    parsed = ParsedBlock(
+        tuple(batch for piece in pieces for batch in piece.batches),
+        tuple(counts for piece in pieces for counts in piece.counts),
+        RejectedLines([rejected for piece in pieces for rejected in piece.rejected.parts]),
+    )
+    return block.of_spans(spans), parsed
+
+
+class _Attempt:
+    """What one run through a task's objects has made so far."""
+
+    def __init__(
+        self,
+        task: Task,
+        name: str,
+        lake: Storage,
+        options: ConvertOptions,
+        declared: DeclaredFormats,
+        quarantine_room: QuarantineRoom,
+        progress: RunProgress,
+    ) -> None:
+        self.name = name
+        self.is_spoilt = False
+        self.writer = TaskWriter(lake, name, options, progress.add)
+        self._progress = progress
+        self.task_id = task.id
+        self._replacing = task.log_objects if task.replaces else ()
+        self._with_rows = task.with_rows
+        self._quarantine = QuarantineWriter(
+            lake, name, options.quarantine_per_object, quarantine_room
+        )
+        self._fitting = Fitting()
+        self._fail_on_bad_line = options.on_bad_line == "fail"
+        self.source_bytes: Counter[LogObject] = Counter()
+        self._rejected: defaultdict[LogObject, Counter[str]] = defaultdict(Counter)
+        self._unknown_fields: defaultdict[LogObject, set[str]] = defaultdict(set)
+        self._left_out_columns: defaultdict[LogObject, set[str]] = defaultdict(set)
+        self._text_bytes = 0
+        self._left_out_log_groups: Counter[str] = Counter()
+        self._counts: dict[LogObject, LineCounts] = {}
+        self._headers: defaultdict[LogObject, dict[str, None]] = defaultdict(dict)
+        self._declared_names = {format_.names for format_ in declared.all}
+        self._without_header: set[LogObject] = set()
+        self._staged: list[StagedFile] = []
+        self._files: list[DataFile] = []
+
+    def count(self, block: Block, parsed: ParsedBlock) -> dict[LogObject, FormatError]:
+        """Count a block's lines, and set those aside that do not fit.
+
+        Returns:
+            The objects that end here and of which no line fits. Nothing of them is counted or kept.
+
+        Raises:
+            ParseError: There is one, and the run is to fail at the first.
+        """
+        if parsed.rejected and self._fail_on_bad_line:
+            raise bad_line_error(parsed.rejected[0])
+        self._text_bytes += block.text_bytes
+        if self._declared_names and block.shape not in _WITH_OWN_FIELDS:
+            self._without_header.update(block.log_objects)
+        self._left_out_log_groups.update(block.left_out)
+        for batch in parsed.batches:
+            unknown = [field.name for field in batch.format.unknown_fields]
+            for log_object, rows in batch.sources:
+                if unknown:
+                    self._unknown_fields[log_object].update(unknown)
+                if batch.format.left_out_columns:
+                    self._left_out_columns[log_object].update(batch.format.left_out_columns)
+                if rows:
+                    self._headers[log_object][batch.format.names] = None
+        for log_object, counts in parsed.counts:
+            self._counts[log_object] = self._counts.get(log_object, LineCounts()) + counts
+            # One without rows, that has no other, is of the block's first.
+            if counts.header + counts.rejected and log_object not in self._headers:
+                self._headers[log_object][block.format.names] = None
+        for part in parsed.rejected.parts:
+            for log_object, places in part.by_object():
+                numbers = np.bincount(part.codes[places], minlength=len(part.reasons)).tolist()
+                for (reason, _), number in zip(part.reasons, numbers, strict=True):
+                    if number:
+                        self._rejected[log_object][reason] += number
+        self._quarantine.write(parsed.rejected)
+        unfit = self._fitting.add(block, parsed)
+        for log_object in unfit:
+            self._forget(log_object)
+        for log_object in self._quarantine.held_back:
+            if self._counts[log_object].rows:
+                self._quarantine.keep(log_object)
+        return unfit
+
+    def _forget(self, log_object: LogObject) -> None:
+        self._quarantine.forget(log_object)
+        del self._counts[log_object]
+        self._headers.pop(log_object, None)
+        self._rejected.pop(log_object, None)
+        self._unknown_fields.pop(log_object, None)
+        self._left_out_columns.pop(log_object, None)
+
+    def close(self) -> None:
+        """Finish the files, which stay invisible."""
+        self._staged = self.writer.close()
+        self._files = [*(staged.file for staged in self._staged), *self._quarantine.close()]
+
+    def shrunk(self) -> dict[LogObject, FetchError]:
+        """Return what is to be replaced by less than there was.
+
+        CloudWatch Logs removes old events; their rows must not go when the day is read again. Nor
+        must those of an object that something emptied.
+        """
+        shrunk = {
+            one: FetchError(
+                f"{self.source_bytes[one]:,} bytes are left of {one.size_bytes:,} that were "
+                "converted before; the log group keeps events for some time only. The rows "
+                "of then are kept.",
+                uri=one.uri,
+            )
+            for one in self._replacing
+            if self.source_bytes[one] < one.size_bytes
+        }
+        return shrunk | {
+            one: FetchError(
+                "it has no record any more, and had some when it was converted. The rows of then "
+                "are kept. Restore it, or take it away from SOURCE.",
+                uri=one.uri,
+            )
+            for one in self._replacing
+            if one.uri in self._with_rows
+            and not (counts := self._counts.get(one, LineCounts())).rows + counts.rejected
+        }
+
+    def result(self, failures: Mapping[LogObject, UnreadableObjectError]) -> TaskResult:
+        """Sum up what the closed files hold."""
+        return TaskResult(
+            self.task_id,
+            tuple(
+                ConvertedObject(
+                    *(one.uri, self.source_bytes[one], one.etag, one.day),
+                    replace(counts, dropped=self._quarantine.dropped[one]),
+                    HEADERS_APART.join(self._headers[one]),
+                    self._declared_for(one),
+                )
+                for one, counts in self._counts.items()
+            ),
+            {one.uri: error.reason_with_line for one, error in failures.items()},
+            sum(self._rejected.values(), Counter()),
+            frozenset(chain.from_iterable(self._unknown_fields.values())),
+            frozenset(chain.from_iterable(self._left_out_columns.values())),
+            self._left_out_log_groups,
+            self._text_bytes,
+            tuple(self._files),
+        )
+
+    def _declared_for(self, log_object: LogObject) -> str:
+        """Return the declared formats that an object was read by, as `ConvertedObject.declared`."""
+        if log_object not in self._without_header:
+            return ""
+        return HEADERS_APART.join(
+            names for names in self._headers[log_object] if names in self._declared_names
+        )
+
+    def publish(self) -> None:
+        """Make the files visible.
+
+        Raises:
+            StorageError: One could not be made so; others may be visible.
+            Stopped: The run is to end; some may be visible.
+        """
+        for staged in self._staged:
+            self._progress.add()
+            staged.sink.publish()
+        self._quarantine.publish()
+
+    def discard_unpublished(self) -> None:
+        """Remove what was written, unless it is published."""
+        self.writer.discard()
+        self._quarantine.discard()

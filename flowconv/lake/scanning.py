@@ -1,0 +1,293 @@
+"""scan(): lazy polars queries over the committed files of a lake."""
+
+import os
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+from typing import TYPE_CHECKING, Any
+
+from flowconv.errors import LakeError, UsageError
+from flowconv.fields import ALWAYS_COLUMNS, FIELDS, TEXT, Field, Table
+from flowconv.lake.ledger import Ledger
+from flowconv.lake.ledger_records import DataFile
+from flowconv.options import as_day, take_texts
+from flowconv.rows.partitioning import NULL_PARTITION, directory_name, encode_value
+from flowconv.rows.schema import SOURCE_COLUMNS, table_schema
+from flowconv.storage.interface import Storage
+from flowconv.storage.names import from_text
+from flowconv.storage.opening import open_storage
+
+if TYPE_CHECKING:
+    import polars as pl
+from flowconv.lake.layout import Layout, read_layout
+
+# AWS documents fewer, for all versions and kinds of logs together.
+_MANY_COLUMNS = 256
+
+# So many rows of a scan of many columns are in memory at once.
+_GROUP_ROWS = 1 << 20
+
+
+def scan(
+    dest: str | os.PathLike[str],
+    *,
+    table: str = "vpc",
+    since: date | str | None = None,
+    until: date | str | None = None,
+    accounts: Collection[str] | str | None = None,
+    regions: Collection[str] | str | None = None,
+    options: Mapping[str, str] | None = None,
+) -> "pl.LazyFrame":
+    """Open a lake's table for lazy polars queries; only the partitions asked for are read.
+
+    Args:
+        dest: The lake, as it was given to `convert`.
+        table: `vpc`, or `tgw` for transit gateway logs.
+        since: First day, by the records' start in UTC.
+        until: Last day, included.
+        accounts: Accounts, as in the partition `aws_account_id`.
+        regions: Regions, as in the partition `aws_region`.
+        options: Storage options, as for `ConvertOptions.dest_options`.
+
+    Returns:
+        The table's columns, those that only some files have (null elsewhere), and the partitions:
+        `aws_account_id` and all others as text with their zeros, `date` as a date. Records without
+        a time or account are left out where days or accounts are chosen.
+
+    Raises:
+        LakeError: There is no lake, it is not partitioned by what is chosen, or files are gone.
+        UsageError: There is no such table, or a day or region is none.
+        TypeError: An argument is of another kind, such as an account that is a number.
+        StorageError: The lake does not answer.
+    """
+    import polars as pl
+
+    storage = open_storage(dest, options or {})
+    layout = read_layout(storage)
+    chosen = Table(table) if table in list(Table) else None
+    if chosen is None:
+        raise UsageError(f"{table!r} is no table; there are vpc and tgw.")
+    wanted = _Wanted(
+        chosen,
+        as_day(since, "since"),
+        as_day(until, "until"),
+        _encoded(take_texts(accounts, "accounts")),
+        _encoded(take_texts(regions, "regions")),
+    )
+    wanted.check(layout, storage)
+    files = _existing_files(storage, wanted)
+    readable = _Files(storage, chosen, layout)
+    if not files:
+        return pl.LazyFrame(schema=readable.schema([]))
+    if len(readable.schema(files)) <= _MANY_COLUMNS:
+        return readable.scan(files)
+    return readable.scan_in_groups(files)
+
+
+def _existing_files(storage: Storage, wanted: "_Wanted") -> list[DataFile]:
+    """Return the files that a scan reads, each of which is there.
+
+    Locally each is looked for; in S3 the folder that they have in common is listed.
+
+    Raises:
+        LakeError: The ledger names files that are gone.
+    """
+    missing: set[str] = set()
+    while True:
+        files = [file for file, _ in Ledger.read(storage).files.values() if wanted.has(file.path)]
+        # Those that are gone twice were not replaced meanwhile.
+        again = missing & (missing := _missing_paths(storage, [file.path for file in files]))
+        if not missing:
+            return files
+        if again:
+            more = f" and {len(again) - 1:,} more" if len(again) > 1 else ""
+            raise LakeError(
+                f"the file {min(again)}{more} is gone, though the ledger names it. Restore it from "
+                f"a copy, or let flowconv verify {storage.root} --source SOURCE --repair forget "
+                "it, and convert again.",
+                uri=storage.root,
+            )
+
+
+def _missing_paths(storage: Storage, paths: Sequence[str]) -> set[str]:
+    if storage.is_local:
+        return {path for path in paths if not os.path.exists(storage.location(path))}  # noqa: PTH110
+    if not paths:
+        return set()
+    folder = os.path.commonpath(paths)
+    if folder in paths:  # The only one.
+        folder = folder.rpartition("/")[0]
+    return set(paths).difference(file.path for file in storage.list_files(folder))
+
+
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    """The files that a scan is asked for; values as they stand in directory names."""
+
+    table: Table
+    since: date | None
+    until: date | None
+    accounts: frozenset[str] | None
+    regions: frozenset[str] | None
+
+    def check(self, layout: Layout, storage: Storage) -> None:
+        asked = {
+            "date": self.since or self.until,
+            "aws_account_id": self.accounts,
+            "aws_region": self.regions,
+        }
+        for name, value in asked.items():
+            if value is not None and name not in layout.partition_by:
+                raise LakeError(
+                    f"it is partitioned by {', '.join(layout.partition_by)}, not by {name}; "
+                    "filter the columns instead.",
+                    uri=storage.root,
+                )
+
+    def has(self, path: str) -> bool:
+        """Tell whether a file of the lake is asked for, by its path."""
+        table, *directories, _ = path.split("/")
+        return table == self.table and all(
+            self._has_value(*directory.split("=", 1)) for directory in directories
+        )
+
+    def _has_value(self, name: str, value: str) -> bool:
+        if name == "aws_account_id":
+            return self.accounts is None or value in self.accounts
+        if name == "aws_region":
+            return self.regions is None or value in self.regions
+        if name == "date" and (self.since or self.until):
+            if value == NULL_PARTITION:
+                return False
+            return str(self.since or date.min) <= value <= str(self.until or date.max)
+        return True
+
+
+@dataclass(frozen=True, slots=True)
+class _Files:
+    """Files of a table, as polars reads them."""
+
+    storage: Storage
+    table: Table
+    layout: Layout
+
+    def schema(self, files: Collection[DataFile]) -> dict[str, Any]:
+        """Return the columns that files have together, and their partitions."""
+        import polars as pl
+
+        extra_fields = _extra_fields(self.table, files)
+        schema = table_schema(
+            self.table, self.layout.time_type, extra_fields, with_source=self.layout.with_source
+        )
+        columns = dict(pl.from_arrow(schema.empty_table()).schema)  # type: ignore[union-attr]
+        return columns | self._partitions()
+
+    def scan(self, files: Collection[DataFile]) -> "pl.LazyFrame":
+        """Return all rows and columns of files, of which there is at least one.
+
+        Raises:
+            LakeError: A folder above the lake is called as one of its partitions.
+        """
+        import polars as pl
+
+        partitions = self._partitions()
+        schema = self.schema(files)
+        # polars takes every `name=value` of a file's path for a partition, above the lake too.
+        above = {
+            part.partition("=")[0]: pl.String()
+            for part in from_text(self.storage.root).split("/")
+            if "=" in part
+        }
+        if both := above.keys() & partitions.keys():
+            raise LakeError(
+                f"polars cannot tell the lake's partition {min(both)} from the folder of that name "
+                "which the lake lies in. Rename that folder.",
+                uri=self.storage.root,
+            )
+        return pl.scan_parquet(
+            [self.storage.location(file.path) for file in files],
+            schema={name: schema[name] for name in schema if name not in partitions},
+            hive_schema=above | partitions,
+            hive_partitioning=True,
+            glob=False,
+            missing_columns="insert",
+            extra_columns="ignore",
+            **self.storage.polars_options(),
+        ).drop(above)
+
+    def scan_in_groups(self, files: Collection[DataFile]) -> "pl.LazyFrame":
+        """Return the same, where files have very many columns together.
+
+        polars inserts the columns that a file lacks one by one, in each of its morsels. For 1,500
+        files, each with a column of its own, that took 400 MB and 10 s, and 16 times that for four
+        times as many. Here each group has its own columns only, and the others once.
+
+        Raises:
+            LakeError: As `scan`.
+        """
+        import polars as pl
+        from polars.io.plugins import register_io_source
+
+        schema = self.schema(files)
+        groups = [(self.scan(group), sum(file.rows for file in group)) for group in _groups(files)]
+
+        def read(
+            names: list[str] | None, where: pl.Expr | None, most: int | None, _: int | None
+        ) -> Iterator[pl.DataFrame]:
+            wanted = {name: schema[name] for name in (schema if names is None else names)}
+            nothing = pl.DataFrame(schema=wanted)
+            asked = set() if where is None else set(where.meta.root_names())
+            left = sum(rows for _, rows in groups) if most is None else most
+            for frame, rows in groups:
+                chosen = min(rows, left)
+                left -= chosen
+                there = frame.collect_schema()
+                nulls = [pl.lit(None, schema[name]).alias(name) for name in asked - there.keys()]
+                # One at least, which counts the rows.
+                own = [name for name in wanted if name in there] or list(there)[:1]
+                for begin in range(0, chosen, _GROUP_ROWS):
+                    piece = frame.slice(begin, min(_GROUP_ROWS, chosen - begin))
+                    if where is not None:
+                        piece = piece.with_columns(nulls).filter(where)
+                    # The other engine hands on single rows, where files are so small.
+                    found = piece.select(own).collect(engine="in-memory")
+                    yield pl.concat([nothing, found], how="diagonal").select(wanted.keys())
+
+        return register_io_source(read, schema=schema)
+
+    def _partitions(self) -> dict[str, Any]:
+        import polars as pl
+
+        return {
+            directory_name(name): pl.Date() if name == "date" else pl.String()
+            for name in self.layout.partition_by
+        }
+
+
+def _extra_fields(table: Table, files: Collection[DataFile]) -> tuple[Field, ...]:
+    """Return the fields of the columns that only some files have, known ones first."""
+    columns = {column for file in files for column in file.columns}
+    columns -= {field.column for field in ALWAYS_COLUMNS[table]} | {*SOURCE_COLUMNS.names}
+    known = tuple(field for field in FIELDS[table] if field.column in columns)
+    unknown = sorted(columns - {field.column for field in known})
+    return known + tuple(Field(c, c, TEXT, 0, "not documented by AWS") for c in unknown)
+
+
+def _groups(files: Iterable[DataFile]) -> Iterator[list[DataFile]]:
+    """Divide files into groups of few columns and rows, as far as each file has few."""
+    group: list[DataFile] = []
+    columns: set[str] = set()
+    rows = 0
+    for file in sorted(files, key=lambda file: file.columns):
+        columns.update(file.columns)
+        rows += file.rows
+        if group and (len(columns) > _MANY_COLUMNS or rows > _GROUP_ROWS):
+            yield group
+            group, columns, rows = [], set(file.columns), file.rows
+        group.append(file)
+    if group:
+        yield group
+
+
+def _encoded(values: Collection[str] | None) -> frozenset[str] | None:
+    return None if values is None else frozenset(encode_value(value) for value in values)

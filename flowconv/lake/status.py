@@ -1,0 +1,212 @@
+"""status(): what a lake holds and how its last runs went, from its ledger alone."""
+
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from flowconv.errors import LakeError
+from flowconv.lake.layout import Layout, read_layout
+from flowconv.lake.ledger import Ledger
+from flowconv.lake.ledger_records import DataFile, Run
+from flowconv.lake.locking import Holder, read_holder
+from flowconv.storage.interface import Storage
+from flowconv.storage.opening import open_storage
+
+
+@dataclass(frozen=True, slots=True)
+class RunStatus:
+    """A run and how it went.
+
+    Attributes:
+        run: The run, as the ledger has it.
+        state: `done`; `failed`, as its report's `failure` says; `running`; or `killed`: it neither
+            ended nor holds the lock. What it committed counts.
+    """
+
+    run: Run
+    state: Literal["done", "failed", "running", "killed"]
+
+    @property
+    def seconds(self) -> float | None:
+        """How long it took; None if it did not end."""
+        return (self.run.ended - self.run.began).total_seconds() if self.run.ended else None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values for JSON."""
+        return {
+            "run_id": self.run.run_id,
+            "state": self.state,
+            "began": self.run.began.isoformat(),
+            "ended": self.run.ended and self.run.ended.isoformat(),
+            "seconds": self.seconds,
+            "host": self.run.host,
+            "report": dict(self.run.report),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class PartitionStatus:
+    """A partition.
+
+    Attributes:
+        table: Its table.
+        directory: Below the table; `""` if the table has no partitions.
+        files: Number of its files.
+        rows: Their rows.
+        size_bytes: Their size.
+    """
+
+    table: str
+    directory: str
+    files: int
+    rows: int
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class LockStatus:
+    """A lake's lock.
+
+    Attributes:
+        state: `free`; `held`: a run is under way; `dead`: a run was killed, and the next one takes
+            over; `damaged`: somebody wrote to its file.
+        holder: Whose it is, if it is held or dead.
+    """
+
+    state: Literal["free", "held", "dead", "damaged"]
+    holder: Holder | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values for JSON."""
+        return {"state": self.state, "holder": self.holder and asdict(self.holder)}
+
+
+@dataclass(frozen=True, slots=True)
+class LakeStatus:
+    """What a lake holds, and how its last runs went.
+
+    Attributes:
+        lake: The lake.
+        layout: What all its files have in common.
+        lock: Whether somebody writes to it.
+        runs: The last runs, newest first.
+        number_runs: Number of all runs.
+        objects: Number of objects that were converted.
+        partitions: Its partitions, by name.
+        rejected: Lines in the quarantine.
+        rejected_objects: Number of objects with lines that did not fit.
+    """
+
+    lake: str
+    layout: Layout
+    lock: LockStatus
+    runs: tuple[RunStatus, ...]
+    number_runs: int
+    objects: int
+    partitions: tuple[PartitionStatus, ...]
+    rejected: int
+    rejected_objects: int
+
+    @property
+    def rows(self) -> int:
+        """Rows of all tables."""
+        return sum(partition.rows for partition in self.partitions)
+
+    @property
+    def files(self) -> int:
+        """Number of Parquet files."""
+        return sum(partition.files for partition in self.partitions)
+
+    @property
+    def size_bytes(self) -> int:
+        """Size of the Parquet files."""
+        return sum(partition.size_bytes for partition in self.partitions)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values for JSON."""
+        return {
+            "lake": self.lake,
+            "partition_by": list(self.layout.partition_by),
+            "time_type": self.layout.time_type,
+            "lock": self.lock.to_dict(),
+            "objects": self.objects,
+            "rows": self.rows,
+            "files": self.files,
+            "size_bytes": self.size_bytes,
+            "rejected": self.rejected,
+            "rejected_objects": self.rejected_objects,
+            "number_runs": self.number_runs,
+            "runs": [run.to_dict() for run in self.runs],
+            "partitions": [asdict(partition) for partition in self.partitions],
+        }
+
+
+def status(lake: str, *, runs: int = 10, options: Mapping[str, str] | None = None) -> LakeStatus:
+    """Say what a lake holds and how its last runs went; only its ledger is read.
+
+    Args:
+        lake: The lake, as it was given to `convert`.
+        runs: So many runs are returned, the last ones.
+        options: Storage options, as for `ConvertOptions.dest_options`.
+
+    Raises:
+        LakeError: There is no lake, or its ledger is damaged.
+        StorageError: The lake does not answer.
+    """
+    storage = open_storage(lake, options)
+    layout = read_layout(storage)
+    # Before the ledger: a run that ends meanwhile would look killed the other way round.
+    lock = read_lock(storage)
+    ledger = Ledger.read(storage)
+    all_runs = ledger.runs
+    objects: Any = ledger.objects().select(["rejected", "dropped"]).to_pylist()
+    rejected = [one for one in objects if one["rejected"]]
+    return LakeStatus(
+        storage.root,
+        layout,
+        lock,
+        tuple(RunStatus(run, _state(run, lock)) for run in all_runs[::-1][:runs]),
+        len(all_runs),
+        len(objects),
+        _partitions([file for file, _ in ledger.files.values() if file.is_data]),
+        sum(one["rejected"] - one["dropped"] for one in rejected),
+        len(rejected),
+    )
+
+
+def read_lock(storage: Storage) -> LockStatus:
+    """Return whether somebody writes to a lake.
+
+    Raises:
+        StorageError: The lake does not answer.
+    """
+    try:
+        holder = read_holder(storage)
+    except LakeError:
+        return LockStatus("damaged")
+    if holder is None:
+        return LockStatus("free")
+    return LockStatus("dead" if holder.is_dead else "held", holder)
+
+
+def _state(run: Run, lock: LockStatus) -> Literal["done", "failed", "running", "killed"]:
+    if run.ended:
+        return "failed" if run.report.get("failure") else "done"
+    is_holder = lock.holder is not None and lock.holder.run_id == run.run_id
+    return "running" if is_holder and lock.state == "held" else "killed"
+
+
+def _partitions(files: list[DataFile]) -> tuple[PartitionStatus, ...]:
+    by_directory: defaultdict[str, list[DataFile]] = defaultdict(list)
+    for file in files:
+        by_directory[file.path.rpartition("/")[0]].append(file)
+    return tuple(
+        PartitionStatus(
+            *directory.partition("/")[::2],
+            len(same),
+            sum(file.rows for file in same),
+            sum(file.size_bytes for file in same),
+        )
+        for directory, same in sorted(by_directory.items())
+    )

@@ -1,0 +1,256 @@
+"""Stage 7, pieces -> staged files: Parquet that readers cannot see yet."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from flowconv.errors import StorageError
+from flowconv.lake.ledger_records import DataFile
+from flowconv.lake.paths import STAGING
+from flowconv.options import Compression, ConvertOptions
+from flowconv.rows.partitioning import PartitionedRows, PartitionKey, indices
+from flowconv.storage.interface import StagedSink, Storage
+from flowconv.storage.local_errors import storage_errors
+
+# Each row group carries its own statistics and dictionaries. 100 to 250 thousand rows ran alike,
+# and twice that needed twice the memory for no gain.
+ROW_GROUP_ROWS = 128 << 10
+
+# What one task may hold back, over all partitions, before the fullest is written out.
+BUFFERED_BYTES = 64 << 20
+
+# A task normally has one partition, or two around midnight. With more (a column's, or copies
+# whose keys say nothing) the one that rested longest is closed.
+OPEN_FILES = 16
+
+# Rows of more partitions wait together, and are sorted when there are many of them: a few rows
+# of each at a time would take ten times their memory, and many small files.
+_FEW_PARTITIONS = 64
+_SPREAD_BYTES = 48 << 20
+_SORTED_ROWS = 16_384
+
+# Readers skip row groups by these. On the others statistics cost 10 % of the writing time.
+_STATISTICS = (
+    *("start", "end", "srcaddr", "dstaddr", "srcport", "dstport", "interface_id"),
+    *("pkt_srcaddr", "pkt_dstaddr", "tgw_id", "tgw_attachment_id"),
+)
+
+# Numbers that hardly repeat are smaller without a dictionary, by a sixth. DELTA_BINARY_PACKED is
+# quicker but larger; BYTE_STREAM_SPLIT is best at both, but many readers do not know it for
+# integers (benchmarks/README.md, "write").
+_PLAIN = ("srcport", "dstport", "packets", "bytes")
+
+
+@dataclass(frozen=True, slots=True)
+class StagedFile:
+    """A whole Parquet file that readers see once its sink is published."""
+
+    file: DataFile
+    sink: StagedSink
+
+
+@dataclass(slots=True)
+class _OpenFile:
+    sink: StagedSink
+    parquet: pq.ParquetWriter
+    path: str
+    rows: int = 0
+
+
+@dataclass(slots=True)
+class _Pending:
+    """Rows of one partition that wait for a row group to fill."""
+
+    pieces: list[pa.Table] = field(default_factory=list)
+    rows: int = 0
+    size_bytes: int = 0
+
+
+class TaskWriter:
+    """Writes one task's rows to files named `<name>-<n>.parquet`.
+
+    What goes into which file depends on the rows and their order alone, not on the machine, so a
+    task that runs again writes the same files. Not to be shared between threads.
+
+    Args:
+        storage: The lake.
+        name: What the files' names begin with.
+        options: How.
+        on_file: Called before every row group and file that is written; it ends both by raising.
+    """
+
+    def __init__(
+        self,
+        storage: Storage,
+        name: str,
+        options: ConvertOptions,
+        on_file: Callable[[], object] = bool,
+    ) -> None:
+        self._storage = storage
+        self._name = name
+        self._options = options
+        self._on_file = on_file
+        self._columns: dict[tuple[str, ...], tuple[str, ...]] = {}
+        self._pending: dict[tuple[PartitionKey, tuple[str, ...]], _Pending] = {}
+        self._open: dict[tuple[PartitionKey, tuple[str, ...]], _OpenFile] = {}
+        self._staged: list[StagedFile] = []
+        self._buffered_bytes = 0
+        self._spread: list[PartitionedRows] = []
+        self._spread_bytes = 0
+        self._next_number = 0
+
+    def write_all(self, rows: PartitionedRows) -> None:
+        """Add rows to their partitions.
+
+        Raises:
+            StorageError: The lake cannot be written to.
+        """
+        if len(rows.keys) <= _FEW_PARTITIONS:
+            for key, piece in rows.pieces():
+                self.write(key, piece)
+            return
+        self._spread.append(rows)
+        self._spread_bytes += rows.rows.nbytes
+        if self._spread_bytes > _SPREAD_BYTES:
+            self._write_spread()
+
+    def write(self, key: PartitionKey, rows: pa.Table) -> None:
+        """Add rows to a partition.
+
+        Raises:
+            StorageError: The lake cannot be written to.
+        """
+        # Logs of one partition may differ in the columns that go beyond the usual ones; a file
+        # has one schema.
+        names = tuple(rows.column_names)
+        file = (key, self._columns.setdefault(names, names))
+        pending = self._pending.setdefault(file, _Pending())
+        pending.pieces.append(rows)
+        pending.rows += rows.num_rows
+        size_bytes = rows.nbytes
+        pending.size_bytes += size_bytes
+        self._buffered_bytes += size_bytes
+        if pending.rows >= ROW_GROUP_ROWS:
+            self._write_row_group(file)
+        while self._buffered_bytes > BUFFERED_BYTES:
+            self._write_row_group(max(self._pending, key=lambda k: self._pending[k].size_bytes))
+
+    def close(self) -> list[StagedFile]:
+        """Finish all files; none is visible yet.
+
+        Raises:
+            StorageError: The lake cannot be written to.
+        """
+        self._write_spread()
+        for key in list(self._pending):
+            self._write_row_group(key)
+        for key in list(self._open):
+            self._close_file(key)
+        return self._staged
+
+    def discard(self) -> None:
+        """Remove all that was written."""
+        for file in self._open.values():
+            # Else it writes its footer when it is deleted, to a file that is closed by then.
+            file.parquet.is_open = False
+            file.sink.discard()
+        for staged in self._staged:
+            staged.sink.discard()
+
+    def _write_spread(self) -> None:
+        """Write the rows that wait together, partition by partition."""
+        spread, self._spread, self._spread_bytes = self._spread, [], 0
+        while spread:
+            names = spread[0].rows.column_names
+            alike = [one for one in spread if one.rows.column_names == names]
+            spread = [one for one in spread if one.rows.column_names != names]
+            places: dict[PartitionKey, int] = {}
+            codes = []
+            for one in alike:
+                own = [places.setdefault(key, len(places)) for key in one.keys]
+                codes.append(np.array(own, np.int64)[one.codes])
+            rows = pa.concat_tables(one.rows for one in alike).combine_chunks()
+            alike.clear()
+            self._write_sorted(rows, np.concatenate(codes), list(places))
+
+    def _write_sorted(self, rows: pa.Table, codes: Any, keys: list[PartitionKey]) -> None:
+        names = tuple(rows.column_names)
+        names = self._columns.setdefault(names, names)
+        order = np.argsort(codes, kind="stable")
+        bounds = np.searchsorted(codes[order], np.arange(len(keys) + 1)).tolist()
+        begin = 0
+        while begin < len(keys):
+            end = begin + 1
+            while end < len(keys) and bounds[end + 1] - bounds[begin] <= _SORTED_ROWS:
+                end += 1
+            piece = rows.take(indices(order[bounds[begin] : bounds[end]]))
+            for place in range(begin, end):
+                start = bounds[place] - bounds[begin]
+                count = bounds[place + 1] - bounds[place]
+                self._write_rows((keys[place], names), piece.slice(start, count))
+            begin = end
+
+    def _write_row_group(self, key: tuple[PartitionKey, tuple[str, ...]]) -> None:
+        pending = self._pending.pop(key)
+        self._buffered_bytes -= pending.size_bytes
+        self._write_rows(key, pa.concat_tables(pending.pieces))
+
+    def _write_rows(self, key: tuple[PartitionKey, tuple[str, ...]], rows: pa.Table) -> None:
+        self._on_file()
+        # Taken out and put back, so that the first in order is the one that rested longest.
+        file = self._open.pop(key, None) or self._open_file(key[0], rows.schema)
+        self._open[key] = file
+        with storage_errors(file.sink.uri):
+            file.parquet.write_table(
+                rows, row_group_size=max(1, min(rows.num_rows, 2 * ROW_GROUP_ROWS))
+            )
+        file.rows += rows.num_rows
+        if file.sink.tell() >= self._options.target_file_size:
+            self._close_file(key)
+        elif len(self._open) > OPEN_FILES:
+            self._close_file(next(iter(self._open)))
+
+    def _open_file(self, key: PartitionKey, schema: pa.Schema) -> _OpenFile:
+        name = f"{self._name}-{self._next_number:04d}.parquet"
+        self._next_number += 1
+        path = f"{key.table}/{key.path}/{name}"
+        sink = self._storage.open_staged(path, f"{STAGING}/{name}")
+        try:
+            with storage_errors(sink.uri):
+                parquet = parquet_writer(sink.file, schema, self._options.compression)
+        except StorageError:
+            sink.discard()
+            raise
+        return _OpenFile(sink, parquet, path)
+
+    def _close_file(self, key: tuple[PartitionKey, tuple[str, ...]]) -> None:
+        self._on_file()
+        file = self._open[key]
+        with storage_errors(file.sink.uri):
+            file.parquet.close()
+        file.sink.close()
+        del self._open[key]
+        data_file = DataFile(file.path, file.rows, file.sink.tell(), file.sink.crc32, key[1])
+        self._staged.append(StagedFile(data_file, file.sink))
+
+
+def parquet_writer(
+    file: pa.NativeFile, schema: pa.Schema, compression: Compression
+) -> pq.ParquetWriter:
+    """Return a writer whose files are small, quick to write, and let readers skip row groups."""
+    return pq.ParquetWriter(
+        file,
+        schema,
+        compression=compression,
+        use_dictionary=[n for n in schema.names if n not in _PLAIN],  # type: ignore[arg-type]
+        write_statistics=[name for name in _STATISTICS if name in schema.names],
+        write_batch_size=64 << 10,
+        # Any reader can tell a damaged page; it costs next to nothing.
+        write_page_checksum=True,
+        # Parquet's own types say it all; Arrow's schema would double a small file's footer.
+        store_schema=False,
+    )

@@ -1,0 +1,7 @@
+"""Stages 4 to 6: blocks -> rows of one partition.
+
+1. `extracting`: objects -> blocks -> parsed blocks, the one loop over them all.
+2. `parsing`: a block -> columns, and the lines that do not fit. `irregular` does so line by line.
+3. `normalising`: the table's columns and types; `schema` names them.
+4. `partitioning`: rows -> pieces, each of one partition.
+"""

@@ -1,0 +1,271 @@
+"""Stage 6, flow batches -> pieces, each of one partition.
+
+Rows go by their own start time: AWS files objects by the time of delivery, and a window near
+midnight lies under the next day. Those without a start go by the time at which they were logged,
+else by their end, else by what the object's key says.
+"""
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import date, timedelta
+from functools import lru_cache
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from flowconv.fields import Table
+from flowconv.rows.normalising import FlowBatch
+from flowconv.source.keys import LogObject
+
+# What Hive, and every reader after it, takes for null.
+NULL_PARTITION = "__HIVE_DEFAULT_PARTITION__"
+
+# File systems allow 255 bytes in a name, and the partition's own name needs some.
+_MAX_VALUE_BYTES = 200
+
+_DAY = 86_400
+_HOUR = 3_600
+
+_Codes = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class PartitionKey:
+    """A directory of a table.
+
+    Attributes:
+        table: The table.
+        path: Below the table, such as `aws_account_id=…/aws_region=…/date=2026-01-14`.
+    """
+
+    table: Table
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class PartitionedRows:
+    """Rows of one table, and the partition of each.
+
+    Attributes:
+        keys: The partitions that have rows.
+        codes: For each row the place of its partition in `keys`.
+        rows: The rows.
+    """
+
+    keys: Sequence[PartitionKey]
+    codes: "_Codes"
+    rows: pa.Table
+
+    def pieces(self) -> Iterator[tuple[PartitionKey, pa.Table]]:
+        """Give every row once; rows of a partition keep their order, and no piece is empty."""
+        if len(self.keys) < 2:
+            yield from ((key, self.rows) for key in self.keys)
+            return
+        order = np.argsort(self.codes, kind="stable")
+        bounds = np.searchsorted(self.codes[order], np.arange(len(self.keys) + 1))
+        for key, (start, stop) in zip(self.keys, pairwise(bounds.tolist()), strict=True):
+            # Copies, not slices: a few rows past midnight that wait for their row group would keep
+            # whole blocks in memory.
+            yield key, self.rows.take(indices(order[start:stop]))
+
+
+def indices(places: "_Codes") -> Any:
+    """Return places in a table as Arrow takes them, without a copy."""
+    buffers = [None, pa.py_buffer(places.data)]
+    return pa.Array.from_buffers(pa.int64(), len(places), buffers)
+
+
+def find_partitions(
+    batch: FlowBatch, partition_by: Sequence[str], account: str | None, region: str | None
+) -> PartitionedRows:
+    """Find the partition of each row.
+
+    Args:
+        batch: Rows of the table.
+        partition_by: Partition names, outermost first.
+        account: Account of rows of which neither their event nor the object's key names one.
+        region: Region of objects whose key does not name one.
+    """
+    group = np.zeros(batch.rows.num_rows, np.int64)
+    if batch.rows.num_rows == 0:
+        return PartitionedRows((), group, batch.rows)
+    levels = [_encoded(_level(batch, name, account, region)) for name in partition_by]
+    first = np.zeros(1, np.int64)
+    for level in levels:
+        if len(level.values) > 1:
+            # Numbered anew each time, so that the product cannot overflow.
+            _, first, group = np.unique(
+                group * len(level.values) + level.codes, return_index=True, return_inverse=True
+            )
+    paths = [_path(partition_by, levels, row) for row in first.tolist()]
+    return PartitionedRows([PartitionKey(batch.table, path) for path in paths], group, batch.rows)
+
+
+def split_by_partition(
+    batch: FlowBatch, partition_by: Sequence[str], account: str | None, region: str | None
+) -> Iterator[tuple[PartitionKey, pa.Table]]:
+    """Cut a batch into pieces that each belong to one partition; see `find_partitions`."""
+    return find_partitions(batch, partition_by, account, region).pieces()
+
+
+@dataclass(frozen=True, slots=True)
+class _Level:
+    """The values of one partition name; `codes` says which of them a row has."""
+
+    values: list[str | None]
+    codes: _Codes
+
+    def of_row(self, row: int) -> str | None:
+        return self.values[0] if len(self.values) == 1 else self.values[int(self.codes[row])]
+
+
+_NO_CODES: _Codes = np.empty(0, np.int64)
+
+
+def _encoded(level: _Level) -> _Level:
+    """Encode the values, and make one of those that share a directory: hours of several days."""
+    names = [encode_value(value) for value in level.values]
+    number = {name: code for code, name in enumerate(dict.fromkeys(names))}
+    if len(number) == len(names):
+        return _Level([*names], level.codes)
+    merged = np.array([number[name] for name in names], np.int64)
+    return _Level([*number], merged[level.codes])
+
+
+def _level(batch: FlowBatch, name: str, account: str | None, region: str | None) -> _Level:
+    match name:
+        case "aws_account_id":
+            return _of_owners(batch, lambda source: source.account_id or account)
+        case "aws_region":
+            return _of_sources(batch, lambda source: source.region or region)
+        case "date":
+            return _of_time(batch, _DAY, _day_of_source, _date_name)
+        case "hour":
+            return _of_time(batch, _HOUR, _hour_of_source, _hour_name)
+        case _:
+            return _of_column(batch, name)
+
+
+def _of_sources(batch: FlowBatch, value_of: Callable[[LogObject], str | None]) -> _Level:
+    values = [value_of(source) for source, _ in batch.sources]
+    distinct = list(dict.fromkeys(values))
+    if len(distinct) == 1:
+        return _Level(distinct, _NO_CODES)
+    number = {value: code for code, value in enumerate(distinct)}
+    return _Level(distinct, _repeat(batch, [number[value] for value in values]))
+
+
+def _of_owners(batch: FlowBatch, value_of: Callable[[LogObject], str | None]) -> _Level:
+    """Number the accounts that own the log groups of rows, else those of the objects."""
+    level = _of_sources(batch, value_of)
+    events = batch.events
+    if events is None or not events.accounts:
+        return level
+    of_source = level.codes if len(level.values) > 1 else 0
+    beyond = len(level.values)
+    codes = np.where(events.owners < 0, of_source, events.owners + beyond)
+    return _Level([*level.values, *events.accounts], codes)
+
+
+def _of_time(
+    batch: FlowBatch,
+    seconds: int,
+    of_source: Callable[[LogObject], int | None],
+    name: Callable[[int], str],
+) -> _Level:
+    """Number the days or hours since 1970 in which the rows started; -1 where nothing says."""
+    unit = seconds * (1_000_000 if pa.types.is_timestamp(batch.rows["start"].type) else 1)
+    start = batch.rows["start"].cast(pa.int64())
+    if start.null_count == 0:
+        bounds: Any = pc.min_max(start).as_py()
+        least, most = bounds["min"] // unit, bounds["max"] // unit
+        if least == most:
+            return _Level([name(least)], _NO_CODES)
+    numbers = _filled(start) // unit
+    if start.null_count:
+        if batch.events is not None:
+            numbers = np.where(numbers == -1, batch.events.times // (seconds * 1000), numbers)
+        end = _filled(batch.rows["end"].cast(pa.int64())) // unit
+        numbers = np.where(numbers == -1, end, numbers)
+        fallback = [of_source(source) for source, _ in batch.sources]
+        coded = _repeat(batch, [-1 if period is None else period for period in fallback])
+        numbers = np.where(numbers == -1, coded, numbers)
+    distinct, codes = np.unique(numbers, return_inverse=True)
+    return _Level([None if n == -1 else name(int(n)) for n in distinct], codes)
+
+
+def _filled(times: "pa.ChunkedArray[Any]") -> _Codes:
+    """Return times as they are, and -1 for null."""
+    coalesced: Any = pc.coalesce(times, pa.scalar(-1))
+    filled = coalesced.combine_chunks()
+    return np.frombuffer(filled.buffers()[1], np.int64, len(filled), 8 * filled.offset)
+
+
+def _of_column(batch: FlowBatch, column: str) -> _Level:
+    if column not in batch.rows.column_names:
+        return _Level([None], _NO_CODES)
+    coded = batch.rows[column].combine_chunks().dictionary_encode(null_encoding="encode")
+    values = [None if value is None else str(value) for value in coded.dictionary.to_pylist()]
+    return _Level(values, coded.indices.to_numpy(zero_copy_only=False).astype(np.int64))
+
+
+def _repeat(batch: FlowBatch, codes: list[int]) -> _Codes:
+    return np.repeat(np.array(codes, np.int64), [count for _, count in batch.sources])
+
+
+def _day_of_source(source: LogObject) -> int | None:
+    day = source.delivered
+    return None if day is None else (day - date(1970, 1, 1)).days
+
+
+def _hour_of_source(source: LogObject) -> int | None:
+    return None if source.time is None else int(source.time.timestamp()) // _HOUR
+
+
+def _date_name(day: int) -> str:
+    return (date(1970, 1, 1) + timedelta(days=day)).isoformat()
+
+
+def _hour_name(hour: int) -> str:
+    return f"{hour % 24:02d}"
+
+
+def _path(names: Sequence[str], levels: Sequence[_Level], row: int) -> str:
+    return "/".join(
+        f"{directory_name(name)}={level.of_row(row)}"
+        for name, level in zip(names, levels, strict=True)
+    )
+
+
+def directory_name(name: str) -> str:
+    """Return the name of a partition's directories.
+
+    A column's is `aws_<column>`, so that no partition has the name of a column: Athena and Hive
+    refuse such tables.
+    """
+    return name if name in ("date", "hour") or name.startswith("aws_") else f"aws_{name}"
+
+
+def encode_value(value: str | None) -> str:
+    """Return a partition value as a directory name may hold it, as Hive writes it.
+
+    All but letters, digits, `_`, `.` and `-` is percent-encoded, so no value can climb out of its
+    directory. Null, and a value too long for a file system's names, are Hive's null.
+    """
+    # Encoded it is no shorter. Megabytes must not lie in the cache.
+    if value is None or len(value) > _MAX_VALUE_BYTES:
+        return NULL_PARTITION
+    return _encode(value)
+
+
+@lru_cache(maxsize=65536)
+def _encode(value: str) -> str:
+    encoded = re.sub(
+        rb"[^A-Za-z0-9_.-]", lambda match: b"%%%02X" % match[0][0], value.encode()
+    ).decode()
+    return encoded if 0 < len(encoded) <= _MAX_VALUE_BYTES else NULL_PARTITION

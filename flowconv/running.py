@@ -1,0 +1,187 @@
+"""Runs tasks: threads here. A task is picklable, so a distributed engine can run the same ones."""
+
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from flowconv.conversion.planning import Task
+
+T = TypeVar("T")
+
+# How often the caller hears of the progress.
+_TICK_S = 0.2
+
+
+class Stopped(Exception):  # noqa: N818 - it is a request, not an error
+    """Raised within a task that was asked to stop."""
+
+
+@dataclass(slots=True)
+class RunProgress:
+    """How far a run has come; workers add to it, the caller reads it.
+
+    Attributes:
+        total_objects: Objects to read.
+        total_bytes: Their size as they are stored; an estimate until they are read, where it is
+            not known before.
+        objects: Objects read so far.
+        source_bytes: Bytes of them.
+        rows: Rows parsed so far.
+        text_bytes: Text parsed so far.
+    """
+
+    total_objects: int
+    total_bytes: int
+    objects: int = 0
+    source_bytes: int = 0
+    rows: int = 0
+    text_bytes: int = 0
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+    _stop: threading.Event = field(default_factory=threading.Event)
+
+    def add(
+        self,
+        *,
+        objects: int = 0,
+        source_bytes: int = 0,
+        rows: int = 0,
+        text_bytes: int = 0,
+        total_bytes: int = 0,
+    ) -> None:
+        """Count work that was done, and correct the estimate of what is to be done.
+
+        Raises:
+            Stopped: The run is to end; the task must clean up and leave.
+        """
+        if self._stop.is_set():
+            raise Stopped
+        with self._lock:
+            self.objects += objects
+            self.source_bytes += source_bytes
+            self.rows += rows
+            self.text_bytes += text_bytes
+            self.total_bytes += total_bytes
+
+    def stop(self) -> None:
+        """Ask all tasks to stop."""
+        self._stop.set()
+
+
+def run_tasks(
+    tasks: Sequence[Task],
+    run_task: Callable[[Task, RunProgress], T],
+    workers: int,
+    grace_s: float = 0.0,
+    on_progress: Callable[[RunProgress], None] | None = None,
+) -> Iterator[T]:
+    """Run tasks in threads; every heavy call of a task releases the interpreter's lock.
+
+    When a task raises, those under way are asked to stop and are waited for; each leaves nothing
+    behind, or has its result yielded if it was done by then. When the caller is interrupted
+    (Ctrl-C) they have the grace first, in which they may finish; a second interrupt ends it.
+
+    Args:
+        tasks: What to run, in this order.
+        run_task: Does one task. It calls `RunProgress.add` at least once per block and file.
+        workers: So many at once.
+        grace_s: Time in seconds for tasks under way to finish after an interrupt.
+        on_progress: Called in this thread several times a second.
+
+    Yields:
+        Results, in the order in which tasks finish.
+
+    Raises:
+        KeyboardInterrupt: The caller was interrupted; all that was done has been yielded.
+    """
+    progress = RunProgress(
+        sum(len(task.log_objects) for task in tasks), sum(task.size_bytes for task in tasks)
+    )
+    deadline: float | None = None
+    failure: BaseException | None = None
+    to_submit = iter(tasks)
+    waiting: set[Future[T]] = set()
+    with ThreadPoolExecutor(workers, "flowconv-worker") as pool:
+        try:
+            while True:
+                done: set[Future[T]] = set()
+                # An interrupt may come at any point here, and is to mean the same.
+                try:
+                    for task in to_submit:
+                        waiting.add(pool.submit(run_task, task, progress))
+                    if not waiting:
+                        break
+                    done, waiting = wait(waiting, _TICK_S, FIRST_COMPLETED)
+                    if on_progress:
+                        on_progress(progress)
+                except KeyboardInterrupt:
+                    now = time.monotonic()
+                    deadline = now + grace_s if deadline is None else now
+                    to_submit = iter(())
+                    _cancel(waiting)
+                if deadline is not None and time.monotonic() >= deadline:
+                    progress.stop()
+                for future in done:
+                    if future.cancelled():
+                        continue
+                    error = future.exception()
+                    if error is None:
+                        yield future.result()
+                    elif not isinstance(error, Stopped):
+                        # Others may be committing: what they did is to be known.
+                        failure = failure or error
+                        to_submit = iter(())
+                        _cancel(waiting)
+                        progress.stop()
+        finally:
+            progress.stop()
+            _cancel(waiting)
+    if failure is not None:
+        raise failure
+    if deadline is not None:
+        raise KeyboardInterrupt
+
+
+def _cancel(futures: set[Future[T]]) -> None:
+    for future in futures:
+        future.cancel()
+
+
+@contextmanager
+def uninterrupted() -> Iterator[None]:
+    """Let an interrupt wait for the end of this block, which must be short; a second one does not.
+
+    What a signal says is said at once.
+
+    Raises:
+        KeyboardInterrupt: An interrupt came meanwhile, and the block has ended well.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield  # Interrupts come to the main thread alone.
+        return
+    interrupts: list[KeyboardInterrupt] = []
+    numbers = [getattr(signal, name, None) for name in ("SIGINT", "SIGTERM", "SIGHUP")]
+    handlers: dict[int, Any] = {n: signal.getsignal(n) for n in numbers if n is not None}
+    handlers = {number: handler for number, handler in handlers.items() if callable(handler)}
+
+    def hold(number: int, frame: Any) -> None:
+        try:
+            handlers[number](number, frame)
+        except KeyboardInterrupt as interrupt:
+            interrupts.append(interrupt)
+            if interrupts[1:]:
+                raise
+
+    try:
+        for number in handlers:
+            signal.signal(number, hold)
+        yield
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+    if interrupts:
+        raise KeyboardInterrupt

@@ -1,0 +1,157 @@
+"""An object of a source, and what its key says: account, region, day, flow log."""
+
+import re
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+
+SERVICE = "vpcflowlogs"
+
+# How sources in CloudWatch Logs begin.
+CLOUDWATCH = "cloudwatch:"
+
+
+@dataclass(frozen=True, slots=True)
+class KeyFacts:
+    """What a key or a path says about the object; None where it says nothing.
+
+    Attributes:
+        account_id: The account that owns the flow log; of the path, else of the name.
+        region: Of the path, else of the name.
+        flow_log_id: Of the name, such as `fl-0a1b2c3d4e5f60718`.
+        day: Of the path, else of the name.
+        time: Of the name: when the window of its records ends, in UTC.
+        service: The service that the path names, below `AWSLogs/`.
+    """
+
+    account_id: str | None = None
+    region: str | None = None
+    flow_log_id: str | None = None
+    day: date | None = None
+    time: datetime | None = None
+    service: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LogObject:
+    """One object of flow logs, with what its key says; see `KeyFacts`.
+
+    Attributes:
+        uri: `s3://bucket/key`, an absolute local path without links, or
+            `cloudwatch:LOG-GROUP/STREAM/DAY`; as text (see `names`).
+        path: Relative to the root of its source, by links if it was found by them; as text.
+        size_bytes: As it is stored. Of CloudWatch Logs an estimate, or what was read before.
+        etag: S3's ETag without quotes; locally `<size>-<time of modification in ns>`; of
+            CloudWatch Logs empty.
+        account_id: The account that owns the flow log.
+        region: Its region.
+        flow_log_id: The flow log.
+        day: The day of the path, else of the name.
+        time: The time of the name, in UTC.
+    """
+
+    uri: str
+    path: str
+    size_bytes: int
+    etag: str
+    account_id: str | None
+    region: str | None
+    flow_log_id: str | None
+    day: date | None
+    time: datetime | None
+
+    @property
+    def delivered(self) -> date | None:
+        """The day of its delivery: that of the name's time, else of the path."""
+        return self.time.date() if self.time else self.day
+
+    @property
+    def log_group(self) -> str | None:
+        """The log group, if it comes straight from CloudWatch Logs."""
+        root = self.uri.removesuffix(f"/{self.path}")
+        return root.removeprefix(CLOUDWATCH) if root.startswith(CLOUDWATCH) else None
+
+
+def parse_key(key: str) -> KeyFacts:
+    """Return what a key, or a path with slashes, says."""
+    folder, name = folder_and_name(key)
+    account_id = _first_group(_ACCOUNT, folder)
+    region = _first_group(_REGION, folder)
+    flow_log_id = time = None
+    if match := _NAME.search(name):
+        time = _parse_time(match["time"])
+        flow_log_id = match["id"]
+        account_id = account_id or match["account"]
+        region = region or match["region"]
+    day = _day(folder) or (time and time.date())
+    return KeyFacts(account_id, region, flow_log_id, day, time, service_of(folder))
+
+
+# These are looked for in a folder with a slash at each end.
+_A_REGION = r"[a-z]+(?:-[a-z]+)+-[0-9]+"
+_ACCOUNT = re.compile(
+    r"/aws-account-id=([0-9]+)/|/AWSLogs/(?:o-[^/]+/)?([0-9]+)/|/([0-9]+)/vpcflowlogs/"
+)
+_SERVICE = re.compile(
+    r"/aws-service=([^/]+)/|/AWSLogs/(?:o-[^/]+/)?[0-9]+/([A-Za-z][^/=]*)/|/[0-9]+/(vpcflowlogs)/"
+)
+_REGION = re.compile(rf"/aws-region=({_A_REGION})/|/vpcflowlogs/({_A_REGION})/")
+_DAY = re.compile(r"/(?:year=)?([0-9]{4})/(?:month=)?([0-9]{2})/(?:day=)?([0-9]{2})(?=/)")
+_YEAR_OR_MONTH = re.compile(
+    rf"/(?:aws-region={_A_REGION}/year=|vpcflowlogs/{_A_REGION}/)([0-9]{{4}})"
+    r"(?:/(?:month=)?([0-9]{2}))?/$"
+)
+_NAME = re.compile(
+    rf"(?<![0-9])(?P<account>[0-9]+)_vpcflowlogs_(?P<region>{_A_REGION})"
+    r"_(?P<id>fl-[0-9A-Za-z]+)_(?P<time>[0-9]{8}T[0-9]{4})Z"
+)
+
+
+def folder_and_name(key: str) -> tuple[str, str]:
+    """Return the folder, with a slash at each end, and the name."""
+    # S3's event notifications write the = of the Hive-compatible layout so, and some copy by them.
+    key = key.replace("%3D", "=").replace("%3d", "=")
+    folder, _, name = key.rpartition("/")
+    return f"/{folder}/", name
+
+
+def _first_group(pattern: re.Pattern[str], text: str) -> str | None:
+    match = pattern.search(text)
+    return next(group for group in match.groups() if group) if match else None
+
+
+def service_of(folder: str) -> str | None:
+    """Return the AWS service whose logs a folder holds, if its path says it."""
+    return _first_group(_SERVICE, folder)
+
+
+def _day(folder: str) -> date | None:
+    """Return the last day that a folder names."""
+    for digits in reversed(_DAY.findall(folder)):
+        try:
+            return date(*map(int, digits))
+        except ValueError:
+            continue
+    return None
+
+
+def period_of(folder: str) -> tuple[date, date]:
+    """Return the first and the last day that objects below a folder may have."""
+    if day := _day(folder):
+        return day, day
+    if match := _YEAR_OR_MONTH.search(folder):
+        try:
+            year, month = int(match[1]), int(match[2] or 1)
+            after = (
+                date(year + 1, 1, 1) if match[2] is None else date(year, month, 28) + timedelta(4)
+            )
+            return date(year, month, 1), after.replace(day=1) - timedelta(1)
+        except (ValueError, OverflowError):
+            pass
+    return date.min, date.max
+
+
+def _parse_time(text: str) -> datetime | None:
+    try:
+        return datetime.strptime(text, "%Y%m%dT%H%M").replace(tzinfo=UTC)
+    except ValueError:
+        return None

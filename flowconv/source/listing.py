@@ -1,0 +1,281 @@
+"""Stage 1, prefix -> objects: what is there, and what the keys say about it.
+
+AWS delivers to one of two layouts, plain or Hive-compatible, below a prefix of the user's choice:
+
+    AWSLogs/[o-organisation/]{account}/vpcflowlogs/{region}/YYYY/MM/DD/[HH/]{name}
+    AWSLogs/[o-organisation/]aws-account-id={account}/aws-service=vpcflowlogs/
+        aws-region={region}/year=YYYY/month=MM/day=DD/[hour=HH/]{name}
+
+with names `{account}_vpcflowlogs_{region}_{fl-id}_{YYYYMMDDTHHmmZ}_{hash}.log.gz`
+(https://docs.aws.amazon.com/vpc/latest/userguide/flow-logs-s3-path.html). Transit gateway logs
+use the same. Objects are also copied elsewhere, so any key will do; what it does not say is None.
+"""
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import date
+
+from flowconv.errors import FolderError
+from flowconv.source.keys import (
+    SERVICE,
+    LogObject,
+    folder_and_name,
+    parse_key,
+    period_of,
+    service_of,
+)
+from flowconv.source.patterns import Patterns
+from flowconv.storage.interface import Folder, NoFile, Storage, StoredFile
+from flowconv.storage.names import from_system, to_text
+
+
+def list_objects(
+    storage: Storage,
+    since: date | None = None,
+    until: date | None = None,
+    patterns: Patterns | None = None,
+    leave_out: str | None = None,
+    left_out: Counter[str] | None = None,
+    unreadable: dict[str, str] | None = None,
+) -> Iterator[LogObject]:
+    """List the objects of flow logs in a storage, always in the same order.
+
+    Folders are walked down as far as AWS's layout goes, so that neither other services nor other
+    days are listed. Below, and outside AWS's layout, all is listed at once.
+
+    Links are followed, and each object is listed once, by where it really is: links that lead to
+    somewhere below the root change nothing, and of several that lead to one place outside, the
+    first in the order counts. What the key says is what the path has that was followed.
+
+    Args:
+        storage: A bucket, any prefix or folder in AWS's layout or outside it, or one object. What
+            its root says about account, region and day counts too.
+        since: First day, by the day of the objects' keys; without one an object is left out.
+        until: Last day, included.
+        patterns: Which paths below the root are wanted; of one object its name.
+        leave_out: Root of a lake; what is below it is left out.
+        left_out: Counts what is left out, by kind: `other_services` (folders of other AWS
+            services; what is in them is not listed), `lakes` (folders with a folder `_flowconv`;
+            the same), `not_logs` (folder markers, AWS's test object, names that begin with `_` or
+            `.`), `undated` (with since or until, objects whose keys show no day), and those of the
+            patterns, where a folder that is left out whole counts once.
+        unreadable: Gets the uri of what can be neither listed nor read, such as denied folders and
+            broken links, with the reason. Without it, the first such raises.
+
+    Yields:
+        Objects; memory stays bounded, however many there are, but for those found by links.
+
+    Raises:
+        FolderError: Something cannot be listed or read, and `unreadable` is not given.
+        StorageError: The storage does not answer.
+    """
+    left_out = Counter() if left_out is None else left_out
+    if patterns:
+        left_out.update(dict.fromkeys(patterns.kinds, 0))  # One that matches nothing shows.
+    return _Listing(
+        storage,
+        since or date.min,
+        until or date.max,
+        patterns,
+        leave_out,
+        left_out,
+        unreadable,
+    ).walk()
+
+
+# Outside AWS's layout, folders are walked one by one to so many levels, and so many in each. A
+# call for each of them is cheap; a call for each of a million is not.
+_LEVELS_OUTSIDE = 4
+_FOLDERS_OUTSIDE = 100
+
+_TEST_OBJECT = "aws-logs-write-test"
+
+# The folder that every lake has, and nothing else.
+LAKE_FOLDER = "_flowconv"
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """A folder on the way.
+
+    Attributes:
+        path: Below the root, as it was reached.
+        depth: Levels outside AWS's layout.
+        real: Where it really is, if it was reached by a link; else empty.
+    """
+
+    path: str
+    depth: int
+    real: str = ""
+
+
+@dataclass(slots=True)
+class _Listing:
+    storage: Storage
+    since: date
+    until: date
+    patterns: Patterns | None
+    leave_out: str | None
+    left_out: Counter[str]
+    unreadable: dict[str, str] | None
+    # What links have led to, outside the root.
+    targets: set[str] = field(default_factory=set)
+    lake: str | None = None
+    refused: tuple[str, str] | None = None
+
+    def walk(self) -> Iterator[LogObject]:
+        """List what is wanted of the root and of the folders below it."""
+        # No recursion: folders may be nested by the thousand.
+        places = [_Place("", 0)]
+        while places:
+            place = places.pop()
+            if self._is_wanted(place):
+                below: list[_Place] = []
+                try:
+                    yield from self._list(place, below)
+                except FolderError as error:
+                    self._note(error)
+                places += reversed(below)
+
+    def _is_wanted(self, place: _Place) -> bool:
+        """Tell whether a folder may have objects that are wanted."""
+        uri = to_text(place.real) if place.real else self.storage.uri(place.path).rstrip("/")
+        if self._is_within_lake(uri):
+            return False
+        if place.path and self._is_refused(place.path):
+            return False
+        service = service_of(self._folder(place))
+        if service not in (None, SERVICE):
+            self.left_out["other_services"] += 1
+            return False
+        first, last = period_of(self._folder(place))
+        return first <= self.until and self.since <= last
+
+    def _list(self, place: _Place, below: list[_Place]) -> Iterator[LogObject]:
+        """Give the objects of a folder, and gather the folders that are to be looked into."""
+        folder = self._folder(place)
+        first, last = period_of(folder)
+        wanted_whole = self.since <= first and last <= self.until
+        service = service_of(folder)
+        in_layout = service == SERVICE or "/AWSLogs/" in folder
+        dated = (first, last) != (date.min, date.max)
+        # Where a call takes a round trip, all is listed by as few as can be.
+        if not self.storage.is_local and (
+            (wanted_whole and (service or dated)) or place.depth > _LEVELS_OUTSIDE
+        ):
+            for file in self.storage.list_files(place.path):
+                if not self._is_of_lake(file.path):
+                    yield from self._choose(file, place)
+            return
+        folders = []
+        for entry in self.storage.list_folder(place.path):
+            if isinstance(entry, Folder):
+                folders.append(entry)
+            else:
+                yield from self._choose(entry, place)
+        if any(_name(entry.path) == LAKE_FOLDER for entry in folders):
+            self.left_out["lakes"] += 1
+            return
+        depth = 0 if in_layout else place.depth + 1
+        if not in_layout and len(folders) > _FOLDERS_OUTSIDE:
+            depth = _LEVELS_OUTSIDE + 1
+        for entry in folders:
+            real = self._real(entry, place)
+            if real is not None:
+                below.append(_Place(entry.path, depth, real))
+
+    def _choose(self, entry: StoredFile | NoFile, place: _Place) -> Iterator[LogObject]:
+        """Give the object if it is one and is wanted."""
+        real = "" if isinstance(entry, NoFile) else self._real(entry, place)
+        if real is None:
+            return
+        uri = to_text(real) if real else self.storage.uri(entry.path)
+        if self._is_within_lake(uri):
+            return
+        key = self.storage.key(entry.path)
+        if self._is_refused(entry.path or _name(key)):
+            return
+        name = entry.path.rpartition("/")[2]
+        if (entry.path and name in ("", _TEST_OBJECT)) or name.startswith(("_", ".")):
+            self.left_out["not_logs"] += 1
+            return
+        facts = parse_key(key)
+        if facts.service not in (None, SERVICE):
+            self.left_out["other_services"] += 1
+            return
+        if (self.since, self.until) != (date.min, date.max):
+            if facts.day is None:
+                self.left_out["undated"] += 1
+                return
+            if not self.since <= facts.day <= self.until:
+                return
+        if isinstance(entry, NoFile):
+            self._note(FolderError(entry.reason, uri=uri))
+            return
+        yield LogObject(
+            uri,
+            to_text(entry.path),
+            entry.size_bytes,
+            entry.etag,
+            facts.account_id,
+            facts.region,
+            facts.flow_log_id,
+            facts.day,
+            facts.time,
+        )
+
+    def _real(self, entry: StoredFile | Folder, place: _Place) -> str | None:
+        """Return where something really is, or "" if that is its path below the root.
+
+        None if it is listed elsewhere: below the root, or where another link has led before.
+        """
+        if not entry.target and not place.real:
+            return ""
+        real = entry.target or f"{place.real}/{_name(entry.path)}"
+        root = self.storage.location("")
+        if f"{real}/".startswith(f"{from_system(root).rstrip('/')}/"):
+            return None
+        if isinstance(entry, Folder) and not entry.target:
+            return real
+        if real in self.targets:
+            return None
+        self.targets.add(real)
+        return real
+
+    def _note(self, error: FolderError) -> None:
+        if self.unreadable is None:
+            raise error
+        self.unreadable[error.uri or ""] = error.reason
+
+    def _folder(self, place: _Place) -> str:
+        """Return what a folder's path says, with a slash at each end."""
+        return folder_and_name(f"{self.storage.key(place.path).removesuffix('/')}/")[0]
+
+    def _is_within_lake(self, uri: str) -> bool:
+        return self.leave_out is not None and f"{uri}/".startswith(f"{self.leave_out}/")
+
+    def _is_of_lake(self, path: str) -> bool:
+        """Tell whether a file is a lake's, where all are listed in the order of their paths.
+
+        A lake's `_flowconv` comes before its tables, since `_` is before small letters.
+        """
+        if self.lake is not None and path.startswith(self.lake):
+            return True
+        above, own, _ = f"/{path}".partition(f"/{LAKE_FOLDER}/")
+        self.lake = f"{above}/"[1:] if own else None
+        if own:
+            self.left_out["lakes"] += 1
+        return bool(own)
+
+    def _is_refused(self, path: str) -> bool:
+        """Tell whether the patterns leave something out, and count it; all of a folder once."""
+        refused = self.patterns.refuses(to_text(path)) if self.patterns else None
+        if refused and refused != self.refused:
+            self.left_out[refused[0]] += 1
+        self.refused = refused or self.refused
+        return refused is not None
+
+
+def _name(path: str) -> str:
+    return path.removesuffix("/").rpartition("/")[2]

@@ -1,0 +1,336 @@
+"""CloudWatch Logs as a source: `cloudwatch:LOG-GROUP`.
+
+An object is what one log stream has of one day in UTC, as AWS exports it to S3: a line for each
+event, `2026-01-14T00:00:00.000Z <message>`. It is listed only when the day is over and late events
+had time to come, since what is converted is not read again.
+
+AWS allows 25 requests a second for an account and region, each for 1 MB or 10,000 events at the
+most (https://docs.aws.amazon.com/AmazonCloudWatch/latest/logs/cloudwatch_limits_cwl.html). A day of
+a busy network interface is some 25 of them, one of a quiet interface is two.
+"""
+
+import logging
+import re
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, date, datetime, time, timedelta
+from functools import cached_property
+from typing import Any
+from urllib.parse import quote as percent_encode
+from urllib.parse import unquote
+
+import botocore.config  # type: ignore[import-untyped]
+import botocore.session  # type: ignore[import-untyped]
+import numpy as np
+from botocore.exceptions import BotoCoreError, ClientError  # type: ignore[import-untyped]
+from botocore.parsers import ResponseParserError  # type: ignore[import-untyped]
+
+from flowconv.errors import FetchError, StorageError, UnreadableObjectError, UsageError
+from flowconv.events import log_event
+from flowconv.source.keys import CLOUDWATCH, LogObject
+from flowconv.source.patterns import Patterns
+from flowconv.storage.aws import check_option_names
+from flowconv.storage.interface import Storage
+
+# How long after midnight, UTC, a day is listed. Flow logs are delivered within some ten minutes,
+# and DescribeLogStreams knows of events within an hour.
+SETTLING = timedelta(hours=1)
+
+# What an object is taken for before it is read: AWS says no stream's size. One page of events.
+LIKELY_BYTES = 1 << 20
+
+OPTION_NAMES = ("key", "secret", "token", "profile", "endpoint_url", "region")
+
+# Four keep below the 25 requests a second, of which others need some.
+_REQUESTS_AT_ONCE = 4
+# Spread over a minute at the most.
+_ATTEMPTS = 8
+_CONNECT_TIMEOUT_S = 5
+_READ_TIMEOUT_S = 60
+
+# The most that AWS gives.
+_STREAMS_PER_PAGE = 50
+_EVENTS_PER_PAGE = 10_000
+
+_DAY = timedelta(days=1)
+
+
+class CloudWatchSource:
+    """A log group; see `sources.Source`. It is connected when it is first used.
+
+    Args:
+        url: `cloudwatch:LOG-GROUP`.
+        options: key, secret, token, profile, endpoint_url, region. What they leave open is taken
+            from where AWS's tools take it.
+
+    Raises:
+        UsageError: It names no log group, or an option is not known.
+    """
+
+    requests_at_once = _REQUESTS_AT_ONCE
+
+    def __init__(self, url: str, options: Mapping[str, str]) -> None:
+        self.root = url
+        self.log_group = url.removeprefix(CLOUDWATCH)
+        if not re.fullmatch(r"[A-Za-z0-9._/#-]{1,512}", self.log_group):
+            raise UsageError("this names no log group. Write cloudwatch:LOG-GROUP.", uri=url)
+        check_option_names(options, OPTION_NAMES, "source option of CloudWatch Logs")
+        self._options = options
+        self.retries = 0
+        self._mutex = threading.Lock()
+        self._given_up = False
+
+    def give_up(self) -> None:
+        """See `sources.Source`."""
+        self._given_up = True
+
+    def is_within(self, lake: Storage) -> bool:  # noqa: ARG002
+        """See `sources.Source`."""
+        return False
+
+    def list_objects(
+        self,
+        since: date | None = None,
+        until: date | None = None,
+        patterns: Patterns | None = None,
+        leave_out: str | None = None,  # noqa: ARG002  # no lake lies in a log group
+        left_out: Counter[str] | None = None,
+        unreadable: dict[str, str] | None = None,  # noqa: ARG002  # and none is denied alone
+    ) -> Iterator[LogObject]:
+        """List the days of all log streams that are over; see `sources.Source`.
+
+        A day on which a stream has no events may be listed, too.
+        """
+        left_out = Counter() if left_out is None else left_out
+        if patterns:
+            left_out.update(dict.fromkeys(patterns.kinds, 0))
+        over = (datetime.now(UTC) - SETTLING).date() - _DAY
+        until = min(until or over, over)
+        with _errors(StorageError, self.root):
+            for stream in self._streams():
+                first, last = _days(stream)
+                day = max(first, since or first)
+                while day <= min(last, until):
+                    log_object = self._log_object(stream, day)
+                    day += _DAY
+                    if refused := patterns and patterns.refuses(log_object.path):
+                        left_out[refused[0]] += 1
+                        continue
+                    yield log_object
+
+    def requests(self, log_object: LogObject) -> Iterator[Callable[[], bytes]]:
+        """See `sources.Source`."""
+        stream, _, day = log_object.path.rpartition("/")
+        request = {"logGroupName": self.log_group, "logStreamName": unquote(stream)}
+        pages = _Pages(self._client, request, date.fromisoformat(day), log_object.uri)
+        while not pages.at_end:
+            yield pages.fetch
+
+    def _streams(self) -> Iterator[dict[str, Any]]:
+        paginator = self._client.get_paginator("describe_log_streams")
+        for page in paginator.paginate(
+            logGroupName=self.log_group, PaginationConfig={"PageSize": _STREAMS_PER_PAGE}
+        ):
+            yield from page["logStreams"]
+
+    def _log_object(self, stream: dict[str, Any], day: date) -> LogObject:
+        # arn:aws:logs:REGION:ACCOUNT:log-group:…
+        region, account_id = (stream.get("arn", "").split(":") + [""] * 5)[3:5]
+        path = f"{percent_encode(stream['logStreamName'], safe='')}/{day}"
+        return LogObject(
+            uri=f"{self.root}/{path}",
+            path=path,
+            size_bytes=LIKELY_BYTES,
+            etag="",
+            account_id=account_id or None,
+            region=region or None,
+            flow_log_id=None,
+            day=day,
+            time=None,
+        )
+
+    @cached_property
+    def _client(self) -> Any:
+        option = self._options.get
+        with _errors(StorageError, self.root):
+            session = botocore.session.Session(profile=option("profile"))
+            client = session.create_client(
+                "logs",
+                region_name=option("region"),
+                endpoint_url=option("endpoint_url"),
+                aws_access_key_id=option("key"),
+                aws_secret_access_key=option("secret"),
+                aws_session_token=option("token"),
+                config=botocore.config.Config(
+                    connect_timeout=_CONNECT_TIMEOUT_S,
+                    read_timeout=_READ_TIMEOUT_S,
+                    # Waits out what is throttled, and asks more slowly from then on.
+                    retries={"total_max_attempts": _ATTEMPTS, "mode": "adaptive"},
+                ),
+            )
+            client.meta.events.register("before-send.cloudwatch-logs", self._before_send)
+            client.meta.events.register("after-call.cloudwatch-logs", self._after_call)
+            return client
+
+    def _before_send(self, **_: Any) -> None:
+        """Refuse an attempt; botocore makes none after such an error."""
+        if self._given_up:
+            raise FetchError("the run ends; this was not asked for again.", uri=self.root)
+
+    def _after_call(self, parsed: Mapping[str, Any], **_: Any) -> None:
+        retries = parsed["ResponseMetadata"].get("RetryAttempts", 0)
+        if retries:
+            with self._mutex:
+                self.retries += retries
+            reason = f"an answer took {retries + 1} attempts"
+            log_event("retry", level=logging.WARNING, uri=self.root, reason=reason)
+
+
+class _Pages:
+    """The events of a stream and day, page by page; one page is held."""
+
+    def __init__(self, client: Any, request: Mapping[str, str], day: date, uri: str) -> None:
+        self.at_end = False
+        self._client = client
+        self._start = _milliseconds(day)
+        self._stop = _milliseconds(day + _DAY)
+        self._request: dict[str, Any] = {
+            **request,
+            "startTime": self._start,
+            "endTime": self._stop,
+            "startFromHead": True,
+            "limit": _EVENTS_PER_PAGE,
+        }
+        self._uri = uri
+
+    def fetch(self) -> bytes:
+        """Return the lines of the next page that has any; nothing only behind the last one.
+
+        Raises:
+            FetchError: AWS does not give them.
+            StorageError: Nor any others.
+        """
+        lines = b""
+        while not lines and not self.at_end:
+            with _errors(FetchError, self._uri):
+                page = self._client.get_log_events(**self._request)
+                token = page["nextForwardToken"]
+                # AWS leaves out what is of the day's end itself; other servers give it twice.
+                lines = _lines(
+                    [e for e in page["events"] if self._start <= e["timestamp"] < self._stop]
+                )
+            # A page may be empty, or not full, before the last one; only the token tells.
+            self.at_end = token == self._request.get("nextToken")
+            self._request["nextToken"] = token
+        return lines
+
+
+def _lines(events: list[dict[str, Any]]) -> bytes:
+    """Return what an export to S3 has of events, but with the time on every line of a message.
+
+    So two records in one message are two rows, and a wrapped one is rejected line by line, as it is
+    of other shapes. Blank lines stay blank.
+    """
+    # A page's events are Python's objects in any case: of the 8,000 that fit into 1 MB, botocore
+    # makes them in 16 ms, and this takes 6 ms.
+    moments = np.array([event["timestamp"] for event in events], "datetime64[ms]")
+    text = "".join(
+        f"{moment}Z {line}\n" if line.removesuffix("\r").strip(" \t") else "\n"
+        for moment, event in zip(np.datetime_as_string(moments), events, strict=True)
+        for line in event["message"].rstrip("\n").split("\n")
+    )
+    # Half a surrogate pair, which JSON can hold, makes a line that is not UTF-8 and is rejected.
+    return text.encode("utf-8", "surrogatepass")
+
+
+def _days(stream: Mapping[str, Any]) -> tuple[date, date]:
+    """Return the first and the last day of which a stream may have events.
+
+    What AWS says of the last event is an hour old, at times more. A day that is not listed for this
+    reason is listed by a later run.
+    """
+    created = stream["creationTime"]
+    # A stream's first events are older than the stream by minutes.
+    first = _day(min(created, stream.get("firstEventTimestamp", created))) - _DAY
+    said = [stream[name] for name in ("lastEventTimestamp", "lastIngestionTime") if name in stream]
+    return first, _day(max(said)) if said else date.max
+
+
+def _day(milliseconds: int) -> date:
+    return datetime.fromtimestamp(milliseconds / 1000, UTC).date()
+
+
+def _milliseconds(day: date) -> int:
+    return int(datetime.combine(day, time(), UTC).timestamp()) * 1000
+
+
+# By AWS's code or the exception's name: what concerns the source as a whole. Nothing else of it can
+# be had either.
+_DENIED = (
+    "access is denied. Check the credentials: they need logs:DescribeLogStreams and "
+    "logs:GetLogEvents for this log group, and the use of its KMS key if there is one."
+)
+_CLASS = (
+    "AWS lets only log groups of the Standard class be read. If this is one of another class, such "
+    "as Infrequent Access, its events cannot be converted."
+)
+_OF_SOURCE = {
+    "InvalidOperationException": _CLASS,
+    "ValidationException": _CLASS,
+    "AccessDeniedException": _DENIED,
+    "403": _DENIED,
+    "UnrecognizedClientException": "the access key is not known here. Check the credentials and "
+    "the endpoint.",
+    "InvalidSignatureException": "the secret does not belong to the access key. Check the "
+    "credentials.",
+    "SignatureDoesNotMatch": "the secret does not belong to the access key. Check the credentials.",
+    "InvalidClientTokenId": "the credentials are not valid. Renew them.",
+    "ExpiredTokenException": "the credentials have expired. Renew them, such as with aws sso "
+    "login.",
+    "NoCredentialsError": "no credentials were found. Set AWS_PROFILE or another of AWS's ways, "
+    "or the source options profile=… or key=… and secret=….",
+    "PartialCredentialsError": "the credentials lack a part. Set both the access key and the "
+    "secret.",
+    "ProfileNotFound": "there is no such profile in AWS's configuration. Check profile=… or "
+    "AWS_PROFILE.",
+    "NoRegionError": "the region is not known. Set region=… or AWS_DEFAULT_REGION.",
+    "EndpointConnectionError": "the endpoint cannot be reached. Check the network, the region and "
+    "endpoint_url=….",
+    "ConnectTimeoutError": "the endpoint cannot be reached. Check the network, the region and "
+    "endpoint_url=….",
+}
+_OF_REQUEST = {
+    "ResourceNotFoundException": "there is no such log group or log stream here. Check its name, "
+    "the region and the account.",
+    "ThrottlingException": "AWS went on refusing more requests: others use up the quota of the "
+    "account and region. Run again; what is published stays valid.",
+}
+
+
+@contextmanager
+def _errors(kind: type[StorageError | UnreadableObjectError], uri: str) -> Iterator[None]:
+    """Turn botocore's errors into ours.
+
+    Raises:
+        StorageError: It concerns the source as a whole.
+        FlowconvError: Of the kind, otherwise.
+    """
+    try:
+        yield
+    except KeyError as exc:  # The answer's JSON was cut, which botocore does not tell.
+        raise kind(f"the answer lacks {exc}. Run again.", uri=uri) from exc
+    except UnicodeDecodeError as exc:  # An answer of what is no CloudWatch Logs.
+        raise kind("the answer is damaged. Check the endpoint, and run again.", uri=uri) from exc
+    except (BotoCoreError, ClientError, ResponseParserError) as exc:
+        answer = dict(exc.response["Error"]) if isinstance(exc, ClientError) else {}
+        if "<" in answer.get("Message", ""):
+            answer["Message"] = ""  # Another server's whole answer.
+        code = answer.get("Code") or type(exc).__name__
+        if code in _OF_SOURCE:
+            raise StorageError(_OF_SOURCE[code], uri=uri) from exc
+        said = f"CloudWatch Logs answers {code}: {answer.get('Message', '')}" if answer else exc
+        text = " ".join(str(said).split()).rstrip(" .:")[:300]
+        otherwise = f"{text}. Run again; what is published stays valid."
+        raise kind(_OF_REQUEST.get(code, otherwise), uri=uri) from exc

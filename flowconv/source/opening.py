@@ -1,0 +1,177 @@
+"""Where logs come from: objects below a prefix or folder, or CloudWatch Logs.
+
+Both are used through `Source`. What CloudWatch Logs needs is in `cloudwatch`, which is imported
+only when a `cloudwatch:` source is opened.
+"""
+
+import os
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from datetime import date
+from functools import partial
+from typing import Protocol
+
+from flowconv.errors import FetchError, FolderError, UsageError
+from flowconv.fields import Table
+from flowconv.source.keys import CLOUDWATCH, LogObject
+from flowconv.source.listing import LAKE_FOLDER, list_objects
+from flowconv.source.patterns import Patterns
+from flowconv.storage.interface import Storage
+from flowconv.storage.names import from_text
+from flowconv.storage.opening import open_storage, path_text
+
+# A piece is one request. Smaller objects, nearly all of them, are one piece.
+PIECE_BYTES = 8 << 20
+
+# Enough to hide a round trip of 30 ms to S3 behind the parsing of small objects.
+_S3_REQUESTS_AT_ONCE = 32
+
+
+class Source(Protocol):
+    """What a run reads. Its methods may be called from any thread, and block."""
+
+    root: str
+    """Its full name, as text. Those of its objects begin with it, unless links lead elsewhere."""
+
+    requests_at_once: int
+    """Requests that may be under way together; 0 if it is local and needs no threads for them."""
+
+    @property
+    def retries(self) -> int:
+        """Requests that were made again so far."""
+        ...
+
+    def give_up(self) -> None:
+        """Make no request again from here on; whoever waits for one hears that it failed."""
+        ...
+
+    def is_within(self, lake: Storage) -> bool:
+        """Tell whether it is a lake or lies below it, by whatever path."""
+        ...
+
+    def list_objects(
+        self,
+        since: date | None = None,
+        until: date | None = None,
+        patterns: Patterns | None = None,
+        leave_out: str | None = None,
+        left_out: Counter[str] | None = None,
+        unreadable: dict[str, str] | None = None,
+    ) -> Iterator[LogObject]:
+        """List the objects, always in the same order; see `listing.list_objects`.
+
+        Raises:
+            UsageError: The source is a lake or a part of one.
+            FolderError: Something cannot be listed or read, and `unreadable` is not given.
+            StorageError: The source does not answer.
+        """
+        ...
+
+    def requests(self, log_object: LogObject) -> Iterator[Callable[[], bytes]]:
+        """Give the requests that fetch an object's bytes, piece by piece.
+
+        The caller makes each request, in any thread, and has its answer before it asks for the
+        next one. Only the last piece may be empty.
+
+        Requests raise FetchError if the object cannot be fetched, and StorageError if nothing of
+        the source can.
+        """
+        ...
+
+
+def open_source(url: str | os.PathLike[str], options: Mapping[str, str] | None = None) -> Source:
+    """Return the source at a local path, an `s3://` URL or `cloudwatch:LOG-GROUP`.
+
+    Nothing is connected to or looked for yet.
+
+    Args:
+        url: What is read.
+        options: As for `storage.open_storage`.
+
+    Raises:
+        UsageError: It is none of these, or an option is not known.
+    """
+    url = path_text(url)
+    if url.startswith(CLOUDWATCH):
+        from flowconv.source.log_groups import CloudWatchSource
+
+        return CloudWatchSource(url, options or {})
+    return StorageSource(open_storage(url, options), options)
+
+
+class StorageSource:
+    """The objects of a storage; see `Source`.
+
+    Args:
+        storage: Where they are.
+        options: It was opened with.
+    """
+
+    def __init__(self, storage: Storage, options: Mapping[str, str] | None = None) -> None:
+        self.root = storage.root
+        self.requests_at_once = 0 if storage.is_local else _S3_REQUESTS_AT_ONCE
+        self._storage = storage
+        self._options = options
+
+    @property
+    def retries(self) -> int:
+        """See `Source`."""
+        return self._storage.retries
+
+    def give_up(self) -> None:
+        """See `Source`."""
+        self._storage.give_up()
+
+    def list_objects(
+        self,
+        since: date | None = None,
+        until: date | None = None,
+        patterns: Patterns | None = None,
+        leave_out: str | None = None,
+        left_out: Counter[str] | None = None,
+        unreadable: dict[str, str] | None = None,
+    ) -> Iterator[LogObject]:
+        """See `Source`."""
+        self._refuse_lakes()
+        yield from list_objects(
+            self._storage, since, until, patterns, leave_out, left_out, unreadable
+        )
+
+    def requests(self, log_object: LogObject) -> Iterator[Callable[[], bytes]]:
+        """See `Source`."""
+        size_bytes = log_object.size_bytes
+        for start in range(0, size_bytes, PIECE_BYTES):
+            size = min(PIECE_BYTES, size_bytes - start)
+            yield partial(self._fetch, log_object, start, size)
+
+    def is_within(self, lake: Storage) -> bool:
+        """See `Source`."""
+        return self._storage.is_within(lake)
+
+    def _fetch(self, log_object: LogObject, start: int, size: int) -> bytes:
+        try:
+            return self._storage.fetch(from_text(log_object.path), start, size)
+        except FetchError as error:
+            if error.uri == log_object.uri:
+                raise
+            raise FetchError(error.reason, uri=log_object.uri) from error.__cause__
+
+    def _refuse_lakes(self) -> None:
+        """Raise if the source is a lake, or one of the folders that make one."""
+        suspects = [self._storage]
+        above, _, folder = self._storage.location("").rpartition("/")
+        # Whole prefixes of other names cost no request.
+        while above.count("/") >= 2 or (above and self._storage.is_local):
+            if folder in (LAKE_FOLDER, *Table):
+                suspects.append(open_storage(above, self._options))
+            above, _, folder = above.rpartition("/")
+        for suspect in suspects:
+            try:
+                if next(suspect.list_files(LAKE_FOLDER), None):
+                    raise UsageError(
+                        f"this is flowconv's lake {suspect.root}, or in it, and no flow logs. Name "
+                        "the logs that it was made from.",
+                        uri=self.root,
+                    )
+            except FolderError:
+                continue  # What is denied cannot be read as logs either.

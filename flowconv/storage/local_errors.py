@@ -1,0 +1,45 @@
+"""What the system says of a file -> StorageError, with what to do."""
+
+import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from flowconv.errors import StorageError
+
+
+@contextmanager
+def storage_errors(uri: str) -> Iterator[None]:
+    """Turn the system's errors on a file into StorageError, saying what to do.
+
+    Raises:
+        StorageError: In place of an OSError.
+    """
+    try:
+        yield
+    except OSError as exc:
+        raise StorageError(explain_os_error(exc), uri=uri) from exc
+
+
+_ADVICE = {
+    errno.EACCES: "access is denied. Check the permissions.",
+    errno.EPERM: "access is denied. Check the permissions.",
+    errno.ENOENT: "there is no such file; it may have been removed meanwhile. Run again.",
+    errno.EISDIR: "this is a folder, where a file was expected.",
+    errno.ENOTDIR: "a part of this path is a file, where a folder was expected.",
+    errno.EEXIST: "a part of this path is a file, where a folder was expected.",
+    errno.ENOSPC: "the disk is full. Make room and run again; what is published stays valid.",
+    errno.EDQUOT: "the disk quota is used up. Make room and run again; what is published stays "
+    "valid.",
+    errno.EROFS: "the file system is read-only. Choose another place.",
+    errno.EMFILE: "too many files are open. Raise the limit (ulimit -n), or use fewer workers.",
+    errno.ENAMETOOLONG: "the name is too long for this file system.",
+    errno.ELOOP: "this link leads to itself. Remove it.",
+    errno.EIO: "the device reports an error. Check the disk.",
+    errno.ESTALE: "the network share was lost. Run again when it is back.",
+}
+
+
+def explain_os_error(exc: OSError) -> str:
+    """Say what an error of the system means, and what to do."""
+    reason = exc.strerror or str(exc)
+    return _ADVICE.get(exc.errno or 0) or f"the system says: {reason}."

@@ -1,0 +1,405 @@
+"""Storage in S3 and what speaks its protocol."""
+
+import re
+import secrets
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future
+from contextlib import suppress
+from typing import Any
+
+import pyarrow as pa
+
+from flowconv.errors import FetchError, FlowconvError, StorageError, UsageError
+from flowconv.storage.interface import Folder, StagedSink, Storage, StoredFile, Unfinished
+from flowconv.storage.names import to_text
+from flowconv.storage.s3_connection import REQUESTS_AT_ONCE, Connection, checked_options
+from flowconv.storage.s3_errors import (
+    CLIENT_ERRORS,
+    code_of,
+    concerns_bucket,
+    explain,
+    folder_errors,
+    storage_errors,
+)
+
+# The least that S3 takes as a part. An upload may have 10,000: files of up to 50 GB.
+_PART_BYTES = 5 << 20
+
+# Up to this size a closed file is kept in memory until it is published: one request, not three.
+_SMALL_BYTES = 1 << 20
+
+# How stores say that what is to be created exists already; s3fs knows only AWS's way.
+_EXISTS = ("PreconditionFailed", "412")
+_CREATE_ATTEMPTS = 6
+
+# Names the writer of an object, so that it knows its own again.
+_WRITER = "flowconv-writer"
+
+
+class S3Storage:
+    """A bucket, or a prefix in one; see `storage.Storage`.
+
+    It is connected when it is first used.
+    """
+
+    is_local = False
+
+    def __init__(self, url: str, options: Mapping[str, str]) -> None:
+        self._bucket, _, key = url.removeprefix("s3://").partition("/")
+        if "@" in self._bucket or re.match(r"[^/@]*:[^@]*@", url.removeprefix("s3://")):
+            # Where it is shown, the error leaves the login out.
+            raise UsageError(
+                "a URL of S3 has no login. Leave it out, and use the environment, profile=… or "
+                "key=… and secret=….",
+                uri=url,
+            )
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{1,254}", self._bucket):
+            raise UsageError("this names no bucket. Write s3://bucket/prefix.", uri=url)
+        self._root_key = key.rstrip("/")
+        self.root = to_text(f"s3://{self._bucket}/{self._root_key}".rstrip("/"))
+        self._endpoint_url = options.get("endpoint_url")
+        self._connection = Connection(self._bucket, checked_options(options))
+
+    @property
+    def retries(self) -> int:
+        """See `Storage`."""
+        return self._connection.retries.count
+
+    def give_up(self) -> None:
+        """See `Storage`."""
+        self._connection.retries.give_up()
+
+    def uri(self, path: str) -> str:
+        """Return the text of a path's `s3://` URL."""
+        return to_text(self.location(path)) if path else self.root
+
+    def location(self, path: str) -> str:
+        """Return the `s3://` URL of a path."""
+        return f"s3://{self._bucket}/{self._key(path)}".rstrip("/" if not path else "")
+
+    def key(self, path: str) -> str:
+        """Return the text of the whole key; the bucket's name says nothing."""
+        return to_text(self._key(path))
+
+    def is_within(self, other: Storage) -> bool:
+        """See `Storage`."""
+        if not isinstance(other, S3Storage) or self._endpoint_url != other._endpoint_url:
+            return False
+        return f"{self.root}/".startswith(f"{other.root}/")
+
+    def list_files(self, below: str = "") -> Iterator[StoredFile]:
+        """See `Storage`."""
+        for entry in self._list(below, {}):
+            assert isinstance(entry, StoredFile)
+            yield entry
+
+    def list_folder(self, below: str = "") -> Iterator[StoredFile | Folder]:
+        """See `Storage`."""
+        return self._list(below, {"Delimiter": "/"})
+
+    def list_directories(self, below: str = "") -> list[str]:
+        """See `Storage`."""
+        entries = self.list_folder(below)
+        return sorted(entry.path.split("/")[-2] for entry in entries if isinstance(entry, Folder))
+
+    def fetch(self, path: str, start: int = 0, size: int | None = None) -> bytes:
+        """See `Storage`."""
+        if size == 0:
+            return b""
+        uri = self.uri(path)
+        for attempt in (1, 2):
+            try:
+                body = self._connection.get(self._key(path), start, size)
+            except CLIENT_ERRORS as exc:
+                error = StorageError if concerns_bucket(exc) else FetchError
+                raise error(explain(exc), uri=uri) from exc
+            if size is None or len(body) == size:
+                return body
+            found = f"{len(body)} bytes came where {size} were asked for"
+            if attempt == 1:
+                self._connection.retries.note("get_object", uri, found, 2, 0.0)
+        raise FetchError(
+            f"{found}, twice; the object may have been replaced since it was listed. Run again.",
+            uri=uri,
+        )
+
+    def read(self, path: str) -> bytes | None:
+        """See `Storage`."""
+        with storage_errors(self.uri(path)):
+            try:
+                return self._connection.get(self._key(path), 0, None)
+            except FileNotFoundError as exc:
+                if code_of(exc) == "NoSuchBucket":
+                    raise
+                return None
+
+    def write(self, path: str, data: bytes) -> None:
+        """See `Storage`."""
+        with storage_errors(self.uri(path)):
+            self._connection.call("put_object", Key=self._key(path), Body=data)
+
+    def create(self, path: str, data: bytes) -> bool:
+        """See `Storage`."""
+        key = self._key(path)
+        writer = secrets.token_hex(16)
+        put = {"Key": key, "Body": data, "IfNoneMatch": "*", "Metadata": {_WRITER: writer}}
+        with storage_errors(self.uri(path)):
+            for _ in range(_CREATE_ATTEMPTS):
+                try:
+                    self._connection.call("put_object", **put)
+                except OSError as exc:
+                    if code_of(exc) not in _EXISTS:
+                        raise
+                    found = self._connection.find(key)
+                    if found is not None:
+                        # It is ours if the answer to a first attempt was lost on its way.
+                        return bool(found["Metadata"].get(_WRITER) == writer)
+                else:
+                    return True
+        raise StorageError(
+            "others create and delete this object all the time. Run again when they have ended.",
+            uri=self.uri(path),
+        )
+
+    def delete(self, paths: Sequence[str]) -> None:
+        """See `Storage`."""
+        # One by one: a request for many names its keys in XML, which cannot hold every key.
+        for start in range(0, len(paths), REQUESTS_AT_ONCE // 2):
+            some = paths[start : start + REQUESTS_AT_ONCE // 2]
+            with storage_errors(self.root):
+                deletes = [self._connection.start("delete_object", Key=self._key(p)) for p in some]
+            for path, done in zip(some, deletes, strict=True):
+                with storage_errors(self.uri(path)):
+                    done.result()
+
+    def move(self, path: str, to: str) -> bool:
+        """See `Storage`."""
+        copied = {"Bucket": self._bucket, "Key": self._key(path)}
+        with storage_errors(self.uri(path)):
+            try:
+                self._connection.call("copy_object", Key=self._key(to), CopySource=copied)
+            except FileNotFoundError as exc:
+                if code_of(exc) == "NoSuchBucket":
+                    raise
+                return False
+        self.delete([path])
+        return True
+
+    def open_staged(self, path: str, staging: str) -> StagedSink:  # noqa: ARG002  # needs no place
+        """See `Storage`."""
+        return _S3Sink(self._connection, self._key(path), self.uri(path))
+
+    def polars_options(self) -> dict[str, Any]:
+        """See `Storage`."""
+        with storage_errors(self.root):
+            return self._connection.polars_options()
+
+    def list_unfinished(
+        self,
+        staging: str,  # noqa: ARG002
+        folders: Sequence[str] = ("",),
+    ) -> list[Unfinished]:
+        """See `Storage`."""
+        return [one for folder in folders for one in self._uploads(self._folder_key(folder))]
+
+    def discard(self, unfinished: Sequence[Unfinished]) -> None:
+        """See `Storage`."""
+        for one in unfinished:
+            with storage_errors(self.uri(one.path)):
+                self._connection.abort(self._key(one.path), one.upload_id)
+
+    def _uploads(self, prefix: str) -> Iterator[Unfinished]:
+        root_length = len(self._folder_key(""))
+        marks: dict[str, str] = {}
+        with storage_errors(self.root):
+            while True:
+                page = self._connection.call("list_multipart_uploads", Prefix=prefix, **marks)
+                for upload in page.get("Uploads", []):
+                    yield Unfinished(upload["Key"][root_length:], upload["UploadId"])
+                if not page.get("IsTruncated"):
+                    return
+                marks = {
+                    "KeyMarker": page["NextKeyMarker"],
+                    "UploadIdMarker": page["NextUploadIdMarker"],
+                }
+
+    def _key(self, path: str) -> str:
+        return f"{self._root_key}/{path}" if self._root_key and path else self._root_key or path
+
+    def _folder_key(self, path: str) -> str:
+        key = self._key(path)
+        return key if not key or (path and key.endswith("/")) else f"{key}/"
+
+    def _list(self, below: str, request: dict[str, Any]) -> Iterator[StoredFile | Folder]:
+        folder_key = self._folder_key(below)
+        root_length = len(self._folder_key(""))
+        empty = True
+        with folder_errors(self.uri(below)) if below else storage_errors(self.root):
+            for page in self._pages(Prefix=folder_key, **request):
+                entries: list[StoredFile | Folder] = [
+                    StoredFile(entry["Key"][root_length:], entry["Size"], entry["ETag"].strip('"'))
+                    for entry in page.get("Contents", [])
+                ]
+                entries += [
+                    Folder(entry["Prefix"][root_length:])
+                    for entry in page.get("CommonPrefixes", [])
+                ]
+                empty = empty and not entries
+                for entry in sorted(entries, key=_place_in_order):
+                    # The root's own marker has no path; it would be taken for an object.
+                    if entry.path:
+                        yield entry
+            if empty and not below and self._root_key:
+                yield from self._list_root()
+
+    def _list_root(self) -> Iterator[StoredFile]:
+        """List the root if it is an object."""
+        page = self._connection.call("list_objects_v2", Prefix=self._root_key, MaxKeys=1)
+        for entry in page.get("Contents", []):
+            if entry["Key"] == self._root_key:
+                yield StoredFile("", entry["Size"], entry["ETag"].strip('"'))
+
+    def _pages(self, **request: Any) -> Iterator[dict[str, Any]]:
+        """Give the pages of a listing; the next one is on its way while one is worked at."""
+        following = self._connection.start("list_objects_v2", **request)
+        while True:
+            page = following.result()
+            if not page.get("IsTruncated"):
+                yield page
+                return
+            request["ContinuationToken"] = page["NextContinuationToken"]
+            following = self._connection.start("list_objects_v2", **request)
+            try:
+                yield page
+            except GeneratorExit:
+                following.cancel()
+                raise
+
+
+class _S3Sink:
+    """A multi-part upload, which is visible once it is completed; or one put of a small file."""
+
+    def __init__(self, connection: Connection, key: str, uri: str) -> None:
+        self.uri = uri
+        self._upload = _Upload(connection, key, uri)
+        self.file: pa.NativeFile = pa.PythonFile(self._upload, mode="w")  # type: ignore[arg-type]
+
+    @property
+    def crc32(self) -> int:
+        return self._upload.crc32
+
+    def tell(self) -> int:
+        return self._upload.tell()
+
+    def close(self) -> None:
+        if not self.file.closed:
+            self.file.close()
+
+    def publish(self) -> None:
+        self.close()
+        self._upload.publish()
+
+    def discard(self) -> None:
+        with suppress(FlowconvError):
+            self.close()
+        with suppress(FlowconvError):
+            self._upload.discard()
+
+
+class _Upload:
+    """What `pyarrow.PythonFile` writes to; one part is on its way while the next one fills."""
+
+    def __init__(self, connection: Connection, key: str, uri: str) -> None:
+        self.closed = False
+        self.crc32 = 0
+        self._connection = connection
+        self._key = key
+        self._uri = uri
+        self._buffer = bytearray()
+        self._size_bytes = 0
+        self._upload_id: str | None = None
+        self._parts: list[dict[str, Any]] = []
+        self._under_way: Future[Any] | None = None
+        self._ended = False
+
+    def write(self, data: bytes | memoryview) -> int:
+        self._buffer += data
+        self._size_bytes += len(data)
+        self.crc32 = zlib.crc32(data, self.crc32)
+        while len(self._buffer) >= _PART_BYTES:
+            self._send_part(_PART_BYTES)
+        return len(data)
+
+    def tell(self) -> int:
+        return self._size_bytes
+
+    def flush(self) -> None:
+        """Nothing can be sent before a part is full."""
+
+    def close(self) -> None:
+        self.closed = True
+        if self._ended:
+            return
+        if self._buffer and (self._upload_id or len(self._buffer) > _SMALL_BYTES):
+            self._send_part(len(self._buffer))
+        self._await_part()
+
+    def publish(self) -> None:
+        if self._ended:
+            return
+        with storage_errors(self._uri):
+            if self._upload_id is None:
+                self._connection.call("put_object", Key=self._key, Body=bytes(self._buffer))
+            else:
+                self._complete()
+        self._ended = True
+
+    def discard(self) -> None:
+        if self._ended:
+            return
+        self._ended = True
+        if self._upload_id is not None:
+            with storage_errors(self._uri):
+                self._connection.abort(self._key, self._upload_id)
+
+    def _send_part(self, size: int) -> None:
+        self._await_part()
+        with storage_errors(self._uri):
+            if self._upload_id is None:
+                answer = self._connection.call("create_multipart_upload", Key=self._key)
+                self._upload_id = answer["UploadId"]
+            part = bytes(self._buffer[:size])
+            del self._buffer[:size]
+            self._under_way = self._connection.start(
+                "upload_part",
+                Key=self._key,
+                UploadId=self._upload_id,
+                PartNumber=len(self._parts) + 1,
+                Body=part,
+            )
+
+    def _await_part(self) -> None:
+        if self._under_way is not None:
+            under_way, self._under_way = self._under_way, None
+            with storage_errors(self._uri):
+                answer = under_way.result()
+            self._parts.append({"PartNumber": len(self._parts) + 1, "ETag": answer["ETag"]})
+
+    def _complete(self) -> None:
+        try:
+            self._connection.call(
+                "complete_multipart_upload",
+                Key=self._key,
+                UploadId=self._upload_id,
+                MultipartUpload={"Parts": self._parts},
+            )
+        except CLIENT_ERRORS:
+            # There is no such upload any more, or the like, if the answer to an attempt was lost.
+            found = self._connection.find(self._key)
+            if found is None or found["ContentLength"] != self._size_bytes:
+                raise
+
+
+def _place_in_order(entry: StoredFile | Folder) -> bytes:
+    return entry.path.encode()

@@ -1,0 +1,180 @@
+"""The lake's files held against the ledger: names, checksums, schemas, rows."""
+
+import errno
+import io
+import zlib
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from functools import partial
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from flowconv.errors import FetchError, StorageError
+from flowconv.fields import FIELDS, Table
+from flowconv.lake.checkpoints import parse_part
+from flowconv.lake.layout import Layout
+from flowconv.lake.ledger import Ledger, parse_record_path, read_intent, record_path
+from flowconv.lake.ledger_records import DataFile
+from flowconv.lake.paths import INTENTS, LEDGER, QUARANTINE, STAGING
+from flowconv.rows.schema import SOURCE_COLUMNS, column_type
+from flowconv.storage.interface import Storage
+from flowconv.verification.problems import Check, Problem, problem_of
+from flowconv.verification.recounting import PIECE_BYTES, StoredReader
+
+
+@dataclass(frozen=True, slots=True)
+class LakeNow:
+    """A lake at one moment.
+
+    Attributes:
+        stored: Path -> size, of the files below the tables and in the quarantine, and of those
+            among the ledger's that are none.
+        staged: Files that are not published.
+        intents: Path of a note -> the paths that it is about.
+        ledger: The ledger.
+        files: Its files: path -> file and task.
+    """
+
+    stored: dict[str, int]
+    staged: list[str]
+    intents: dict[str, list[str]]
+    ledger: Ledger
+    files: dict[str, tuple[DataFile, str]]
+
+    @classmethod
+    def take(cls, storage: Storage) -> "LakeNow":
+        """Look at a lake."""
+        # In this order: a file that is published and neither noted nor committed is a stray, though
+        # a run may be under way.
+        stored = {
+            file.path: file.size_bytes
+            for folder in (*Table, QUARANTINE)
+            for file in storage.list_files(folder)
+            if not file.path.endswith("/")  # What S3's console makes for a folder.
+        }
+        stored |= {
+            file.path: file.size_bytes
+            for file in storage.list_files(LEDGER)
+            if not (parse_part(file.path) or parse_record_path(file.path))
+            and not file.path.endswith("/")
+        }
+        staged = [file.path for file in storage.list_files(STAGING)]
+        noted = [file.path for file in storage.list_files(INTENTS)]
+        intents = {path: read_intent(storage, path) for path in noted}
+        ledger = Ledger.read(storage, with_gaps=True)
+        return cls(stored, staged, intents, ledger, ledger.files)
+
+
+def check_names(storage: Storage, lake: LakeNow) -> Iterator[Problem]:
+    """Compare what is there with what the ledger names."""
+    for gap in lake.ledger.missing_records:
+        found = "no such file" + (f", nor are the {len(gap) - 1:,} after it" if gap[1:] else "")
+        expected = "a record of the ledger"
+        yield problem_of("missing-record", storage, record_path(gap[0]), found, expected)
+    for path in (*lake.staged, *lake.intents):
+        yield problem_of("leftover", storage, path, "a file of a run that did not end", "none")
+    for path in lake.stored.keys() - lake.files.keys():
+        found = f"a file of {lake.stored[path]:,} bytes that the ledger does not name"
+        yield problem_of("stray-file", storage, path, found, "none")
+    for path, (file, task_id) in lake.files.items():
+        size = lake.stored.get(path)
+        if size is None:
+            expected = f"{file.rows:,} rows in {file.size_bytes:,} bytes"
+            yield problem_of("missing-file", storage, path, "no such file", expected, task_id)
+        elif size != file.size_bytes:
+            found, expected = f"{size:,} bytes", f"{file.size_bytes:,}"
+            yield problem_of("damaged-file", storage, path, found, expected, task_id)
+
+
+def check_sums(storage: Storage, lake: LakeNow) -> Iterator[Problem]:
+    """Compare the rows of each task's files with the lines of its objects, in the ledger."""
+    in_files: defaultdict[str, Counter[str]] = defaultdict(Counter)
+    for file, task_id in lake.files.values():
+        in_files[task_id]["rows" if file.is_data else "rejected lines"] += file.rows
+    sums = (
+        lake.ledger.objects()
+        .group_by("task_id")
+        .aggregate([("rows", "sum"), ("rejected", "sum"), ("dropped", "sum")])
+    )
+    for task in sums.to_pylist():
+        kept = task["rejected_sum"] - task["dropped_sum"]
+        of_objects = {"rows": task["rows_sum"], "rejected lines": kept}
+        for what, number in of_objects.items():
+            if in_files[task["task_id"]][what] != number:
+                found = f"task {task['task_id']} has {in_files[task['task_id']][what]:,} {what}"
+                expected = f"{number:,}, as its objects have"
+                yield problem_of("wrong-rows", storage, LEDGER, found, expected, task["task_id"])
+
+
+def file_checks(
+    storage: Storage, layout: Layout, lake: LakeNow, problems: Iterable[Problem]
+) -> list[Check]:
+    """Return the checks of the files with which nothing is wrong yet."""
+    wrong = {problem.path for problem in problems}
+    return [
+        Check(file.size_bytes, partial(_check_file, storage, layout, file, task_id))
+        for file, task_id in lake.files.values()
+        if file.path not in wrong
+    ]
+
+
+def _check_file(
+    storage: Storage, layout: Layout, file: DataFile, task_id: str, go_on: Callable[[], None]
+) -> Problem | None:
+    """Read a whole file, and compare its bytes, rows and columns with the ledger's.
+
+    Raises:
+        StorageError: It cannot be opened, for a reason that may pass.
+        FetchError: The same.
+    """
+    damaged = partial(problem_of, "damaged-file", storage, file.path, task_id=task_id)
+    try:
+        with _open(storage, file) as stored:
+            crc32 = 0
+            while piece := stored.read(PIECE_BYTES):
+                go_on()
+                crc32 = zlib.crc32(piece, crc32)
+            if crc32 != file.crc32:
+                return damaged(f"CRC-32 {crc32:08x}", f"{file.crc32:08x}, as it was written")
+            if not file.is_data:
+                return None
+            with pq.ParquetFile(pa.PythonFile(stored, mode="r")) as parquet:
+                rows, found, expected = (
+                    parquet.metadata.num_rows,
+                    parquet.schema_arrow,
+                    _schema(layout, file),
+                )
+    except (FetchError, FileNotFoundError) as error:
+        if Ledger.read(storage, with_gaps=True).files.get(file.path) != (file, task_id):
+            return None  # Replaced meanwhile.
+        if isinstance(error, FetchError):
+            raise
+        return damaged("no such file any longer", f"{file.rows:,} rows")
+    except (OSError, pa.ArrowException) as error:
+        # Parquet that is damaged is an OSError without a number.
+        if isinstance(error, OSError) and error.errno not in (None, errno.EIO):
+            uri = storage.uri(file.path)
+            raise StorageError(f"the file cannot be read: {error}.", uri=uri) from error
+        return damaged(f"it cannot be read ({error})", "a whole file")
+    if rows != file.rows:
+        return damaged(f"{rows:,} rows", f"{file.rows:,}")
+    if not found.equals(expected):
+        differ = [str(f) for f in found if f not in expected] or ["another order"]
+        return damaged(f"columns that differ ({', '.join(differ)[:200]})", "those of the ledger")
+    return None
+
+
+def _open(storage: Storage, file: DataFile) -> io.RawIOBase:
+    if storage.is_local:
+        return io.FileIO(storage.location(file.path))
+    return StoredReader(storage, file.path, file.size_bytes)
+
+
+def _schema(layout: Layout, file: DataFile) -> pa.Schema:
+    """Return the schema that a file of these columns has."""
+    table = Table(file.path.partition("/")[0])
+    types = {field.column: column_type(field, layout.time_type) for field in FIELDS[table]}
+    types |= {field.name: field.type for field in SOURCE_COLUMNS}
+    return pa.schema([(column, types.get(column, pa.string())) for column in file.columns])

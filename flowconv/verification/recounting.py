@@ -1,0 +1,325 @@
+"""The source held against the ledger: its objects' names, and their lines counted again.
+
+Lines of text are counted with the standard library alone, and rows of Parquet are those that its
+footer names: a mistake in `reading` cannot hide.
+"""
+
+import codecs
+import gzip
+import io
+import re
+import tempfile
+import threading
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import fields
+from datetime import date
+from functools import partial
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from flowconv.blocks.counts import LineCounts
+from flowconv.blocks.declared_formats import DeclaredFormats, declared_formats
+from flowconv.blocks.parquet_pages import check_footer, check_gaps
+from flowconv.blocks.reading import read_blocks
+from flowconv.errors import UnreadableObjectError
+from flowconv.lake.ledger import Ledger
+from flowconv.lake.ledger_records import HEADERS_APART
+from flowconv.rows.parsing import BlockParser
+from flowconv.running import RunProgress
+from flowconv.source.fetching import ObjectFetcher
+from flowconv.source.keys import LogObject
+from flowconv.source.opening import Source
+from flowconv.source.patterns import Patterns
+from flowconv.storage.interface import Storage
+from flowconv.verification.problems import ADVICE, Check, Problem, ProblemKind
+
+# A request to S3, and what a thread holds of an object.
+PIECE_BYTES = 8 << 20
+
+
+class SourceObjects:
+    """The source's objects beside those that the ledger has.
+
+    Args:
+        logs: The source; None if none is named.
+        lake_root: The lake, which may lie within it.
+        ledger: What was converted.
+        since: First day.
+        until: Last day.
+        patterns: Which paths.
+    """
+
+    def __init__(
+        self,
+        logs: Source | None,
+        lake_root: str,
+        ledger: Ledger,
+        since: date | None,
+        until: date | None,
+        patterns: Patterns,
+    ) -> None:
+        self._logs = logs
+        self._all = since is None and until is None and not patterns
+        self._converted = {
+            row["uri"]: (row["etag"], LineCounts(*(row[f.name] for f in fields(LineCounts))).lines)
+            for batch in ledger.objects().drop_columns(["task_id", "fields"]).to_batches()
+            for row in batch.to_pylist()
+        }
+        self._ledger = ledger
+        self._listed: dict[str, LogObject] = {}
+        self._unlisted: dict[str, str] = {}
+        if logs is not None:
+            listed = logs.list_objects(since, until, patterns, lake_root, unreadable=self._unlisted)
+            self._listed = {log_object.uri: log_object for log_object in listed}
+        self._mutex = threading.Lock()
+        self.lines = 0
+        """Lines counted so far."""
+
+    @property
+    def converted(self) -> int:
+        """Number of objects that the ledger has."""
+        return len(self._converted)
+
+    @property
+    def listed(self) -> int:
+        """Number of objects in the source."""
+        return len(self._listed)
+
+    @property
+    def expired(self) -> int:
+        """Number of objects of this source that the ledger has and the source has no longer."""
+        if self._logs is None or not self._all:
+            return 0
+        below = f"{self._logs.root}/"
+        unknown = tuple(f"{uri}/" for uri in self._unlisted)
+        return sum(
+            uri not in self._listed
+            and f"{uri}/".startswith(below)
+            and not f"{uri}/".startswith(unknown)
+            for uri in self._converted
+        )
+
+    def unconvertible(
+        self, uris: Sequence[str], at_least: int | None, workers: int
+    ) -> dict[str, str]:
+        """Return those of a task's objects that would not come to the rows that they had, and why.
+
+        Each is read to its end, by the format that it was converted with.
+
+        Args:
+            uris: All objects of the task.
+            at_least: So many rows must come together; None asks of each what the ledger says.
+            workers: So many are read at once.
+
+        Raises:
+            StorageError: The source does not answer.
+        """
+        reasons: dict[str, str] = {}
+        for uri in uris:
+            if uri not in self._listed:
+                reasons[uri] = "it is not in the source"
+            elif self._converted[uri][0] != self._listed[uri].etag:
+                reasons[uri] = "it has changed since it was converted"
+        if reasons:
+            return reasons
+        before = self._ledger.counts_of(uris)
+        with ThreadPoolExecutor(workers, "flowconv-recount") as pool:
+            progress = RunProgress(len(uris), 0)
+            count = partial(self._count_rows, progress.add)
+            try:
+                counted = list(pool.map(count, uris, (before[uri][1] for uri in uris)))
+            finally:
+                progress.stop()
+        rows = 0
+        for uri, now in zip(uris, counted, strict=True):
+            then, formats = before[uri]
+            if isinstance(now, str):
+                reasons[uri] = now
+            elif at_least is None and now.lines != then.lines:
+                reasons[uri] = f"it has {now.lines:,} lines, and had {then.lines:,}"
+            elif at_least is None and now.rows < then.rows and HEADERS_APART not in formats:
+                reasons[uri] = f"it has {now.rows:,} rows, and had {then.rows:,}"
+            else:
+                rows += now.rows
+        if not reasons and at_least and rows < at_least:
+            reasons[uris[0]] = f"all have {rows:,} rows, and had {at_least:,}"
+        return reasons
+
+    def _count_rows(self, go_on: Callable[[], None], uri: str, formats: str) -> LineCounts | str:
+        """Return what an object comes to now, or why it cannot be read."""
+        assert self._logs is not None
+        # Which message of a document was read by which of several formats, only its log group says.
+        names = formats.split(HEADERS_APART, maxsplit=1)[0]
+        declared = declared_formats(names or None, allow_unknown_fields=names.split())
+        try:
+            return _parse(self._logs, self._listed[uri], declared, go_on)
+        except UnreadableObjectError as error:
+            return error.reason.removesuffix(".")
+
+    def check_names(self) -> Iterator[Problem]:
+        """Compare what is there with what was converted."""
+        for uri, reason in self._unlisted.items():
+            yield Problem("not-listed", uri, reason.removesuffix("."), "", ADVICE["not-listed"])
+        for uri, log_object in self._listed.items():
+            etag, _ = self._converted.get(uri, (None, 0))
+            if etag is None:
+                found = f"an object of {log_object.size_bytes:,} bytes that was not converted"
+                yield Problem("not-converted", uri, found, "", ADVICE["not-converted"])
+            elif etag != log_object.etag:
+                found, expected = f"etag {log_object.etag}", f"{etag}, as it was converted"
+                yield Problem("changed", uri, found, expected, ADVICE["changed"])
+
+    def line_checks(self) -> list[Check]:
+        """Return the checks of the objects that are as they were converted."""
+        return [
+            Check(log_object.size_bytes, partial(self._check_lines, log_object))
+            for uri, log_object in self._listed.items()
+            if self._converted.get(uri, (None, 0))[0] == log_object.etag
+        ]
+
+    def _check_lines(self, log_object: LogObject, go_on: Callable[[], None]) -> Problem | None:
+        assert self._logs is not None
+        expected = self._converted[log_object.uri][1]
+        kind: ProblemKind = "unreadable-object"
+        try:
+            lines = count_lines(self._logs, log_object, go_on)
+        except UnreadableObjectError as error:
+            found = error.reason
+        except (EOFError, OSError, ValueError, zlib.error, pa.ArrowException) as error:
+            found = f"damaged data ({error})"
+        else:
+            with self._mutex:
+                self.lines += lines
+            if lines == expected:
+                return None
+            kind, found = "wrong-lines", f"{lines:,} lines"
+        wanted = f"{expected:,} lines, as when it was converted"
+        return Problem(kind, log_object.uri, found.removesuffix("."), wanted, ADVICE[kind])
+
+
+def count_lines(logs: Source, log_object: LogObject, go_on: Callable[[], None]) -> int:
+    """Count an object's lines of all kinds, or its rows if it is Parquet.
+
+    `go_on` is called for each piece, and raises if all is to end.
+
+    Raises:
+        UnreadableObjectError: It cannot be fetched, or its JSON or Parquet cannot be read.
+        EOFError: Its gzip data ends early.
+        OSError: Its gzip or Parquet data is damaged.
+        ValueError: Its Parquet data is damaged.
+        zlib.error: Its gzip data is damaged.
+        pyarrow.ArrowException: The same.
+    """
+    text: Any = io.BufferedReader(_Pieces(logs.requests(log_object)), PIECE_BYTES)
+    for _ in range(2):
+        # Firehose packs what came packed once more.
+        if text.peek(2)[:2] == b"\x1f\x8b":
+            text = gzip.GzipFile(fileobj=text, mode="rb")
+    if text.peek(4)[:4] == b"PAR1":
+        with tempfile.TemporaryFile() as file:
+            while piece := text.read(PIECE_BYTES):
+                go_on()
+                file.write(piece)
+            check_footer(file)
+            metadata = pq.ParquetFile(file).metadata
+            check_gaps(file, metadata)
+            return int(metadata.num_rows)
+    lines = size = 0
+    last = b""
+    while piece := text.read(PIECE_BYTES):
+        go_on()
+        if size == 0 and _JSON.match(piece):
+            return _count_messages(logs, log_object, go_on)
+        lines += piece.count(b"\n")
+        size += len(piece)
+        last = (last + piece)[-3:]
+    # The last line may lack its newline; a byte order mark alone is none.
+    return lines + (size > 0 and last[-1:] != b"\n" and (size, last) != (3, codecs.BOM_UTF8))
+
+
+# Behind blank lines and comments.
+_JSON = re.compile(rb"(?:\xef\xbb\xbf)?(?:[ \t\r]*(?:#[^\n]*)?\n)*[ \t\r]*\{")
+
+
+def _count_messages(logs: Source, log_object: LogObject, go_on: Callable[[], None]) -> int:
+    """Count the lines that messages have, as they are read; the format does not matter."""
+    return _parse(logs, log_object, declared_formats("default"), go_on).lines
+
+
+def _parse(
+    logs: Source, log_object: LogObject, declared: DeclaredFormats, go_on: Callable[[], None]
+) -> LineCounts:
+    """Read an object as a run would, and count its lines by kind."""
+    parser = BlockParser(declared)
+    failures: dict[LogObject, UnreadableObjectError] = {}
+    fetcher = ObjectFetcher(logs, None, [log_object])
+    total = LineCounts()
+    try:
+        for block in read_blocks([log_object], fetcher.open, declared, failures):
+            go_on()
+            total = sum((counts for _, counts in parser.parse(block).counts), total)
+    finally:
+        fetcher.close()
+    for error in failures.values():
+        raise error
+    return total
+
+
+class _Pieces(io.RawIOBase):
+    """An object as Python's readers want it; fetched as it is read."""
+
+    def __init__(self, requests: Iterator[Callable[[], bytes]]) -> None:
+        self._requests = requests
+        self._piece = memoryview(b"")
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any, /) -> int:
+        if not self._piece and (request := next(self._requests, None)):
+            self._piece = memoryview(request())
+        view = memoryview(buffer)
+        count = min(len(view), len(self._piece))
+        view[:count] = self._piece[:count]
+        self._piece = self._piece[count:]
+        return count
+
+
+class StoredReader(io.RawIOBase):
+    """A file as Arrow's readers want it; fetched as it is read."""
+
+    def __init__(self, storage: Storage, path: str, size_bytes: int) -> None:
+        self._storage = storage
+        self._path = path
+        self._size_bytes = size_bytes
+        self._at = 0
+
+    def readable(self) -> bool:
+        """See `io.RawIOBase`."""
+        return True
+
+    def seekable(self) -> bool:
+        """See `io.RawIOBase`."""
+        return True
+
+    def tell(self) -> int:
+        """See `io.RawIOBase`."""
+        return self._at
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
+        """See `io.RawIOBase`."""
+        self._at = offset + {io.SEEK_SET: 0, io.SEEK_CUR: self._at}.get(whence, self._size_bytes)
+        return self._at
+
+    def readinto(self, buffer: Any, /) -> int:
+        """See `io.RawIOBase`."""
+        view = memoryview(buffer)
+        wanted = min(len(view), max(0, self._size_bytes - self._at))
+        if wanted:
+            view[:wanted] = self._storage.fetch(self._path, self._at, wanted)
+        self._at += wanted
+        return wanted

@@ -1,0 +1,124 @@
+"""A lake repaired: strays removed, and damaged tasks forgotten if they can be converted again.
+
+No row is removed that might be nowhere else. A task goes only if each of its objects was read
+again, just now, and came to the rows that it had. A stray that a run wrote is kept aside, since a
+record that is gone may have named it.
+"""
+
+import socket
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import asdict, replace
+from datetime import UTC, datetime
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from flowconv.lake.layout import Layout, restore_layout
+from flowconv.lake.ledger import Ledger, write_intent
+from flowconv.lake.ledger_records import Run
+from flowconv.lake.leftovers import list_unfinished, remove_leftovers, set_aside
+from flowconv.lake.paths import is_written_here
+from flowconv.storage.interface import Storage
+from flowconv.verification.problems import Problem, ProblemKind, VerifyReport
+from flowconv.verification.recounting import SourceObjects
+
+# What forgetting a task mends.
+_DAMAGE: tuple[ProblemKind, ...] = ("missing-file", "damaged-file", "wrong-rows")
+
+# What can be removed for good.
+_REMOVABLE = frozenset({"missing-layout", "missing-record", "dead-lock", "leftover", "stray-file"})
+
+
+def repair_lake(
+    storage: Storage,
+    layout: Layout,
+    ledger: Ledger,
+    run_id: str,
+    objects: SourceObjects,
+    report: VerifyReport,
+    workers: int,
+) -> None:
+    """Remove what does not count, and forget what is damaged; the caller holds the lock."""
+    forgotten, reasons = _forgettable(ledger, objects, report, workers)
+    if not forgotten and not _REMOVABLE.intersection(report.kinds):
+        report.problems = [_after_repair(one, forgotten, reasons, {}) for one in report.problems]
+        return
+    if report.kinds["missing-layout"]:
+        restore_layout(storage, layout)
+    run = Run(run_id, datetime.now(UTC), socket.gethostname())
+    unfinished = list_unfinished(storage)
+    ledger.begin(run, asdict(layout))
+    remove_leftovers(storage, ledger, unfinished)
+    strays = [one.path for one in report.problems if one.kind == "stray-file" and one.path]
+    moved = set_aside(storage, filter(is_written_here, strays), ledger.generation)
+    doomed = [path for path in strays if path not in moved]
+    doomed += [file.path for file in ledger.files_of(forgotten)]
+    intent = write_intent(storage, run_id, doomed)
+    if forgotten:
+        ledger.forget(run_id, forgotten)
+    storage.delete(doomed)
+    storage.delete([intent])
+    report.removed, report.forgotten = len(doomed), len(forgotten)
+    report.set_aside = len(moved)
+    summary = {"repair": True, "removed": len(doomed), "forgotten": len(forgotten), "failure": ""}
+    ledger.end(replace(run, ended=datetime.now(UTC), report=summary))
+    if ledger.missing_records:
+        ledger.merge()
+    report.problems = [_after_repair(one, forgotten, reasons, moved) for one in report.problems]
+
+
+def _forgettable(
+    ledger: Ledger, objects: SourceObjects, report: VerifyReport, workers: int
+) -> tuple[set[str], dict[str, str]]:
+    """Return the damaged tasks whose objects can be converted again, and why the others cannot."""
+    damaged = {problem.task_id for problem in report.problems if problem.kind in _DAMAGE}
+    table = ledger.objects().select(["task_id", "uri"])
+    chosen = table.filter(pc.is_in(table["task_id"], pa.array(list(damaged), pa.string())))
+    uris: defaultdict[str, list[str]] = defaultdict(list)
+    for row in chosen.to_pylist():
+        uris[row["task_id"]].append(row["uri"])
+    if report.source is None:
+        reason = "give --source, so that it is known whether its objects can be converted again."
+        return set(), dict.fromkeys(uris, reason)
+    reasons = {}
+    contradictory = {one.task_id for one in report.problems if one.kind == "wrong-rows"}
+    for task_id, of_task in uris.items():
+        # Where the ledger's counts contradict each other, what is in the files must come again.
+        in_files = sum(file.rows for file in ledger.files_of([task_id]) if file.is_data)
+        at_least = in_files if task_id in contradictory else None
+        if lost := objects.unconvertible(of_task, at_least, workers):
+            uri, why = next(iter(lost.items()))
+            reasons[task_id] = (
+                f"{len(lost):,} of its {len(of_task):,} objects cannot be converted again, and "
+                f"their rows would be lost ({uri}: {why}). Restore the file, or the objects, from "
+                "a copy."
+            )
+    return uris.keys() - reasons.keys(), reasons
+
+
+def _after_repair(
+    problem: Problem, forgotten: set[str], reasons: Mapping[str, str], moved: Mapping[str, str]
+) -> Problem:
+    """Say of a problem what became of it."""
+    if problem.kind in _DAMAGE:
+        if problem.task_id in forgotten:
+            advice = "Its task was forgotten; flowconv convert converts its objects again."
+            return replace(problem, advice=advice, repaired=True)
+        return replace(problem, advice=f"Not repaired: {reasons[problem.task_id or '']}")
+    if to := moved.get(problem.path or ""):
+        advice = (
+            f"It was moved to {to}: a run wrote it, and no record names it. Delete it when its "
+            "rows are needed no more."
+        )
+        return replace(problem, advice=advice, repaired=True)
+    if problem.kind == "missing-layout":
+        return replace(problem, advice="It was written again.", repaired=True)
+    if problem.kind in ("stray-file", "leftover"):
+        return replace(problem, advice="It was removed.", repaired=True)
+    if problem.kind == "missing-record":
+        advice = "What is left of the ledger was merged, and counts."
+        return replace(problem, advice=advice, repaired=True)
+    if problem.kind == "dead-lock":
+        return replace(problem, advice="It was taken over and released.", repaired=True)
+    return problem

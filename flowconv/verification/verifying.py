@@ -1,0 +1,207 @@
+"""verify(): a lake and its source held against the ledger, and what is damaged repaired.
+
+    files     each that the ledger names is there, whole, and has its rows and columns
+    strays    nothing else lies below the tables and among flowconv's own files
+    objects   each was converted as it is now, and has as many lines as were counted then
+
+A task's rows in the ledger are the sum of its objects' lines, so each line of the source is a row
+in the lake, a line of the quarantine, or a header, blank or comment. A file whose checksum fits is
+as it was written, to the last byte of its footer.
+"""
+
+import secrets
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor
+from concurrent.futures import wait as futures_wait
+from contextlib import nullcontext
+from datetime import UTC, date, datetime
+from itertools import islice
+
+from flowconv.lake.layout import lost_layout, read_layout
+from flowconv.lake.ledger import Ledger
+from flowconv.lake.locking import Lock
+from flowconv.lake.paths import LAYOUT, LOCK
+from flowconv.lake.status import read_lock
+from flowconv.memory import giving_memory_back
+from flowconv.options import as_day, available_cores
+from flowconv.running import RunProgress
+from flowconv.source.opening import Source, open_source
+from flowconv.source.patterns import Patterns
+from flowconv.storage.interface import Storage
+from flowconv.storage.opening import open_storage
+from flowconv.verification.lake_files import LakeNow, check_names, check_sums, file_checks
+from flowconv.verification.problems import ADVICE, Check, Problem, VerifyReport, problem_of
+from flowconv.verification.recounting import SourceObjects
+from flowconv.verification.repairing import repair_lake
+
+_TICK_S = 0.2
+
+
+@giving_memory_back()
+def verify(
+    lake: str,
+    *,
+    source: str | None = None,
+    since: date | None = None,
+    until: date | None = None,
+    include: Sequence[str] = (),
+    exclude: Sequence[str] = (),
+    quick: bool = False,
+    repair: bool = False,
+    wait: bool = False,
+    workers: int = 0,
+    options: Mapping[str, str] | None = None,
+    source_options: Mapping[str, str] | None = None,
+    on_progress: Callable[[RunProgress], None] | None = None,
+) -> VerifyReport:
+    """Check that a lake is what its ledger says, and that its ledger is what the source says.
+
+    Args:
+        lake: The lake, as it was given to `convert`.
+        source: What was converted to it; without one the objects are not looked at.
+        since: First day of the source, as for `ConvertOptions.since`.
+        until: Last day of the source, included.
+        include: Patterns of the source's paths, as for `ConvertOptions.include`.
+        exclude: Patterns of the source's paths, as for `ConvertOptions.exclude`.
+        quick: Compare names, sizes and counts alone; read neither files nor objects.
+        repair: Remove leftovers and strays, or set them aside if a run wrote them, and forget the
+            tasks of damaged files if all of their objects can be converted again; takes the lake's
+            lock.
+        wait: With `repair`: wait while a run writes to the lake, instead of failing.
+        workers: Files and objects read at once; 0 takes all cores.
+        options: Storage options of the lake, as for `ConvertOptions.dest_options`.
+        source_options: Storage options of the source.
+        on_progress: Called in this thread several times a second, with files and objects read.
+
+    Returns:
+        What was checked and found. A run may be under way: what it is about to write is left out.
+
+    Raises:
+        UsageError: The lake or the source is none.
+        LakeError: There is no lake, its ledger is damaged, or, with `repair`, a run writes to it.
+        StorageError: The lake or the source does not answer.
+        FetchError: A file of the lake cannot be fetched, which may pass.
+    """
+    started = time.monotonic()
+    since, until = as_day(since, "since"), as_day(until, "until")
+    storage = open_storage(lake, options)
+    lost = lost_layout(storage)
+    layout = lost or read_layout(storage)
+    patterns = Patterns(include, exclude)
+    logs = None if source is None else open_source(source, source_options)
+    report = VerifyReport(storage.root, logs.root if logs else None)
+    run_id = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
+    if lost:
+        found, expected = "no such file", "the lake's layout"
+        report.problems.append(problem_of("missing-layout", storage, LAYOUT, found, expected))
+    _check_lock(storage, report)
+    with Lock(storage, run_id, wait=wait) if repair else nullcontext() as lock:
+        lake_now = LakeNow.take(storage)
+        if lock:
+            lock.confirm()
+        objects = SourceObjects(logs, storage.root, lake_now.ledger, since, until, patterns)
+        report.problems += [
+            *check_names(storage, lake_now),
+            *check_sums(storage, lake_now),
+            *objects.check_names(),
+        ]
+        if not quick:
+            checks = file_checks(storage, layout, lake_now, report.problems)
+            checks += objects.line_checks()
+            read_from: list[Storage | Source] = [storage, *([logs] if logs else [])]
+            cores = workers or available_cores()
+            report.problems += _in_threads(checks, cores, on_progress, read_from)
+            report.lines = objects.lines
+        if repair:
+            cores = workers or available_cores()
+            repair_lake(storage, layout, lake_now.ledger, run_id, objects, report, cores)
+        else:
+            _leave_out_what_is_under_way(storage, lake_now, report)
+        _sum_up(lake_now, objects, report)
+    order = list(ADVICE)
+    report.problems.sort(key=lambda problem: (order.index(problem.kind), problem.uri))
+    report.seconds = time.monotonic() - started
+    return report
+
+
+def _check_lock(storage: Storage, report: VerifyReport) -> None:
+    lock = read_lock(storage)
+    if lock.state == "held":
+        report.under_way = str(lock.holder)
+    elif lock.state == "dead":
+        found = f"the lock of {lock.holder}, which is gone"
+        report.problems.append(problem_of("dead-lock", storage, LOCK, found, "none"))
+    elif lock.state == "damaged":
+        found = "something else than a lock"
+        report.problems.append(problem_of("damaged-lock", storage, LOCK, found, "one, or no file"))
+
+
+def _in_threads(
+    checks: list[Check],
+    workers: int,
+    on_progress: Callable[[RunProgress], None] | None,
+    read_from: Sequence[Storage | Source],
+) -> Iterator[Problem]:
+    """Run checks and give what they find; few are under way at once, so that any can end it."""
+    progress = RunProgress(len(checks), sum(check.size_bytes for check in checks))
+
+    def run(check: Check) -> Problem | None:
+        progress.add()
+        problem = check.run(progress.add)
+        progress.add(objects=1, source_bytes=check.size_bytes)
+        return problem
+
+    rest = iter(checks)
+    with ThreadPoolExecutor(workers, "flowconv-verify") as pool:
+        waiting: set[Future[Problem | None]] = set()
+        try:
+            waiting |= {pool.submit(run, check) for check in islice(rest, 2 * workers)}
+            while waiting:
+                done, waiting = futures_wait(waiting, _TICK_S, FIRST_COMPLETED)
+                waiting |= {pool.submit(run, check) for check in islice(rest, len(done))}
+                if on_progress:
+                    on_progress(progress)
+                for future in done:
+                    if problem := future.result():
+                        yield problem
+        except KeyboardInterrupt:
+            for storage in read_from:
+                storage.give_up()
+            raise
+        finally:
+            progress.stop()
+
+
+def _leave_out_what_is_under_way(storage: Storage, lake: LakeNow, report: VerifyReport) -> None:
+    """Take away problems that are none, since a run was writing meanwhile."""
+    lock = read_lock(storage)
+    if lock.state == "held":
+        report.under_way = str(lock.holder)
+    if report.under_way is None or not report.problems:
+        return
+    pending = {path for paths in lake.intents.values() for path in paths}
+    files = Ledger.read(storage, with_gaps=True).files
+    report.problems = [
+        problem
+        for problem in report.problems
+        if problem.kind != "leftover"
+        and problem.path not in pending
+        and (problem.kind != "stray-file" or problem.path not in files)
+        and (
+            problem.task_id is None
+            or problem.kind == "wrong-rows"
+            or (files.get(problem.path or "") == lake.files[problem.path or ""])
+        )
+    ]
+
+
+def _sum_up(lake: LakeNow, objects: SourceObjects, report: VerifyReport) -> None:
+    """Say how much was checked."""
+    files = [file for file, _ in lake.files.values()]
+    report.files = len(files)
+    report.size_bytes = sum(file.size_bytes for file in files)
+    report.rows = sum(file.rows for file in files if file.is_data)
+    report.rejected = sum(file.rows for file in files if not file.is_data)
+    report.objects, report.listed = objects.converted, objects.listed
+    report.expired = objects.expired

@@ -1,0 +1,195 @@
+"""Gzip as it is unpacked: any header, any cut between pieces, two layers, any failure."""
+
+import gzip
+import struct
+import zlib
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+from unittest import mock
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import flowconv
+from flowconv.blocks import reading, unpacking
+from flowconv.blocks.unpacking import Unpacked
+from flowconv.errors import CorruptObjectError, FetchError, FormatError
+from flowconv.rows.parsing import BlockParser
+from support.in_memory import Stored, assert_as_reference, log_object
+from support.lakes import ROW, V2, Key, write_objects
+from support.shapes import gzip_member as member
+
+LOG = V2 + ROW * 3
+NEIGHBOUR = gzip.compress(V2 + ROW)
+
+
+def unpack(stored: bytes, piece_bytes: int = 1 << 20, read_bytes: int = 1 << 20) -> bytes:
+    text = Unpacked(log_object("x", len(stored)), Stored(stored, piece_bytes))
+    whole, buffer = b"", memoryview(bytearray(read_bytes))
+    while count := text.readinto(buffer):
+        whole += buffer[:count]
+    return whole
+
+
+PARTS = st.none() | st.binary(max_size=40).map(lambda part: part.replace(b"\0", b"n"))
+MEMBERS = st.builds(
+    member,
+    st.sampled_from([b"", b"a", b"abc" * 9, LOG]),
+    extra=PARTS,
+    name=PARTS,
+    comment=PARTS,
+    has_checksum=st.booleans(),
+)
+
+
+@given(st.lists(MEMBERS, min_size=1, max_size=4), st.integers(1, 64), st.integers(1, 64))
+@settings(max_examples=200)
+def test_headers_pieces_and_reads(members: list[bytes], piece_bytes: int, read_bytes: int) -> None:
+    stored = b"".join(members) + bytes(piece_bytes % 3)
+    assert unpack(stored, max(2, piece_bytes), read_bytes) == gzip.decompress(stored)
+    twice = gzip.compress(stored, 1)
+    assert unpack(twice, max(2, piece_bytes), read_bytes) == gzip.decompress(stored)
+
+
+@given(MEMBERS, MEMBERS)
+@settings(max_examples=20)
+def test_every_cut_is_noticed(first: bytes, second: bytes) -> None:
+    stored = first + second
+    for end in range(2, len(stored)):
+        for read_bytes in (1, 100):
+            if end == len(first):
+                assert unpack(stored[:end], 5, read_bytes) == gzip.decompress(first)
+                continue
+            with pytest.raises(CorruptObjectError, match="ends early"):
+                unpack(stored[:end], 5, read_bytes)
+
+
+@pytest.mark.parametrize("short", range(24))
+def test_an_empty_member_where_the_block_ends(short: int) -> None:
+    stored = member(LOG, name=b"a.log") + member(b"", name=b"b.log")
+    with mock.patch.object(unpacking, "_LEAST_FED_BYTES", 7):
+        assert unpack(stored, len(stored) - short, len(LOG)) == LOG
+    rows = V2 + ROW * 50
+    assert_as_reference(
+        [rows, member(LOG) + member(b"", comment=b"c" * short), rows],
+        block_bytes=len(rows) + len(LOG) + short,
+    )
+
+
+@pytest.mark.parametrize("part", ["name", "comment"])
+def test_long_headers(tmp_path: Path, part: str) -> None:
+    long = member(LOG, **{part: b"a" * 600_000})  # type: ignore[arg-type]
+    assert unpack(long) == unpack(long, 1000, 7) == LOG
+    endless = member(LOG, **{part: b"a" * 600_000})[:500_000]  # type: ignore[arg-type]
+    bodies = {"good": V2 + ROW, "long": long, "endless": endless}
+    write_objects(tmp_path / "logs", {Key(f"{name}.log"): body for name, body in bodies.items()})
+    report = flowconv.convert(str(tmp_path / "logs"), str(tmp_path / "lake"))
+    assert report.lines.rows == 4
+    assert [Path(uri).name for uri in report.unreadable] == ["endless.log"]
+    checked = flowconv.verify(str(tmp_path / "lake"), source=str(tmp_path / "logs"))
+    assert [(one.kind, str(one.uri)[-11:]) for one in checked.problems] == [
+        ("not-converted", "endless.log")
+    ]
+
+
+def test_layers() -> None:
+    two = gzip.compress(gzip.compress(LOG) + gzip.compress(ROW))
+    assert_as_reference([NEIGHBOUR, two, NEIGHBOUR, two[:-9], gzip.compress(NEIGHBOUR[:-9])])
+    assert_as_reference([NEIGHBOUR, gzip.compress(two), NEIGHBOUR])
+    assert_as_reference([gzip.compress(two), gzip.compress(b"\x1f"), gzip.compress(b"")])
+    with pytest.raises(FormatError, match="gzip within gzip within gzip; two layers"):
+        unpack(gzip.compress(two))
+
+
+def test_both_layers_count() -> None:
+    inner = gzip.compress(bytes(100_000))
+    bomb = gzip.compress(inner + bytes(100_000))
+    text = Unpacked(log_object("x"), Stored(bomb), 150_000)
+    buffer = memoryview(bytearray(1 << 20))
+    assert text.readinto(buffer) == 2
+    with pytest.raises(FormatError, match="--max-object-size"):
+        text.readinto(buffer)
+
+
+@pytest.mark.parametrize(
+    "error", [OverflowError("too long"), MemoryError(), ValueError("odd"), struct.error("x")]
+)
+def test_whatever_a_decoder_raises(error: Exception) -> None:
+    def decompress(data: bytes, size: int = 0) -> bytes:
+        if size:
+            raise error
+        return b""
+
+    broken = SimpleNamespace(decompressobj=lambda bits: SimpleNamespace(decompress=decompress))
+    with (
+        mock.patch.object(unpacking, "_zlib", broken),
+        pytest.raises(CorruptObjectError, match=str(error) or type(error).__name__),
+    ):
+        unpack(NEIGHBOUR)
+
+
+def test_fetch_errors_pass_through() -> None:
+    class Broken(Stored):
+        def readinto(self, buffer: memoryview, /) -> int:
+            raise FetchError("gone", uri="x")
+
+    with pytest.raises(FetchError):
+        Unpacked(log_object("x"), Broken(NEIGHBOUR)).readinto(memoryview(bytearray(9)))
+
+
+@given(st.lists(MEMBERS, min_size=1, max_size=3), st.integers(2, 64), st.integers(1, 64))
+@settings(max_examples=50)
+def test_without_isal(members: list[bytes], piece_bytes: int, read_bytes: int) -> None:
+    stored = b"".join(members)
+    with mock.patch.object(unpacking, "_zlib", zlib):
+        assert unpack(stored, piece_bytes, read_bytes) == gzip.decompress(stored)
+        with pytest.raises(CorruptObjectError):
+            unpack(stored[:-1], piece_bytes, read_bytes)
+
+
+@pytest.mark.parametrize("where", ["recognise", "parse"])
+def test_an_unexpected_error_is_one_objects(tmp_path: Path, where: str) -> None:
+    bodies = {"a": V2 + ROW, "bad": V2 + ROW * 9, "c": V2 + ROW}
+    write_objects(tmp_path / "logs", {Key(f"{name}.log"): body for name, body in bodies.items()})
+    place: Any = reading if where == "recognise" else BlockParser
+    right = getattr(place, where)
+
+    def wrong(*arguments: Any, **options: Any) -> Any:
+        block = arguments[-1] if where == "parse" else None
+        objects = arguments[:1] if block is None else block.log_objects
+        if any(one.uri.endswith("bad.log") for one in objects):
+            raise RecursionError
+        return right(*arguments, **options)
+
+    with mock.patch.object(place, where, wrong):
+        report = flowconv.convert(str(tmp_path / "logs"), str(tmp_path / "lake"))
+    assert report.lines.rows == 2
+    [(uri, reason)] = report.unreadable.items()
+    assert uri.endswith("bad.log")
+    assert "cannot be read (RecursionError in " in reason
+
+
+@pytest.mark.parametrize("body", [LOG, LOG[:-1]])
+def test_verify_counts_through_two_layers(tmp_path: Path, body: bytes) -> None:
+    twice = gzip.compress(gzip.compress(body[:50]) + gzip.compress(body[50:]))
+    write_objects(tmp_path / "logs", {Key("a.gz"): twice})
+    report = flowconv.convert(str(tmp_path / "logs"), str(tmp_path / "lake"))
+    assert report.lines.rows == 3
+    checked = flowconv.verify(str(tmp_path / "lake"), source=str(tmp_path / "logs"))
+    assert not checked.problems
+
+
+def test_a_header_where_the_block_ends() -> None:
+    """The last member is empty, so its size says nothing of the object's."""
+    names = b"".join(b" new-field-%03d" % number for number in range(13))
+    header = V2.strip() + names + b"\n"
+    log = header + (ROW.strip() + b" -" * 13 + b"\n") * 3
+    stored = gzip.compress(log) + gzip.compress(b"")
+    before = V2 + ROW * 20
+    # The room in the block is what the object takes packed, or more, and less than its header.
+    room = range(len(stored), len(header))
+    assert len(room) > 20
+    for size in room:
+        assert_as_reference([before, stored, before], block_bytes=len(before) - len(V2) + size)

@@ -1,0 +1,88 @@
+"""New headers: which are, since when, and what differs."""
+
+from datetime import date
+
+import pyarrow as pa
+import pytest
+
+from flowconv.blocks.counts import LineCounts
+from flowconv.conversion.new_headers import KnownHeaders
+from flowconv.conversion.report import NewHeader
+from flowconv.lake.ledger_records import ConvertedObject
+
+OLD = "version srcaddr dstaddr start end"
+NEW = "version srcaddr dstaddr start end vpc-id"
+OTHER = "srcaddr bytes"
+PLAIN = "s3://logs/AWSLogs/123456789012/vpcflowlogs/eu-west-1"
+HIVE = "s3://logs/AWSLogs/aws-account-id=123456789012/aws-service=vpcflowlogs/aws-region=eu-west-1"
+
+
+def key(prefix: str, day: int, flow_log_id: str) -> str:
+    name = f"123456789012_vpcflowlogs_eu-west-1_{flow_log_id}_202601{day:02d}T0005Z_0.log.gz"
+    dated = f"year=2026/month=01/day={day:02d}" if "=" in prefix else f"2026/01/{day:02d}"
+    return f"{prefix}/{dated}/{name}"
+
+
+def known(*objects: tuple[str, str]) -> KnownHeaders:
+    columns = {
+        "uri": pa.array([uri for uri, _ in objects], pa.string()),
+        "fields": pa.array([fields for _, fields in objects], pa.string()).dictionary_encode(),
+    }
+    return KnownHeaders([pa.RecordBatch.from_pydict(columns)])
+
+
+def converted(uri: str, fields: str, day: int | None = None) -> ConvertedObject:
+    return ConvertedObject(uri, 1, "", date(2026, 1, day) if day else None, LineCounts(), fields)
+
+
+@pytest.mark.parametrize("prefix", [PLAIN, HIVE])
+def test_a_new_header_is_found_once_and_since_its_first_day(prefix: str) -> None:
+    headers = known((key(prefix, 1, "fl-1"), OLD), (key(prefix, 2, "fl-1"), OTHER))
+    headers.add([converted(key(prefix, 5, "fl-2"), NEW, 5), converted(key(prefix, 5, "fl-1"), OLD)])
+    headers.add([converted(key(prefix, 4, "fl-3"), NEW, 4)])
+    assert headers.new() == [NewHeader(prefix, "fl-3", date(2026, 1, 4), NEW, ("vpc-id",), ())]
+
+
+def test_what_came_and_went_is_told_from_the_header_most_like_it() -> None:
+    headers = known(("/logs/a", OLD), ("/logs/b", OTHER))
+    headers.add([converted("/logs/c", "srcaddr bytes packets"), converted("/logs/d", "version")])
+    assert [(new.fields, new.came, new.went) for new in headers.new()] == [
+        ("srcaddr bytes packets", ("packets",), ()),
+        ("version", ("version",), ("srcaddr", "bytes")),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("uri", "fields"),
+    [
+        ("/logs/x", OLD),
+        ("/logs/x", f"{OTHER}, {OLD}"),
+        ("/logs/x", ""),
+        ("/others/x", NEW),  # Nothing is known of that folder.
+        ("/logs/below/x", NEW),
+    ],
+)
+def test_nothing_new(uri: str, fields: str) -> None:
+    headers = known(("/logs/a", OLD), ("/logs/b", f"{NEW}, {OTHER}"))
+    headers.add([converted(uri, fields)])
+    assert headers.new() == []
+
+
+def test_a_header_in_the_middle_of_an_object_counts_too() -> None:
+    headers = known(("/logs/a", OLD))
+    headers.add([converted("/logs/b", f"{OLD}, {NEW}")])
+    (new,) = headers.new()
+    assert new.to_dict() == {
+        "prefix": "/logs",
+        "flow_log_id": None,
+        "since": None,
+        "fields": NEW,
+        "came": ("vpc-id",),
+        "went": (),
+    }
+
+
+def test_an_object_without_values_makes_no_header_known() -> None:
+    headers = known(("/logs/a", ""))
+    headers.add([converted("/logs/b", OLD)])
+    assert headers.new() == []

@@ -1,0 +1,174 @@
+"""The lock: who holds a lake, whether that one lives, and what is said to the others."""
+
+from __future__ import annotations
+
+import re
+import time
+from dataclasses import asdict, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from flowconv import ConvertOptions, convert
+from flowconv.errors import LakeError, StorageError
+from flowconv.lake import locking
+from flowconv.lake.checksums import seal
+from flowconv.lake.ledger import LostLockError
+from flowconv.lake.locking import Holder, Lock, read_holder
+from flowconv.lake.paths import LOCK
+from flowconv.storage.local import LocalStorage
+from support.exactly_once import LocalLake, arguments, body, write_object
+from support.processes import Runs, Step
+
+OTHER = Holder(
+    run_id="20260114T023000Z-abcdef",
+    host="worker-7",
+    machine="another machine",
+    pid=4711,
+    process_start="12345",
+    since="2026-01-14T02:30:00+00:00",
+    heartbeat="2026-01-14T02:31:00+00:00",
+)
+BUSY = (
+    "this lake is being written by run 20260114T023000Z-abcdef, process 4711 on worker-7, since "
+    "2026-01-14T02:30:00+00:00. Wait for it (--wait), or run again later."
+)
+
+
+@pytest.fixture
+def storage(tmp_path: Path) -> LocalStorage:
+    return LocalStorage(str(tmp_path / "lake"))
+
+
+@pytest.fixture
+def logs(tmp_path: Path) -> Path:
+    write_object(tmp_path / "logs", 0, body("eni-0"))
+    return tmp_path / "logs"
+
+
+def hold(storage: LocalStorage, holder: Holder, silent_s: float = 0) -> None:
+    """Write a lock whose holder has said nothing for a while."""
+    heartbeat = datetime.now(UTC) - timedelta(seconds=silent_s)
+    written = asdict(holder) | {"heartbeat": heartbeat.isoformat(timespec="seconds")}
+    storage.write(LOCK, seal(written))
+
+
+def test_held_elsewhere(storage: LocalStorage) -> None:
+    hold(storage, OTHER, locking.LEASE_S - 30)
+    with pytest.raises(LakeError, match=re.escape(BUSY)), Lock(storage, "mine"):
+        pass
+    found = read_holder(storage)
+    assert found
+    assert found.run_id == OTHER.run_id
+
+
+def test_silent_elsewhere(storage: LocalStorage) -> None:
+    hold(storage, OTHER, locking.LEASE_S + 1)
+    with Lock(storage, "mine") as lock:
+        lock.confirm()
+        hold(storage, OTHER)
+        with pytest.raises(LostLockError):
+            lock.confirm()
+    found = read_holder(storage)
+    assert found
+    assert found.run_id == OTHER.run_id, "only the own lock is removed"
+
+
+def test_waiting_for_one_elsewhere(
+    storage: LocalStorage, logs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its lease ends; until then nothing is written."""
+    monkeypatch.setattr(locking, "LEASE_S", 2.0)
+    hold(storage, OTHER)
+    started = time.monotonic()
+    report = convert(str(logs), storage.root, ConvertOptions(wait=True))
+    # The heartbeat has no fraction of a second.
+    assert time.monotonic() - started > 1
+    assert report.objects == 1
+    assert read_holder(storage) is None
+
+
+def test_heartbeat_in_the_future(
+    storage: LocalStorage, logs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It says so; who waits takes it over when it has not changed for as long as a lease."""
+    monkeypatch.setattr(locking, "LEASE_S", 1.5)
+    hold(storage, OTHER, -86_400)
+    with pytest.raises(LakeError, match=r"864\d\d|86399 seconds in the future: the clocks"):
+        convert(str(logs), storage.root)
+    started = time.monotonic()
+    assert convert(str(logs), storage.root, ConvertOptions(wait=True)).objects == 1
+    assert time.monotonic() - started > 1.5
+
+
+@pytest.mark.parametrize("how", ["link", "folder"])
+def test_lock_that_is_no_file(storage: LocalStorage, logs: Path, how: str) -> None:
+    convert(str(logs), storage.root)
+    path = Path(storage.uri(LOCK))
+    path.symlink_to("nowhere") if how == "link" else path.mkdir()
+    with pytest.raises(StorageError, match=r"lock\.json: this "):
+        convert(str(logs), storage.root, ConvertOptions(wait=True))
+
+
+def test_heartbeat_keeps_others_waiting(
+    storage: LocalStorage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(locking, "HEARTBEAT_S", 0.05)
+    monkeypatch.setattr(locking, "LEASE_S", 1.9)
+    with Lock(storage, "mine"):
+        # Seen from elsewhere.
+        monkeypatch.setattr(locking, "_machine", lambda: "another machine")
+        until = time.monotonic() + 2.5
+        while time.monotonic() < until:
+            found = read_holder(storage)
+            assert found
+            assert not found.is_dead
+            time.sleep(0.05)
+
+
+def test_dead_on_the_same_machine(storage: LocalStorage, logs: Path, runs: Runs) -> None:
+    """It need not be waited for, and neither need one whose number another process has by now."""
+    place = LocalLake(Path(storage.root))
+    killed = runs.run(*arguments(logs, place), at=Step(0, "after append"))
+    assert killed.was_killed
+    holder = read_holder(storage)
+    assert holder
+    assert holder.is_dead
+    with Lock(storage, "mine"):
+        living = read_holder(storage)
+        assert living
+        assert not living.is_dead
+        assert replace(living, process_start="1").is_dead
+        hold(storage, replace(living, run_id="gone", process_start="1"))
+        with Lock(storage, "second"):
+            pass
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        b"",
+        b"{",
+        b"[]",
+        b"\xff\x00",
+        b"[" * 100_000,
+        b'{"run_id": "x"}',
+        seal(asdict(OTHER) | {"heartbeat": "yesterday"}),
+        seal(asdict(OTHER) | {"heartbeat": "2026-01-14T02:31:00"}),
+        seal(asdict(OTHER) | {"heartbeat": 7}),
+        seal(asdict(OTHER) | {"later": 1}),
+    ],
+    ids=[
+        *("empty", "cut", "list", "bytes", "deep", "lacks-all", "no-time", "no-zone", "number"),
+        "unknown",
+    ],
+)
+def test_damaged_lock(storage: LocalStorage, logs: Path, written: bytes) -> None:
+    storage.write(LOCK, written)
+    with pytest.raises(LakeError) as caught:
+        convert(str(logs), storage.root, ConvertOptions(wait=True))
+    assert str(caught.value) == (
+        f"{storage.root}: {LOCK} is damaged. If no run is under way, delete it."
+    )
+    assert storage.read(LOCK) == written

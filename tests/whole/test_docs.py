@@ -1,0 +1,308 @@
+"""The documentation holds: README's examples run and show what they print, and help is complete.
+
+`python tests/whole/test_docs.py` writes what README generates anew: its tables, and the outputs
+shown
+below the examples.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import chain, pairwise
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from flowconv.cli.app import app
+from flowconv.fields import ALWAYS_COLUMNS, FIELDS, Table
+from flowconv.rows.schema import column_type
+
+if TYPE_CHECKING:
+    from support.s3_servers import S3Server
+
+README = Path(__file__).parents[2] / "README.md"
+TEXT = README.read_text(encoding="utf-8")
+UPDATE = "README.md is behind the code; update it with: python tests/whole/test_docs.py"
+
+COMMAND: Any = typer.main.get_command(app)
+COMMANDS: dict[str, Any] = COMMAND.commands
+
+FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+NOT_RUN = re.compile(r"^(?:pip install|make) .*\n", re.MULTILINE)
+
+# Times, and sizes after compression, which differ between releases of the compressing libraries.
+MEASURED = re.compile(
+    r"(?<=^time     ).*$|[0-9.]+ [KM]?B(?= stored)|(?<=^written  )[0-9.]+ [KM]?B", re.MULTILINE
+)
+
+
+@dataclass(frozen=True)
+class Example:
+    """A block of README to be run; `shown` is the output below it, if there is one."""
+
+    line: int
+    language: str
+    code: str
+    shown: str | None
+    shown_at: tuple[int, int]
+
+    @property
+    def needs_s3(self) -> bool:
+        return "s3://" in self.code
+
+
+def find_examples(text: str) -> list[Example]:
+    examples = []
+    for block, after in pairwise(chain(FENCE.finditer(text), [None])):
+        if block is None or block[1] not in ("shell", "python"):
+            continue
+        follows = (
+            after is not None
+            and after[1] == "text"
+            and not text[block.end() : after.start()].strip()
+        )
+        shown = after[2] if after is not None and follows else None
+        place = after.span(2) if after is not None and follows else (0, 0)
+        line = text.count("\n", 0, block.start()) + 1
+        examples.append(Example(line, block[1], block[2], shown, place))
+    return examples
+
+
+def run(example: Example, folder: Path, environment: Mapping[str, str] | None = None) -> str:
+    """Run a block as a reader would, and return what it prints."""
+    home = {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+    home |= {"PYTHONUTF8": "1", "COLUMNS": "80", "TERM": "dumb", "HOME": str(folder)}
+    if example.language == "shell":
+        command = ["bash", "-euo", "pipefail", "-c", NOT_RUN.sub("", example.code)]
+    else:
+        command = [sys.executable, "-W", "error", "-c", example.code]
+    done = subprocess.run(
+        command,
+        check=False,
+        cwd=folder,
+        env=home | dict(environment or {}),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        encoding="utf-8",
+    )
+    assert done.returncode == 0, (
+        f"README.md:{example.line}: exit code {done.returncode}\n{done.stdout}"
+    )
+    return "".join(
+        f"{line.rstrip()}\n" for line in done.stdout.replace(str(folder), "/home/you").splitlines()
+    )
+
+
+EXAMPLES = find_examples(TEXT)
+BEGIN, *LOCAL = [example for example in EXAMPLES if not example.needs_s3]
+IN_S3 = [example for example in EXAMPLES if example.needs_s3]
+
+
+def line_ids(example: Example) -> str:
+    return f"line-{example.line}"
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which README's first block was run."""
+    folder = tmp_path_factory.mktemp("home").resolve()
+    run(BEGIN, folder)
+    return folder
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="bash is not installed")
+@pytest.mark.parametrize("example", LOCAL, ids=line_ids)
+def test_example_runs_and_prints_what_is_shown(example: Example, home: Path) -> None:
+    printed = run(example, home)
+    if example.shown is not None:
+        assert MEASURED.sub("…", example.shown) == MEASURED.sub("…", printed), UPDATE
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="bash is not installed")
+@pytest.mark.parametrize("example", IN_S3, ids=line_ids)
+def test_s3_example_runs(example: Example, home: Path, moto_s3: S3Server, tmp_path: Path) -> None:
+    logs, lake = moto_s3.make_bucket(), moto_s3.make_bucket()
+    s3 = moto_s3.client()
+    for path in sorted((home / "logs").rglob("*.log.gz")):
+        key = path.relative_to(home / "logs").as_posix()
+        s3.put_object(Bucket=logs, Key=key, Body=path.read_bytes())
+    code = example.code.replace("my-logs", logs).replace("my-lake", lake)
+    code = code.replace("https://s3.example.net", moto_s3.endpoint_url)
+    here = Example(example.line, example.language, code, None, (0, 0))
+    printed = run(here, tmp_path, moto_s3.environment())
+    assert re.search(r"^rows +[1-9][0-9,]* in vpc/$", printed, re.MULTILINE), printed
+
+
+def test_examples_were_found() -> None:
+    assert len(LOCAL) >= 10
+    assert len(IN_S3) >= 2
+    assert sum(example.shown is not None for example in LOCAL) >= 7
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="bash is not installed")
+def test_polars_reads_files_whose_columns_differ_as_shown(tmp_path: Path) -> None:
+    run(BEGIN, tmp_path)
+    later = tmp_path / "logs" / "later.log"
+    later.write_text("srcaddr start reject-reason\n10.0.0.1 1768392000 BPA\n", encoding="ascii")
+    again = Example(0, "shell", "rm -r lake; flowconv convert logs lake", None, (0, 0))
+    run(again, tmp_path)
+    (shown,) = [e for e in LOCAL if 'missing_columns="insert"' in e.code]
+    assert run(shown, tmp_path) == "16001\n"
+
+
+def test_first_30_lines_install_convert_and_query() -> None:
+    first = TEXT.splitlines()[:30]
+    for wanted in ("pip install", "flowconv generate", "flowconv convert", "pl.scan_parquet", "└"):
+        assert any(wanted in line for line in first), wanted
+
+
+def column_table(table: Table) -> str:
+    rows = [
+        f"| `{field.name}` | `{field.column}` | {column_type(field, 'timestamp')} "
+        f"| {field.version} | {field.meaning} |"
+        for field in FIELDS[table]
+    ]
+    return "\n".join(
+        ["| Field | Column | Type | Version | Meaning |", "|---|---|---|---|---|", *rows]
+    )
+
+
+def option_table() -> str:
+    rows = []
+    for param in COMMANDS["convert"].params:
+        if param.param_type_name != "option":
+            continue
+        names = ", ".join(f"`{name}`" for name in param.opts)
+        has_default = isinstance(param.default, str | int) and param.default is not False
+        default = f"`{param.default}`" if has_default else ""
+        rows.append(f"| {names} | {default} | {param.help} |")
+    return "\n".join(["| Option | Default | Meaning |", "|---|---|---|", *rows])
+
+
+def athena_table() -> str:
+    types = {"string": "string", "int32": "int", "int64": "bigint"}
+    columns = []
+    for field in ALWAYS_COLUMNS[Table.VPC]:
+        name = f"`{field.column}`" if field.column in ("end", "date") else field.column
+        is_time = field.column in ("start", "end")
+        columns.append(f"  {name} {'timestamp' if is_time else types[str(field.type)]}")
+    return "\n".join(
+        [
+            "```sql",
+            "CREATE EXTERNAL TABLE vpc_flows (",
+            ",\n".join(columns),
+            ")",
+            "PARTITIONED BY (aws_account_id string, aws_region string, `date` date)",
+            "STORED AS PARQUET",
+            "LOCATION 's3://my-lake/flows/vpc/';",
+            "```",
+        ]
+    )
+
+
+SECTIONS: dict[str, Callable[[], str]] = {
+    "options": option_table,
+    "athena": athena_table,
+    "columns-vpc": lambda: column_table(Table.VPC),
+    "columns-tgw": lambda: column_table(Table.TGW),
+}
+
+
+@pytest.mark.parametrize("name", SECTIONS)
+def test_generated_section_equals_the_code(name: str) -> None:
+    assert f"<!-- {name} -->\n{SECTIONS[name]()}\n<!-- /{name} -->\n" in TEXT, UPDATE
+
+
+def test_links_lead_somewhere() -> None:
+    links = re.findall(r"\]\(([^)#]+)\)", TEXT)
+    assert links
+    for link in links:
+        assert link.startswith("https://") or (README.parent / link).exists(), link
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_command_has_help_with_an_example(name: str) -> None:
+    shown = CliRunner().invoke(app, [name, "--help"], env={"COLUMNS": "200", "NO_COLOR": "1"})
+    assert shown.exit_code == 0
+    assert COMMANDS[name].help
+    example = shown.output.partition("Examples")[2]
+    assert f"flowconv {name}" in example
+
+
+def parameters() -> Iterator[tuple[str, Any]]:
+    for name, command in {"flowconv": COMMAND, **COMMANDS}.items():
+        for param in command.params:
+            yield f"{name} {param.opts[-1]}", param
+
+
+@pytest.mark.parametrize("param", [pytest.param(p, id=name) for name, p in parameters()])
+def test_parameter_has_help(param: Any) -> None:
+    assert param.help
+    assert param.help.endswith((".", "]")), "a sentence ends with a full stop"
+
+
+@pytest.mark.parametrize(
+    "param", [p for p in COMMANDS["convert"].params if p.param_type_name == "option"], ids=str
+)
+def test_readme_names_every_option_of_convert(param: Any) -> None:
+    assert all(f"`{name}`" in TEXT for name in param.opts)
+
+
+def test_readme_names_every_command() -> None:
+    assert all(f"flowconv {name}" in TEXT for name in COMMANDS)
+
+
+def test_contributing_names_every_module() -> None:
+    text = (README.parent / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    modules = {path.stem for path in (README.parent / "flowconv").glob("[a-z]*.py")}
+    named = set(
+        re.findall(r"`([a-z0-9_]+)`", text.partition("| Modules |")[2].partition("\n\n")[0])
+    )
+    assert named == modules
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_script_is_made(shell: str) -> None:
+    # `flowconv --show-completion` finds out which shell it runs in; this is how it is told.
+    done = subprocess.run(
+        [Path(sys.executable).parent / "flowconv"],
+        check=False,
+        env={**os.environ, "_FLOWCONV_COMPLETE": f"source_{shell}"},
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+    )
+    assert done.returncode == 0, done.stderr
+    assert "_FLOWCONV_COMPLETE" in done.stdout
+
+
+def update_readme() -> None:
+    text = TEXT
+    for name, render in SECTIONS.items():
+        before, _, rest = text.partition(f"<!-- {name} -->\n")
+        after = rest.partition(f"<!-- /{name} -->")[2]
+        text = f"{before}<!-- {name} -->\n{render()}\n<!-- /{name} -->{after}"
+    with TemporaryDirectory() as folder:
+        home = Path(folder).resolve()
+        printed = [
+            (example, run(example, home)) for example in find_examples(text) if not example.needs_s3
+        ]
+    for example, output in reversed(printed):
+        if example.shown is not None:
+            start, end = example.shown_at
+            text = f"{text[:start]}{output}{text[end:]}"
+    README.write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    update_readme()

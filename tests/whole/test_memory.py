@@ -1,0 +1,317 @@
+"""Peak memory of processes, held against what the README promises."""
+
+import gzip
+import json
+import platform
+import sys
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from flowconv.blocks.declared_formats import DeclaredFormats
+from flowconv.blocks.reading import read_blocks
+from flowconv.errors import FetchError, UnreadableObjectError
+from flowconv.source.keys import LogObject
+from support.in_memory import Stored, log_object
+from support.lakes import ROW, V2, aws_key, write_objects
+from support.peak_memory import Peak, peak_mb, peak_of, promised_mb
+from support.shapes import document, http_endpoint, parquet, subscription
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no wait4")
+
+
+def convert_peak(tmp_path: Path, *options: str, timeout_s: int = 120) -> Peak:
+    """Convert `logs` with one worker."""
+    folders = (str(tmp_path / "logs"), str(tmp_path / "lake"))
+    return peak_mb("convert", *folders, "--workers", "1", *options, timeout_s=timeout_s)
+
+
+def test_the_measure() -> None:
+    """Neither this process's memory counts nor does any of the other's escape."""
+    ballast = bytearray(300_000_000)
+    small = peak_of([sys.executable, "-S", "-c", "pass"])
+    large = peak_of([sys.executable, "-S", "-c", "b'1' * 200_000_000; raise SystemExit(7)"])
+    assert len(ballast) == 300_000_000
+    assert (small.exit_code, large.exit_code) == (0, 7)
+    assert small.mb < 50
+    assert 190 < large.mb < 240
+    assert peak_of([sys.executable, "-c", "while True: pass"], timeout_s=1).exit_code == -9
+
+
+def test_logs_as_they_should_be(tmp_path: Path) -> None:
+    body = V2 + ROW * 300_000
+    write_objects(tmp_path / "logs", {aws_key(hash_=f"{n:08x}"): body for n in range(4)})
+    peak = convert_peak(tmp_path)
+    assert peak.exit_code == 0, peak.stderr
+    assert peak.mb < promised_mb()
+
+
+MANY = 80
+ROWS_8_MB = 90_000
+
+
+def unreadable_objects(kind: str) -> list[bytes]:
+    """Objects of which each takes some megabytes while it is read, and fails then."""
+    match kind:
+        case "json":
+            record = {"eventName": "x", "k": "v" * 150}
+            return [gzip.compress(json.dumps({"Records": [record] * 14_000}).encode(), 1)] * MANY
+        case "cut gzip":
+            return [gzip.compress(V2 + ROW * 60_000, 1)[:-100]] * MANY
+        case "second header":
+            return [V2 + b"srcaddr srcaddr version\n" + ROW] * MANY
+        case "cut parquet":
+            return [parquet({"srcaddr": [f"10.0.0.{n}" for n in range(200_000)]})[:-9]] * MANY
+        case "parquet with a damaged page":
+            body = bytearray(parquet({"srcaddr": [f"10.0.0.{n}" for n in range(200_000)]}))
+            body[len(body) // 2] ^= 1
+            return [bytes(body)] * MANY
+        case "large with an end that is cut":
+            return [gzip.compress(V2 + ROW * 2 * ROWS_8_MB, 1)[:-100]] * (MANY // 5)
+        case _:
+            raise AssertionError(kind)
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "json",
+        "cut gzip",
+        "second header",
+        "cut parquet",
+        "parquet with a damaged page",
+        "large with an end that is cut",
+    ],
+)
+def test_unreadable_objects(tmp_path: Path, kind: str) -> None:
+    """What is kept of an object that failed is a sentence, not the reader's buffers."""
+    bodies = unreadable_objects(kind)
+    keys = [aws_key(hash_=f"{n:08x}") for n in range(len(bodies))]
+    write_objects(tmp_path / "logs", dict(zip(keys, bodies, strict=True)))
+    write_objects(tmp_path / "logs", {aws_key(hash_="ffffffff"): V2 + ROW})
+    peak = convert_peak(tmp_path, "--json")
+    assert peak.exit_code == 3, peak.stderr
+    report = json.loads(peak.stdout)
+    assert (report["number_unreadable"], report["objects"]) == (len(bodies), 1)
+    assert peak.mb < promised_mb(parquet="parquet" in kind)
+
+
+def test_what_is_kept_of_a_failure() -> None:
+    """Neither frames nor causes, whatever failed."""
+
+    def fetch(one: LogObject) -> Stored:
+        if one.path == "gone":
+            try:
+                raise OSError("the answer of a server")
+            except OSError as error:
+                raise FetchError("it is gone.", uri=one.uri) from error
+        return Stored(b"PAR1 and no more")
+
+    failures: dict[LogObject, UnreadableObjectError] = {}
+    objects = [log_object("gone"), log_object("damaged")]
+    assert list(read_blocks(objects, fetch, DeclaredFormats(), failures)) == []
+    assert len(failures) == 2
+    for error in failures.values():
+        assert (error.__traceback__, error.__cause__, error.__context__) == (None, None, None)
+
+
+COMMON_COLUMNS = {
+    "version": pa.array([2] * 16_384, pa.int32()),
+    "srcaddr": ["10.0.0.1"] * 16_384,
+    "dstaddr": ["10.0.0.2"] * 16_384,
+    "interface_id": ["eni-1"] * 16_384,
+    "start": [1768348800] * 16_384,
+}
+
+
+def in_dictionary(value: Any, rows: int = 16_384) -> Any:
+    return pa.DictionaryArray.from_arrays(pa.array([0] * rows, pa.int32()), pa.array([value]))
+
+
+def bomb(kind: str) -> bytes:
+    """A small file of Parquet that takes much memory to decode."""
+    how: dict[str, Any] = {"compression": "zstd", "store_schema": False}
+    columns: dict[str, Any] = dict(COMMON_COLUMNS)
+    match kind:
+        case "one value in the dictionary":
+            columns["note"] = in_dictionary("x" * 65_536)
+        case "a large value in the dictionary":
+            columns["note"] = in_dictionary("x" * (5 << 20))
+        case "a large value in many dictionaries":
+            columns |= {f"note{n}": in_dictionary("x" * (1 << 20)) for n in range(20)}
+        case "a huge value":
+            columns["note"] = ["x" * 300_000_000, *[""] * 16_383]
+            how["use_dictionary"] = False
+        case "a huge value with LZ4":
+            columns["note"] = ["x" * 300_000_000, *[""] * 16_383]
+            how |= {"use_dictionary": False, "compression": "lz4"}
+        case "values that begin alike":
+            columns["note"] = ["x" * 65_536] * 16_384
+            how |= {"use_dictionary": False, "column_encoding": {"note": "DELTA_BYTE_ARRAY"}}
+        case "values of one width":
+            wide = pa.array([b"x" * 65_536], pa.binary(65_536))
+            columns["note"] = pa.DictionaryArray.from_arrays(pa.array([0] * 16_384), wide)
+        case "long values, numbers in streams":
+            columns["bytes"] = [1] * 16_384
+            how |= {"use_dictionary": False, "column_encoding": {"bytes": "BYTE_STREAM_SPLIT"}}
+            columns["note"] = [f"{n}" * 30_000 for n in range(1000, 1000 + 16_384)]
+        case "many large columns":
+            columns |= {f"note{n}": ["x" * 200] * 16_384 for n in range(400)}
+            how["use_dictionary"] = False
+        case "a large footer":
+            columns |= {f"note{n}": ["x"] * 16_384 for n in range(200)}
+            how["row_group_size"] = 64
+        case "large facts about it":
+            table = pa.table(columns).replace_schema_metadata({"x": "y" * 50_000_000})
+            return parquet(table, **(how | {"store_schema": True}))
+        case _:
+            raise AssertionError(kind)
+    return parquet(pa.table(columns), **how)
+
+
+BOMBS = {
+    "one value in the dictionary": "more than",
+    "a large value in the dictionary": "unpacks to more than",
+    "a large value in many dictionaries": "a row of more than 8 MB",
+    "a huge value": "pages of this Parquet unpack to",
+    "a huge value with LZ4": "pages of this Parquet unpack to",
+    "values that begin alike": "unpacks to more than",
+    "values of one width": "unpacks to more than",
+    "long values, numbers in streams": "pages of this Parquet unpack to",
+    "many large columns": "pages of this Parquet unpack to",
+    "a large footer": "the footer of this Parquet has",
+    "large facts about it": "the footer of this Parquet has",
+}
+
+
+@pytest.mark.parametrize("kind", BOMBS)
+def test_parquet_bombs(tmp_path: Path, kind: str) -> None:
+    """Whatever the encoding, memory stays within the promise, and the object is named."""
+    write_objects(tmp_path / "logs", {aws_key(): bomb(kind)})
+    peak = convert_peak(tmp_path, "--json", "--max-object-size", "300MB")
+    report = json.loads(peak.stdout)
+    for reason in report["unreadable"].values():
+        assert BOMBS[kind] in reason
+    assert (peak.exit_code, report["number_unreadable"]) == (3, 1), peak.stderr
+    assert peak.mb < promised_mb(parquet=True)
+
+
+def test_many_partitions(tmp_path: Path) -> None:
+    """A few rows of each in every block: they wait together, and are sorted."""
+    interfaces = [b"eni-%04d" % (n % 1000) for n in range(150_000)]
+    body = V2 + b"".join(ROW.replace(b"eni-", name + b"-") for name in interfaces)
+    write_objects(tmp_path / "logs", {aws_key(): gzip.compress(body, 1)})
+    peak = convert_peak(tmp_path, "--partition-by", "interface_id", "--json")
+    report = json.loads(peak.stdout)
+    assert (report["lines"]["rows"], report["partitions"], report["files"]) == (150_000, 1000, 1000)
+    assert peak.mb < promised_mb()
+
+
+def test_lines_of_one_character(tmp_path: Path) -> None:
+    body = V2 + ROW + b"x\n" * 5_000_000
+    write_objects(tmp_path / "logs", {aws_key(): gzip.compress(body, 1)})
+    peak = convert_peak(tmp_path, "--json", timeout_s=400)
+    report = json.loads(peak.stdout)
+    lines, kept = report["lines"], (tmp_path / "lake/_flowconv/quarantine")
+    assert (peak.exit_code, lines["rows"], lines["rejected"]) == (3, 1, 5_000_000)
+    assert sum(path.stat().st_size for path in kept.iterdir()) < 16 << 20
+    assert lines["dropped"] > 4_000_000
+    assert peak.mb < promised_mb(), f"{peak.mb:.0f} MB"
+
+
+MESS = """
+import os, sys
+from pathlib import Path
+import flowconv
+
+def resident_mb():
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") >> 20
+
+_, call, logs, lake = sys.argv
+flowconv.convert(logs, lake)
+pieces = [bytes(1000) for _ in range(200_000)]
+del pieces[:-1]  # glibc gives back what is beyond the last piece in use, and nothing else.
+before = resident_mb()
+flowconv.convert(logs, lake) if call == "convert" else flowconv.verify(lake)
+print(before - resident_mb())
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other C libraries give it back")
+@pytest.mark.parametrize("call", ["convert", "verify"])
+def test_memory_is_given_back(tmp_path: Path, call: str) -> None:
+    write_objects(tmp_path / "logs", {aws_key(): V2 + ROW})
+    folders = (str(tmp_path / "logs"), str(tmp_path / "lake"))
+    peak = peak_of([sys.executable, "-c", MESS, call, *folders])
+    assert peak.exit_code == 0, peak.stderr
+    assert int(peak.stdout) > 150
+
+
+WIDE_SCAN = """
+import sys
+import pyarrow.parquet as pq, pyarrow as pa
+import flowconv, flowconv.lake
+from flowconv.lake.ledger_records import DataFile
+
+files = []
+for number in range(300):
+    columns = {"srcaddr": ["10.0.0.1"]} | {f"x{number}_{n}": ["y"] for n in range(20)}
+    path = f"vpc/aws_account_id=1/aws_region=x/date=2026-01-14/{number}.parquet"
+    pq.write_table(pa.table(columns), f"{sys.argv[1]}/{path}", store_schema=False)
+    files.append(DataFile(path, 1, 1, 0, tuple(columns)))
+flowconv.lake.scanning._existing_files = lambda *_: files
+frame = flowconv.scan(sys.argv[1]).collect()
+print(frame.height, sum(frame[f"x{number}_7"].null_count() for number in range(300)))
+"""
+
+
+def test_scan_of_very_many_headers(tmp_path: Path) -> None:
+    """What a query takes grows with its result, not with files times columns."""
+    write_objects(tmp_path / "logs", {aws_key(): V2})
+    assert convert_peak(tmp_path).exit_code == 0
+    (tmp_path / "lake/vpc/aws_account_id=1/aws_region=x/date=2026-01-14").mkdir(parents=True)
+    peak = peak_of([sys.executable, "-c", WIDE_SCAN, str(tmp_path / "lake")])
+    assert peak.stdout.split() == ["300", str(300 * 299)], peak.stderr
+    assert peak.mb < 350
+
+
+# --- JSON -----------------------------------------------------------------------------------------
+
+HOSTILE_JSON = {
+    "newlines": lambda: b"{" + b"\n" * (40 << 20),
+    "open lines": lambda: b'{"message": "x"}\n' + b'{"message": \n' * 250_000,
+    "rubbish": lambda: b'{"message": "x"}\n' + b"x\n" * 500_000,
+    "deep": lambda: b'{"a":' * 3_000_000,
+    "deep and closed": lambda: b'{"a":' * 500_000 + b"1" + b"}" * 500_000,
+    "arrays": lambda: b"[" + b"[" * 10_000_000,
+    "tiny documents": lambda: b'{"message":"a"}' * 1_000_000,
+    "no documents": lambda: b"{}" * 8_000_000,
+    "one document": lambda: subscription([document(["x" * 60] * 60_000)]),
+    "one document, cut": lambda: subscription([document(["x" * 60] * 60_000)])[:-3],
+    "tiny events": lambda: b'{"logEvents":[' + b"{}," * 5_000_000 + b"{}]}",
+    "an array": lambda: b"[" + b'{"message":"a"},' * 1_000_000 + b"{}]",
+    "braces": lambda: b"}{" * 10_000_000,
+    "braces in a string": lambda: b'{"a":"' + b"}{" * 10_000_000,
+    "a string": lambda: b'"{' + b"a" * 40_000_000,
+    "records": lambda: b'{"version":2,"srcaddr":"10.0.0.1"}' * 500_000,
+    "other records": lambda: json.dumps(
+        {"Records": [{"eventName": "x", "k": "v" * 150}] * 90_000}
+    ).encode(),
+    "one long message": lambda: b'{"message":"' + b"x" * 12_000_000 + b'"}',
+    "gzip in records": lambda: http_endpoint([gzip.compress(b"x" * 15_000_000)] * 40),
+    "log groups": lambda: b"".join(
+        b'{"logGroup":"%d","owner":"%d","logEvents":[{"message":"x"}]}' % (n, n)
+        for n in range(20_000)
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", HOSTILE_JSON)
+def test_json(kind: str, tmp_path: Path) -> None:
+    """Whatever the JSON: within the promise, and in time that grows with its size."""
+    write_objects(tmp_path / "logs", {aws_key(): gzip.compress(HOSTILE_JSON[kind](), 1)})
+    peak = convert_peak(tmp_path, "--format", "default")
+    assert peak.exit_code in (0, 3), peak.stderr
+    assert peak.mb < promised_mb(), f"{peak.mb:.0f} MB"

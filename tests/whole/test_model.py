@@ -1,0 +1,547 @@
+"""A lake and a model of it go through the same days: random ones, with kills and damage.
+
+The model is a dictionary of what is converted. The rows that it expects are the oracle's. After
+each step the lake's rows, files, ledger, status and verification are what the model says.
+
+FLOWCONV_EXAMPLES=1000 adds so many examples, of 30 steps each.
+"""
+
+from __future__ import annotations
+
+import gzip
+import itertools
+import json
+import os
+import pathlib
+import random
+import shutil
+import tempfile
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from datetime import date, timedelta
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+
+import flowconv
+from flowconv import ConvertOptions, ConvertReport
+from flowconv.blocks.counts import LineCounts
+from flowconv.errors import LakeError
+from oracle import reference
+from support.exactly_once import LocalLake, Rows, assert_exact, assert_sound, body
+from support.lakes import V2, Key, aws_key
+
+MORE_EXAMPLES = int(os.environ.get("FLOWCONV_EXAMPLES", "0"))
+
+FIRST_DAY = date(2026, 1, 14)
+# Objects of two accounts and three days, and one whose key says nothing.
+KEYS = [
+    aws_key(account, time=f"{FIRST_DAY + timedelta(day)}T00:05", hash_=f"{number:08x}")
+    for account in ("123456789012", "000000000012")
+    for day in range(3)
+    for number in range(2)
+] + [Key("copies/a.log")]
+
+KINDS = ("good", "good", "good", "bad lines", "header only", "empty", "cut", "no header")
+
+
+@dataclass(frozen=True)
+class Version:
+    """An object's content, as the oracle reads it; `counts` is None if it cannot be read."""
+
+    key: Key
+    content: bytes
+    etag: str
+    counts: LineCounts | None
+    rejected: Counter[str]
+    rows: Rows
+
+
+@dataclass
+class Model:
+    """What a lake must hold.
+
+    Attributes:
+        source: The objects that are there now.
+        converted: Those that are in the lake, as they were converted.
+        tasks: The objects that were converted together, and stand or fall together.
+        lake_exists: A run has found something to convert.
+    """
+
+    source: dict[str, Version] = field(default_factory=dict)
+    converted: dict[str, Version] = field(default_factory=dict)
+    tasks: list[frozenset[str]] = field(default_factory=list)
+    lake_exists: bool = False
+
+    def expected(self) -> dict[tuple[str, str], Rows]:
+        return {(uri, one.etag): one.rows for uri, one in self.converted.items()}
+
+    def counts(self) -> LineCounts:
+        known = [one.counts for one in self.converted.values() if one.counts]
+        return sum(known, LineCounts())
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Options of a run."""
+
+    since: int | None
+    until: int | None
+    reprocess: bool
+    retry_rejected: bool
+
+    def options(self) -> ConvertOptions:
+        since, until = (
+            None if day is None else FIRST_DAY + timedelta(day) for day in (self.since, self.until)
+        )
+        return ConvertOptions(
+            since=since,
+            until=until,
+            reprocess=self.reprocess,
+            retry_rejected=self.retry_rejected,
+            workers=2,
+        )
+
+    def has(self, day: date | None) -> bool:
+        if self.since is None and self.until is None:
+            return True
+        if day is None:
+            return False
+        number = (day - FIRST_DAY).days
+        return (self.since or 0) <= number <= (9 if self.until is None else self.until)
+
+
+@dataclass
+class Outcome:
+    """What a run must do: its report, and the tasks that it commits, one by one."""
+
+    already: int = 0
+    changed: set[str] = field(default_factory=set)
+    unreadable: set[str] = field(default_factory=set)
+    commits: list[dict[str, Version]] = field(default_factory=list)
+
+
+def outcome(model: Model, choice: Choice) -> Outcome:
+    result = Outcome()
+    listed = {uri: one for uri, one in model.source.items() if choice.has(one.key.day)}
+    groups: defaultdict[Any, dict[str, Version]] = defaultdict(dict)
+    for uri, one in listed.items():
+        old = model.converted.get(uri)
+        if old is None:
+            groups[one.key.account_id, one.key.day][uri] = one
+        elif old.etag != one.etag:
+            result.changed.add(uri)
+    for group in groups.values():
+        result.unreadable |= {uri for uri, one in group.items() if one.counts is None}
+        if commit := {uri: one for uri, one in group.items() if one.counts is not None}:
+            result.commits.append(commit)
+
+    before = listed.keys() & model.converted.keys()
+    wanted: set[str] = set()
+    if choice.reprocess:
+        wanted |= result.changed if choice.since is choice.until is None else before
+    if choice.retry_rejected:
+        wanted |= {uri for uri in before if model.converted[uri].rejected}
+    taken: set[str] = set()
+    for task in model.tasks:
+        if not task & wanted:
+            continue
+        if task - listed.keys():
+            result.unreadable |= task & wanted
+            taken |= task & wanted
+            continue
+        taken |= task
+        if any(_is_lost(model.converted[uri], listed[uri]) for uri in task):
+            result.unreadable |= task
+        else:
+            result.commits.append({uri: listed[uri] for uri in task})
+    result.already = len(before - result.changed - taken)
+    result.changed -= taken
+    return result
+
+
+def _is_lost(before: Version, now: Version) -> bool:
+    """Tell whether an object's rows would go if it were converted anew."""
+    if now.counts is None:
+        return True
+    had_rows = before.counts is not None and before.counts.rows > 0
+    is_empty = not now.counts.rows + now.counts.rejected
+    return before.etag != now.etag and had_rows and is_empty
+
+
+CHOICES = st.builds(
+    Choice,
+    since=st.sampled_from([None, None, None, 0, 1, 2]),
+    until=st.sampled_from([None, None, None, 0, 1, 2]),
+    reprocess=st.booleans(),
+    retry_rejected=st.booleans(),
+).filter(lambda choice: (choice.since or 0) <= (2 if choice.until is None else choice.until))
+
+MERGES = st.sampled_from([1, 3, 8, 64])
+
+
+_DEATHS = itertools.count()
+
+
+class Killed(BaseException):
+    """The process is gone: nothing that it still tries changes a file."""
+
+
+@contextmanager
+def dies_at(step: int) -> Iterator[list[str]]:
+    """Die at a change to the file system, the `step`-th from 0; each step is noted."""
+    steps: list[str] = []
+
+    def dying(name: str) -> Any:
+        change = getattr(pathlib.Path, name)
+
+        def attempt(*args: Any, **kwargs: Any) -> Any:
+            steps.append(name)
+            if len(steps) > step:
+                raise Killed
+            return change(*args, **kwargs)
+
+        return attempt
+
+    with ExitStack() as stack:
+        for name in ("replace", "hardlink_to", "unlink", "mkdir"):
+            stack.enter_context(mock.patch.object(pathlib.Path, name, dying(name)))
+        # Whoever looks for the holder of the lock finds that its process is gone.
+        stack.enter_context(
+            mock.patch("flowconv.lake.locking._process_start", return_value=f"{next(_DEATHS)}")
+        )
+        yield steps
+
+
+class LakeAndModel(RuleBasedStateMachine):
+    def __init__(self) -> None:
+        super().__init__()
+        self.folder = Path(tempfile.mkdtemp())
+        self.source = self.folder / "logs"
+        self.source.mkdir()
+        self.lake = LocalLake(self.folder / "lake")
+        self.model = Model()
+        self.numbers = itertools.count(1)
+        self.gone: dict[str, Version] = {}
+        self.clean = True  # No killed run has left anything,
+        self.merged = True  # nor a checkpoint, which goes with the next merge.
+
+    def teardown(self) -> None:
+        shutil.rmtree(self.folder)
+
+    # --- the source ------------------------------------------------------------------------------
+
+    @initialize(kind=st.sampled_from(KINDS))
+    def first_object(self, kind: str) -> None:
+        self._write(KEYS[0], kind)
+
+    @rule(
+        keys=st.lists(st.sampled_from(KEYS), min_size=1, max_size=5, unique=True),
+        kinds=st.lists(st.sampled_from(KINDS), min_size=5, max_size=5),
+    )
+    def objects_arrive_or_change(self, keys: list[Key], kinds: list[str]) -> None:
+        for key, kind in zip(keys, kinds, strict=False):
+            self._write(key, kind)
+
+    @precondition(lambda self: self.model.source)
+    @rule(data=st.data())
+    def object_vanishes(self, data: st.DataObject) -> None:
+        uri = data.draw(st.sampled_from(sorted(self.model.source)), label="object")
+        self.gone[uri] = self.model.source.pop(uri)
+        Path(uri).unlink()
+
+    @precondition(lambda self: self.gone)
+    @rule(data=st.data())
+    def object_comes_back(self, data: st.DataObject) -> None:
+        uri = data.draw(st.sampled_from(sorted(self.gone)), label="object")
+        self._put(self.gone.pop(uri))
+
+    def _write(self, key: Key, kind: str) -> None:
+        number = next(self.numbers)
+        content = {
+            "good": body(f"eni-{number}", rows=number % 4 + 1),
+            "bad lines": body(f"eni-{number}", rows=2, bad_lines=number % 3 + 1),
+            "header only": gzip.compress(V2),
+            "empty": b"",
+            "cut": body(f"eni-{number}")[:-6],
+            "no header": b"2 123456789012 eni-1\n",
+        }[kind]
+        etag = f"{len(content)}-{number * 10**9}"
+        try:
+            read = reference.read_object(content, delivered=key.day)
+        except reference.Unreadable:
+            self._put(Version(key, content, etag, None, Counter(), Counter()))
+            return
+        rows: Rows = Counter()
+        for row in read.rows:
+            place = reference.partition(
+                row, account=key.account_id, region=key.region, time=key.time, day=key.day
+            )
+            rows[f"vpc/{reference.partition_path(place)}", *reference.table_row(row).values()] += 1
+        counts = LineCounts(
+            header=read.header,
+            blank=read.blank,
+            comment=read.comment,
+            rows=len(read.rows),
+            rejected=len(read.rejected),
+            far_times=read.far_times,
+            left_out=read.left_out,
+        )
+        rejected = Counter(line.reason for line in read.rejected)
+        self._put(Version(key, content, etag, counts, rejected, rows))
+
+    def _put(self, version: Version) -> None:
+        path = self.source / version.key.path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(version.content)
+        time_ns = int(version.etag.rpartition("-")[2])
+        os.utime(path, ns=(time_ns, time_ns))
+        self.model.source[str(path)] = version
+        self.gone.pop(str(path), None)
+
+    # --- runs ------------------------------------------------------------------------------------
+
+    @rule(choice=CHOICES, merge=MERGES)
+    def run(self, choice: Choice, merge: int) -> None:
+        self._run(choice, merge)
+
+    @rule(merge=MERGES)
+    def nightly_run_and_again(self, merge: int) -> None:
+        choice = Choice(None, None, reprocess=False, retry_rejected=False)
+        self._run(choice, merge)
+        assert self._run(choice, merge).objects == 0
+
+    def _run(self, choice: Choice, merge: int) -> ConvertReport:
+        wanted = outcome(self.model, choice)
+        with mock.patch("flowconv.lake.ledger.RECORDS_PER_CHECKPOINT", merge):
+            report = flowconv.convert(str(self.source), self.lake.url, choice.options())
+        commits = [one for commit in wanted.commits for one in commit.values()]
+        assert report.objects == len(commits)
+        assert report.already_converted == wanted.already
+        assert set(report.changed) == wanted.changed
+        assert len(report.changed) == len(wanted.changed)
+        assert report.unreadable.keys() == wanted.unreadable
+        assert report.rejected == sum((one.rejected for one in commits), Counter())
+        assert report.lines == sum((one.counts for one in commits if one.counts), LineCounts())
+        known = [*self.model.source.values(), *self.model.converted.values()]
+        assert report.empty == (not any(choice.has(one.key.day) for one in known))
+        odd = (report.empty, wanted.changed, wanted.unreadable, report.rejected)
+        assert report.complete == (not any(odd))
+        assert report.source_bytes == sum(len(one.content) for one in commits)
+        for commit in wanted.commits:
+            self._commit(commit)
+        listed = [one for one in self.model.source.values() if choice.has(one.key.day)]
+        assert len(listed) == sum(
+            (report.objects, report.already_converted, len(report.changed), len(report.unreadable))
+        )
+        self.model.lake_exists |= bool(listed)
+        if self.model.lake_exists:
+            self.clean = True
+            self.merged |= merge == 1
+            assert flowconv.status(self.lake.url).runs[0].state == "done"
+        return report
+
+    def _commit(self, commit: dict[str, Version]) -> None:
+        self.model.tasks = [task for task in self.model.tasks if not task & commit.keys()]
+        self.model.tasks.append(frozenset(commit))
+        self.model.converted |= commit
+
+    @rule(choice=CHOICES, merge=MERGES, at=st.floats(0, 1))
+    def killed_run(self, choice: Choice, merge: int, at: float) -> None:
+        """Which tasks it committed, only the ledger knows; each whole or not at all."""
+        wanted = outcome(self.model, choice)
+        with mock.patch("flowconv.lake.ledger.RECORDS_PER_CHECKPOINT", merge):
+            self._kill(at, lambda url: flowconv.convert(str(self.source), url, choice.options()))
+        self.model.lake_exists |= Path(self.lake.url, "_flowconv/lake.json").exists()
+        if not self.model.lake_exists:
+            return
+        found = self._converted()
+        for commit in wanted.commits:
+            new = [found.get(uri) == one.etag for uri, one in commit.items()]
+            if all(new):
+                self._commit(commit)
+            else:
+                assert not any(
+                    is_new and self.model.converted.get(uri) != commit[uri]
+                    for uri, is_new in zip(commit, new, strict=True)
+                )
+
+    # --- damage ----------------------------------------------------------------------------------
+
+    @precondition(lambda self: self.model.converted)
+    @rule(
+        how=st.sampled_from(["deleted", "cut", "flipped", "emptied"]),
+        seed=st.integers(0, 10**6),
+        killed_at=st.one_of(st.none(), st.floats(0, 1)),
+    )
+    def damage_is_repaired(self, how: str, seed: int, killed_at: float | None) -> None:
+        """Found in any file; repaired if its objects are there, else left as it is."""
+        self._run(Choice(None, None, reprocess=False, retry_rejected=False), 64)
+        chance = random.Random(seed)
+        files = self._files()
+        if not files:
+            return
+        path = chance.choice(sorted(files))
+        whole = path.read_bytes()
+        at = chance.randrange(len(whole))
+        if how == "deleted":
+            path.unlink()
+        elif how == "flipped":
+            path.write_bytes(whole[:at] + bytes([whole[at] ^ 1 << seed % 8]) + whole[at + 1 :])
+        else:
+            path.write_bytes(whole[: at if how == "cut" else 0])
+        kind = "missing-file" if how == "deleted" else "damaged-file"
+        damaged = flowconv.verify(self.lake.url)
+        assert [(p.kind, p.uri) for p in damaged.problems] == [(kind, str(path))]
+        task = files[path]
+        # Every object must come again as it was; a new version of it is another one.
+        repairable = all(
+            uri in self.model.source
+            and self.model.source[uri].etag == self.model.converted[uri].etag
+            for uri in task
+        )
+        if killed_at is None:
+            repaired = flowconv.verify(self.lake.url, source=str(self.source), repair=True)
+            assert (repaired.forgotten, repaired.complete) == (repairable, False)
+        else:
+            self._kill(killed_at, self._repair)
+        if not task & self._converted().keys():
+            assert repairable
+            self.model.tasks.remove(task)
+            for uri in task:
+                del self.model.converted[uri]
+        elif repairable:
+            assert killed_at is not None
+        if path.exists() or task & self.model.converted.keys():
+            path.write_bytes(whole)  # As if it had been restored.
+
+    def _repair(self, url: str) -> None:
+        flowconv.verify(url, source=str(self.source), repair=True)
+
+    def _kill(self, at: float, act: Callable[[str], object]) -> None:
+        """Let something be done to the lake, and kill it on its way; 0 is the beginning."""
+        # How many steps it takes, from a copy.
+        copy = self.lake.copy()
+        with dies_at(10**9) as steps:
+            act(copy.url)
+        shutil.rmtree(copy.url, ignore_errors=True)
+        try:
+            with dies_at(int(at * len(steps))):
+                act(self.lake.url)
+        except Killed:
+            self.clean = self.merged = False
+
+    def _files(self) -> dict[Path, frozenset[str]]:
+        """All files of the lake, and the task that each is of, by what they hold."""
+        by_name = {row[3]: uri for uri, one in self.model.converted.items() for row in one.rows} | {
+            uri: uri for uri in self.model.converted
+        }
+        owner = {uri: task for task in self.model.tasks for uri in task}
+        files = {}
+        for name in self.lake.names():
+            path = Path(self.lake.url, name)
+            if name.startswith("vpc/"):
+                with pq.ParquetFile(path) as parquet:
+                    of_object = parquet.read(["interface_id"])["interface_id"][0].as_py()
+                files[path] = owner[by_name[of_object]]
+            elif name.startswith("_flowconv/quarantine/"):
+                record: Any = json.loads(path.read_bytes().splitlines()[0])
+                files[path] = owner[record["uri"]]
+        return files
+
+    @precondition(lambda self: self.model.converted)
+    @rule(what=st.sampled_from(["ledger", "lake.json"]))
+    def loss_is_noticed(self, what: str) -> None:
+        """Nothing goes on without it; brought back, all is as before."""
+        path = Path(self.lake.url, "_flowconv", what)
+        path.rename(path.with_name("elsewhere"))
+        for use in (flowconv.status, flowconv.scan, self._convert):
+            with pytest.raises(LakeError, match="is gone"):
+                use(self.lake.url)
+        path.with_name("elsewhere").rename(path)
+
+    def _convert(self, url: str) -> object:
+        return flowconv.convert(str(self.source), url)
+
+    @precondition(lambda self: self.model.lake_exists)
+    @rule(where=st.sampled_from(["vpc", "vpc/date=2026-01-14", "tgw", "_flowconv/quarantine"]))
+    def stray_is_removed(self, where: str) -> None:
+        stray = Path(self.lake.url, where, "stray.parquet")
+        stray.parent.mkdir(parents=True, exist_ok=True)
+        stray.write_bytes(b"PAR1")
+        found = flowconv.verify(self.lake.url)
+        assert ("stray-file", str(stray)) in [(p.kind, p.uri) for p in found.problems]
+        assert flowconv.verify(self.lake.url, repair=True).complete
+        assert not stray.exists()
+        self.clean = True
+
+    # --- what must hold at any time --------------------------------------------------------------
+
+    def _converted(self) -> dict[str, str]:
+        from flowconv.lake.ledger import Ledger
+        from flowconv.storage.opening import open_storage
+
+        return Ledger.read(open_storage(self.lake.url)).converted()
+
+    @invariant()
+    def lake_is_as_the_model_says(self) -> None:
+        model = self.model
+        if not model.lake_exists:
+            assert all("/.unfinished-" in name for name in self.lake.names())
+            with pytest.raises(LakeError, match="no lake of flowconv"):
+                flowconv.status(self.lake.url)
+            return
+        assert self._converted() == {uri: one.etag for uri, one in model.converted.items()}
+        exact = self.clean and self.merged
+        (assert_exact if exact else assert_sound)(self.lake, model.expected())
+        counts = model.counts()
+        status = flowconv.status(self.lake.url)
+        assert (status.objects, status.rows) == (len(model.converted), counts.rows)
+        assert status.rejected == counts.rejected
+        assert status.rejected_objects == sum(
+            bool(one.rejected) for one in model.converted.values()
+        )
+        found = flowconv.verify(self.lake.url, source=str(self.source))
+        wanted = Counter(
+            "not-converted" if uri not in model.converted else "changed"
+            for uri, one in model.source.items()
+            if uri not in model.converted or one.etag != model.converted[uri].etag
+        )
+        left = {"dead-lock", "leftover", "stray-file"} if not self.clean else set()
+        assert {kind: n for kind, n in found.kinds.items() if kind not in left} == wanted
+        assert (found.rows, found.rejected) == (counts.rows, counts.rejected)
+        assert found.expired == len(model.converted.keys() - model.source.keys())
+        assert found.complete == (not found.problems)
+
+
+@pytest.mark.usefixtures("quick_disk")
+# Who is dead closes no file.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+def test_any_sequence_of_days() -> None:
+    with mock.patch("flowconv.lake.locking.SETTLE_S", 0.0):
+        run_state_machine_as_test(
+            LakeAndModel,
+            settings=settings(
+                max_examples=10 + MORE_EXAMPLES,
+                stateful_step_count=30,
+                # To make an example smaller takes minutes.
+                phases=(Phase.explicit, Phase.reuse, Phase.generate),
+                suppress_health_check=list(HealthCheck),
+            ),
+        )
