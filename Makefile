@@ -59,8 +59,12 @@ lint: $(STAMP) ## Check format and style; changes nothing
 typecheck: $(STAMP) ## Check the types
 	$(BIN)/mypy $(SOURCES)
 
+.PHONY: imports
+imports: $(STAMP) ## Check that imports follow the data (pyproject.toml, importlinter)
+	$(BIN)/lint-imports --no-cache --no-logo
+
 .PHONY: check
-check: lint typecheck ## lint and typecheck
+check: lint typecheck imports ## lint, typecheck and imports
 
 .PHONY: test
 test: $(STAMP) ## Run the tests that need pip's packages alone; PYTEST_ARGS='-k name' chooses

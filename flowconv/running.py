@@ -1,17 +1,17 @@
-"""Runs tasks: threads here. A task is picklable, so a distributed engine can run the same ones."""
+"""Runs jobs in threads: the tasks of a conversion, the checks of a verification."""
 
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any, TypeVar
 
-from flowconv.conversion.planning import Task
-
-T = TypeVar("T")
+Job = TypeVar("Job")
+Result = TypeVar("Result")
 
 # How often the caller hears of the progress.
 _TICK_S = 0.2
@@ -72,47 +72,56 @@ class RunProgress:
         self._stop.set()
 
 
-def run_tasks(
-    tasks: Sequence[Task],
-    run_task: Callable[[Task, RunProgress], T],
+def run_all(
+    jobs: Iterable[Job],
+    run: Callable[[Job], Result],
     workers: int,
+    progress: RunProgress,
+    *,
     grace_s: float = 0.0,
     on_progress: Callable[[RunProgress], None] | None = None,
-) -> Iterator[T]:
-    """Run tasks in threads; every heavy call of a task releases the interpreter's lock.
+    on_stop: Callable[[], None] | None = None,
+) -> Iterator[Result]:
+    """Run jobs in threads; every heavy call of a job releases the interpreter's lock.
 
-    When a task raises, those under way are asked to stop and are waited for; each leaves nothing
+    When a job raises, those under way are asked to stop and are waited for; each leaves nothing
     behind, or has its result yielded if it was done by then. When the caller is interrupted
     (Ctrl-C) they have the grace first, in which they may finish; a second interrupt ends it.
 
     Args:
-        tasks: What to run, in this order.
-        run_task: Does one task. It calls `RunProgress.add` at least once per block and file.
-        workers: So many at once.
-        grace_s: Time in seconds for tasks under way to finish after an interrupt.
+        jobs: What to run, in this order.
+        run: Does one job. It calls `progress.add` several times a second, which ends it if asked.
+        workers: Number of threads.
+        progress: What the jobs add to.
+        grace_s: Time in seconds for jobs under way to finish after an interrupt.
         on_progress: Called in this thread several times a second.
+        on_stop: Called when the jobs under way are to end at once, such as to break off requests.
 
     Yields:
-        Results, in the order in which tasks finish.
+        Results, in the order in which jobs finish.
 
     Raises:
         KeyboardInterrupt: The caller was interrupted; all that was done has been yielded.
     """
-    progress = RunProgress(
-        sum(len(task.log_objects) for task in tasks), sum(task.size_bytes for task in tasks)
-    )
     deadline: float | None = None
     failure: BaseException | None = None
-    to_submit = iter(tasks)
-    waiting: set[Future[T]] = set()
+    to_submit = iter(jobs)
+    waiting: set[Future[Result]] = set()
+
+    def stop() -> None:
+        progress.stop()
+        if on_stop:
+            on_stop()
+
     with ThreadPoolExecutor(workers, "flowconv-worker") as pool:
         try:
             while True:
-                done: set[Future[T]] = set()
+                done: set[Future[Result]] = set()
                 # An interrupt may come at any point here, and is to mean the same.
                 try:
-                    for task in to_submit:
-                        waiting.add(pool.submit(run_task, task, progress))
+                    # One more per thread waits, so that none idles while results are handled.
+                    for job in islice(to_submit, 2 * workers - len(waiting)):
+                        waiting.add(pool.submit(run, job))
                     if not waiting:
                         break
                     done, waiting = wait(waiting, _TICK_S, FIRST_COMPLETED)
@@ -124,7 +133,7 @@ def run_tasks(
                     to_submit = iter(())
                     _cancel(waiting)
                 if deadline is not None and time.monotonic() >= deadline:
-                    progress.stop()
+                    stop()
                 for future in done:
                     if future.cancelled():
                         continue
@@ -136,7 +145,7 @@ def run_tasks(
                         failure = failure or error
                         to_submit = iter(())
                         _cancel(waiting)
-                        progress.stop()
+                        stop()
         finally:
             progress.stop()
             _cancel(waiting)
@@ -146,7 +155,7 @@ def run_tasks(
         raise KeyboardInterrupt
 
 
-def _cancel(futures: set[Future[T]]) -> None:
+def _cancel(futures: set[Future[Result]]) -> None:
     for future in futures:
         future.cancel()
 

@@ -119,7 +119,7 @@ def _bug(exc: BaseException | None) -> str:
     if isinstance(exc, MemoryError):
         return "there is not enough memory. Set --memory-limit or fewer --workers."
     steps = traceback.extract_tb(None if exc is None else exc.__traceback__)
-    ours = [step for step in steps if Path(step.filename).parent == Path(__file__).parent]
+    ours = [step for step in steps if Path(step.filename).is_relative_to(Path(__file__).parents[1])]
     where = f" in {Path(ours[-1].filename).name}, line {ours[-1].lineno}" if ours else ""
     return (
         f"this is a bug of flowconv: {type(exc).__name__}{where}. What was finished is kept. "

@@ -5,19 +5,19 @@ import secrets
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
-from itertools import chain, islice
+from itertools import chain
 from typing import Any
 
 from flowconv.conversion.new_headers import KnownHeaders
 from flowconv.conversion.pending import (
+    Pending,
+    find_pending,
+    is_empty,
     list_source,
-    note_empty,
-    note_unlisted,
-    plan_pending,
     require_apart,
 )
 from flowconv.conversion.planning import Task
@@ -32,7 +32,7 @@ from flowconv.lake.leftovers import list_unfinished, remove_leftovers
 from flowconv.lake.locking import Lock
 from flowconv.memory import giving_memory_back
 from flowconv.options import ConvertOptions
-from flowconv.running import RunProgress, run_tasks, uninterrupted
+from flowconv.running import RunProgress, run_all, uninterrupted
 from flowconv.source.fetching import request_pool
 from flowconv.source.opening import Source, open_source
 from flowconv.storage.interface import Storage
@@ -82,16 +82,15 @@ def convert(
     log_event("run_began", run_id=report.run_id, source=report.source, lake=report.lake)
     if on_begin:
         on_begin(report)
-    listed = list_source(logs, lake, options, report)
+    listed = list_source(logs, lake, options, report.left_out, report.unreadable)
     if not is_lake(lake):
         # A mistyped SOURCE must not leave a lake behind.
-        first = list(islice(listed, 1))
-        if not first:
-            note_unlisted(report)
-            note_empty(report, None, options)
+        first = next(listed, None)
+        if first is None:
+            _note_pending(report, Pending(), None, options)
             _sum_up(report, failure="")
             return report
-        listed = chain(first, listed)
+        listed = chain([first], listed)
     layout = ensure_layout(lake, options)
     with Lock(lake, report.run_id, wait=options.wait) as lock, request_pool(logs) as requests:
         ledger = Ledger.read(lake)
@@ -99,39 +98,73 @@ def convert(
         unfinished = list_unfinished(lake)
         with _recorded(ledger, report, layout, (logs, lake)):
             remove_leftovers(lake, ledger, unfinished)
-            tasks = plan_pending(listed, ledger, options, report)
-            note_unlisted(report)
-            if not tasks:
-                note_empty(report, ledger, options)
-            log_event(
-                "run_planned",
-                run_id=report.run_id,
-                objects=sum(len(task.log_objects) for task in tasks),
-                tasks=len(tasks),
-                already_converted=report.already_converted,
-                changed=len(report.changed),
-                changed_format=len(report.changed_format),
-            )
-            headers = KnownHeaders(ledger.headers() if tasks else ())
+            pending = find_pending(listed, ledger, options)
+            _note_pending(report, pending, ledger, options)
             with TaskConverter(logs, requests, lake, ledger, report.run_id, options) as converter:
-                counted = threading.Lock()
-
-                def convert_and_count(task: Task, progress: RunProgress) -> None:
-                    # Counted here, since this thread may be interrupted wherever it is.
-                    done = converter.convert(task, progress)
-                    with counted:
-                        report.add(done)
-                        headers.add(done.objects)
-
-                workers = options.tasks_at_once + COMMITTING_AT_ONCE
-                for _ in run_tasks(tasks, convert_and_count, workers, options.grace, on_progress):
-                    pass
-            report.new_headers = headers.new()
-            for new in report.new_headers:
-                log_event(
-                    "new_header", level=logging.WARNING, run_id=report.run_id, **new.to_dict()
-                )
+                _convert_all(pending.tasks, converter, ledger, report, options, on_progress)
     return report
+
+
+def _note_pending(
+    report: ConvertReport, pending: Pending, ledger: Ledger | None, options: ConvertOptions
+) -> None:
+    """Put into the report and the log what is to be converted and what is not."""
+    report.empty = is_empty(report.source, pending, report.unreadable, ledger, options)
+    report.already_converted = pending.already_converted
+    report.changed = pending.changed
+    report.changed_format = pending.changed_format
+    report.unreadable |= pending.stuck
+    for uri, reason in report.unreadable.items():
+        _warn("object_unreadable", report, uri=uri, reason=reason)
+    if report.empty:
+        _warn("nothing_found", report, source=report.source, left_out=dict(report.left_out))
+    if ledger:
+        log_event(
+            "run_planned",
+            run_id=report.run_id,
+            objects=sum(len(task.log_objects) for task in pending.tasks),
+            tasks=len(pending.tasks),
+            already_converted=report.already_converted,
+            changed=len(report.changed),
+            changed_format=len(report.changed_format),
+        )
+
+
+def _convert_all(
+    tasks: Sequence[Task],
+    converter: TaskConverter,
+    ledger: Ledger,
+    report: ConvertReport,
+    options: ConvertOptions,
+    on_progress: Callable[[RunProgress], None] | None,
+) -> None:
+    """Convert and commit the tasks, on as many threads as the options allow."""
+    headers = KnownHeaders(ledger.headers() if tasks else ())
+    progress = RunProgress(
+        sum(len(task.log_objects) for task in tasks), sum(task.size_bytes for task in tasks)
+    )
+    mutex = threading.Lock()
+
+    def convert_and_count(task: Task) -> None:
+        # Counted here, since the thread that waits may be interrupted wherever it is.
+        done = converter.convert(task, progress)
+        with mutex:
+            report.add(done)
+            headers.add(done.objects)
+
+    workers = options.tasks_at_once + COMMITTING_AT_ONCE
+    run = run_all(
+        tasks, convert_and_count, workers, progress, grace_s=options.grace, on_progress=on_progress
+    )
+    for _ in run:
+        pass
+    report.new_headers = headers.new()
+    for new in report.new_headers:
+        _warn("new_header", report, **new.to_dict())
+
+
+def _warn(event: str, report: ConvertReport, **facts: Any) -> None:
+    log_event(event, level=logging.WARNING, run_id=report.run_id, **facts)
 
 
 @contextmanager

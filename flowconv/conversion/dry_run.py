@@ -1,13 +1,13 @@
 """plan(): what a run would convert, without writing anything."""
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import date
 from typing import Any
 
-from flowconv.conversion.pending import list_source, note_empty, plan_pending, require_apart
+from flowconv.conversion.pending import find_pending, is_empty, list_source, require_apart
 from flowconv.conversion.planning import Task
-from flowconv.conversion.report import ConvertReport
 from flowconv.lake.layout import is_lake
 from flowconv.lake.ledger import Ledger
 from flowconv.options import ConvertOptions
@@ -109,16 +109,15 @@ def plan(source: str, dest: str, options: ConvertOptions | None = None) -> Plan:
     options = options or ConvertOptions()
     logs = open_source(source, options.source_options)
     lake = open_storage(dest, options.dest_options)
-    report = ConvertReport(logs.root, lake.root, "")
     require_apart(logs, lake)
-    listed = list_source(logs, lake, options, report)
+    left_out: Counter[str] = Counter()
+    unreadable: dict[str, str] = {}
+    listed = list_source(logs, lake, options, left_out, unreadable)
     is_lake(lake)  # Says so if it was one.
     by_group: dict[tuple[str, str, date], list[Task]] = {}
     ledger = Ledger.read(lake)
-    tasks = plan_pending(listed, ledger, options, report)
-    if not tasks:
-        note_empty(report, ledger, options)
-    for task in tasks:
+    pending = find_pending(listed, ledger, options)
+    for task in pending.tasks:
         group = (task.account_id or "", task.region or "", task.day or date.min)
         by_group.setdefault(group, []).append(task)
     groups = tuple(
@@ -136,10 +135,10 @@ def plan(source: str, dest: str, options: ConvertOptions | None = None) -> Plan:
         source=logs.root,
         lake=lake.root,
         groups=groups,
-        already_converted=report.already_converted,
-        changed=len(report.changed),
-        changed_format=len(report.changed_format),
-        left_out=report.left_out,
-        unreadable=report.unreadable,
-        empty=report.empty,
+        already_converted=pending.already_converted,
+        changed=len(pending.changed),
+        changed_format=len(pending.changed_format),
+        left_out=left_out,
+        unreadable=unreadable | pending.stuck,
+        empty=is_empty(logs.root, pending, unreadable, ledger, options),
     )

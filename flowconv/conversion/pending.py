@@ -1,14 +1,12 @@
-"""Listed objects - what the ledger has = what is to be converted."""
+"""What a source has that the lake's ledger lacks, planned into tasks."""
 
-import logging
-from collections.abc import Iterable, Iterator
-from dataclasses import replace
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass, field, replace
 
 from flowconv.blocks.declared_formats import DeclaredFormats
 from flowconv.conversion.planning import Task, plan_replacement, plan_tasks
-from flowconv.conversion.report import ConvertReport
 from flowconv.errors import UsageError
-from flowconv.events import log_event
 from flowconv.lake.ledger import Ledger
 from flowconv.lake.ledger_records import HEADERS_APART
 from flowconv.options import ConvertOptions
@@ -16,6 +14,49 @@ from flowconv.source.keys import LogObject
 from flowconv.source.opening import Source
 from flowconv.storage.interface import Storage
 from flowconv.storage.names import from_text, is_plain
+
+
+@dataclass(slots=True)
+class Pending:
+    """What a run is to convert, and what it leaves as it is.
+
+    Attributes:
+        tasks: What is to be converted.
+        already_converted: Number of objects that earlier runs converted.
+        changed: Uris of objects that changed since they were converted.
+        changed_format: Uris of objects for which another format is declared now.
+        stuck: Uri -> reason, of objects that cannot be converted again.
+    """
+
+    tasks: list[Task] = field(default_factory=list)
+    already_converted: int = 0
+    changed: list[str] = field(default_factory=list)
+    changed_format: list[str] = field(default_factory=list)
+    stuck: dict[str, str] = field(default_factory=dict)
+
+
+def find_pending(listed: Iterable[LogObject], ledger: Ledger, options: ConvertOptions) -> Pending:
+    """Plan the objects that the ledger lacks, and those to be converted again."""
+    pending = Pending()
+    new: list[LogObject] = []
+    again: dict[str, LogObject] = {}
+    formats = options.declared_formats()
+    converted, declared = ledger.converted_and_declared(with_declared=bool(formats.all))
+    for log_object in listed:
+        uri = log_object.uri
+        if uri not in converted:
+            new.append(log_object)
+            continue
+        if options.reprocess or options.retry_rejected:
+            again[uri] = log_object
+        if converted[uri] != log_object.etag:
+            pending.changed.append(uri)
+        elif _has_other_format(log_object, declared.get(uri), formats):
+            pending.changed_format.append(uri)
+        else:
+            pending.already_converted += 1
+    pending.tasks = plan_tasks(new, options)
+    return _with_replacements(pending, again, ledger, options) if again else pending
 
 
 def require_apart(logs: Source, lake: Storage) -> None:
@@ -35,80 +76,47 @@ def require_apart(logs: Source, lake: Storage) -> None:
 
 
 def list_source(
-    logs: Source, lake: Storage, options: ConvertOptions, report: ConvertReport
-) -> Iterator[LogObject]:
-    """List the source; the lake may lie within it and is left out."""
-    return logs.list_objects(
-        options.since,
-        options.until,
-        options.patterns,
-        lake.root,
-        report.left_out,
-        report.unreadable,
-    )
-
-
-def note_unlisted(report: ConvertReport) -> None:
-    """Log what could not be listed."""
-    for uri, reason in report.unreadable.items():
-        log_event(
-            "object_unreadable",
-            level=logging.WARNING,
-            run_id=report.run_id,
-            uri=uri,
-            reason=reason,
-        )
-
-
-def note_empty(report: ConvertReport, ledger: Ledger | None, options: ConvertOptions) -> None:
-    """Note that a run found no flow log, of its days if some are chosen, now or before."""
-    found = report.already_converted or report.changed or report.unreadable
-    if found or options.allow_empty:
-        return
-    if ledger and ledger.has_objects(report.source, options.since, options.until):
-        return
-    report.empty = True
-    log_event(
-        "nothing_found",
-        level=logging.WARNING,
-        run_id=report.run_id,
-        source=report.source,
-        left_out=dict(report.left_out),
-    )
-
-
-def plan_pending(
-    listed: Iterable[LogObject], ledger: Ledger, options: ConvertOptions, report: ConvertReport
-) -> list[Task]:
-    """Plan what the ledger does not have, and what is to be converted anew."""
-    again: dict[str, LogObject] = {}
-    tasks = plan_tasks(_unconverted(listed, ledger, options, report, again), options)
-    return tasks + _plan_again(again, ledger, options, report) if again else tasks
-
-
-def _unconverted(
-    listed: Iterable[LogObject],
-    ledger: Ledger,
+    logs: Source,
+    lake: Storage,
     options: ConvertOptions,
-    report: ConvertReport,
-    again: dict[str, LogObject],
+    left_out: Counter[str],
+    unreadable: dict[str, str],
 ) -> Iterator[LogObject]:
-    """Take away what the ledger has; if it may be wanted anew, it is gathered in `again`."""
-    formats = options.declared_formats()
-    converted, declared = ledger.converted_and_declared(with_declared=bool(formats.all))
-    for log_object in listed:
-        etag = converted.get(log_object.uri)
-        if etag is None:
-            yield log_object
-            continue
-        if etag != log_object.etag:
-            report.changed.append(log_object.uri)
-        elif _has_other_format(log_object, declared.get(log_object.uri), formats):
-            report.changed_format.append(log_object.uri)
-        else:
-            report.already_converted += 1
-        if options.reprocess or options.retry_rejected:
-            again[log_object.uri] = log_object
+    """List the source; the lake may lie within it and is left out.
+
+    Args:
+        logs: The source.
+        lake: The lake.
+        options: Which objects are wanted.
+        left_out: Counts the others, as `ConvertReport.left_out`.
+        unreadable: Gets what cannot be listed, as `ConvertReport.unreadable`.
+    """
+    return logs.list_objects(
+        options.since, options.until, options.patterns, lake.root, left_out, unreadable
+    )
+
+
+def is_empty(
+    root: str,
+    pending: Pending | None,
+    unreadable: Collection[str],
+    ledger: Ledger | None,
+    options: ConvertOptions,
+) -> bool:
+    """Tell whether a source has no flow log (of its days, if some are chosen), and had none before.
+
+    Args:
+        root: The source.
+        pending: What it has; None if no object was listed.
+        unreadable: What could not be listed.
+        ledger: The lake's ledger, if there is a lake.
+        options: Which days are wanted, and whether it may be empty.
+    """
+    if options.allow_empty or unreadable:
+        return False
+    if pending and (pending.tasks or pending.already_converted or pending.changed):
+        return False
+    return not (ledger and ledger.has_objects(root, options.since, options.until))
 
 
 def _has_other_format(
@@ -122,46 +130,55 @@ def _has_other_format(
     return bool(now) and not now.issuperset(converted_by.split(HEADERS_APART))
 
 
-def _plan_again(
-    again: dict[str, LogObject], ledger: Ledger, options: ConvertOptions, report: ConvertReport
-) -> list[Task]:
-    """Plan whole tasks anew: a file holds the rows of many objects, and is replaced as one."""
+def _with_replacements(
+    pending: Pending, again: dict[str, LogObject], ledger: Ledger, options: ConvertOptions
+) -> Pending:
+    """Plan whole tasks again: a file holds the rows of many objects, and is replaced as one.
+
+    Args:
+        pending: What was found.
+        again: The listed objects that the ledger has, by their uris.
+        ledger: The ledger.
+        options: What is to be converted again.
+
+    Returns:
+        What is to be converted now; each object is counted once, as what becomes of it.
+    """
     whole_days = options.since is not None or options.until is not None
     wanted = set(ledger.rejected()) if options.retry_rejected else set()
     if options.reprocess:
-        other = {*report.changed, *report.changed_format}
-        wanted |= again.keys() if whole_days else other
+        wanted |= again.keys() if whole_days else {*pending.changed, *pending.changed_format}
     wanted &= again.keys()
-    tasks = []
+    replacements: list[Task] = []
+    stuck: dict[str, str] = {}
     taken: set[str] = set()
-    uris_of_tasks = ledger.tasks_of(wanted)
-    sizes = ledger.sizes_of(uris_of_tasks)
-    for task_id, uris in uris_of_tasks.items():
-        gone = [uri for uri in uris if uri not in again]
+    for task_id, converted in ledger.tasks_of(wanted).items():
+        gone = sum(one.uri not in again for one in converted)
         if gone:
-            in_vain = wanted.intersection(uris)
-            report.unreadable |= {
-                uri: f"cannot be converted anew: {len(gone)} objects that were converted with it "
-                "are no longer there, and their rows would be lost. Restore them."
-                for uri in in_vain
-            }
-            taken |= in_vain
+            reason = (
+                f"cannot be converted anew: {gone} objects that were converted with it are no "
+                "longer there, and their rows would be lost. Restore them."
+            )
+            stuck |= dict.fromkeys(wanted.intersection(one.uri for one in converted), reason)
             continue
         log_objects = []
         with_rows = set()
-        for log_object in (again[uri] for uri in uris):
-            etag, size_bytes, rows = sizes[log_object.uri]
-            if etag != log_object.etag:
-                log_objects.append(log_object)
-                if rows:
-                    with_rows.add(log_object.uri)
-            else:
+        for one in converted:
+            log_object = again[one.uri]
+            if one.etag == log_object.etag:
                 # Only the ledger knows the size of what comes from CloudWatch Logs.
-                log_objects.append(replace(log_object, size_bytes=size_bytes))
-        tasks.append(plan_replacement(task_id, log_objects, options, with_rows))
-        taken.update(uris)
-    # Each object is reported once, as what becomes of it now.
-    report.already_converted -= len(taken.difference(report.changed, report.changed_format))
-    report.changed = [uri for uri in report.changed if uri not in taken]
-    report.changed_format = [uri for uri in report.changed_format if uri not in taken]
-    return tasks
+                log_object = replace(log_object, size_bytes=one.size_bytes)
+            elif one.rows:
+                with_rows.add(one.uri)
+            log_objects.append(log_object)
+        replacements.append(plan_replacement(task_id, log_objects, options, with_rows))
+        taken.update(one.uri for one in converted)
+    moved = taken | stuck.keys()
+    return Pending(
+        tasks=pending.tasks + replacements,
+        already_converted=pending.already_converted
+        - len(moved.difference(pending.changed, pending.changed_format)),
+        changed=[uri for uri in pending.changed if uri not in moved],
+        changed_format=[uri for uri in pending.changed_format if uri not in moved],
+        stuck=stuck,
+    )

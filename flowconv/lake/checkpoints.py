@@ -110,9 +110,9 @@ class Checkpoint:
                 )
 
     def object_batches(
-        self, without: Collection[str], columns: Collection[str] | None = None
+        self, without: Collection[str], columns: Collection[str]
     ) -> Iterator[pa.RecordBatch]:
-        """Give the objects of all tasks but some, a bounded number at a time."""
+        """Give columns of the objects of all tasks but some, a bounded number at a time."""
         return self._read("objects", without, columns)
 
     def files(self, without: Collection[str]) -> dict[str, tuple[DataFile, str]]:
@@ -202,7 +202,7 @@ class Checkpoint:
         if not path.endswith(f"-{zlib.crc32(written):08x}.parquet"):
             raise self._damaged(path, "its checksum does not fit")
         dropped = pa.array(list(without), pa.string())
-        asked = None if columns is None else [*columns, *(["task_id"] if without else [])]
+        asked = None if columns is None else list({*columns, *(["task_id"] if without else [])})
         with pq.ParquetFile(pa.BufferReader(written)) as file:
             facts = file.metadata.metadata or {}
             for name, value in self._facts(part).items():

@@ -56,7 +56,7 @@ from flowconv.errors import LakeError, StorageError, quote
 from flowconv.fields import Table
 from flowconv.lake.checkpoints import OBJECTS_SCHEMA, PARTS, Checkpoint, Part, parse_part
 from flowconv.lake.checksums import seal, unseal
-from flowconv.lake.ledger_records import Commit, ConvertedObject, DataFile, Run
+from flowconv.lake.ledger_records import Commit, ConvertedObject, DataFile, Run, TaskObject
 from flowconv.lake.paths import INTENTS, LEDGER
 from flowconv.storage.interface import Storage
 
@@ -153,18 +153,16 @@ class Ledger:
         more = f" and {number - 1:,} more" if number > 1 else ""
         return f"the ledger's record {record_path(self.missing_records[0][0])}{more} is gone"
 
-    @property
     def files(self) -> dict[str, tuple[DataFile, str]]:
-        """The files that count, of data and of rejected lines: path -> file and task."""
+        """Return the files that count, of data and of rejected lines: path -> file and task."""
         return self._checkpoint.files(self._replaced) | {
             file.path: (file, commit.task_id)
             for commit in self._commits.values()
             for file in commit.files
         }
 
-    @property
     def runs(self) -> list[Run]:
-        """All runs, oldest first."""
+        """Return all runs, oldest first."""
         return sorted((self._checkpoint.runs() | self._runs).values(), key=lambda run: run.began)
 
     def files_of(self, task_ids: Iterable[str]) -> list[DataFile]:
@@ -173,7 +171,7 @@ class Ledger:
         if not wanted:
             return []
         with self._mutex:  # A merge may be under way.
-            return [file for file, task_id in self.files.values() if task_id in wanted]
+            return [file for file, task_id in self.files().values() if task_id in wanted]
 
     def converted(self) -> dict[str, str]:
         """Return the etag of every converted object by its uri."""
@@ -207,20 +205,17 @@ class Ledger:
 
     def counts_of(self, uris: Collection[str]) -> dict[str, tuple[LineCounts, str]]:
         """Return the lines of objects, and the formats that were declared for them."""
-        objects = self.objects()
+        kinds = [f.name for f in fields(LineCounts)]
+        objects = self.objects("uri", *kinds, "declared")
         chosen = objects.filter(pc.is_in(objects["uri"], pa.array(list(uris), pa.string())))
         return {
-            row["uri"]: (LineCounts(*(row[f.name] for f in fields(LineCounts))), row["declared"])
+            row["uri"]: (LineCounts(**{kind: row[kind] for kind in kinds}), row["declared"])
             for row in chosen.to_pylist()
         }
 
     def has_objects(self, source: str, since: date | None, until: date | None) -> bool:
         """Tell whether objects of a source were converted; of these days, if some are chosen."""
-        batches: Iterator[pa.RecordBatch | pa.Table] = chain(
-            self._checkpoint.object_batches(self._replaced, ["uri", "day"]),
-            map(_objects_table, self._commits.values()),
-        )
-        for batch in batches:
+        for batch in self._object_batches("uri", "day"):
             uris, days = batch["uri"], batch["day"]
             wanted = pc.or_(pc.starts_with(uris, f"{source}/"), pc.equal(uris, pa.scalar(source)))
             if since:
@@ -233,39 +228,30 @@ class Ledger:
 
     def rejected(self) -> list[str]:
         """Return the uris of the objects that have lines in quarantine."""
-        objects = self.objects().select(["uri", "rejected"])
+        objects = self.objects("uri", "rejected")
         uris: Any = objects.filter(pc.greater(objects["rejected"], pa.scalar(0)))["uri"].to_pylist()
         return list(uris)
 
-    def tasks_of(self, uris: Collection[str]) -> dict[str, list[str]]:
-        """Return the tasks that converted any of the objects: task -> all its objects' uris."""
-        objects = self.objects().select(["task_id", "uri"])
+    def tasks_of(self, uris: Collection[str]) -> dict[str, list[TaskObject]]:
+        """Return the tasks that converted any of the objects: task -> all its objects."""
+        if not uris:
+            return {}
+        objects = self.objects("task_id", *TaskObject._fields)
         wanted = pc.is_in(objects["uri"], pa.array(list(uris), pa.string()))
         task_ids = pc.unique(objects["task_id"].filter(wanted))
-        tasks: dict[str, list[str]] = {}
+        tasks: dict[str, list[TaskObject]] = {}
         for row in objects.filter(pc.is_in(objects["task_id"], task_ids)).to_pylist():
-            tasks.setdefault(row["task_id"], []).append(row["uri"])
+            tasks.setdefault(row.pop("task_id"), []).append(TaskObject(**row))
         return tasks
-
-    def sizes_of(self, task_ids: Collection[str]) -> dict[str, tuple[str, int, int]]:
-        """Return etag, bytes that were read, and rows, of the tasks' objects, by their uri."""
-        objects = self.objects().select(["task_id", "uri", "etag", "size_bytes", "rows"])
-        of_tasks = pc.is_in(objects["task_id"], pa.array(list(task_ids), pa.string()))
-        return {
-            row["uri"]: (row["etag"], row["size_bytes"], row["rows"])
-            for row in objects.filter(of_tasks).to_pylist()
-        }
 
     def headers(self) -> Iterator[pa.RecordBatch]:
         """Give uri and fields of all converted objects, a bounded number at a time."""
-        columns = ["uri", "fields"]
-        yield from self._checkpoint.object_batches(self._replaced, columns)
-        for commit in self._commits.values():
-            yield from _objects_table(commit).select(columns).to_batches()
+        yield from self._object_batches("uri", "fields")
 
-    def objects(self) -> pa.Table:
-        """Return all converted objects: a row each, with its task and lines by kind."""
-        return pa.Table.from_batches(self._object_batches(), OBJECTS_SCHEMA)
+    def objects(self, *columns: str) -> pa.Table:
+        """Return columns of all converted objects, a row each: see `OBJECTS_SCHEMA`."""
+        schema = pa.schema([OBJECTS_SCHEMA.field(name) for name in columns])
+        return pa.Table.from_batches(self._object_batches(*columns), schema)
 
     def begin(self, run: Run, layout: Mapping[str, Any]) -> None:
         """Note that a run starts; from here on no other run can commit.
@@ -333,7 +319,7 @@ class Ledger:
 
         They are files that no commit names, and records that have gone into the checkpoint.
         """
-        live = self.files
+        live = self.files()
         merged = record_path(self._checkpoint.number)
         return [
             path
@@ -495,7 +481,10 @@ class Ledger:
         records = [record_path(number) for number in self._merged_away]
         intent = write_intent(self._storage, f"merge-{self._last_number}", records)
         self._checkpoint = old.replaced_by(
-            self._last_number, self._object_batches(), list(self.files.values()), self.runs
+            self._last_number,
+            self._object_batches(*OBJECTS_SCHEMA.names),
+            list(self.files().values()),
+            self.runs(),
         )
         self._storage.delete(records)
         self._storage.delete([intent])
@@ -507,10 +496,10 @@ class Ledger:
         self._unmerged_objects = 0
         self.missing_records = ()
 
-    def _object_batches(self) -> Iterator[pa.RecordBatch]:
-        yield from self._checkpoint.object_batches(self._replaced)
+    def _object_batches(self, *columns: str) -> Iterator[pa.RecordBatch]:
+        yield from self._checkpoint.object_batches(self._replaced, columns)
         for commit in self._commits.values():
-            yield from _objects_table(commit).to_batches()
+            yield from _objects_table(commit).select(list(columns)).to_batches()
 
 
 def record_path(number: int) -> str:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from flowconv.blocks.counts import LineCounts
 
@@ -57,6 +57,15 @@ class ConvertedObject:
     counts: LineCounts
     fields: str
     declared: str = ""
+
+
+class TaskObject(NamedTuple):
+    """What a task read of an object: its uri, its etag and size at that time, and its rows."""
+
+    uri: str
+    etag: str
+    size_bytes: int
+    rows: int
 
 
 @dataclass(frozen=True, slots=True)

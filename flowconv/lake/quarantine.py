@@ -309,7 +309,7 @@ def read_quarantine(
     ledger = Ledger.read(storage)
     objects, tasks = _objects_with_rejects(ledger, storage, object)
     shown: list[QuarantinedLine] = []
-    files = {task_id: file for file, task_id in ledger.files.values() if not file.is_data}
+    files = {task_id: file for file, task_id in ledger.files().values() if not file.is_data}
     for task_id in sorted(tasks):
         if task_id not in files:
             raise LakeError(
@@ -368,7 +368,7 @@ def _objects_with_rejects(
     ledger: Ledger, storage: Storage, chosen: str | None
 ) -> tuple[dict[str, QuarantinedObject], set[str]]:
     """Return them by uri, in its order, and the tasks that have kept lines of them."""
-    converted = ledger.objects().select(["uri", "task_id", "rejected", "dropped"])
+    converted = ledger.objects("uri", "task_id", "rejected", "dropped")
     if chosen is not None:
         # As the ledger has it: a local path in full, without links.
         known = converted.filter(pc.equal(converted["uri"], pa.scalar(to_text(chosen))))

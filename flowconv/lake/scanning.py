@@ -94,7 +94,7 @@ def _existing_files(storage: Storage, wanted: "_Wanted") -> list[DataFile]:
     """
     missing: set[str] = set()
     while True:
-        files = [file for file, _ in Ledger.read(storage).files.values() if wanted.has(file.path)]
+        files = [file for file, _ in Ledger.read(storage).files().values() if wanted.has(file.path)]
         # Those that are gone twice were not replaced meanwhile.
         again = missing & (missing := _missing_paths(storage, [file.path for file in files]))
         if not missing:

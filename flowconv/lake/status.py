@@ -159,8 +159,8 @@ def status(lake: str, *, runs: int = 10, options: Mapping[str, str] | None = Non
     # Before the ledger: a run that ends meanwhile would look killed the other way round.
     lock = read_lock(storage)
     ledger = Ledger.read(storage)
-    all_runs = ledger.runs
-    objects: Any = ledger.objects().select(["rejected", "dropped"]).to_pylist()
+    all_runs = ledger.runs()
+    objects: Any = ledger.objects("rejected", "dropped").to_pylist()
     rejected = [one for one in objects if one["rejected"]]
     return LakeStatus(
         storage.root,
@@ -169,7 +169,7 @@ def status(lake: str, *, runs: int = 10, options: Mapping[str, str] | None = Non
         tuple(RunStatus(run, _state(run, lock)) for run in all_runs[::-1][:runs]),
         len(all_runs),
         len(objects),
-        _partitions([file for file, _ in ledger.files.values() if file.is_data]),
+        _partitions([file for file, _ in ledger.files().values() if file.is_data]),
         sum(one["rejected"] - one["dropped"] for one in rejected),
         len(rejected),
     )

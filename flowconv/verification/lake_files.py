@@ -64,7 +64,7 @@ class LakeNow:
         noted = [file.path for file in storage.list_files(INTENTS)]
         intents = {path: read_intent(storage, path) for path in noted}
         ledger = Ledger.read(storage, with_gaps=True)
-        return cls(stored, staged, intents, ledger, ledger.files)
+        return cls(stored, staged, intents, ledger, ledger.files())
 
 
 def check_names(storage: Storage, lake: LakeNow) -> Iterator[Problem]:
@@ -94,7 +94,7 @@ def check_sums(storage: Storage, lake: LakeNow) -> Iterator[Problem]:
     for file, task_id in lake.files.values():
         in_files[task_id]["rows" if file.is_data else "rejected lines"] += file.rows
     sums = (
-        lake.ledger.objects()
+        lake.ledger.objects("task_id", "rows", "rejected", "dropped")
         .group_by("task_id")
         .aggregate([("rows", "sum"), ("rejected", "sum"), ("dropped", "sum")])
     )
@@ -147,7 +147,7 @@ def _check_file(
                     _schema(layout, file),
                 )
     except (FetchError, FileNotFoundError) as error:
-        if Ledger.read(storage, with_gaps=True).files.get(file.path) != (file, task_id):
+        if Ledger.read(storage, with_gaps=True).files().get(file.path) != (file, task_id):
             return None  # Replaced meanwhile.
         if isinstance(error, FetchError):
             raise

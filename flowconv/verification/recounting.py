@@ -64,9 +64,10 @@ class SourceObjects:
     ) -> None:
         self._logs = logs
         self._all = since is None and until is None and not patterns
+        kinds = [f.name for f in fields(LineCounts)]
         self._converted = {
-            row["uri"]: (row["etag"], LineCounts(*(row[f.name] for f in fields(LineCounts))).lines)
-            for batch in ledger.objects().drop_columns(["task_id", "fields"]).to_batches()
+            row["uri"]: (row["etag"], LineCounts(**{kind: row[kind] for kind in kinds}).lines)
+            for batch in ledger.objects("uri", "etag", *kinds).to_batches()
             for row in batch.to_pylist()
         }
         self._ledger = ledger

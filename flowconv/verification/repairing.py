@@ -73,7 +73,7 @@ def _forgettable(
 ) -> tuple[set[str], dict[str, str]]:
     """Return the damaged tasks whose objects can be converted again, and why the others cannot."""
     damaged = {problem.task_id for problem in report.problems if problem.kind in _DAMAGE}
-    table = ledger.objects().select(["task_id", "uri"])
+    table = ledger.objects("task_id", "uri")
     chosen = table.filter(pc.is_in(table["task_id"], pa.array(list(damaged), pa.string())))
     uris: defaultdict[str, list[str]] = defaultdict(list)
     for row in chosen.to_pylist():

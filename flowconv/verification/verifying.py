@@ -12,11 +12,8 @@ as it was written, to the last byte of its footer.
 import secrets
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor
-from concurrent.futures import wait as futures_wait
 from contextlib import nullcontext
 from datetime import UTC, date, datetime
-from itertools import islice
 
 from flowconv.lake.layout import lost_layout, read_layout
 from flowconv.lake.ledger import Ledger
@@ -25,7 +22,7 @@ from flowconv.lake.paths import LAYOUT, LOCK
 from flowconv.lake.status import read_lock
 from flowconv.memory import giving_memory_back
 from flowconv.options import as_day, available_cores
-from flowconv.running import RunProgress
+from flowconv.running import RunProgress, run_all
 from flowconv.source.opening import Source, open_source
 from flowconv.source.patterns import Patterns
 from flowconv.storage.interface import Storage
@@ -34,8 +31,6 @@ from flowconv.verification.lake_files import LakeNow, check_names, check_sums, f
 from flowconv.verification.problems import ADVICE, Check, Problem, VerifyReport, problem_of
 from flowconv.verification.recounting import SourceObjects
 from flowconv.verification.repairing import repair_lake
-
-_TICK_S = 0.2
 
 
 @giving_memory_back()
@@ -111,7 +106,7 @@ def verify(
             checks += objects.line_checks()
             read_from: list[Storage | Source] = [storage, *([logs] if logs else [])]
             cores = workers or available_cores()
-            report.problems += _in_threads(checks, cores, on_progress, read_from)
+            report.problems += _run_checks(checks, cores, on_progress, read_from)
             report.lines = objects.lines
         if repair:
             cores = workers or available_cores()
@@ -137,13 +132,12 @@ def _check_lock(storage: Storage, report: VerifyReport) -> None:
         report.problems.append(problem_of("damaged-lock", storage, LOCK, found, "one, or no file"))
 
 
-def _in_threads(
+def _run_checks(
     checks: list[Check],
     workers: int,
     on_progress: Callable[[RunProgress], None] | None,
     read_from: Sequence[Storage | Source],
 ) -> Iterator[Problem]:
-    """Run checks and give what they find; few are under way at once, so that any can end it."""
     progress = RunProgress(len(checks), sum(check.size_bytes for check in checks))
 
     def run(check: Check) -> Problem | None:
@@ -152,25 +146,15 @@ def _in_threads(
         progress.add(objects=1, source_bytes=check.size_bytes)
         return problem
 
-    rest = iter(checks)
-    with ThreadPoolExecutor(workers, "flowconv-verify") as pool:
-        waiting: set[Future[Problem | None]] = set()
-        try:
-            waiting |= {pool.submit(run, check) for check in islice(rest, 2 * workers)}
-            while waiting:
-                done, waiting = futures_wait(waiting, _TICK_S, FIRST_COMPLETED)
-                waiting |= {pool.submit(run, check) for check in islice(rest, len(done))}
-                if on_progress:
-                    on_progress(progress)
-                for future in done:
-                    if problem := future.result():
-                        yield problem
-        except KeyboardInterrupt:
-            for storage in read_from:
-                storage.give_up()
-            raise
-        finally:
-            progress.stop()
+    def give_up() -> None:
+        for storage in read_from:
+            storage.give_up()
+
+    for problem in run_all(
+        checks, run, workers, progress, on_progress=on_progress, on_stop=give_up
+    ):
+        if problem:
+            yield problem
 
 
 def _leave_out_what_is_under_way(storage: Storage, lake: LakeNow, report: VerifyReport) -> None:
@@ -181,7 +165,7 @@ def _leave_out_what_is_under_way(storage: Storage, lake: LakeNow, report: Verify
     if report.under_way is None or not report.problems:
         return
     pending = {path for paths in lake.intents.values() for path in paths}
-    files = Ledger.read(storage, with_gaps=True).files
+    files = Ledger.read(storage, with_gaps=True).files()
     report.problems = [
         problem
         for problem in report.problems

@@ -442,7 +442,7 @@ def test_a_new_header_is_reported_and_recorded(tmp_path: Path) -> None:
     assert (new.since, new.came, new.went) == (date(2026, 1, 15), ("flow-direction",), ())
     assert new.prefix == str(logs / "AWSLogs/123456789012/vpcflowlogs/eu-west-1")
     assert new.flow_log_id is not None
-    *_, last = Ledger.read(open_storage(str(lake))).runs
+    *_, last = Ledger.read(open_storage(str(lake))).runs()
     assert last.report["new_headers"][0]["came"] == ["flow-direction"]
     assert convert(str(logs), str(lake)).new_headers == []
 

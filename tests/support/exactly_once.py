@@ -225,9 +225,9 @@ def assert_exact(lake: Lake, expected: Mapping[tuple[str, str], Rows]) -> None:
     assert rows_of(tables(names), lake) == wanted
     ledger = Ledger.read(storage_of(lake))
     known = {"_flowconv/lake.json", "_flowconv/ledger.json"} | _of_the_ledger(lake, names)
-    assert not names - ledger.files.keys() - known
-    assert ledger.files.keys() <= names
-    for path, (file, _) in ledger.files.items():
+    assert not names - ledger.files().keys() - known
+    assert ledger.files().keys() <= names
+    for path, (file, _) in ledger.files().items():
         assert len(lake.fetch(path)) == file.size_bytes
         if not file.is_data:
             records = lake.fetch(path).splitlines()

@@ -111,11 +111,11 @@ def _versions(lake: Lake) -> dict[tuple[str, str], Rows]:
     # The files that the ledger names, object by object: an object's rows have its name.
     ledger = Ledger.read(storage_of(lake))
     versions = {}
-    for task_id, uris in ledger.tasks_of(ledger.converted()).items():
+    for task_id, objects in ledger.tasks_of(ledger.converted()).items():
         paths = [file.path for file in ledger.files_of([task_id]) if file.is_data]
         for name, rows in by_object(rows_of(paths, lake)).items():
             number = int(name.split("-")[1])
-            (uri,) = (uri for uri in uris if uri.endswith(f"_{number:08x}.log.gz"))
+            (uri,) = (o.uri for o in objects if o.uri.endswith(f"_{number:08x}.log.gz"))
             versions[uri, ledger.converted()[uri]] = rows
     assert {uri for uri, _ in versions} == ledger.converted().keys()
     return versions

@@ -327,7 +327,7 @@ def test_what_a_run_replaces_meanwhile_is_left_out(
         ledger = read(storage_, **kwargs)
         if gone.exists():
             later = read(storage_)
-            later.forget("another-run", [later.files[gone.relative_to(lake).as_posix()][1]])
+            later.forget("another-run", [later.files()[gone.relative_to(lake).as_posix()][1]])
             gone.unlink()
         return ledger
 
@@ -352,20 +352,26 @@ def record(lake: Path, kind: str) -> Path:
     return [file for file in files if json.loads(file.read_bytes())["kind"] == kind][-1]
 
 
+def written_files(lake: Path) -> dict[Path, bytes]:
+    """Data and rejected lines."""
+    rejected = (lake / "_flowconv/quarantine").glob("*.jsonl")
+    return {path: path.read_bytes() for path in [*data_files(lake), *rejected]}
+
+
 def test_missing_record(lake: Path, logs: Path) -> None:
     gone = record(lake, "commit")
     gone.unlink()
     found = check(lake, logs)
-    before = {path: path.read_bytes() for path in data_files(lake)}
+    before = written_files(lake)
     for use in (flowconv.scan, flowconv.status, partial(convert, str(logs))):
         with pytest.raises(LakeError, match=f"record _flowconv/ledger/{gone.name} is gone"):
             use(str(lake))
-    assert {path: path.read_bytes() for path in data_files(lake)} == before
+    assert written_files(lake) == before
     assert {"missing-record", "stray-file", "not-converted"} == set(kinds(found))
     assert found.problems[0].uri == str(gone)
     repaired = check(lake, logs, repair=True)
     assert repaired.removed == 0
-    assert repaired.set_aside == len(before) - len(data_files(lake)) > 0
+    assert repaired.set_aside == len(before) - len(written_files(lake)) > 0
     kept = {path.name: path.read_bytes() for path in (lake / "_flowconv/set-aside").rglob("*.*")}
     assert kept == {path.name: old for path, old in before.items() if not path.exists()}
     assert set(kinds(check(lake, logs))) == {"not-converted"}
@@ -659,7 +665,7 @@ def test_in_s3(s3: S3Server) -> None:
     assert (well.problems, well.rows, well.lines) == ([], ROWS, LINES)
 
     storage = open_storage(lake, options)
-    files = [file for file, _ in Ledger.read(storage).files.values() if file.is_data]
+    files = [file for file, _ in Ledger.read(storage).files().values() if file.is_data]
     gone, cut, flipped, *_ = sorted(files, key=lambda file: -file.size_bytes)
     pages = bytearray(storage.fetch(flipped.path))
     parquet = pq.ParquetFile(pa.BufferReader(bytes(pages)))

@@ -262,13 +262,17 @@ def test_readme_names_every_command() -> None:
     assert all(f"flowconv {name}" in TEXT for name in COMMANDS)
 
 
-def test_contributing_names_every_module() -> None:
+def test_contributing_shows_every_package_and_names_modules_that_exist() -> None:
+    package = README.parent / "flowconv"
     text = (README.parent / "CONTRIBUTING.md").read_text(encoding="utf-8")
-    modules = {path.stem for path in (README.parent / "flowconv").glob("[a-z]*.py")}
-    named = set(
-        re.findall(r"`([a-z0-9_]+)`", text.partition("| Modules |")[2].partition("\n\n")[0])
-    )
-    assert named == modules
+    picture = text.partition("```mermaid")[2].partition("```")[0]
+    packages = {path.parent.name for path in package.glob("*/__init__.py")}
+    assert packages == packages.intersection(re.findall(r"\w+", picture))
+    table = text.partition("| to find |")[2].partition("\n\n")[0]
+    modules = re.findall(r"`([a-z_/]+)`", table)
+    assert len(modules) > 10
+    for module in modules:
+        assert (package / f"{module}.py").is_file(), module
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])

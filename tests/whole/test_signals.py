@@ -13,8 +13,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 from unittest import mock
 
 import pytest
@@ -23,7 +21,7 @@ import flowconv
 from flowconv import ConvertOptions, convert
 from flowconv.lake.ledger import Ledger
 from flowconv.lake.locking import Lock, read_holder
-from flowconv.running import RunProgress, run_tasks
+from flowconv.running import RunProgress, run_all
 from flowconv.storage.opening import open_storage
 from support.lakes import ROW, V2, aws_key, data_files, write_objects
 from support.processes import Runs, Step
@@ -98,12 +96,12 @@ def converted(lake: Path) -> int:
     """How many objects are converted; that nothing else is there, and nothing half-written."""
     ledger = Ledger.read(open_storage(str(lake)))
     number = len(ledger.converted())
-    assert {file.relative_to(lake).as_posix() for file in data_files(lake)} == set(ledger.files)
+    assert {file.relative_to(lake).as_posix() for file in data_files(lake)} == set(ledger.files())
     assert flowconv.scan(str(lake)).collect().height == number * ROWS
     assert not [path for path in (lake / "_flowconv/staging").rglob("*") if path.is_file()]
     assert not list((lake / "_flowconv/intents").glob("*"))
     assert not (lake / "_flowconv/lock.json").exists()
-    assert ledger.runs[-1].ended
+    assert ledger.runs()[-1].ended
     return number
 
 
@@ -314,21 +312,21 @@ def test_a_command_stops_at_any_step(
 
 
 def test_an_interrupt_means_the_same_wherever_it_comes() -> None:
-    tasks: list[Any] = [SimpleNamespace(log_objects=(), size_bytes=0, number=n) for n in range(20)]
+    progress = RunProgress(20, 0)
     interrupts = iter([False, True])
 
     def interrupt(_: RunProgress) -> None:
         if next(interrupts, False):
             raise KeyboardInterrupt
 
-    def run_task(task: Any, progress: RunProgress) -> int:
+    def run(number: int) -> int:
         time.sleep(0.1)
         progress.add()
-        return int(task.number)
+        return number
 
     results: list[int] = []
     with pytest.raises(KeyboardInterrupt):
-        results.extend(run_tasks(tasks, run_task, 2, 60, interrupt))
+        results.extend(run_all(range(20), run, 2, progress, grace_s=60, on_progress=interrupt))
     # Those that had ended, and those that were under way.
     assert sorted(results) == list(range(len(results)))
     assert 2 <= len(results) <= 6
@@ -336,17 +334,16 @@ def test_an_interrupt_means_the_same_wherever_it_comes() -> None:
 
 def test_what_was_done_is_counted_when_a_task_fails() -> None:
     """Tasks that are done when another fails have counted; a report is to say so."""
-    tasks: list[Any] = [SimpleNamespace(log_objects=(), size_bytes=0, number=n) for n in range(9)]
 
-    def run_task(task: Any, progress: RunProgress) -> int:
-        if task.number == 1:
+    def run(number: int) -> int:
+        if number == 1:
             raise ValueError("it failed")
         time.sleep(0.5)  # Commits, past all that it could be stopped at.
-        return int(task.number)
+        return number
 
     results: list[int] = []
     with pytest.raises(ValueError, match="it failed"):
-        results.extend(run_tasks(tasks, run_task, 3))
+        results.extend(run_all(range(9), run, 3, RunProgress(9, 0)))
     assert sorted(results) in ([0, 2], [0, 2, 3])
 
 
