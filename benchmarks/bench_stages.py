@@ -17,17 +17,17 @@ from statistics import median
 from isal import igzip
 
 from datasets import CACHE, Dataset, make
+from flowconv.blocks.block import BlockEnd, next_block
 from flowconv.blocks.declared_formats import declared_formats
 from flowconv.blocks.reading import read_blocks
 from flowconv.conversion.planning import Task, plan_tasks
-from flowconv.errors import UnreadableObjectError
 from flowconv.lake.writing import TaskWriter
 from flowconv.options import ConvertOptions
+from flowconv.rows.extracting import fail
 from flowconv.rows.normalising import normalise
 from flowconv.rows.parsing import BlockParser
 from flowconv.rows.partitioning import split_by_partition
 from flowconv.source.fetching import ObjectFetcher
-from flowconv.source.keys import LogObject
 from flowconv.source.opening import Source, StorageSource
 from flowconv.storage.interface import Storage
 from flowconv.storage.opening import open_storage
@@ -88,15 +88,16 @@ def run_task(
     declared = declared_formats()
     parser = BlockParser(declared)
     writer = TaskWriter(dest, task.id, options)
-    failures: dict[LogObject, UnreadableObjectError] = {}
-    blocks = read_blocks(task.log_objects, fetcher.open, declared, failures)
+    blocks = read_blocks(task.log_objects, fetcher.open, declared, fail)
+    end: BlockEnd | None = None
     while True:
         with clock.stage("read"):
-            block = next(blocks, None)
+            block = next_block(blocks, end)
         if block is None:
             break
         with clock.stage("parse"):
             parsed = parser.parse(block)
+            end = parsed.end
         for batch in parsed.batches:
             with clock.stage("normalise"):
                 flows = normalise(batch, options.time_type)

@@ -1,19 +1,18 @@
 """Looks into one object and says what it holds, without writing anything."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from flowconv.blocks.counts import LineCounts
 from flowconv.blocks.declared_formats import DeclaredFormats, declared_formats
 from flowconv.blocks.formats import LogFormat
-from flowconv.blocks.reading import read_blocks
 from flowconv.blocks.shapes import SIGNS, Shape
 from flowconv.errors import FormatError, UnreadableObjectError, UsageError
-from flowconv.rows.batch import RejectedLine
-from flowconv.rows.fitting import Fitting
+from flowconv.rows.batch import ParsedBlock, RejectedLine
+from flowconv.rows.extracting import extract
 from flowconv.rows.normalising import normalise
-from flowconv.rows.parsing import BlockParser
 from flowconv.source.fetching import ObjectFetcher
 from flowconv.source.opening import StorageSource
 from flowconv.storage.opening import open_storage
@@ -112,40 +111,36 @@ def inspect_object(
     """
     if not isinstance(formats, DeclaredFormats):
         formats = declared_formats(format, formats, allow_unknown_fields=allow_unknown_fields)
-    declared = formats
     source = StorageSource(open_storage(uri, options or {}), options)
     log_objects = list(source.list_objects())
     if [o.uri for o in log_objects] != [source.root]:
         raise UsageError("this is no single object; inspect reads one at a time.", uri=source.root)
     inspection = Inspection(source.root, log_objects[0].size_bytes)
-    fetcher = ObjectFetcher(source, None, log_objects)
-    parser = BlockParser(declared)
-    failures: dict[Any, UnreadableObjectError] = {}
-    fitting = Fitting()
     try:
-        for block in read_blocks(log_objects, fetcher.open, declared, failures):
-            if inspection.shape is None:
-                inspection.shape = block.shape
-            parsed = parser.parse(block)
-            failures |= fitting.add(block, parsed)
-            for _, counts in parsed.counts:
-                inspection.lines += counts
-            for batch in parsed.batches:
-                if batch.format not in inspection.formats:
-                    inspection.formats.append(batch.format)
-                wanted = batch.table.num_rows and rows - len(inspection.records)
-                if wanted > 0:
-                    first = normalise(batch, "timestamp").rows.slice(0, wanted)
-                    inspection.records += first.to_pylist()
-            room = _MOST_REJECTED - len(inspection.rejected)
-            inspection.rejected += parsed.rejected[:room]
+        with closing(ObjectFetcher(source, None, log_objects)) as fetcher:
+            for block, parsed in extract(log_objects, fetcher.open, formats):
+                inspection.shape = inspection.shape or block.shape
+                _add(inspection, parsed, rows)
     except UnreadableObjectError as error:
-        failures[error.uri] = error
-    for failure in failures.values():
-        if isinstance(failure, FormatError) and failure.shape:
-            inspection.shape = Shape(failure.shape)
-        inspection.unreadable = failure.reason_with_line
+        if isinstance(error, FormatError) and error.shape:
+            inspection.shape = Shape(error.shape)
+        inspection.unreadable = error.reason_with_line
     return inspection
+
+
+def _add(inspection: Inspection, parsed: ParsedBlock, rows: int) -> None:
+    """Add what a block holds, with records up to so many."""
+    for _, counts in parsed.counts:
+        inspection.lines += counts
+    for batch in parsed.batches:
+        if batch.format not in inspection.formats:
+            inspection.formats.append(batch.format)
+        wanted = batch.table.num_rows and rows - len(inspection.records)
+        if wanted > 0:
+            first = normalise(batch, "timestamp").rows.slice(0, wanted)
+            inspection.records += first.to_pylist()
+    room = _MOST_REJECTED - len(inspection.rejected)
+    inspection.rejected += parsed.rejected[:room]
 
 
 def _plain(value: Any) -> Any:

@@ -1,20 +1,19 @@
 """read(): flow logs as a stream of Arrow record batches, without writing anything."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
 from datetime import date
 
 import pyarrow as pa
 
 from flowconv.blocks.declared_formats import DeclaredFormats, declared_formats
 from flowconv.blocks.formats import declared_format
-from flowconv.blocks.reading import read_blocks
-from flowconv.errors import FormatError, UnreadableObjectError, UsageError, quote
+from flowconv.errors import FormatError, UsageError, quote
 from flowconv.fields import Table
 from flowconv.options import as_day, take_texts
 from flowconv.rows.batch import RejectedLine, bad_line_error
-from flowconv.rows.fitting import Fitting
+from flowconv.rows.extracting import extract
 from flowconv.rows.normalising import FlowBatch, normalise
-from flowconv.rows.parsing import BlockParser
 from flowconv.rows.schema import known_extra_fields, table_schema
 from flowconv.source.fetching import ObjectFetcher, request_pool
 from flowconv.source.keys import LogObject
@@ -105,28 +104,15 @@ def _read_batches(
     schema: pa.Schema,
     on_rejected: Callable[[RejectedLine], None] | None,
 ) -> Iterator[pa.RecordBatch]:
-    failures: dict[LogObject, UnreadableObjectError] = {}
-    parser = BlockParser(declared)
-    fitting = Fitting()
-    with request_pool(logs) as pool:
-        fetcher = ObjectFetcher(logs, pool, log_objects)
-        try:
-            for block in read_blocks(log_objects, fetcher.open, declared, failures):
-                for error in failures.values():
-                    raise error
-                parsed = parser.parse(block)
-                for line in parsed.rejected:
-                    if on_rejected is None:
-                        raise bad_line_error(line)
-                    on_rejected(line)
-                failures |= fitting.add(block, parsed)
-                for batch in parsed.batches:
-                    if batch.format.table is table and batch.table.num_rows:
-                        yield from _with_schema(normalise(batch, "timestamp"), schema)
-            for error in failures.values():
-                raise error
-        finally:
-            fetcher.close()
+    with request_pool(logs) as pool, closing(ObjectFetcher(logs, pool, log_objects)) as fetcher:
+        for _, parsed in extract(log_objects, fetcher.open, declared):
+            for line in parsed.rejected:
+                if on_rejected is None:
+                    raise bad_line_error(line)
+                on_rejected(line)
+            for batch in parsed.batches:
+                if batch.format.table is table and batch.table.num_rows:
+                    yield from _with_schema(normalise(batch, "timestamp"), schema)
 
 
 def _with_schema(batch: FlowBatch, schema: pa.Schema) -> list[pa.RecordBatch]:

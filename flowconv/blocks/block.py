@@ -1,6 +1,6 @@
 """What reading gives to parsing: blocks of lines, or of rows that are columns already."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Self
 
@@ -63,7 +63,20 @@ class Span:
     ends_object: bool
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
+class BlockEnd:
+    """Where an object goes on behind a block, as the parser found it; the reader needs it.
+
+    Attributes:
+        format: The fields in force after the block's last line.
+        line: Number, in the last span's object, of the line behind the block.
+    """
+
+    format: LogFormat
+    line: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LogBlock:
     """Whole lines of text with the same fields, from one object or several; headers are cut off.
 
@@ -79,10 +92,6 @@ class LogBlock:
         damaged: Offsets of lines that are no message of the JSON that they stand in.
         events: The event of each line, if they came in events whose facts do not stand in them.
         left_out: Name of a log group -> lines of it that stand before the block and are not read.
-        next_format: The fields in force after the last line.
-        next_line: Number, in the last span's object, of the line behind the block.
-
-    The parser sets the last two, and the reader goes on with them in the same object.
     """
 
     buffer: bytes | bytearray
@@ -94,12 +103,6 @@ class LogBlock:
     damaged: tuple[int, ...] = ()
     events: Events | None = None
     left_out: Mapping[str, int] = field(default_factory=dict)
-    next_format: LogFormat = field(init=False)
-    next_line: int = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.next_format = self.format
-        self.next_line = self.spans[-1].first_line if self.spans else 1
 
     @property
     def log_objects(self) -> tuple[LogObject, ...]:
@@ -121,7 +124,7 @@ class LogBlock:
         for span in self.spans:
             text = bytes(memoryview(self.buffer)[span.start : span.stop])
             moved = replace(span, start=0, stop=len(text))
-            yield LogBlock(text, len(text), self.shape, self.format, (moved,), len(text))
+            yield replace(self, buffer=text, size=len(text), spans=(moved,), text_bytes=len(text))
 
     def of_spans(self, spans: Sequence[Span]) -> "LogBlock":
         """Return the block as if it had but some of its spans; to be counted, not to be parsed."""
@@ -129,7 +132,7 @@ class LogBlock:
         return replace(self, spans=tuple(spans), size=size, text_bytes=size)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RowBlock:
     """Rows of an object that has columns or keys: Parquet, or JSON of records.
 
@@ -168,3 +171,19 @@ class RowBlock:
 
 
 Block = LogBlock | RowBlock
+
+# Gives blocks, and is told after each where its last object goes on.
+BlockReader = Generator[Block, BlockEnd, None]
+
+
+def next_block(blocks: BlockReader, end: BlockEnd | None) -> Block | None:
+    """Return a reader's next block; None if there is none.
+
+    Args:
+        blocks: The reader.
+        end: What the parser found at the end of the block before; None before the first.
+    """
+    try:
+        return next(blocks) if end is None else blocks.send(end)
+    except StopIteration:
+        return None

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator
 from datetime import UTC, datetime
 
-from flowconv.blocks.block import BLOCK_BYTES, LogBlock, Span
+from flowconv.blocks.block import BLOCK_BYTES, BlockReader, LogBlock, Span
 from flowconv.blocks.counts import LineCounts
 from flowconv.blocks.declared_formats import DeclaredFormats
 from flowconv.blocks.formats import LogFormat, declared_format, split_line, with_timestamp
@@ -29,7 +29,7 @@ _TIME = re.compile(
 
 def read_console_csv(
     log_object: LogObject, text: Unpacked, declared: DeclaredFormats, head: Head
-) -> Iterator[LogBlock]:
+) -> BlockReader:
     """Read an object behind its first line: each line of a block is an event's time and a message.
 
     Args:
@@ -61,10 +61,16 @@ def read_console_csv(
                 first_records.finish()
         in_force = format_ or with_timestamp(declared_format("default"))
         span = Span(log_object, 0, len(lines), line, counts, at_end)
-        block = LogBlock(lines, len(lines), Shape.CONSOLE_CSV, in_force, (span,), len(lines))
-        yield block
-        format_ = format_ and block.next_format
-        line, counts = block.next_line, LineCounts()
+        end = yield LogBlock(
+            buffer=lines,
+            size=len(lines),
+            shape=Shape.CONSOLE_CSV,
+            format=in_force,
+            spans=(span,),
+            text_bytes=len(lines),
+        )
+        format_ = format_ and end.format
+        line, counts = end.line, LineCounts()
 
 
 def _declared(log_object: LogObject, declared: DeclaredFormats, line: int) -> LogFormat:

@@ -7,12 +7,12 @@ themselves.
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from itertools import accumulate, groupby, islice
 
 import numpy as np
 
-from flowconv.blocks.block import Block, Events, LogBlock, Span
+from flowconv.blocks.block import BlockReader, Events, LogBlock, Span
 from flowconv.blocks.counts import GROUPS_COUNTED, OTHER_GROUPS, LineCounts
 from flowconv.blocks.declared_formats import DeclaredFormats
 from flowconv.blocks.formats import LogFormat, declared_format, header_format, split_line
@@ -31,7 +31,7 @@ from flowconv.errors import FormatError, quote
 from flowconv.source.keys import LogObject
 
 
-def read_json(log_object: LogObject, text: Unpacked, declared: DeclaredFormats) -> Iterator[Block]:
+def read_json(log_object: LogObject, text: Unpacked, declared: DeclaredFormats) -> BlockReader:
     """Read an object of JSON: each line of a block is a message or a record, or damaged JSON.
 
     Messages of documents that name their log group are read by that group's format.
@@ -127,7 +127,7 @@ class _MessageBlocks:
         self._lines.append(lines)
         self.size += len(lines.text)
 
-    def take(self, *, ends_object: bool) -> Iterator[LogBlock]:
+    def take(self, *, ends_object: bool) -> BlockReader:
         """Give what was gathered; the last block says that the object ends with it.
 
         Raises:
@@ -142,12 +142,12 @@ class _MessageBlocks:
         for number, ((format_, log_group), run) in enumerate(runs, start=1):
             # A header among the messages wins from there on, for its log group.
             in_force = self._headers.get(log_group) or format_ or self._find_header(log_group, run)
-            block = self._block(run, in_force, ends_object=ends_object and number == len(runs))
-            yield block
-            self.next_line = block.next_line
+            is_last = ends_object and number == len(runs)
+            end = yield self._block(run, in_force, ends_object=is_last)
+            self.next_line = end.line
             # Headers may have led away from the format and back to it.
-            if block.next_format is not in_force:
-                self._headers[log_group] = block.next_format
+            if end.format is not in_force:
+                self._headers[log_group] = end.format
 
     def _block(self, run: list[Lines], format_: LogFormat, *, ends_object: bool) -> LogBlock:
         text = b"".join(lines.text for lines in run)

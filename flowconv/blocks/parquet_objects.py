@@ -115,8 +115,20 @@ def _read(log_object: LogObject, file: IO[bytes], data: Unpacked) -> Iterator[Ro
     )
     schema = parquet.schema_arrow
     coded = {name for name in coded if types.is_dictionary(schema.field(name).type)}
-    waiting = _named(schema.empty_table().select(names), format_)
-    first_row, waiting_bytes = 1, 0
+    # The last piece says that the object ends with it, so each waits for the next.
+    waiting, waiting_bytes = schema.empty_table().select(names), 0
+    first_row = 1
+
+    def block(*, ends_object: bool) -> RowBlock:
+        return RowBlock(
+            log_object=log_object,
+            rows=waiting.rename_columns(list(format_.columns)),
+            format=format_,
+            first_row=first_row,
+            ends_object=ends_object,
+            text_bytes=waiting_bytes,
+        )
+
     for number, columns in enumerate(groups):
         longest = _longest_value(parquet, number, columns)
         rows = rows_at_once(columns, _MOST_ROWS, coded, longest)
@@ -125,12 +137,12 @@ def _read(log_object: LogObject, file: IO[bytes], data: Unpacked) -> Iterator[Ro
             for piece, size_bytes in _pieces(pa.Table.from_batches([batch]).select(names)):
                 data.count(size_bytes)
                 if waiting.num_rows:
-                    yield RowBlock(log_object, waiting, format_, first_row, False, waiting_bytes)
+                    yield block(ends_object=False)
                 first_row += waiting.num_rows
-                waiting, waiting_bytes = _named(piece, format_), size_bytes
+                waiting, waiting_bytes = piece, size_bytes
     if (count := first_row - 1 + waiting.num_rows) != metadata.num_rows:
         raise pa.ArrowInvalid(f"it has {count} rows, and names {metadata.num_rows}")
-    yield RowBlock(log_object, waiting, format_, first_row, True, waiting_bytes)
+    yield block(ends_object=True)
 
 
 def _longest_value(parquet: pq.ParquetFile, number: int, columns: Sequence[ColumnPages]) -> int:

@@ -8,7 +8,7 @@ the input's size, a reader holds one block of text and one piece of an object's 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
-from flowconv.blocks.block import BLOCK_BYTES, Block, LogBlock, Span
+from flowconv.blocks.block import BLOCK_BYTES, BlockEnd, BlockReader, LogBlock, Span, next_block
 from flowconv.blocks.console_csv import read_console_csv
 from flowconv.blocks.counts import LineCounts
 from flowconv.blocks.declared_formats import DeclaredFormats
@@ -27,9 +27,9 @@ def read_blocks(
     log_objects: Sequence[LogObject],
     open_object: Callable[[LogObject], Readable],
     declared: DeclaredFormats,
-    failures: dict[LogObject, UnreadableObjectError],
+    on_failure: Callable[[LogObject, UnreadableObjectError], None],
     max_object_bytes: int | None = None,
-) -> Iterator[Block]:
+) -> BlockReader:
     """Read objects in their order, joining those with the same fields.
 
     An object whose text fits a block is read whole before any of its lines is given out.
@@ -38,11 +38,12 @@ def read_blocks(
         log_objects: What to read.
         open_object: Gives an object's bytes as they are stored.
         declared: The formats of objects without a header.
-        failures: Gets the objects that could not be read; nothing of them was given out.
+        on_failure: Hears of the objects that could not be read; nothing of them was given out.
         max_object_bytes: Text of one object beyond which it is unreadable; None is no limit.
 
     Yields:
-        Blocks, each valid until the next is asked for.
+        Blocks, each valid until the next is asked for, with where the parser says that it ends:
+        see `next_block`.
 
     Raises:
         UnreadableObjectError: An object failed after lines of it had been given out. What was made
@@ -51,24 +52,28 @@ def read_blocks(
     reader = _BlockReader(declared)
     for log_object in log_objects:
         given_out = False
+        failure: UnreadableObjectError | None = None
         try:
             with only_unreadable(log_object):
                 text = Unpacked(log_object, open_object(log_object), max_object_bytes)
             try:
                 blocks = reader.append(log_object, text)
+                end: BlockEnd | None = None
                 while True:
                     with only_unreadable(log_object):
-                        block = next(blocks, None)
+                        block = next_block(blocks, end)
                     if block is None:
                         break
                     given_out |= log_object in block.log_objects
-                    yield block
+                    end = yield block
             finally:
                 text.close()
         except UnreadableObjectError as error:
             if given_out:
                 raise
-            failures[log_object] = error.to_keep()
+            failure = error.to_keep()
+        if failure is not None:
+            on_failure(log_object, failure)
     if reader.spans:
         yield reader.take_block()
 
@@ -109,7 +114,7 @@ class _BlockReader:
         self._buffer = bytearray(BLOCK_BYTES + 1)
         self._view = memoryview(self._buffer)
 
-    def append(self, log_object: LogObject, text: Unpacked) -> Iterator[Block]:
+    def append(self, log_object: LogObject, text: Unpacked) -> BlockReader:
         """Read an object behind what is there, giving out a block whenever there is no room."""
         if self.spans and text.likely_size > BLOCK_BYTES - self._size:
             yield self.take_block()
@@ -165,22 +170,19 @@ class _BlockReader:
             self._size = stop
             if at_end:
                 return
-            block = self.take_block()
-            yield block
-            self._format = block.next_format
-            line = block.next_line
-            counts = LineCounts()
+            behind = yield self.take_block()
+            self._format, line, counts = behind.format, behind.line, LineCounts()
             end, at_end = self._refill(text, self._move(stop, end, to=0))
 
     def take_block(self) -> LogBlock:
         """Return what has been gathered, and begin anew."""
         block = LogBlock(
-            self._buffer,
-            self._size,
-            self._shape,
-            self._format,
-            tuple(self.spans),
-            self._head_bytes + self._size,
+            buffer=self._buffer,
+            size=self._size,
+            shape=self._shape,
+            format=self._format,
+            spans=tuple(self.spans),
+            text_bytes=self._head_bytes + self._size,
         )
         self.spans = []
         self._size = self._head_bytes = 0

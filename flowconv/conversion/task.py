@@ -4,24 +4,22 @@ import logging
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
 from itertools import chain
 from typing import Self
 
 import numpy as np
 
-from flowconv.blocks.block import Block, RowBlock
+from flowconv.blocks.block import Block
 from flowconv.blocks.counts import LineCounts
 from flowconv.blocks.declared_formats import DeclaredFormats
-from flowconv.blocks.reading import only_unreadable, read_blocks
 from flowconv.blocks.shapes import Shape
 from flowconv.conversion.planning import Task
 from flowconv.conversion.report import TaskResult
 from flowconv.errors import (
     FetchError,
     FlowconvError,
-    FormatError,
     StorageError,
     UnreadableObjectError,
 )
@@ -31,10 +29,9 @@ from flowconv.lake.ledger_records import HEADERS_APART, Commit, ConvertedObject,
 from flowconv.lake.quarantine import QuarantineRoom, QuarantineWriter
 from flowconv.lake.writing import ROW_GROUP_ROWS, StagedFile, TaskWriter
 from flowconv.options import ConvertOptions
-from flowconv.rows.batch import ParsedBlock, RejectedLines, bad_line_error
-from flowconv.rows.fitting import Fitting
-from flowconv.rows.normalising import FlowBatch, normalise
-from flowconv.rows.parsing import BlockParser
+from flowconv.rows.batch import ParsedBlock, bad_line_error
+from flowconv.rows.extracting import extract
+from flowconv.rows.normalising import normalise
 from flowconv.rows.partitioning import find_partitions
 from flowconv.running import RunProgress, Stopped
 from flowconv.source.fetching import ObjectFetcher
@@ -193,28 +190,27 @@ class TaskConverter:
             attempt.source_bytes[log_object] += size_bytes
             progress.add(source_bytes=size_bytes)
 
+        def on_failure(log_object: LogObject, error: UnreadableObjectError) -> None:
+            failures[log_object] = error
+            attempt.forget(log_object)
+
         fetcher = ObjectFetcher(self._source, self._requests, log_objects, on_piece)
-        parser = BlockParser(self._declared)
-        begun: LogObject | None = None
         try:
-            for whole_block in read_blocks(
-                log_objects, fetcher.open, self._declared, failures, options.max_object_size
-            ):
-                block, parsed = _parse(parser, whole_block, begun, failures)
-                begun = None if whole_block.ended else whole_block.log_objects[0]
-                if not attempt.is_spoilt:
-                    for flows in _flow_batches(parsed, options):
-                        attempt.writer.write_all(
-                            find_partitions(
-                                flows, options.partition_by, options.account, options.region
-                            )
-                        )
-                    failures |= attempt.count(block, parsed)
-                progress.add(
-                    objects=len(block.ended),
-                    rows=sum(batch.table.num_rows for batch in parsed.batches),
-                    text_bytes=block.text_bytes,
-                )
+            with closing(fetcher):
+                for block, parsed in extract(
+                    log_objects,
+                    fetcher.open,
+                    self._declared,
+                    on_failure,
+                    max_object_bytes=options.max_object_size,
+                ):
+                    if not attempt.is_spoilt:
+                        attempt.add(block, parsed)
+                    progress.add(
+                        objects=len(block.ended),
+                        rows=sum(batch.table.num_rows for batch in parsed.batches),
+                        text_bytes=block.text_bytes,
+                    )
         except UnreadableObjectError as error:
             place = next((n for n, o in enumerate(log_objects) if o.uri == error.uri), None)
             if place is None:
@@ -230,8 +226,6 @@ class TaskConverter:
                 reason=error.reason,
             )
             return log_objects[place + 1 :]
-        finally:
-            fetcher.close()
         return ()
 
     def _commit(
@@ -290,58 +284,6 @@ class TaskConverter:
 _WITH_OWN_FIELDS = (Shape.HEADER, Shape.PARQUET, Shape.JSON_RECORDS)
 
 
-def _flow_batches(parsed: ParsedBlock, options: ConvertOptions) -> Iterator[FlowBatch]:
-    # A block of very short lines has millions of rows, and each gets all columns of the table.
-    for batch in parsed.batches:
-        for piece in batch.pieces(ROW_GROUP_ROWS):
-            yield normalise(piece, options.time_type, with_source=options.with_source)
-
-
-def _parse(
-    parser: BlockParser,
-    block: Block,
-    begun: LogObject | None,
-    failures: dict[LogObject, UnreadableObjectError],
-) -> tuple[Block, ParsedBlock]:
-    """Parse a block, or what is left of it without the objects that cannot be parsed.
-
-    Args:
-        parser: The task's parser.
-        block: A block.
-        begun: The object of which lines were parsed before, if one goes on in this block.
-        failures: Gets the objects that cannot be parsed.
-
-    Returns:
-        The block, or one with the other objects' spans alone, and what it is parsed to.
-
-    Raises:
-        UnreadableObjectError: The object that goes on here, or begins without ending, or the only
-            one cannot be parsed.
-    """
-    try:
-        with only_unreadable(block.log_objects[0]):
-            return block, parser.parse(block)
-    except UnreadableObjectError:
-        if isinstance(block, RowBlock) or len(block.spans) == 1:
-            raise
-    spans, pieces = [], []
-    for span, alone in zip(block.spans, block.apart(), strict=True):
-        try:
-            with only_unreadable(span.log_object):
-                pieces.append(parser.parse(alone))
-            spans.append(span)
-        except UnreadableObjectError as error:
-            if span.log_object == begun:
-                raise
-            failures[span.log_object] = error.to_keep()
-    parsed = ParsedBlock(
-        tuple(batch for piece in pieces for batch in piece.batches),
-        tuple(counts for piece in pieces for counts in piece.counts),
-        RejectedLines([rejected for piece in pieces for rejected in piece.rejected.parts]),
-    )
-    return block.of_spans(spans), parsed
-
-
 class _Attempt:
     """What one run through a task's objects has made so far."""
 
@@ -365,8 +307,7 @@ class _Attempt:
         self._quarantine = QuarantineWriter(
             lake, name, options.quarantine_per_object, quarantine_room
         )
-        self._fitting = Fitting()
-        self._fail_on_bad_line = options.on_bad_line == "fail"
+        self._options = options
         self.source_bytes: Counter[LogObject] = Counter()
         self._rejected: defaultdict[LogObject, Counter[str]] = defaultdict(Counter)
         self._unknown_fields: defaultdict[LogObject, set[str]] = defaultdict(set)
@@ -380,17 +321,30 @@ class _Attempt:
         self._staged: list[StagedFile] = []
         self._files: list[DataFile] = []
 
-    def count(self, block: Block, parsed: ParsedBlock) -> dict[LogObject, FormatError]:
-        """Count a block's lines, and set those aside that do not fit.
-
-        Returns:
-            The objects that end here and of which no line fits. Nothing of them is counted or kept.
+    def add(self, block: Block, parsed: ParsedBlock) -> None:
+        """Write a block's rows, count its lines, and set those aside that do not fit.
 
         Raises:
             ParseError: There is one, and the run is to fail at the first.
         """
-        if parsed.rejected and self._fail_on_bad_line:
+        options = self._options
+        for batch in parsed.batches:
+            # A block of very short lines has millions of rows, and each gets all columns.
+            for piece in batch.pieces(ROW_GROUP_ROWS):
+                flows = normalise(piece, options.time_type, with_source=options.with_source)
+                partitions = find_partitions(
+                    flows, options.partition_by, options.account, options.region
+                )
+                self.writer.write_all(partitions)
+        if parsed.rejected and options.on_bad_line == "fail":
             raise bad_line_error(parsed.rejected[0])
+        self._count(block, parsed)
+        self._quarantine.write(parsed.rejected)
+        for log_object in self._quarantine.held_back:
+            if self._counts[log_object].rows:
+                self._quarantine.keep(log_object)
+
+    def _count(self, block: Block, parsed: ParsedBlock) -> None:
         self._text_bytes += block.text_bytes
         if self._declared_names and block.shape not in _WITH_OWN_FIELDS:
             self._without_header.update(block.log_objects)
@@ -415,22 +369,18 @@ class _Attempt:
                 for (reason, _), number in zip(part.reasons, numbers, strict=True):
                     if number:
                         self._rejected[log_object][reason] += number
-        self._quarantine.write(parsed.rejected)
-        unfit = self._fitting.add(block, parsed)
-        for log_object in unfit:
-            self._forget(log_object)
-        for log_object in self._quarantine.held_back:
-            if self._counts[log_object].rows:
-                self._quarantine.keep(log_object)
-        return unfit
 
-    def _forget(self, log_object: LogObject) -> None:
+    def forget(self, log_object: LogObject) -> None:
+        """Take back what was counted and set aside of an object that has no row."""
         self._quarantine.forget(log_object)
-        del self._counts[log_object]
-        self._headers.pop(log_object, None)
-        self._rejected.pop(log_object, None)
-        self._unknown_fields.pop(log_object, None)
-        self._left_out_columns.pop(log_object, None)
+        for counted in (
+            self._counts,
+            self._headers,
+            self._rejected,
+            self._unknown_fields,
+            self._left_out_columns,
+        ):
+            counted.pop(log_object, None)
 
     def close(self) -> None:
         """Finish the files, which stay invisible."""

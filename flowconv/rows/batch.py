@@ -4,13 +4,13 @@ from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import overload
+from typing import Self, overload
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from flowconv.blocks.block import Events
+from flowconv.blocks.block import BlockEnd, Events
 from flowconv.blocks.counts import LineCounts
 from flowconv.blocks.formats import LogFormat, split_line
 from flowconv.errors import ParseError
@@ -175,11 +175,23 @@ class ParsedBlock:
         batches: The rows; one batch, or several where a header in the middle changed the fields.
         counts: Objects and their lines by kind; an object may come several times.
         rejected: The lines that do not fit, in the order of the block.
+        end: Where the block's last object goes on.
     """
 
     batches: tuple[RawBatch, ...]
     counts: tuple[tuple[LogObject, LineCounts], ...]
     rejected: RejectedLines
+    end: BlockEnd
+
+    @classmethod
+    def joined(cls, parts: Sequence[Self], end: BlockEnd) -> Self:
+        """Return parts of a block as one."""
+        return cls(
+            tuple(batch for part in parts for batch in part.batches),
+            tuple(count for part in parts for count in part.counts),
+            RejectedLines([rejected for part in parts for rejected in part.rejected.parts]),
+            end,
+        )
 
 
 def bad_line_error(line: RejectedLine) -> ParseError:

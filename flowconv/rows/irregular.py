@@ -10,13 +10,13 @@ import numpy as np
 import pyarrow as pa
 from pyarrow import csv
 
-from flowconv.blocks.block import BLOCK_BYTES, LogBlock, Span
+from flowconv.blocks.block import BLOCK_BYTES, BlockEnd, LogBlock, Span
 from flowconv.blocks.counts import LineCounts
 from flowconv.blocks.formats import LogFormat, may_be_header, split_line
 from flowconv.blocks.shapes import find_header, is_timed
 from flowconv.errors import FormatError
 from flowconv.fields import TEXT
-from flowconv.rows.batch import ParsedBlock, RawBatch, RejectedLines
+from flowconv.rows.batch import ParsedBlock, RawBatch
 from flowconv.rows.casting import in_milliseconds, typed
 from flowconv.rows.csv_lines import (
     TIME,
@@ -99,10 +99,10 @@ def parse_irregular(
         events = events and events.take(~dropped)
     counts = lines.count(line_of_row, headers, line_of_row[in_milliseconds(table)])
     sources = tuple((log_object, count.rows) for log_object, count in counts)
-    block.next_line = lines.next_line
+    end = BlockEnd(block.format, lines.next_line)
     odd = lines.odd or table.num_rows < len(lines.ends)
     batch = RawBatch(block.format, table, sources, lines.numbers(line_of_row), events)
-    return ParsedBlock((batch,), counts, lines.rejected_lines()), odd
+    return ParsedBlock((batch,), counts, lines.rejected_lines(), end), odd
 
 
 def _split_odd(block: LogBlock, lines: Lines) -> tuple[pa.Table, Indexes, frozenset[int]]:
@@ -250,18 +250,12 @@ def _parse_parts(
     """
     first = _part(block, before, block.format)
     parsed = [parse_irregular(first, declared, changes)[0]]
-    rest = _part(block, (after[0],), after[1] or first.next_format)
+    rest = _part(block, (after[0],), after[1] or parsed[0].end.format)
     parsed.append(parse_irregular(rest, declared, changes)[0])
-    block.next_format, block.next_line = rest.next_format, rest.next_line
     if others:
         last = _part(block, others, block.format)
         parsed.append(parse_irregular(last, declared, changes)[0])
-        block.next_format, block.next_line = last.next_format, last.next_line
-    return ParsedBlock(
-        tuple(batch for part in parsed for batch in part.batches),
-        tuple(count for part in parsed for count in part.counts),
-        RejectedLines([rejected for part in parsed for rejected in part.rejected.parts]),
-    )
+    return ParsedBlock.joined(parsed, parsed[-1].end)
 
 
 def _part(block: LogBlock, spans: tuple[Span, ...], format_: LogFormat) -> LogBlock:
@@ -273,4 +267,13 @@ def _part(block: LogBlock, spans: tuple[Span, ...], format_: LogFormat) -> LogBl
     if events is not None:
         line = block.buffer.count(b"\n", 0, first)
         events = events.take(slice(line, line + text.count(b"\n")))
-    return LogBlock(text, len(text), block.shape, format_, moved, len(text), damaged, events)
+    return LogBlock(
+        buffer=text,
+        size=len(text),
+        shape=block.shape,
+        format=format_,
+        spans=moved,
+        text_bytes=len(text),
+        damaged=damaged,
+        events=events,
+    )

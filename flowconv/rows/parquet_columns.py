@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import types
 
-from flowconv.blocks.block import RowBlock
+from flowconv.blocks.block import BlockEnd, RowBlock
 from flowconv.blocks.counts import LineCounts
 from flowconv.blocks.formats import LogFormat
 from flowconv.blocks.parquet_types import Column, is_binary, is_text, one_by_one
@@ -56,6 +56,7 @@ def parse_rows(block: RowBlock) -> ParsedBlock:
         (RawBatch(format_, table, ((block.log_object, table.num_rows),), lines),),
         ((block.log_object, counts),),
         _rejected_rows(block, rejected, [bad[row] for row in rejected], texts),
+        BlockEnd(format_, block.first_row + block.rows.num_rows),
     )
 
 

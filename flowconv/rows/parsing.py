@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from flowconv.blocks.block import Block, LogBlock, RowBlock
+from flowconv.blocks.block import Block, BlockEnd, LogBlock, RowBlock
 from flowconv.blocks.counts import LineCounts
 from flowconv.blocks.declared_formats import DeclaredFormats
 from flowconv.fields import TEXT
@@ -51,7 +51,7 @@ class BlockParser:
     def parse(self, block: Block) -> ParsedBlock:
         """Split a block into typed columns.
 
-        Sets the block's `next_format`. The result does not depend on the block's buffer.
+        The result does not depend on the block's buffer.
 
         Raises:
             FormatError: A header in the middle of the block is not a possible one.
@@ -86,7 +86,7 @@ def _parse_clean(block: LogBlock) -> ParsedBlock | None:
         text = np.frombuffer(block.buffer, np.uint8, block.size)
         rows = [int(np.count_nonzero(text[span.start : span.stop] == 10)) for span in spans]
         assert sum(rows) == table.num_rows
-    block.next_line = spans[-1].first_line + rows[-1]
+    end = BlockEnd(block.format, spans[-1].first_line + rows[-1])
     edges = np.cumsum([0, *rows])
     lines = np.arange(table.num_rows)
     for span, start, stop in zip(spans, edges[:-1], edges[1:], strict=True):
@@ -98,7 +98,7 @@ def _parse_clean(block: LogBlock) -> ParsedBlock | None:
     )
     sources = tuple((span.log_object, count) for span, count in zip(spans, rows, strict=True))
     batch = RawBatch(block.format, table, sources, lines, events)
-    return ParsedBlock((batch,), counts, RejectedLines())
+    return ParsedBlock((batch,), counts, RejectedLines(), end)
 
 
 def _read_clean(block: LogBlock) -> pa.Table | None:

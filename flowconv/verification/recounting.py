@@ -13,6 +13,7 @@ import threading
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import fields
 from datetime import date
 from functools import partial
@@ -24,11 +25,10 @@ import pyarrow.parquet as pq
 from flowconv.blocks.counts import LineCounts
 from flowconv.blocks.declared_formats import DeclaredFormats, declared_formats
 from flowconv.blocks.parquet_pages import check_footer, check_gaps
-from flowconv.blocks.reading import read_blocks
 from flowconv.errors import UnreadableObjectError
 from flowconv.lake.ledger import Ledger
 from flowconv.lake.ledger_records import HEADERS_APART
-from flowconv.rows.parsing import BlockParser
+from flowconv.rows.extracting import extract
 from flowconv.running import RunProgress
 from flowconv.source.fetching import ObjectFetcher
 from flowconv.source.keys import LogObject
@@ -255,18 +255,11 @@ def _parse(
     logs: Source, log_object: LogObject, declared: DeclaredFormats, go_on: Callable[[], None]
 ) -> LineCounts:
     """Read an object as a run would, and count its lines by kind."""
-    parser = BlockParser(declared)
-    failures: dict[LogObject, UnreadableObjectError] = {}
-    fetcher = ObjectFetcher(logs, None, [log_object])
     total = LineCounts()
-    try:
-        for block in read_blocks([log_object], fetcher.open, declared, failures):
+    with closing(ObjectFetcher(logs, None, [log_object])) as fetcher:
+        for _, parsed in extract([log_object], fetcher.open, declared, must_fit=False):
             go_on()
-            total = sum((counts for _, counts in parser.parse(block).counts), total)
-    finally:
-        fetcher.close()
-    for error in failures.values():
-        raise error
+            total = sum((counts for _, counts in parsed.counts), total)
     return total
 
 

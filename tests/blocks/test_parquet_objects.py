@@ -24,6 +24,7 @@ from flowconv.blocks.unpacking import Unpacked
 from flowconv.errors import CorruptObjectError, FormatError, StorageError
 from flowconv.inspecting import inspect_object
 from flowconv.rows import parquet_columns
+from flowconv.rows.extracting import fail
 from support.in_memory import Converted, Stored, assert_as_reference, convert_in_memory, log_object
 from support.lakes import ROW, V2, aws_key, read_quarantine, write_objects
 from support.shapes import parquet
@@ -357,7 +358,7 @@ def test_row_groups(rows_at_once: int, spool_bytes: int) -> None:
         mock.patch.object(parquet_objects, "_MOST_ROWS", rows_at_once),
         mock.patch.object(parquet_objects, "_SPOOL_BYTES", spool_bytes),
     ):
-        blocks = list(read_blocks([one], lambda _: Stored(body, 100), DeclaredFormats(), {}))
+        blocks = list(read_blocks([one], lambda _: Stored(body, 100), DeclaredFormats(), fail))
     assert len(blocks) >= 1000 // rows_at_once
     assert [len(block.ended) for block in blocks] == [0] * (len(blocks) - 1) + [1]
     parsed = [parquet_columns.parse_rows(block) for block in blocks]  # type: ignore[arg-type]
@@ -370,7 +371,7 @@ def test_row_groups(rows_at_once: int, spool_bytes: int) -> None:
 def test_long_values_make_small_blocks() -> None:
     body = parquet({"x": [f"{n}" * 10_000 for n in range(1000, 1500)], "srcport": [1] * 500})
     one = log_object("a", len(body))
-    blocks = list(read_blocks([one], lambda _: Stored(body), DeclaredFormats(), {}))
+    blocks = list(read_blocks([one], lambda _: Stored(body), DeclaredFormats(), fail))
     parsed = [parquet_columns.parse_rows(block) for block in blocks]  # type: ignore[arg-type]
     assert sum(counts.rows for one in parsed for _, counts in one.counts) == 500
     assert max(block.text_bytes for block in blocks) < 10 << 20

@@ -13,14 +13,12 @@ from unittest import mock
 from flowconv.blocks import block, json_blocks, json_documents, reading
 from flowconv.blocks.counts import LineCounts
 from flowconv.blocks.declared_formats import DeclaredFormats, declared_formats
-from flowconv.blocks.reading import read_blocks
 from flowconv.blocks.shapes import Shape
 from flowconv.errors import CorruptObjectError, FormatError, UnreadableObjectError
 from flowconv.options import TimeType
 from flowconv.rows.batch import RejectedLine
-from flowconv.rows.fitting import Fitting
+from flowconv.rows.extracting import extract
 from flowconv.rows.normalising import FlowBatch, normalise
-from flowconv.rows.parsing import BlockParser
 from flowconv.source.keys import LogObject
 from oracle import reference
 
@@ -69,7 +67,7 @@ class Converted:
     events: list[tuple[int, str | None]] = field(default_factory=list)
     shape: Shape | None = None
     rejected: list[RejectedLine] = field(default_factory=list)
-    unfit: FormatError | None = None
+    unfit: UnreadableObjectError | None = None
     failure: UnreadableObjectError | None = None
 
 
@@ -119,21 +117,25 @@ def convert_in_memory(
         stack.enter_context(mock.patch.object(json_documents, "STRETCH_BYTES", document_bytes))
         while True:
             results = {one: Converted() for one in objects}
-            parser, fitting = BlockParser(declared, TODAY), Fitting()
+            unfit: dict[LogObject, UnreadableObjectError] = {}
+            ended: set[LogObject] = set()
+
+            def on_failure(one: LogObject, error: UnreadableObjectError) -> None:
+                (unfit if one in ended else failures)[one] = error  # noqa: B023 - called at once
+
             try:
-                for block in read_blocks(
+                for block, parsed in extract(
                     [one for one in objects if one not in failures],
                     lambda one: Stored(objects[one], piece_bytes),
                     declared,
-                    failures,
+                    on_failure,
+                    today=TODAY,
                 ):
-                    parsed = parser.parse(block)
+                    ended.update(block.ended)
                     for one in block.log_objects:
                         results[one].shape = block.shape
                     for one, counts in parsed.counts:
                         results[one].counts += counts
-                    for one, unfit in fitting.add(block, parsed).items():
-                        results[one].unfit = unfit
                     for line in parsed.rejected:
                         results[line.log_object].rejected.append(line)
                     for raw in parsed.batches:
@@ -147,6 +149,8 @@ def convert_in_memory(
                             results[one].rows += rows[:count]
                             results[one].events += events[:count]
                             rows, events = rows[count:], events[count:]
+                for one, error in unfit.items():
+                    results[one].unfit = error
                 break
             except UnreadableObjectError as error:
                 failures |= {one: error for one in objects if one.uri == error.uri}

@@ -111,7 +111,8 @@ def test_what_is_kept_of_a_failure() -> None:
 
     failures: dict[LogObject, UnreadableObjectError] = {}
     objects = [log_object("gone"), log_object("damaged")]
-    assert list(read_blocks(objects, fetch, DeclaredFormats(), failures)) == []
+    blocks = read_blocks(objects, fetch, DeclaredFormats(), failures.__setitem__)
+    assert list(blocks) == []
     assert len(failures) == 2
     for error in failures.values():
         assert (error.__traceback__, error.__cause__, error.__context__) == (None, None, None)

@@ -13,11 +13,10 @@ from test_cli import INCOMPLETE, USAGE, run
 from flowconv import ConvertOptions, convert, scan
 from flowconv.blocks import json_documents
 from flowconv.blocks.counts import LineCounts
-from flowconv.blocks.reading import read_blocks
 from flowconv.blocks.shapes import SIGNS, Shape
 from flowconv.errors import UsageError
 from flowconv.inspecting import inspect_object
-from flowconv.rows.parsing import BlockParser
+from flowconv.rows.extracting import extract
 from support.in_memory import Stored, declare, log_object
 from support.lakes import ROW, Key, aws_key, read_quarantine, write_objects
 from support.shapes import (
@@ -252,9 +251,8 @@ DEEP = b"[" * 4_000_000
 def test_hostile(body: bytes, rows: int, rejected: int) -> None:
     """Such objects take seconds, not minutes."""
     one, declared, counts = log_object("a", len(body)), declare("default"), LineCounts()
-    parser = BlockParser(declared)
-    for block in read_blocks([one], lambda _: Stored(body), declared, {}):
-        for _, more in parser.parse(block).counts:
+    for _, parsed in extract([one], lambda _: Stored(body), declared, must_fit=False):
+        for _, more in parsed.counts:
             counts += more
     assert (counts.rows, counts.rejected) == (rows, rejected)
 

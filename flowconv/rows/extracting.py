@@ -1,0 +1,111 @@
+"""The loop over objects: objects -> blocks -> parsed blocks.
+
+Whoever reads flow logs goes through `extract`: conversion, `read`, `inspect`, verification.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from datetime import date
+
+from flowconv.blocks.block import Block, BlockEnd, RowBlock, next_block
+from flowconv.blocks.declared_formats import DeclaredFormats
+from flowconv.blocks.reading import only_unreadable, read_blocks
+from flowconv.blocks.unpacking import Readable
+from flowconv.errors import UnreadableObjectError
+from flowconv.rows.batch import ParsedBlock
+from flowconv.rows.fitting import Fitting
+from flowconv.rows.parsing import BlockParser
+from flowconv.source.keys import LogObject
+
+OnFailure = Callable[[LogObject, UnreadableObjectError], None]
+
+
+def fail(_: LogObject, error: UnreadableObjectError, /) -> None:
+    """End at the first object that cannot be read."""
+    raise error
+
+
+def extract(
+    log_objects: Sequence[LogObject],
+    open_object: Callable[[LogObject], Readable],
+    declared: DeclaredFormats,
+    on_failure: OnFailure = fail,
+    *,
+    max_object_bytes: int | None = None,
+    today: date | None = None,
+    must_fit: bool = True,
+) -> Iterator[tuple[Block, ParsedBlock]]:
+    """Read and parse objects in their order.
+
+    Args:
+        log_objects: What to read.
+        open_object: Gives an object's bytes as they are stored, such as `ObjectFetcher.open`.
+        declared: The formats of objects without a header.
+        on_failure: Hears of each object that cannot be read, before any row of it was given out;
+            or, behind its last block, that no line of it fits.
+        max_object_bytes: Text of one object beyond which it is unreadable; None is no limit.
+        today: The day of the run, which tells what times are unlikely; None is today, in UTC.
+        must_fit: An object of which no line fits is one that cannot be read.
+
+    Yields:
+        A block and what became of it. The block is valid until the next is asked for; what became
+        of it stays.
+
+    Raises:
+        UnreadableObjectError: An object failed after rows of it had been given out. What was made
+            of them must be thrown away.
+    """
+    parser = BlockParser(declared, today)
+    fitting = Fitting()
+    blocks = read_blocks(log_objects, open_object, declared, on_failure, max_object_bytes)
+    begun: LogObject | None = None
+    end: BlockEnd | None = None
+    while (whole := next_block(blocks, end)) is not None:
+        block, parsed = _parse(parser, whole, begun, on_failure)
+        yield block, parsed
+        if must_fit:
+            for log_object, error in fitting.add(block, parsed).items():
+                on_failure(log_object, error)
+        begun = None if whole.ended else whole.log_objects[0]
+        end = parsed.end
+
+
+def _parse(
+    parser: BlockParser, block: Block, begun: LogObject | None, on_failure: OnFailure
+) -> tuple[Block, ParsedBlock]:
+    """Parse a block, or what is left of it without the objects that cannot be parsed.
+
+    Args:
+        parser: The parser.
+        block: A block.
+        begun: The object of which lines were parsed before, if one goes on in this block.
+        on_failure: Hears of the objects that cannot be parsed.
+
+    Returns:
+        The block, or one with the other objects' spans alone, and what it is parsed to.
+
+    Raises:
+        UnreadableObjectError: The object that goes on here, or begins without ending, or the only
+            one cannot be parsed.
+    """
+    try:
+        with only_unreadable(block.log_objects[0]):
+            return block, parser.parse(block)
+    except UnreadableObjectError:
+        if isinstance(block, RowBlock) or len(block.spans) == 1:
+            raise
+    spans, parts = [], []
+    end = BlockEnd(block.format, block.spans[-1].first_line)
+    for span, alone in zip(block.spans, block.apart(), strict=True):
+        try:
+            with only_unreadable(span.log_object):
+                parts.append(parser.parse(alone))
+            spans.append(span)
+        except UnreadableObjectError as error:
+            if span.log_object == begun:
+                raise
+            failure = error.to_keep()
+        else:
+            end = parts[-1].end
+            continue
+        on_failure(span.log_object, failure)
+    return block.of_spans(spans), ParsedBlock.joined(parts, end)
