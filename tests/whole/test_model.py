@@ -235,6 +235,11 @@ class LakeAndModel(RuleBasedStateMachine):
         self.source = self.folder / "logs"
         self.source.mkdir()
         self.lake = LocalLake(self.folder / "lake")
+        (self.folder / "links").mkdir()
+        (self.folder / "links/here").symlink_to(self.folder)
+        (self.folder / "links/source").symlink_to(self.source)
+        # By which paths source and lake are named.
+        self.named_source, self.named_lake = self.source, Path(self.lake.url)
         self.model = Model()
         self.numbers = itertools.count(1)
         self.gone: dict[str, Version] = {}
@@ -314,6 +319,15 @@ class LakeAndModel(RuleBasedStateMachine):
         self.model.source[str(path)] = version
         self.gone.pop(str(path), None)
 
+    @rule(how=st.sampled_from(["logs", "links/source", "links/here/logs", "links/../logs"]))
+    def source_is_named_otherwise(self, how: str) -> None:
+        """By links; it is the same one, and its objects are converted already."""
+        self.named_source = self.folder / how
+
+    @rule(how=st.sampled_from(["lake", "links/here/lake"]))
+    def lake_is_named_otherwise(self, how: str) -> None:
+        self.named_lake = self.folder / how
+
     # --- runs ------------------------------------------------------------------------------------
 
     @rule(choice=CHOICES, merge=MERGES)
@@ -329,7 +343,9 @@ class LakeAndModel(RuleBasedStateMachine):
     def _run(self, choice: Choice, merge: int) -> ConvertReport:
         wanted = outcome(self.model, choice)
         with mock.patch("flowconv.lake.ledger.RECORDS_PER_CHECKPOINT", merge):
-            report = flowconv.convert(str(self.source), self.lake.url, choice.options())
+            report = flowconv.convert(
+                str(self.named_source), str(self.named_lake), choice.options()
+            )
         commits = [one for commit in wanted.commits for one in commit.values()]
         assert report.objects == len(commits)
         assert report.already_converted == wanted.already
@@ -366,7 +382,9 @@ class LakeAndModel(RuleBasedStateMachine):
         """Which tasks it committed, only the ledger knows; each whole or not at all."""
         wanted = outcome(self.model, choice)
         with mock.patch("flowconv.lake.ledger.RECORDS_PER_CHECKPOINT", merge):
-            self._kill(at, lambda url: flowconv.convert(str(self.source), url, choice.options()))
+            self._kill(
+                at, lambda url: flowconv.convert(str(self.named_source), url, choice.options())
+            )
         self.model.lake_exists |= Path(self.lake.url, "_flowconv/lake.json").exists()
         if not self.model.lake_exists:
             return
@@ -388,9 +406,12 @@ class LakeAndModel(RuleBasedStateMachine):
         how=st.sampled_from(["deleted", "cut", "flipped", "emptied"]),
         seed=st.integers(0, 10**6),
         killed_at=st.one_of(st.none(), st.floats(0, 1)),
+        is_rotten=st.sampled_from([False, False, True]),
     )
-    def damage_is_repaired(self, how: str, seed: int, killed_at: float | None) -> None:
-        """Found in any file; repaired if its objects are there, else left as it is."""
+    def damage_is_repaired(
+        self, how: str, seed: int, killed_at: float | None, is_rotten: bool
+    ) -> None:
+        """Found in any file; repaired if its objects are there and whole, else left as it is."""
         self._run(Choice(None, None, reprocess=False, retry_rejected=False), 64)
         chance = random.Random(seed)
         files = self._files()
@@ -415,8 +436,12 @@ class LakeAndModel(RuleBasedStateMachine):
             and self.model.source[uri].etag == self.model.converted[uri].etag
             for uri in task
         )
+        there = [uri for uri in sorted(task) if uri in self.model.source]
+        rotten = chance.choice(there) if there and is_rotten else None
+        if rotten and self._rot(rotten):
+            repairable = False
         if killed_at is None:
-            repaired = flowconv.verify(self.lake.url, source=str(self.source), repair=True)
+            repaired = flowconv.verify(self.lake.url, source=str(self.named_source), repair=True)
             assert (repaired.forgotten, repaired.complete) == (repairable, False)
         else:
             self._kill(killed_at, self._repair)
@@ -429,9 +454,20 @@ class LakeAndModel(RuleBasedStateMachine):
             assert killed_at is not None
         if path.exists() or task & self.model.converted.keys():
             path.write_bytes(whole)  # As if it had been restored.
+        if rotten:
+            self._put(self.model.source[rotten])
+
+    def _rot(self, uri: str) -> bool:
+        """Make an object unreadable, whose size and time stay; tell whether there was anything."""
+        path, status = Path(uri), Path(uri).stat()
+        if not status.st_size:
+            return False
+        path.write_bytes((b"\x1f\x8b" + bytes(status.st_size))[: status.st_size])
+        os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+        return True
 
     def _repair(self, url: str) -> None:
-        flowconv.verify(url, source=str(self.source), repair=True)
+        flowconv.verify(url, source=str(self.named_source), repair=True)
 
     def _kill(self, at: float, act: Callable[[str], object]) -> None:
         """Let something be done to the lake, and kill it on its way; 0 is the beginning."""
@@ -465,18 +501,40 @@ class LakeAndModel(RuleBasedStateMachine):
         return files
 
     @precondition(lambda self: self.model.converted)
-    @rule(what=st.sampled_from(["ledger", "lake.json"]))
-    def loss_is_noticed(self, what: str) -> None:
+    @rule(
+        what=st.sampled_from(["ledger", "lake.json", "last records", "objects", "files", "runs"]),
+        number=st.integers(1, 3),
+    )
+    def loss_is_noticed(self, what: str, number: int) -> None:
         """Nothing goes on without it; brought back, all is as before."""
-        path = Path(self.lake.url, "_flowconv", what)
-        path.rename(path.with_name("elsewhere"))
-        for use in (flowconv.status, flowconv.scan, self._convert):
-            with pytest.raises(LakeError, match="is gone"):
+        lost = self._to_lose(what, number)
+        elsewhere = self.folder / "elsewhere"
+        elsewhere.mkdir()
+        for path in lost:
+            path.rename(elsewhere / path.name)
+        for use in (flowconv.status, flowconv.scan, self._convert) if lost else ():
+            with pytest.raises(LakeError, match=r"(is|are) gone"):
                 use(self.lake.url)
-        path.with_name("elsewhere").rename(path)
+        for path in lost:
+            (elsewhere / path.name).rename(path)
+        elsewhere.rmdir()
+
+    def _to_lose(self, what: str, number: int) -> list[Path]:
+        """Files of the ledger, without which no one can know what is in the lake."""
+        folder = Path(self.lake.url, "_flowconv")
+        if what in ("ledger", "lake.json"):
+            return [folder / what]
+        if not self.clean:
+            return []  # What is left of a run that was killed, nobody may know of.
+        ledger = sorted((folder / "ledger").iterdir())
+        checkpoint = max((path.name[:12] for path in ledger if "." in path.name), default="")
+        if what == "last records":
+            records = [path for path in ledger if checkpoint < path.name and "." not in path.name]
+            return records[-number:]
+        return [path for path in ledger if path.name.startswith(f"{checkpoint}.{what}-")][:1]
 
     def _convert(self, url: str) -> object:
-        return flowconv.convert(str(self.source), url)
+        return flowconv.convert(str(self.named_source), url)
 
     @precondition(lambda self: self.model.lake_exists)
     @rule(where=st.sampled_from(["vpc", "vpc/date=2026-01-14", "tgw", "_flowconv/quarantine"]))
@@ -516,7 +574,7 @@ class LakeAndModel(RuleBasedStateMachine):
         assert status.rejected_objects == sum(
             bool(one.rejected) for one in model.converted.values()
         )
-        found = flowconv.verify(self.lake.url, source=str(self.source))
+        found = flowconv.verify(self.lake.url, source=str(self.named_source))
         wanted = Counter(
             "not-converted" if uri not in model.converted else "changed"
             for uri, one in model.source.items()
