@@ -311,9 +311,10 @@ def write_links(source: Path, first: Path, links: Links) -> set[str]:
     """
     broken = set()
     # Of links to one place outside the first counts; that is to be the one that has the key.
-    first_name = "z" if {"outside", "outside too"} & {*links} else "0"
-    for name, how in zip([f"{first_name}-link", "z-link too"], links, strict=False):
-        link = source / name
+    folder = source / "~links" if {"outside", "outside too"} & {*links} else source
+    folder.mkdir(exist_ok=True)
+    for name, how in zip(["0-link", "z-link too"], links, strict=False):
+        link = folder / name
         if how.startswith("outside"):
             if not first.is_symlink():
                 place = source.parent / f"elsewhere-{name}"
@@ -327,7 +328,7 @@ def write_links(source: Path, first: Path, links: Links) -> set[str]:
             "itself": link,
             "nowhere": source.parent / "missing",
         }.get(how, first)
-        link.symlink_to(os.path.relpath(target, source) if how == "up" else target)
+        link.symlink_to(os.path.relpath(target, folder) if how == "up" else target)
         if how in ("itself", "nowhere"):
             broken.add(str(link))
     return broken
