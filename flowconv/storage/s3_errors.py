@@ -50,9 +50,13 @@ _OF_BUCKET = {
     "TokenRetrievalError": "the single sign-on session has ended. Run aws sso login.",
     "UnauthenticatedError": "the credentials were refused or could not be had. Renew them.",
     "NoRegionError": "the region is not known. Set region=… or AWS_DEFAULT_REGION.",
-    "PermanentRedirect": "the bucket is in another region. Set region=… to it.",
-    "AuthorizationHeaderMalformed": "the bucket is in another region. Set region=… to it.",
-    "IllegalLocationConstraintException": "the bucket is in another region. Set region=… to it.",
+    **dict.fromkeys(
+        (
+            *("PermanentRedirect", "TemporaryRedirect", "301", "302", "307", "308"),
+            *("AuthorizationHeaderMalformed", "IllegalLocationConstraintException"),
+        ),
+        "the bucket is in another region. Set region=… to it.",
+    ),
     "EndpointConnectionError": "the endpoint cannot be reached. Check the network, the proxy and "
     "endpoint_url=….",
     "ConnectTimeoutError": "the endpoint cannot be reached. Check the network, the proxy and "
@@ -199,6 +203,8 @@ def code_of(exc: BaseException) -> str:
         return str(answer["Error"].get("Code", ""))
     if isinstance(exc, obstore.exceptions.BaseError | FileNotFoundError):
         # obstore gives text alone.
+        if "redirect" in _text(exc):
+            return "PermanentRedirect"
         for pattern in (r"<Code>(\w+)</Code>", r"status code: (\d+)"):
             if match := re.search(pattern, str(exc)):
                 return match[1]

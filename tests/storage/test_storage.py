@@ -926,6 +926,32 @@ def test_bucket_at_aws_is_used_where_it_is(status: int, monkeypatch: pytest.Monk
     assert scopes == ["eu-central-1"] * 2
 
 
+@pytest.mark.parametrize("code", ["PermanentRedirect", "TemporaryRedirect", ""])
+@pytest.mark.parametrize("status", [301, 307])
+def test_a_bucket_in_another_region(status: int, code: str) -> None:
+    """It is said at once, and no request is made again."""
+    body = f"<Error><Code>{code}</Code><Message>Elsewhere</Message></Error>".encode() * bool(code)
+    requests = []
+
+    def answer(request: BaseHTTPRequestHandler) -> None:
+        requests.append(request.path)
+        sent = b"" if request.command == "HEAD" else body
+        headers = {"Content-Length": str(len(sent)), "Content-Type": "application/xml"}
+        _answer(request, status, sent, headers)
+
+    with _server(answer) as options:
+        for use in (
+            lambda storage: list(storage.list_files("")),
+            lambda storage: storage.fetch("x"),
+            lambda storage: storage.fetch("x//y"),
+        ):
+            storage = open_storage("s3://bucket", options | {"region": "us-west-2"})
+            with pytest.raises(FlowconvError, match=r"in another region\. Set region=… to it\."):
+                use(storage)
+            assert storage.retries == 0
+    assert len(requests) >= 3
+
+
 @pytest.mark.parametrize(
     ("endpoint_url", "is_aws"),
     [
