@@ -17,6 +17,7 @@ from flowconv.errors import FolderError, StorageError
 # lets botocore's and aiohttp's own errors pass.
 CLIENT_ERRORS = (
     OSError,
+    RecursionError,
     HttpError,
     ResponseParserError,
     botocore_errors.BotoCoreError,
@@ -54,6 +55,8 @@ _OF_BUCKET = {
         (
             *("PermanentRedirect", "TemporaryRedirect", "301", "302", "307", "308"),
             *("AuthorizationHeaderMalformed", "IllegalLocationConstraintException"),
+            # botocore asks where a bucket is, and again if the answer to that is 301, for ever.
+            "RecursionError",
         ),
         "the bucket is in another region. Set region=… to it.",
     ),

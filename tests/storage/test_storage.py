@@ -926,9 +926,17 @@ def test_bucket_at_aws_is_used_where_it_is(status: int, monkeypatch: pytest.Monk
     assert scopes == ["eu-central-1"] * 2
 
 
-@pytest.mark.parametrize("code", ["PermanentRedirect", "TemporaryRedirect", ""])
-@pytest.mark.parametrize("status", [301, 307])
-def test_a_bucket_in_another_region(status: int, code: str) -> None:
+@pytest.mark.parametrize(
+    ("status", "code", "region"),
+    [
+        (301, "PermanentRedirect", "eu-central-1"),
+        (301, "", "eu-central-1"),
+        (307, "TemporaryRedirect", "eu-central-1"),
+        (307, "", "eu-central-1"),
+        (301, "PermanentRedirect", None),
+    ],
+)
+def test_a_bucket_in_another_region(status: int, code: str, region: str | None) -> None:
     """It is said at once, and no request is made again."""
     body = f"<Error><Code>{code}</Code><Message>Elsewhere</Message></Error>".encode() * bool(code)
     requests = []
@@ -937,6 +945,7 @@ def test_a_bucket_in_another_region(status: int, code: str) -> None:
         requests.append(request.path)
         sent = b"" if request.command == "HEAD" else body
         headers = {"Content-Length": str(len(sent)), "Content-Type": "application/xml"}
+        headers |= {"x-amz-bucket-region": region} if region else {}
         _answer(request, status, sent, headers)
 
     with _server(answer) as options:
