@@ -42,7 +42,7 @@ class Events:
         return Events(self.times[places], self.owners[places], self.accounts)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Span:
     """The part of a block that comes from one object.
 

@@ -60,7 +60,14 @@ def read_console_csv(
             if at_end:
                 first_records.finish()
         in_force = format_ or with_timestamp(declared_format("default"))
-        span = Span(log_object, 0, len(lines), line, counts, at_end)
+        span = Span(
+            log_object=log_object,
+            start=0,
+            stop=len(lines),
+            first_line=line,
+            head=counts,
+            ends_object=at_end,
+        )
         end = yield LogBlock(
             buffer=lines,
             size=len(lines),

@@ -154,7 +154,7 @@ class _MessageBlocks:
         starts = accumulate((len(lines.text) for lines in run), initial=0)
         left_out, self._left_out = self._left_out, Counter()
         span = Span(
-            self._log_object,
+            log_object=self._log_object,
             start=0,
             stop=len(text),
             first_line=self.next_line,

@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pyarrow import types
 
-from flowconv.blocks.block import BLOCK_BYTES, RowBlock
+from flowconv.blocks.block import BLOCK_BYTES, BlockReader, RowBlock
 from flowconv.blocks.formats import LogFormat, can_be_name, columns_format, is_known
 from flowconv.blocks.parquet_pages import (
     ColumnPages,
@@ -54,7 +54,7 @@ _STREAM_BYTES = 64 << 10
 _MOST_ROWS = 16_384
 
 
-def read_row_groups(log_object: LogObject, data: Unpacked) -> Iterator[RowBlock]:
+def read_row_groups(log_object: LogObject, data: Unpacked) -> BlockReader:
     """Read an object of Parquet: its columns by their names, as a header's.
 
     Args:
@@ -96,7 +96,7 @@ def _spool(data: Unpacked, file: IO[bytes]) -> None:
     file.seek(0)
 
 
-def _read(log_object: LogObject, file: IO[bytes], data: Unpacked) -> Iterator[RowBlock]:
+def _read(log_object: LogObject, file: IO[bytes], data: Unpacked) -> BlockReader:
     check_footer(file)
     parquet = pq.ParquetFile(file, page_checksum_verification=True)
     metadata = parquet.metadata
@@ -244,7 +244,3 @@ def _recognise(schema: pa.Schema) -> tuple[LogFormat, list[str]]:
                 "have; numbers and text are read. Leave it out with --exclude."
             )
     return format_, names
-
-
-def _named(rows: pa.Table, format_: LogFormat) -> pa.Table:
-    return rows.rename_columns(list(format_.columns))

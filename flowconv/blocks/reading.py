@@ -5,7 +5,7 @@ objects with the same fields are joined into one block (benchmarks/README.md, "s
 the input's size, a reader holds one block of text and one piece of an object's bytes.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from flowconv.blocks.block import BLOCK_BYTES, BlockEnd, BlockReader, LogBlock, Span, next_block
@@ -16,7 +16,7 @@ from flowconv.blocks.formats import declared_format
 from flowconv.blocks.json_blocks import read_json
 from flowconv.blocks.parquet_objects import read_row_groups
 from flowconv.blocks.plausibility import Plausibility
-from flowconv.blocks.shapes import Shape, recognise
+from flowconv.blocks.shapes import Head, Shape, recognise
 from flowconv.blocks.unpacking import Readable, Unpacked
 from flowconv.errors import CorruptObjectError, FlowconvError, FormatError, UnreadableObjectError
 from flowconv.running import Stopped
@@ -102,77 +102,98 @@ def only_unreadable(log_object: LogObject) -> Iterator[None]:
 
 
 class _BlockReader:
-    """One buffer that is filled, given out as a block, and filled again."""
+    """One buffer that is filled, given out as a block, and filled again.
+
+        | spans of whole lines | waiting: read, in no span yet | room |
+        0                _size = _start                       _end   BLOCK_BYTES
+
+    Once a block is given out, or a header is cut off, `_start` lies behind `_size` until what waits
+    is moved to the front.
+    """
 
     def __init__(self, declared: DeclaredFormats) -> None:
         self.spans: list[Span] = []
         self._declared = declared
         self._shape = Shape.EMPTY
         self._format = declared_format("default")
-        self._size = self._head_bytes = 0
+        self._head_bytes = 0
+        self._size = self._start = self._end = 0
         # One byte more, for the newline that an object's last line may lack.
         self._buffer = bytearray(BLOCK_BYTES + 1)
         self._view = memoryview(self._buffer)
 
     def append(self, log_object: LogObject, text: Unpacked) -> BlockReader:
         """Read an object behind what is there, giving out a block whenever there is no room."""
+        self._start = self._end = self._size  # The object before may have failed half way.
         if self.spans and text.likely_size > BLOCK_BYTES - self._size:
             yield self.take_block()
-        begin = self._size
-        end, at_end = self._fill(text, begin)
+        at_end = self._fill(text)
         if self.spans and not at_end:
             # The hint was wrong, and what says how to read the object may be cut.
             yield self.take_block()
-            end, at_end = self._fill(text, self._move(begin, end, to=0))
-        head = recognise(log_object, self._buffer, self._size, end, self._declared, whole=at_end)
-        if head.shape in (Shape.JSON, Shape.PARQUET, Shape.CONSOLE_CSV):
-            text.unread(bytes(self._view[head.start : end]))
+            at_end = self._fill(text)
+        head = recognise(
+            log_object, self._buffer, self._start, self._end, self._declared, whole=at_end
+        )
+        if head.shape in _READERS:
+            text.unread(bytes(self._view[head.start : self._end]))
+            self._end = self._start
             if self.spans:
                 yield self.take_block()
-            if head.shape is Shape.JSON:
-                yield from read_json(log_object, text, self._declared)
-            elif head.shape is Shape.CONSOLE_CSV:
-                yield from read_console_csv(log_object, text, self._declared, head)
-            else:
-                yield from read_row_groups(log_object, text)
+            yield from _READERS[head.shape](log_object, text, self._declared, head)
             return
-        line = head.lines.lines + 1
+        yield from self._append_lines(log_object, text, head, at_end=at_end)
+
+    def _append_lines(
+        self, log_object: LogObject, text: Unpacked, head: Head, *, at_end: bool
+    ) -> BlockReader:
+        """Append an object's lines, of which the first wait in the buffer behind its head."""
+        line, counts = head.lines.lines + 1, head.lines
         first_records = None
         if head.is_declared and head.format is not None:
             first_records = Plausibility(log_object, head.format, self._declared)
             if at_end:
-                first_records.look_at(self._buffer, head.start, end, line)
+                # Before the lines are joined with those of other objects.
+                first_records.look_at(self._buffer, head.start, self._end, line)
                 first_records.finish()
-        head_bytes = head.start - self._size
+        head_bytes = head.start - self._start
+        self._start = head.start
         fits = head.format is None or (head.shape, head.format) == (self._shape, self._format)
         if self.spans and not (at_end and fits):
             yield self.take_block()
         if head.format is not None:
             self._shape, self._format = head.shape, head.format
         self._head_bytes += head_bytes
-        counts = head.lines
-        if at_end and head.start != end:
-            end = self._end_line(end)
-        end = self._move(head.start, end, to=self._size)
+        self._move_to_front()
         while True:
-            start = self._size
-            stop = end if at_end else self._buffer.rfind(b"\n", start, end) + 1
-            if stop <= start and not at_end:
-                if end == BLOCK_BYTES:
+            if at_end:
+                self._end_line()
+            stop = self._end if at_end else self._buffer.rfind(b"\n", self._start, self._end) + 1
+            if stop <= self._start and not at_end:
+                if self._end == BLOCK_BYTES:
                     raise _line_too_long(log_object, line)
-                end, at_end = self._refill(text, end)
+                at_end = self._fill(text)
                 continue
             if first_records is not None and not first_records.is_done:
-                first_records.look_at(self._buffer, start, stop, line)
+                first_records.look_at(self._buffer, self._start, stop, line)
                 if at_end:
                     first_records.finish()
-            self.spans.append(Span(log_object, start, stop, line, counts, at_end))
-            self._size = stop
+            self.spans.append(
+                Span(
+                    log_object=log_object,
+                    start=self._start,
+                    stop=stop,
+                    first_line=line,
+                    head=counts,
+                    ends_object=at_end,
+                )
+            )
+            self._size = self._start = stop
             if at_end:
                 return
             behind = yield self.take_block()
             self._format, line, counts = behind.format, behind.line, LineCounts()
-            end, at_end = self._refill(text, self._move(stop, end, to=0))
+            at_end = self._fill(text)
 
     def take_block(self) -> LogBlock:
         """Return what has been gathered, and begin anew."""
@@ -188,33 +209,36 @@ class _BlockReader:
         self._size = self._head_bytes = 0
         return block
 
-    def _fill(self, text: Unpacked, begin: int) -> tuple[int, bool]:
-        """Read text to the buffer's end; return where it ends, and whether the object does."""
-        end = begin
-        while end < BLOCK_BYTES:
-            count = text.readinto(self._view[end:BLOCK_BYTES])
+    def _fill(self, text: Unpacked) -> bool:
+        """Read text up to the buffer's end; return whether the object ends before it."""
+        self._move_to_front()
+        while self._end < BLOCK_BYTES:
+            count = text.readinto(self._view[self._end : BLOCK_BYTES])
             if count == 0:
-                return end, True
-            end += count
-        return end, False
+                return True
+            self._end += count
+        return False
 
-    def _refill(self, text: Unpacked, begin: int) -> tuple[int, bool]:
-        end, at_end = self._fill(text, begin)
-        return (self._end_line(end) if at_end and end else end), at_end
+    def _move_to_front(self) -> None:
+        """Move what waits to where the spans end."""
+        waiting = self._view[self._start : self._end]
+        if self._start != self._size:
+            self._view[self._size : self._size + len(waiting)] = waiting
+        self._start, self._end = self._size, self._size + len(waiting)
 
-    def _end_line(self, end: int) -> int:
+    def _end_line(self) -> None:
         """Write the newline that an object's last line may lack."""
-        if self._buffer[end - 1] == 10:
-            return end
-        self._buffer[end] = 10
-        return end + 1
+        if self._end > self._start and self._buffer[self._end - 1] != ord("\n"):
+            self._buffer[self._end] = ord("\n")
+            self._end += 1
 
-    def _move(self, start: int, stop: int, to: int) -> int:
-        """Move bytes towards the front; return where they end then."""
-        end = to + stop - start
-        if start != to:
-            self._view[to:end] = self._view[start:stop]
-        return end
+
+# Objects that are no lines have readers of their own.
+_READERS: Mapping[Shape, Callable[[LogObject, Unpacked, DeclaredFormats, Head], BlockReader]] = {
+    Shape.JSON: lambda log_object, text, declared, _: read_json(log_object, text, declared),
+    Shape.CONSOLE_CSV: read_console_csv,
+    Shape.PARQUET: lambda log_object, text, *_: read_row_groups(log_object, text),
+}
 
 
 def _line_too_long(log_object: LogObject, line: int) -> FormatError:

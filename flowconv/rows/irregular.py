@@ -209,9 +209,9 @@ def _parse_around_header(
     span = block.spans[at]
     before = replace(span, stop=start, ends_object=False)
     after = Span(
-        span.log_object,
-        stop,
-        span.stop,
+        log_object=span.log_object,
+        start=stop,
+        stop=span.stop,
         first_line=line + 1,
         head=LineCounts(header=1),
         ends_object=span.ends_object,
