@@ -115,7 +115,16 @@ class FormatError(UnreadableObjectError):
 def quote(token: bytes | str) -> str:
     """Return one token of a log as a message may show it: printable, at most 40 characters."""
     text = token.decode("utf-8", "backslashreplace") if isinstance(token, bytes) else token
-    return repr(text if len(text) <= 40 else text[:39] + "…")
+    # One character may be shown as ten: `\\U0001f4a9`. The two quotes do not count.
+    begin = text[: _MOST_SHOWN + 1]
+    if len(repr(begin)) <= _MOST_SHOWN + 2:
+        return repr(begin)
+    while len(repr(begin)) > _MOST_SHOWN + 1:
+        begin = begin[:-1]
+    return repr(begin + "…")
+
+
+_MOST_SHOWN = 40
 
 
 def did_you_mean(name: str, names: Iterable[str], others: Mapping[str, str] | None = None) -> str:

@@ -25,6 +25,7 @@ from flowconv.errors import (
 )
 from flowconv.fields import Table
 from flowconv.rows.batch import RejectedLine
+from flowconv.rows.parsing import BlockParser
 from flowconv.rows.schema import known_extra_fields, table_schema
 from flowconv.storage import local
 from oracle import reference
@@ -214,3 +215,23 @@ def test_a_stream_may_be_left(tmp_path: Path) -> None:
     source = logs(tmp_path, *[V2 + ROW * 100 for _ in range(30)])
     with mock.patch.object(reading, "BLOCK_BYTES", 20_000), flowconv.read(source) as reader:
         reader.read_next_batch()
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        *(MemoryError(), OverflowError(), RecursionError(), ValueError()),
+        *(pa.ArrowException(), OSError("a decoder's has no number")),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+@pytest.mark.parametrize("decoder", [(reading, "recognise"), (BlockParser, "parse")])
+def test_whatever_a_decoder_raises(
+    tmp_path: Path, decoder: tuple[Any, str], error: Exception
+) -> None:
+    source = logs(tmp_path, V2 + ROW)
+    with (
+        mock.patch.object(*decoder, side_effect=error),
+        pytest.raises(CorruptObjectError, match=f"cannot be read .{type(error).__name__} in "),
+    ):
+        flowconv.read(source).read_all()

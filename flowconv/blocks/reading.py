@@ -87,9 +87,12 @@ def only_unreadable(log_object: LogObject) -> Iterator[None]:
     """
     try:
         yield
-    except (FlowconvError, Stopped, OSError):
+    except (FlowconvError, Stopped):
         raise
-    except Exception as error:  # noqa: BLE001 - one object must never end a run
+    except Exception as error:
+        # What the system raises has a number; decoders' own, such as Arrow's, have none.
+        if isinstance(error, OSError) and error.errno is not None:
+            raise
         frame = error.__traceback__
         while frame is not None and frame.tb_next is not None:
             frame = frame.tb_next

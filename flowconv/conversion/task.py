@@ -248,6 +248,7 @@ class TaskConverter:
                 objects=(),
                 files=(),
                 rejected=Counter(),
+                left_out_log_groups=Counter(),
                 text_bytes=0,
                 unreadable=unreadable,
             )
@@ -314,6 +315,8 @@ class _Attempt:
         self._left_out_columns: defaultdict[LogObject, set[str]] = defaultdict(set)
         self._text_bytes = 0
         self._left_out_log_groups: Counter[str] = Counter()
+        self._left_out_of: LogObject | None = None
+        self._left_out: Counter[str] = Counter()
         self._counts: dict[LogObject, LineCounts] = {}
         self._headers: defaultdict[LogObject, dict[str, None]] = defaultdict(dict)
         self._declared_names = {format_.names for format_ in declared.all}
@@ -348,7 +351,7 @@ class _Attempt:
         self._text_bytes += block.text_bytes
         if self._declared_names and block.shape not in _WITH_OWN_FIELDS:
             self._without_header.update(block.log_objects)
-        self._left_out_log_groups.update(block.left_out)
+        self._count_left_out(block)
         for batch in parsed.batches:
             unknown = [field.name for field in batch.format.unknown_fields]
             for log_object, rows in batch.sources:
@@ -370,9 +373,19 @@ class _Attempt:
                     if number:
                         self._rejected[log_object][reason] += number
 
+    def _count_left_out(self, block: Block) -> None:
+        """Count the lines of log groups that are left out; the last object may be forgotten yet."""
+        (log_object, *_) = block.log_objects
+        if log_object != self._left_out_of:
+            self._left_out_log_groups.update(self._left_out)
+            self._left_out_of, self._left_out = log_object, Counter()
+        self._left_out.update(block.left_out)
+
     def forget(self, log_object: LogObject) -> None:
         """Take back what was counted and set aside of an object that has no row."""
         self._quarantine.forget(log_object)
+        if log_object == self._left_out_of:
+            self._left_out = Counter()
         for counted in (
             self._counts,
             self._headers,
@@ -431,7 +444,7 @@ class _Attempt:
             sum(self._rejected.values(), Counter()),
             frozenset(chain.from_iterable(self._unknown_fields.values())),
             frozenset(chain.from_iterable(self._left_out_columns.values())),
-            self._left_out_log_groups,
+            self._left_out_log_groups + self._left_out,
             self._text_bytes,
             tuple(self._files),
         )

@@ -10,7 +10,6 @@ import io
 import re
 import tempfile
 import threading
-import zlib
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -19,17 +18,16 @@ from datetime import date
 from functools import partial
 from typing import Any
 
-import pyarrow as pa
 import pyarrow.parquet as pq
 
 from flowconv.blocks.counts import LineCounts
 from flowconv.blocks.declared_formats import DeclaredFormats, declared_formats
 from flowconv.blocks.parquet_pages import check_footer, check_gaps
-from flowconv.errors import UnreadableObjectError
+from flowconv.errors import FlowconvError, UnreadableObjectError
 from flowconv.lake.ledger import Ledger
 from flowconv.lake.ledger_records import HEADERS_APART
 from flowconv.rows.extracting import extract
-from flowconv.running import RunProgress
+from flowconv.running import RunProgress, Stopped
 from flowconv.source.fetching import ObjectFetcher
 from flowconv.source.keys import LogObject
 from flowconv.source.opening import Source
@@ -190,8 +188,10 @@ class SourceObjects:
             lines = count_lines(self._logs, log_object, go_on)
         except UnreadableObjectError as error:
             found = error.reason
-        except (EOFError, OSError, ValueError, zlib.error, pa.ArrowException) as error:
-            found = f"damaged data ({error})"
+        except (FlowconvError, Stopped):
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever a decoder raises is for the data
+            found = f"damaged data ({str(error) or type(error).__name__})"
         else:
             with self._mutex:
                 self.lines += lines
@@ -209,11 +209,7 @@ def count_lines(logs: Source, log_object: LogObject, go_on: Callable[[], None]) 
 
     Raises:
         UnreadableObjectError: It cannot be fetched, or its JSON or Parquet cannot be read.
-        EOFError: Its gzip data ends early.
-        OSError: Its gzip or Parquet data is damaged.
-        ValueError: Its Parquet data is damaged.
-        zlib.error: Its gzip data is damaged.
-        pyarrow.ArrowException: The same.
+        Exception: Whatever the decoders of gzip and Parquet raise for damaged data.
     """
     text: Any = io.BufferedReader(_Pieces(logs.requests(log_object)), PIECE_BYTES)
     for _ in range(2):

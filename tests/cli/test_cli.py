@@ -14,17 +14,16 @@ from typing import Any
 from unittest import mock
 
 import pytest
-from typer.testing import CliRunner, Result
+from typer.testing import CliRunner
 
 import flowconv
 from flowconv.cli import tables
 from flowconv.cli.app import app
 from flowconv.conversion import pending
+from support.commands import DONE, FAILED, INCOMPLETE, INTERRUPTED, USAGE, run
 from support.lakes import ROW, V2, Key, aws_key, data_files, write_objects
 
 pytestmark = pytest.mark.usefixtures("quick_disk")
-
-DONE, FAILED, USAGE, INCOMPLETE, INTERRUPTED = 0, 1, 2, 3, 130
 
 # Sizes after compression, and times.
 MEASURED = [
@@ -32,15 +31,6 @@ MEASURED = [
     (r"[0-9.]+ s, [0-9.,]+ MB/s", "? s, ? MB/s"),
     (r"[0-9.]+ s$", "? s"),
 ]
-
-
-def run(*arguments: str | Path, code: int = DONE) -> Result:
-    """Run a command in this process; nothing but an exit code may come out of it."""
-    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
-    assert result.exception is None or isinstance(result.exception, SystemExit)
-    assert result.exit_code == code, result.output
-    assert "Traceback" not in result.output
-    return result
 
 
 def shown(text: str, folder: Path) -> list[str]:

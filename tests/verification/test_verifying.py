@@ -9,6 +9,7 @@ from datetime import date
 from functools import partial
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -600,6 +601,25 @@ def test_count_lines(tmp_path: Path, body: bytes, lines: int) -> None:
     source = open_source(str(tmp_path))
     (log_object,) = source.list_objects()
     assert count_lines(source, log_object, lambda: None) == lines
+
+
+@pytest.mark.parametrize(
+    "error", [MemoryError(), OverflowError("odd"), RecursionError(), pa.ArrowException("odd")]
+)
+@pytest.mark.parametrize("decoder", ["gzip.GzipFile", "check_footer", "extract"])
+def test_whatever_a_decoder_raises(tmp_path: Path, decoder: str, error: Exception) -> None:
+    bodies = {
+        "gzip.GzipFile": gzip.compress(V2 + ROW),
+        "check_footer": parquet({"srcaddr": ["a"], "dstaddr": ["b"]}),
+        "extract": firehose([V2.decode(), ROW.decode()]),
+    }
+    write_objects(tmp_path / "logs", {Key("a.log"): bodies[decoder], Key("b.log"): V2 + ROW})
+    source, lake = str(tmp_path / "logs"), str(tmp_path / "lake")
+    assert convert(source, lake).objects == 2
+    with mock.patch(f"flowconv.verification.recounting.{decoder}", side_effect=error):
+        (problem,) = flowconv.verify(lake, source=source).problems
+    assert (problem.kind, problem.uri) == ("unreadable-object", f"{source}/a.log")
+    assert problem.found == f"damaged data ({str(error) or type(error).__name__})"
 
 
 def test_command(lake: Path, logs: Path) -> None:

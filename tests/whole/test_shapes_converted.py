@@ -8,7 +8,6 @@ from pathlib import Path
 from unittest import mock
 
 import pytest
-from test_cli import INCOMPLETE, USAGE, run
 
 from flowconv import ConvertOptions, convert, scan
 from flowconv.blocks import json_documents
@@ -17,6 +16,7 @@ from flowconv.blocks.shapes import SIGNS, Shape
 from flowconv.errors import UsageError
 from flowconv.inspecting import inspect_object
 from flowconv.rows.extracting import extract
+from support.commands import INCOMPLETE, USAGE, run
 from support.in_memory import Stored, declare, log_object
 from support.lakes import ROW, Key, aws_key, read_quarantine, write_objects
 from support.shapes import (
@@ -164,6 +164,27 @@ def test_formats_of_one_prefix(tmp_path: Path) -> None:
         ],
         key=repr,
     )
+
+
+def test_log_groups_left_out_of_what_is_unreadable_do_not_count(tmp_path: Path) -> None:
+    """Each fails in another way: no line fits, it ends early, or does so after rows of it."""
+    out = document(["a", "b"], log_group="out")
+    read = subscription([out, document(["A 5"])])
+    bodies = {
+        "a": read,
+        "b": subscription([out, document(["no number"])]),
+        "c": gzip.compress(read)[:-9],
+        "d": gzip.compress(subscription([out, *[document(["A 5"] * 9999)] * 9]))[:-9],
+        "e": read,
+        "f": subscription([out, document(["no number"])]),
+    }
+    write_objects(tmp_path / "logs", {Key(name): body for name, body in bodies.items()})
+    formats = tmp_path / "formats.toml"
+    formats.write_text('default = "type bytes"\n[log-groups]\nout = "exclude"')
+    options = ConvertOptions(formats=str(formats))
+    report = convert(str(tmp_path / "logs"), str(tmp_path / "lake"), options)
+    assert sorted(Path(uri).name for uri in report.unreadable) == ["b", "c", "d", "f"]
+    assert (report.lines.left_out, report.left_out_log_groups) == (4, {"out": 4})
 
 
 @pytest.mark.parametrize(

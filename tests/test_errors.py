@@ -1,0 +1,27 @@
+"""How messages show what others wrote."""
+
+import pytest
+
+from flowconv.errors import quote
+
+
+@pytest.mark.parametrize(
+    ("token", "shown"),
+    [
+        ("srcport", "'srcport'"),
+        (b"srcport", "'srcport'"),
+        ("x" * 40, "'" + "x" * 40 + "'"),
+        ("x" * 41, "'" + "x" * 39 + "…'"),
+        ("\x1b" * 10, "'" + r"\x1b" * 10 + "'"),
+        ("\x1b" * 11, "'" + r"\x1b" * 9 + "…'"),
+        ("\U000e0001" * 50, "'" + r"\U000e0001" * 3 + "…'"),
+        (b"\xff" * 8, "'" + r"\\xff" * 8 + "'"),
+        (b"\xff" * 50, "'" + r"\\xff" * 7 + r"\\xf" + "…'"),
+        ("'" * 41, '"' + "'" * 39 + '…"'),
+        ("é" * 1_000_000, "'" + "é" * 39 + "…'"),
+    ],
+    ids=range(11),
+)
+def test_at_most_40_characters_are_shown(token: bytes | str, shown: str) -> None:
+    assert quote(token) == shown
+    assert len(shown) <= 42
