@@ -115,9 +115,21 @@ def _note_pending(
     report.changed_format = pending.changed_format
     report.unreadable |= pending.stuck
     for uri, reason in report.unreadable.items():
-        _warn("object_unreadable", report, uri=uri, reason=reason)
+        log_event(
+            "object_unreadable",
+            level=logging.WARNING,
+            run_id=report.run_id,
+            uri=uri,
+            reason=reason,
+        )
     if report.empty:
-        _warn("nothing_found", report, source=report.source, left_out=dict(report.left_out))
+        log_event(
+            "nothing_found",
+            level=logging.WARNING,
+            run_id=report.run_id,
+            source=report.source,
+            left_out=dict(report.left_out),
+        )
     if ledger:
         log_event(
             "run_planned",
@@ -160,11 +172,7 @@ def _convert_all(
         pass
     report.new_headers = headers.new()
     for new in report.new_headers:
-        _warn("new_header", report, **new.to_dict())
-
-
-def _warn(event: str, report: ConvertReport, **facts: Any) -> None:
-    log_event(event, level=logging.WARNING, run_id=report.run_id, **facts)
+        log_event("new_header", level=logging.WARNING, run_id=report.run_id, **new.to_dict())
 
 
 @contextmanager

@@ -156,6 +156,13 @@ class S3Server:
             "s3", self.endpoint_url, self.region, owner.access_key, secret_key or owner.secret_key
         )
 
+    def set_policy(self, user: int, policy: str) -> None:
+        """Say what a user may do from now on; moto alone, and by a first user who may use IAM."""
+        first = self.users[0]
+        iam = _client("iam", self.endpoint_url, self.region, first.access_key, first.secret_key)
+        name = self.users[user].name
+        iam.put_user_policy(UserName=name, PolicyName="own", PolicyDocument=policy)
+
     def make_bucket(self, user: int = 0) -> str:
         """Make an empty bucket that no other user may touch, and return its name."""
         # The name begins with the user's because moto knows no owners: there the users' policies

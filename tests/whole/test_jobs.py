@@ -12,14 +12,15 @@ import re
 import shlex
 import shutil
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
+from flowconv import scan
 from flowconv.cli.app import app
 from flowconv.cli.metrics import write_metrics
 from flowconv.conversion.report import ConvertReport
@@ -242,49 +243,62 @@ def policy(name: str, *, without: str = "") -> str:
     return json.dumps(document)
 
 
-@pytest.fixture
-def server(request: pytest.FixtureRequest) -> Iterator[S3Server]:
-    """A server on which user1 may do what a policy says, and user0 owns the buckets."""
-    with moto_server({"user0": own_buckets_policy("user0"), "user1": request.param}) as server:
-        owner = server.client()
-        for bucket in (LOGS_BUCKET, LAKE_BUCKET):
-            owner.create_bucket(Bucket=bucket)
-        for day in (14, 15):
-            key = aws_key(time=f"2026-01-{day}T00:05")
-            owner.put_object(Bucket=LOGS_BUCKET, Key=key.path, Body=gzip.compress(V2 + ROW))
+@pytest.fixture(scope="module")
+def moto() -> Iterator[S3Server]:
+    """A server of which user0 may do everything."""
+    with moto_server({"user0": ALLOW_ALL, "user1": own_buckets_policy("user1")}) as server:
         yield server
 
 
-def flowconv(server: S3Server, *arguments: str, user: int = 1) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "flowconv", *arguments],
-        env={**os.environ, **server.environment(user)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+ALLOW_ALL = json.dumps(
+    {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]}
+)
+
+
+@pytest.fixture
+def server(moto: S3Server, request: pytest.FixtureRequest) -> Iterator[S3Server]:
+    """It has the two buckets of user0, and user1 may do what a policy says."""
+    moto.set_policy(1, request.param)
+    owner = moto.client()
+    for bucket in (LOGS_BUCKET, LAKE_BUCKET):
+        owner.create_bucket(Bucket=bucket)
+    for day in (14, 15):
+        key = aws_key(time=f"2026-01-{day}T00:05")
+        owner.put_object(Bucket=LOGS_BUCKET, Key=key.path, Body=gzip.compress(V2 + ROW))
+    yield moto
+    for bucket in (LOGS_BUCKET, LAKE_BUCKET):
+        for upload in owner.list_multipart_uploads(Bucket=bucket).get("Uploads", ()):
+            name = {"Key": upload["Key"], "UploadId": upload["UploadId"]}
+            owner.abort_multipart_upload(Bucket=bucket, **name)
+        for stored in owner.list_objects_v2(Bucket=bucket).get("Contents", ()):
+            owner.delete_object(Bucket=bucket, Key=stored["Key"])
+        owner.delete_bucket(Bucket=bucket)
+
+
+def flowconv(server: S3Server, *arguments: str, user: int = 1) -> Result:
+    return CliRunner().invoke(app, arguments, env=server.environment(user))
 
 
 def convert_twice(server: S3Server) -> tuple[int, str]:
     """Convert, leave an unfinished upload behind, and convert anew what changed."""
     source, dest = f"s3://{LOGS_BUCKET}/AWSLogs/", f"s3://{LAKE_BUCKET}/flows"
     first = flowconv(server, "convert", source, dest)
-    if first.returncode:
-        return first.returncode, first.stderr
+    if first.exit_code:
+        return first.exit_code, first.stderr
     owner = server.client()
     owner.create_multipart_upload(Bucket=LAKE_BUCKET, Key="flows/vpc/left-behind.parquet")
     key = aws_key(time="2026-01-14T00:05").path
     owner.put_object(Bucket=LOGS_BUCKET, Key=key, Body=gzip.compress(V2 + ROW * 2))
     again = flowconv(server, "convert", source, dest, "--reprocess")
-    if again.returncode == 0:
+    if again.exit_code == 0:
         assert not owner.list_multipart_uploads(Bucket=LAKE_BUCKET).get("Uploads")
-    return again.returncode, again.stderr
+    return again.exit_code, again.stderr
 
 
 @pytest.mark.parametrize("server", [policy("iam-job.json")], indirect=True, ids=["whole"])
 def test_job_policy_suffices(server: S3Server) -> None:
     assert convert_twice(server) == (0, "")
-    assert flowconv(server, "verify", f"s3://{LAKE_BUCKET}/flows", "--repair").returncode == 0
+    assert flowconv(server, "verify", f"s3://{LAKE_BUCKET}/flows", "--repair").exit_code == 0
 
 
 NEEDED = [
@@ -314,19 +328,12 @@ def test_job_policy_has_these_actions() -> None:
 @pytest.mark.parametrize("server", [policy("iam-reader.json")], indirect=True, ids=["reader"])
 def test_reader_policy_suffices_to_query(server: S3Server) -> None:
     dest = f"s3://{LAKE_BUCKET}/flows"
-    assert flowconv(server, "convert", f"s3://{LOGS_BUCKET}/AWSLogs/", dest, user=0).returncode == 0
-    query = f"import flowconv; print(flowconv.scan({dest!r}).collect().height)"
-    done = subprocess.run(
-        [sys.executable, "-c", query],
-        env={**os.environ, **server.environment(1)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.stdout == "2\n", done.stderr
-    assert flowconv(server, "status", dest).returncode == 0
-    assert flowconv(server, "verify", dest).returncode == 0
-    assert flowconv(server, "convert", f"s3://{LOGS_BUCKET}/AWSLogs/", dest).returncode == 1
+    assert flowconv(server, "convert", f"s3://{LOGS_BUCKET}/AWSLogs/", dest, user=0).exit_code == 0
+    with mock.patch.dict(os.environ, server.environment(1)):
+        assert scan(dest).collect().height == 2
+    assert flowconv(server, "status", dest).exit_code == 0
+    assert flowconv(server, "verify", dest).exit_code == 0
+    assert flowconv(server, "convert", f"s3://{LOGS_BUCKET}/AWSLogs/", dest).exit_code == 1
 
 
 def update_page() -> None:
