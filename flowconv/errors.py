@@ -42,9 +42,14 @@ class FlowconvError(Exception):
         field: str | None = None,
     ) -> None:
         super().__init__(redact(message))
+        self.at(uri, line)
+        self.field = field
+
+    def at(self, uri: str | None, line: int | None = None) -> Self:
+        """Set the place, known only to the caller; return the error: `raise error.at(uri, 41)`."""
         self.uri = uri if uri is None else _URL_SECRET.sub("…", uri)
         self.line = line
-        self.field = field
+        return self
 
     @property
     def reason(self) -> str:
@@ -110,6 +115,23 @@ class FormatError(UnreadableObjectError):
     """
 
     shape: str | None = None
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        uri: str | None = None,
+        line: int | None = None,
+        field: str | None = None,
+        shape: str | None = None,
+    ) -> None:
+        super().__init__(message, uri=uri, line=line, field=field)
+        self.shape = shape
+
+    def at(self, uri: str | None, line: int | None = None, shape: str | None = None) -> Self:
+        """Set the place, and the shape if it is known by now; return the error."""
+        self.shape = shape or self.shape
+        return super().at(uri, line)
 
 
 def quote(token: bytes | str) -> str:
