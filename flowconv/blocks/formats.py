@@ -111,6 +111,15 @@ def _split_line(line: bytes) -> SplitLine | None:
     return SplitLine(tuple(tokens), comment=bool(token))
 
 
+def is_header(line: bytes) -> bool:
+    """Tell whether a line is a header, if also one that names a column twice."""
+    split = split_line(line)
+    try:
+        return split is not None and header_format(split.tokens) is not None
+    except FormatError:
+        return True
+
+
 def may_be_header(line: bytes) -> bool:
     """Tell whether a line begins as a header may: with a letter, or ${."""
     first = line.lstrip(b" \t")[:1]

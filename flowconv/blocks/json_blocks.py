@@ -15,7 +15,7 @@ import numpy as np
 from flowconv.blocks.block import BlockReader, Events, LogBlock, Span
 from flowconv.blocks.counts import GROUPS_COUNTED, OTHER_GROUPS, LineCounts
 from flowconv.blocks.declared_formats import DeclaredFormats
-from flowconv.blocks.formats import LogFormat, declared_format, header_format, split_line
+from flowconv.blocks.formats import LogFormat, declared_format, header_format, is_header, split_line
 from flowconv.blocks.json_documents import (
     STRETCH_BYTES,
     Stretch,
@@ -275,17 +275,9 @@ def _starts_of_lines(text: bytes) -> list[int]:
 
 def _may_hold_header(text: bytes) -> bool:
     """Tell whether a line consists of names, as headers do."""
-    return any(_is_header(match[0]) for match in _NAMES.finditer(text))
+    return any(is_header(match[0]) for match in _NAMES.finditer(text))
 
 
 _NAMES = re.compile(
     rb"^[ \t]*(?:\$\{)?[A-Za-z][A-Za-z0-9_-]*\}?(?:[ \t]+[^\n]*)?\r?$", re.MULTILINE
 )
-
-
-def _is_header(line: bytes) -> bool:
-    split = split_line(line)
-    try:
-        return split is not None and header_format(split.tokens) is not None
-    except FormatError:
-        return True

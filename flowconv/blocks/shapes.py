@@ -15,6 +15,7 @@ from flowconv.blocks.foreign import describe_line, name_foreign
 from flowconv.blocks.formats import (
     LogFormat,
     header_format,
+    is_header,
     split_line,
     unknown_names,
     with_timestamp,
@@ -125,15 +126,17 @@ def recognise(
     if text.startswith(PARQUET_MAGIC, begin, end):
         return Head(Shape.PARQUET, None, begin, LineCounts())
     if foreign := name_foreign(text, begin, end):
+        name, advice = foreign
         raise FormatError(
-            f"this is {foreign}, which is not read. If it holds flow logs, write them as plain "
-            "text or gzip; if not, leave it out with --exclude.",
+            f"this is {name}, which is not read. If it holds flow logs, {advice}; if not, leave "
+            "it out with --exclude.",
             uri=log_object.uri,
         )
     start = begin + len(BOM) if text.startswith(BOM, begin, end) else begin
     lines = LineCounts()
     shape = Shape.HEADERLESS
     unknown: list[str] = []
+    commented: int | None = None
     while start < end and lines.lines < MAX_HEAD_LINES:
         # All of a large object may be one line of JSON.
         if _JSON.match(text, start, end):
@@ -149,7 +152,8 @@ def recognise(
         timed = _EXPORTED.match(text, start, newline) is not None
         if timed:
             shape = Shape.CLOUDWATCH_EXPORT
-        split = split_line(bytes(text[start:newline]))
+        line = bytes(text[start:newline])
+        split = split_line(line)
         if split is None:
             break
         if split.tokens:
@@ -164,16 +168,30 @@ def recognise(
             unknown = unknown_names(split.tokens)
             break
         lines += LineCounts(comment=1) if split.comment else LineCounts(blank=1)
+        if split.comment and commented is None and is_header(line.strip(b"# \t")):
+            commented = lines.lines
         start = newline + 1
     if start >= end and whole:
         return Head(Shape.EMPTY, None, start, lines)
     # A line that is no header, no text or has no end, or too many lines without values.
     format_ = declared.find(log_object.path, log_object.flow_log_id, log_object.log_group)
     if format_ is None:
+        if commented is not None:
+            raise _header_in_comment(log_object, commented)
         first = bytes(text[start : min(end, start + _SHOWN_BYTES)]).partition(b"\n")[0]
         raise no_format(log_object, shape, lines.lines + 1, unknown, first)
     format_ = with_timestamp(format_) if shape is Shape.CLOUDWATCH_EXPORT else format_
     return Head(shape, format_, start, lines, is_declared=True)
+
+
+def _header_in_comment(log_object: LogObject, line: int) -> FormatError:
+    return FormatError(
+        "this line names the fields, but the '#' before them makes it a comment. Take the '#' "
+        "away, or name the fields with --format or --formats; if the object is no flow log, leave "
+        "it out with --exclude.",
+        uri=log_object.uri,
+        line=line,
+    )
 
 
 def find_header(

@@ -182,6 +182,29 @@ FOREIGN = (
 )
 
 
+def is_foreign(text: bytes) -> bool:
+    """Whether the first bytes are those of what is no log, or no UTF-8."""
+    if text.startswith(FOREIGN) or text[257:].startswith((b"ustar\0", b"ustar  \0")):
+        return True
+    for encoding, size in (("utf-16", 2), ("utf-32", 4)):
+        for order in ("le", "be"):
+            # Two characters of ASCII have no byte order mark, but zeros.
+            start = text[: 2 * size].decode(f"{encoding}-{order}", "replace")
+            if len(text) >= 2 * size and all(c.isascii() and is_of_text(c) for c in start):
+                return True
+    begun = text.removeprefix(b"\xef\xbb\xbf").lstrip(b" \t\r\n")[:9].lower()
+    return (
+        text.startswith((b"x\x01", b"x\x9c", b"x\xda"))
+        or (text.startswith(b"x^") and any(byte >= 0x80 for byte in text[2:11]))
+        or (text.startswith(b"ORC") and any(byte < 9 for byte in text[3:68]))
+        or begun.startswith((b"<?xml", b"<html", b"<!doctype"))
+    )
+
+
+def is_of_text(character: str) -> bool:
+    return character.isprintable() or character in "\t\r\n"
+
+
 def read_text(
     text: bytes,
     declared: Callable[[str | None], Header | None],
@@ -192,7 +215,7 @@ def read_text(
     """Read an object's bytes as they are without gzip."""
     if text.startswith(b"PAR1"):
         return read_parquet(text, time_type)
-    if text.startswith(FOREIGN):
+    if is_foreign(text):
         raise Unreadable("format")
 
     lines = split_lines(text)
