@@ -12,7 +12,7 @@
         └── FormatError         its fields are not known, or its shape is not
 
 A message says where, what was found, what was expected and what to do. Logs hold customers'
-addresses, so a message quotes one token at the most, cut to 40 characters, and never a line.
+addresses, so a message quotes at most one token, cut to 40 characters, and never a line.
 
 Names and values come from others: what is shown of them goes through `printable`, and messages
 through `redact`.
@@ -108,7 +108,7 @@ class CorruptObjectError(UnreadableObjectError):
 
 
 class FormatError(UnreadableObjectError):
-    """The object's fields are not known, or it is no flow log at all.
+    """The object's fields are not known, or it is not a flow log.
 
     Attributes:
         shape: The shape that was recognised, if one was.
@@ -150,7 +150,7 @@ _MOST_SHOWN = 40
 
 
 def did_you_mean(name: str, names: Iterable[str], others: Mapping[str, str] | None = None) -> str:
-    """Return ` Did you mean …?` for a name that is none, or nothing if none is like it.
+    """Return ` Did you mean …?` for an unknown name; empty if no known name is like it.
 
     Args:
         name: What was found.

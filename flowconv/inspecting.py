@@ -17,7 +17,7 @@ from flowconv.source.fetching import ObjectFetcher
 from flowconv.source.opening import StorageSource
 from flowconv.storage.opening import open_storage
 
-# An object may be nothing but bad lines; so many are kept to be shown.
+# An object may have millions of bad lines; these many are kept.
 _MOST_REJECTED = 1000
 
 
@@ -102,11 +102,11 @@ def inspect_object(
         formats: A TOML file of formats, as for `ConvertOptions.formats`; or what is in it and in
             the format, for many objects.
         allow_unknown_fields: As for `ConvertOptions.allow_unknown_fields`.
-        rows: So many records are returned.
+        rows: Number of records to return.
         options: Storage options, as for `ConvertOptions.source_options`.
 
     Raises:
-        UsageError: It is a folder or prefix, or the format is none.
+        UsageError: It is a folder or prefix, or the format is not valid.
         StorageError: The storage does not answer.
     """
     if not isinstance(formats, DeclaredFormats):
@@ -114,7 +114,9 @@ def inspect_object(
     source = StorageSource(open_storage(uri, options or {}), options)
     log_objects = list(source.list_objects())
     if [o.uri for o in log_objects] != [source.root]:
-        raise UsageError("this is no single object; inspect reads one at a time.", uri=source.root)
+        raise UsageError(
+            "this is not a single object; inspect reads one at a time.", uri=source.root
+        )
     inspection = Inspection(source.root, log_objects[0].size_bytes)
     try:
         with closing(ObjectFetcher(source, None, log_objects)) as fetcher:
@@ -129,7 +131,7 @@ def inspect_object(
 
 
 def _add(inspection: Inspection, parsed: ParsedBlock, rows: int) -> None:
-    """Add what a block holds, with records up to so many."""
+    """Add what a block holds, up to `rows` records in all."""
     for _, counts in parsed.counts:
         inspection.lines += counts
     for batch in parsed.batches:

@@ -56,15 +56,15 @@ def read(
         include: Patterns of paths, as for `ConvertOptions.include`.
         exclude: Patterns of paths, as for `ConvertOptions.exclude`.
         source_options: Storage options, as for `ConvertOptions.source_options`.
-        on_rejected: Called with each line that does not fit, also of objects of which none does;
-            these raise at their end. Without it, the first such line raises.
+        on_rejected: Called with each line that does not fit. Without it, the first one raises. An
+            object of which no line fits raises at its end.
 
     Returns:
         Batches in the order of the keys. Columns: the 29 of versions 2 to 5 (tgw: all 36), then
         the extra ones; int32, int64, string, and UTC timestamps in microseconds.
 
     Raises:
-        UsageError: The source or the format is none.
+        UsageError: The source or the format is not valid.
         StorageError: The source does not answer, or a folder of it cannot be listed.
         UnreadableObjectError: While the stream is read: an object cannot be read whole, no line
             of it fits, or it has a field beyond `extra_fields`. Rows of it may have been given out
@@ -74,7 +74,7 @@ def read(
     try:
         wanted = Table(table)
     except ValueError:
-        raise UsageError(f"{table!r} is no table; there are vpc and tgw.") from None
+        raise UsageError(f"{table!r} is not a table; write vpc or tgw.") from None
     declared = declared_formats(format, formats, allow_unknown_fields=allow_unknown_fields)
     if extra_fields is None:
         extra = known_extra_fields(wanted)

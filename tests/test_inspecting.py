@@ -103,7 +103,7 @@ def test_the_fields_of_an_object_without_rows(tmp_path: Path) -> None:
 
 def test_what_is_no_object(tmp_path: Path) -> None:
     (tmp_path / "one.log").write_bytes(V2)
-    with pytest.raises(UsageError, match="no single object"):
+    with pytest.raises(UsageError, match="not a single object"):
         inspect_object(str(tmp_path))
     with pytest.raises(StorageError, match="no such folder or file"):
         inspect_object(str(tmp_path / "nowhere"))

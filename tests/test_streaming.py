@@ -153,7 +153,7 @@ def test_unreadable_objects(
     ("call", "kind", "message"),
     [
         (lambda path: flowconv.read(f"{path}/nowhere"), StorageError, "no such folder"),
-        (lambda path: flowconv.read(path, table="flows"), UsageError, "'flows' is no table"),
+        (lambda path: flowconv.read(path, table="flows"), UsageError, "'flows' is not a table"),
         (lambda path: flowconv.read(path, format="a=b"), UsageError, "--format"),
         (lambda path: flowconv.read(path, extra_fields=["a=b"]), UsageError, "'a=b'"),
         (lambda path: flowconv.read("gs://b"), UsageError, "gs://"),

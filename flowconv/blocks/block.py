@@ -34,7 +34,7 @@ class Events:
 
     @classmethod
     def of_times(cls, times: npt.NDArray[np.int64]) -> Self:
-        """Return events of which nothing but their times is known."""
+        """Return events of which only the times are known."""
         return cls(times, np.full(len(times), -1))
 
     def take(self, places: npt.NDArray[np.int64] | npt.NDArray[np.bool_] | slice) -> "Events":
@@ -83,7 +83,7 @@ class LogBlock:
     The buffer belongs to the reader and is overwritten when the next block is asked for.
 
     Attributes:
-        buffer: Holds the block from its beginning; what follows is of no meaning.
+        buffer: Starts with the block; ignore what follows it.
         size: Length of the block in bytes; if it is not 0, the last byte is a newline.
         shape: The shape of its objects; empty ones are among those of any other shape.
         format: The fields of the lines at each span's start.
@@ -145,7 +145,7 @@ class RowBlock:
         text_bytes: Size of the columns in memory, or of the text.
         shape: Parquet or JSON_RECORDS.
         texts: Of JSON each row's text; empty if rows have no text of their own.
-        damaged: Places of rows that are none: they are rejected.
+        damaged: Places of rows that are damaged, and rejected.
     """
 
     log_object: LogObject
@@ -177,7 +177,7 @@ BlockReader = Generator[Block, BlockEnd, None]
 
 
 def next_block(blocks: BlockReader, end: BlockEnd | None) -> Block | None:
-    """Return a reader's next block; None if there is none.
+    """Return a reader's next block; None at the end.
 
     Args:
         blocks: The reader.

@@ -6,7 +6,7 @@ from operator import add
 
 @dataclass(frozen=True, slots=True)
 class LineCounts:
-    """Lines of an object by kind; every line is of exactly one of the first five.
+    """Lines of an object by kind; every line counts once, in one of the first five.
 
     Attributes:
         header: Lines that name the fields.

@@ -103,7 +103,7 @@ def declared_formats(
         allow_unknown_fields: Names that AWS does not have, but formats may.
 
     Raises:
-        UsageError: A format is none, has a name that AWS does not have and that is not allowed, or
+        UsageError: A format is not valid, has a name that is neither AWS's nor allowed, or
             the file cannot be read or has something else in it.
     """
     allowed = _allowed(allow_unknown_fields)
@@ -113,9 +113,11 @@ def declared_formats(
     try:
         tables = tomllib.loads(read_formats(file) if text is None else text)
     except tomllib.TOMLDecodeError as error:
-        raise UsageError(f"--formats: {file} is no TOML ({error}).") from None
+        raise UsageError(f"--formats: {file} is not valid TOML ({error}).") from None
     except RecursionError:
-        raise UsageError(f"--formats: {file} is no TOML of formats (nested too deep).") from None
+        raise UsageError(
+            f"--formats: {file} is not a TOML file of formats (nested too deep)."
+        ) from None
     if unknown := tables.keys() - {"default", *_BY}:
         raise UsageError(
             f"--formats: {file} has {quote(min(unknown))}. Write default, [flow-logs], "
@@ -138,7 +140,7 @@ def declared_formats(
 EXCLUDE = "exclude"
 
 
-# Formats of a hundred thousand log groups; and no more memory than that for what is none.
+# Enough for a hundred thousand log groups; limits the memory for other files.
 _MOST_BYTES = 32 << 20
 
 
@@ -146,20 +148,22 @@ def read_formats(file: str) -> str:
     """Return the text of the TOML file of `--formats`; a pipe, such as `<(…)`, gives it but once.
 
     Raises:
-        UsageError: It cannot be read, is no text or too large.
+        UsageError: It cannot be read, is not text, or is too large.
     """
     try:
         with Path(file).open("rb") as opened:
             data = opened.read(_MOST_BYTES + 1)
         if len(data) > _MOST_BYTES:
-            raise UsageError(f"--formats: {file} is no TOML of formats: it is larger than 32 MB.")
+            raise UsageError(
+                f"--formats: {file} cannot be a file of formats: it is larger than 32 MB."
+            )
         return data.decode()
     except OSError as error:
         raise UsageError(f"--formats: {file} cannot be read ({error.strerror}).") from None
     except UnicodeDecodeError as error:
-        raise UsageError(f"--formats: {file} is no TOML ({error.reason}).") from None
+        raise UsageError(f"--formats: {file} is not valid TOML ({error.reason}).") from None
     except ValueError:
-        raise UsageError(f"--formats: {quote(file)} is no name of a file.") from None
+        raise UsageError(f"--formats: {quote(file)} is not a file name.") from None
 
 
 _BY = {"flow-logs": "flow_logs", "log-groups": "log_groups", "prefixes": "prefixes"}
@@ -170,13 +174,13 @@ def _formats_of_file(
 ) -> dict[str, LogFormat]:
     table = tables.get(name, {})
     if not isinstance(table, dict):
-        raise UsageError(f"--formats: {name} in {file} is no table; write [{name}].")
+        raise UsageError(f"--formats: {name} in {file} is not a table; write [{name}].")
     return {key: _format_of_file(file, key, value, allowed) for key, value in table.items()}
 
 
 def _format_of_file(file: str, key: str, value: object, allowed: frozenset[str]) -> LogFormat:
     if not isinstance(value, str):
-        raise UsageError(f"--formats: {quote(key)} in {file} is no text of field names.")
+        raise UsageError(f"--formats: {quote(key)} in {file} is not a text of field names.")
     try:
         return _documented(declared_format(value), allowed)
     except UsageError as error:
@@ -188,21 +192,21 @@ def _allowed(names: Collection[str]) -> frozenset[str]:
     for name in names:
         if not can_be_name(name):
             raise UsageError(
-                f"--allow-unknown-fields: {quote(name)} is no field name; write letters, digits, "
-                "- and _, and a letter first."
+                f"--allow-unknown-fields: {quote(name)} is not a field name; write letters, "
+                "digits, - and _, and a letter first."
             )
     return frozenset(map(_column, names))
 
 
 def _documented(format_: LogFormat, allowed: frozenset[str]) -> LogFormat:
     """Return the format if AWS documents all its fields that are not allowed by name."""
-    for one in format_.fields:
-        if is_known(one.name) or one.column in allowed:
+    for named in format_.fields:
+        if is_known(named.name) or named.column in allowed:
             continue
-        similar = get_close_matches(squash(one.name), KNOWN_FIELDS, 1, 0.7)
+        similar = get_close_matches(squash(named.name), KNOWN_FIELDS, 1, 0.7)
         question = f"; did you mean {KNOWN_FIELDS[similar[0]].name}?" if similar else "."
         raise UsageError(
-            f"--format: {quote(one.name)} is no field of AWS's flow logs{question} If the logs "
-            "have it, name it in --allow-unknown-fields."
+            f"--format: {quote(named.name)} is not a field of AWS's flow logs{question} If the "
+            "logs have it, name it in --allow-unknown-fields."
         )
     return format_

@@ -76,14 +76,14 @@ class SplitLine:
 
 
 def split_line(line: bytes) -> SplitLine | None:
-    """Split one line (without its newline) at spaces and tabs; None if it is no text.
+    """Split one line (without its newline) at spaces and tabs; None if it is not text.
 
     For single lines: headers, and the few that the parser could not place.
     """
     return _split_again(line) if len(line) <= _LONGEST_HEADER else _split_line(line)
 
 
-# Thousands of objects have the same header. AWS's longest is of 1,100 bytes.
+# Thousands of objects have the same header. AWS's longest has 1,100 bytes.
 _LONGEST_HEADER = 4096
 
 
@@ -129,7 +129,7 @@ def may_be_header(line: bytes) -> bool:
 def header_format(
     tokens: tuple[bytes, ...], declared: frozenset[LogFormat] = frozenset()
 ) -> LogFormat | None:
-    """Return the format that a line's values declare, or None if it is no header.
+    """Return the format that a line's values declare, or None if it is not a header.
 
     A header consists of names only, at least half of them known, or is a declared format's own.
 
@@ -182,7 +182,7 @@ def declared_format(text: str, table: Table | None = None) -> LogFormat:
     for name in names:
         if _NAME.fullmatch(name.encode("utf-8", "replace")) is None:
             raise UsageError(
-                f"--format: {quote(name)} is no field name. Write AWS's notation, "
+                f"--format: {quote(name)} is not a field name. Write AWS's notation, "
                 "'${version} ${account-id} …', or default."
             )
     try:
@@ -206,7 +206,7 @@ def columns_format(
         FormatError: They are no flow log's, or two are one field.
     """
     all_names = [*names, *left_out]
-    _require_flow_log(all_names, f"this {shape} is no flow log", each)
+    _require_flow_log(all_names, f"this {shape} is not a flow log", each)
     return named_format(names, left_out)
 
 

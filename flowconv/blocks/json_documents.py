@@ -21,13 +21,13 @@ from flowconv.blocks.shapes import Shape
 from flowconv.errors import FormatError
 from flowconv.source.keys import LogObject
 
-# JSON is read in pieces of this size, of which some copies are about: 8 MB took twice the memory.
+# JSON is read in pieces of this size. There are several copies of each: 8 MB took twice the memory.
 STRETCH_BYTES = 2 << 20
 
-# CloudWatch's documents are of 1 MB at the most when they are compressed.
+# CloudWatch's documents have at most 1 MB when compressed.
 MAX_DOCUMENT_BYTES = 16 << 20
 
-# Each takes 100 bytes and more while it is read; AWS's events are of 200 bytes and more.
+# Each takes at least 100 bytes while it is read; AWS's events have at least 200 bytes.
 _MAX_OBJECTS = 1 << 18
 
 ReadInto = Callable[[memoryview], int]
@@ -66,11 +66,11 @@ def read_stretches(log_object: LogObject, read_into: ReadInto) -> Iterator[Stret
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """A document that is whole, or a line that is none.
+    """A whole document, or a damaged line.
 
     Attributes:
         text: As one line, without a newline.
-        values: What it says; None if it is no document. Numbers with a fraction are as they are
+        values: What it says; None if it is a damaged line. Numbers with a fraction are as they are
             written, and keys that it has twice are `TWICE`.
     """
 
@@ -82,14 +82,14 @@ TWICE = object()
 
 
 def read_documents(stretch: Stretch) -> Iterator[Document]:
-    r"""Read the documents of a stretch one by one, and find out which lines are none.
+    r"""Read the documents of a stretch one by one, and find the damaged lines.
 
     Newlines between } and { surely part documents. What lies between two of them and is not
     documents from end to end is cut before lines that begin with {, and behind those that end
-    with }; of a piece that still is none, each line is no document:
+    with }; if a piece still is not, each of its lines is damaged:
 
         {"message": "a"}{"message": "b"}       two documents
-        {"message": "c"                        a line that is none
+        {"message": "c"                        a damaged line
         {"message": "d"}                       a document
     """
     are_events = stretch.are_events
@@ -124,7 +124,7 @@ _BEHIND_ELEMENT = re.compile(r"[ \t\r\n]*([,\]])[ \t\r\n]*")
 
 
 class _Text:
-    """The text of an object, of which some waits to be cut."""
+    """The text of an object, read as it is needed."""
 
     def __init__(self, log_object: LogObject, read_into: ReadInto) -> None:
         self.log_object = log_object
@@ -178,7 +178,7 @@ def _plain(text: _Text, *, are_events: bool) -> Iterator[Stretch]:
         elif len(text.waiting) >= MAX_DOCUMENT_BYTES:
             raise unreadable_json(
                 text.log_object,
-                f"a JSON document is of more than {MAX_DOCUMENT_BYTES >> 20} MB, or is damaged and "
+                f"a JSON document has more than {MAX_DOCUMENT_BYTES >> 20} MB, or is damaged and "
                 "has no newline behind it. Leave it out with --exclude.",
             )
         text.read_on()
@@ -199,7 +199,7 @@ def _checked(text: _Text, size: int) -> bytes:
 
 
 def _last_end(text: bytearray) -> int:
-    """Return where the last document ends that is followed by another; 0 if there is none."""
+    """Return where the last document ends that another follows; 0 if none does."""
     end = 0
     for start in (max(0, len(text) - _NEAR_END), 0):
         if text.find(b"\n", start) >= 0:
@@ -219,7 +219,7 @@ def _last_glued_end(text: bytearray) -> int:
         start = text.rfind(b"}{", 0, end) + 1
         quotes -= plain.count(b'"', start, end)
         end = start
-        # Behind an even number of quotes there is no string.
+        # After an even number of quotes no string is open.
         if end == 0 or quotes % 2 == 0:
             return end
     return 0
@@ -269,10 +269,10 @@ def _decode_all(text: bytes, *, are_events: bool) -> list[Document] | None:
 
 
 def _require_types(values: Any) -> None:
-    """Make sure that what is known is of its type, or null, and there once.
+    """Make sure that each known key has its type, or null, and occurs once.
 
     Raises:
-        ValueError: It is not, or this is no object.
+        ValueError: One does not, or this is not an object.
     """
     if not isinstance(values, dict):
         raise ValueError
@@ -326,7 +326,7 @@ class Fraction:
     text: str
 
     def __str__(self) -> str:
-        """Return it as text logs have it: without a fraction, if there is none."""
+        """Return it as text logs write it: without `.0`."""
         number = float(self.text)
         return str(int(number)) if number.is_integer() and abs(number) < 2**63 else self.text
 
@@ -344,7 +344,7 @@ _ELEMENT_DECODER = JSONDecoder(parse_int=float)
 
 
 class _Cursor:
-    """Reads JSON values from a text of which more comes when it is needed."""
+    """Reads JSON values from a text, which is read on when needed."""
 
     def __init__(self, text: _Text) -> None:
         self._text = text
@@ -437,7 +437,7 @@ _ARRAY_END = re.compile(r"\]")
 
 
 def _strings(text: _Text) -> Iterator[bytes]:
-    """Give what strings hold, up to what is none."""
+    """Give the contents of strings, up to what is not a string."""
     cursor = _Cursor(text)
     while cursor.match(_BEFORE_STRING) and (value := cursor.value()) is not None:
         yield _ELEMENT_DECODER.decode(value).encode("utf-8", "surrogatepass")

@@ -29,7 +29,7 @@ class RecordReader:
         first_row: Number of its line among those of the object, from 1.
 
     Raises:
-        FormatError: The first document is no record of a flow log.
+        FormatError: The first document is not a record of a flow log.
     """
 
     def __init__(self, log_object: LogObject, first: dict[str, Any], first_row: int) -> None:
@@ -38,7 +38,7 @@ class RecordReader:
         self._names, self._left_out = _split_names(list(first))
         self._format = columns_format(self._names, self._left_out, shape="JSON", each="key")
         if _values_of(first) is None:
-            raise FormatError("this JSON is no flow log: its first document has nested values.")
+            raise FormatError("this JSON is not a flow log: its first document has nested values.")
         self._rows: list[_Row] = []
         self._texts: list[bytes] = []
         self._damaged: set[int] = set()
@@ -100,7 +100,7 @@ def _split_names(names: list[str]) -> tuple[list[str], list[str]]:
 
 
 def _column(name: str, field: Field, rows: list[_Row]) -> "pa.Array[Any]":
-    # Whoever made numbers of accounts lost the zeros.
+    # Accounts that were made numbers lost their zeros.
     digits = 12 if field.name.endswith("account-id") else 0
     values = [
         str(value).zfill(digits if value >= 0 else 0) if isinstance(value, int) else value
@@ -110,7 +110,7 @@ def _column(name: str, field: Field, rows: list[_Row]) -> "pa.Array[Any]":
 
 
 def _values_of(values: dict[str, Any] | None) -> _Row | None:
-    """Return a record's values; None if it is no record."""
+    """Return a record's values; None if it is not a record."""
     if values is None or len(values) > MAX_FIELDS or not any(map(is_known, values)):
         return None
     row: _Row = {}

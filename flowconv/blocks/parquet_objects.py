@@ -38,7 +38,7 @@ from flowconv.errors import CorruptObjectError, FormatError, StorageError, quote
 from flowconv.fields import TIME_COLUMNS
 from flowconv.source.keys import LogObject
 
-# AWS's files are of 75 MB at the most. What is larger than this lies on disk while it is read.
+# AWS's files have at most 75 MB. Larger ones than this are kept on disk while they are read.
 _SPOOL_BYTES = 32 << 20
 
 _PIECE_BYTES = 1 << 20
@@ -47,7 +47,7 @@ _PIECE_BYTES = 1 << 20
 # dictionary ends and values follow, that takes two and a half times as long.
 _LONG_ENTRY = 256
 
-# Large row groups are read so many bytes of a column at once, not whole.
+# Of large row groups, this much of a column is read at a time.
 _STREAM_BYTES = 64 << 10
 
 # Four times as many take a twelfth less time, and half as much memory again.
@@ -64,7 +64,7 @@ def read_row_groups(log_object: LogObject, data: Unpacked) -> BlockReader:
     Raises:
         UnreadableObjectError: The object could not be read, or is damaged; none of its columns is
             known, two are one field, or one has a type that its field cannot have.
-        StorageError: There is no room for it among the temporary files.
+        StorageError: The folder for temporary files is full.
     """
     with tempfile.SpooledTemporaryFile(_SPOOL_BYTES) as file:
         _spool(data, file)
@@ -77,7 +77,7 @@ def read_row_groups(log_object: LogObject, data: Unpacked) -> BlockReader:
             what = str(error).partition("\n")[0][:200]
             raise CorruptObjectError(
                 f"the Parquet data is damaged or cannot be read ({what}). Nothing of this object "
-                "was converted; copy it anew.",
+                "was converted; copy it again.",
                 uri=log_object.uri,
             ) from error
 
@@ -103,7 +103,7 @@ def _read(log_object: LogObject, file: IO[bytes], data: Unpacked) -> BlockReader
     check_gaps(file, metadata)
     format_, names = _recognise(parquet.schema_arrow)
     groups = list(column_pages(file, metadata, names))
-    # Thousands of rows may have one long value: it is decoded once.
+    # Thousands of rows may share one long value: decode it once.
     coded = {c.name for columns in groups for c in columns if c.longest_entry > _LONG_ENTRY}
     large = any(metadata.row_group(n).total_byte_size > BLOCK_BYTES for n in range(len(groups)))
     parquet = pq.ParquetFile(
@@ -115,7 +115,7 @@ def _read(log_object: LogObject, file: IO[bytes], data: Unpacked) -> BlockReader
     )
     schema = parquet.schema_arrow
     coded = {name for name in coded if types.is_dictionary(schema.field(name).type)}
-    # The last piece says that the object ends with it, so each waits for the next.
+    # The last piece is marked as the end of the object, so each waits for the next.
     waiting, waiting_bytes = schema.empty_table().select(names), 0
     first_row = 1
 
@@ -215,7 +215,7 @@ def _has_length(type_: Any) -> bool:
 
 def _row_too_long() -> FormatError:
     return FormatError(
-        f"a row of more than {BLOCK_BYTES >> 20} MB is no record of a flow log. "
+        f"a row of more than {BLOCK_BYTES >> 20} MB is not a record of a flow log. "
         "Leave this object out with --exclude."
     )
 

@@ -40,7 +40,7 @@ _PIECE_BYTES = 1 << 20
 
 @dataclass(slots=True)
 class ColumnPages:
-    """What a column of a row group, or of several, takes at the most.
+    """The most that a column of a row group, or of several, takes.
 
     Attributes:
         name: The column.
@@ -49,7 +49,7 @@ class ColumnPages:
         row_bytes: A row of it, pages aside, that lies one by one.
         longest_entry: The longest value in its dictionary, or a number that is not less.
         delta_page_bytes: The largest page whose values each begin as the one before; a value may
-            be as long as it. 0 if there is none.
+            be as long as it. 0 without one.
     """
 
     name: str
@@ -172,7 +172,7 @@ def rows_at_once(
 
     Args:
         columns: A row group's columns.
-        most_rows: Not more than so many.
+        most_rows: The most rows.
         coded: The columns that are decoded to places in their dictionary.
         longest: The longest value of columns that have `delta_page_bytes`; 0 if it is not known.
     """

@@ -39,7 +39,8 @@ def read_blocks(
         open_object: Gives an object's bytes as they are stored.
         declared: The formats of objects without a header.
         on_failure: Hears of the objects that could not be read; nothing of them was given out.
-        max_object_bytes: Text of one object beyond which it is unreadable; None is no limit.
+        max_object_bytes: Largest size of an object's text; a larger one is unreadable. None sets no
+            limit.
 
     Yields:
         Blocks, each valid until the next is asked for, with where the parser says that it ends:
@@ -83,7 +84,7 @@ def only_unreadable(log_object: LogObject) -> Iterator[None]:
     """Take whatever a reader did not expect for the object's fault, so that the run goes on.
 
     Raises:
-        CorruptObjectError: It raised what is no error of ours, of the system or a wish to stop.
+        CorruptObjectError: It raised an error that is neither ours nor the system's.
     """
     try:
         yield
@@ -126,7 +127,7 @@ class _BlockReader:
         self._view = memoryview(self._buffer)
 
     def append(self, log_object: LogObject, text: Unpacked) -> BlockReader:
-        """Read an object behind what is there, giving out a block whenever there is no room."""
+        """Read an object into the buffer, giving out a block whenever that is full."""
         self._start = self._end = self._size  # The object before may have failed half way.
         if self.spans and text.likely_size > BLOCK_BYTES - self._size:
             yield self.take_block()
@@ -150,7 +151,7 @@ class _BlockReader:
     def _append_lines(
         self, log_object: LogObject, text: Unpacked, head: Head, *, at_end: bool
     ) -> BlockReader:
-        """Append an object's lines, of which the first wait in the buffer behind its head."""
+        """Append an object's lines; the first wait in the buffer behind its head."""
         line, counts = head.lines.lines + 1, head.lines
         first_records = None
         if head.is_declared and head.format is not None:
@@ -199,7 +200,7 @@ class _BlockReader:
             at_end = self._fill(text)
 
     def take_block(self) -> LogBlock:
-        """Return what has been gathered, and begin anew."""
+        """Return what has been gathered, and start again."""
         block = LogBlock(
             buffer=self._buffer,
             size=self._size,
@@ -246,7 +247,7 @@ _READERS: Mapping[Shape, Callable[[LogObject, Unpacked, DeclaredFormats, Head], 
 
 def _line_too_long(log_object: LogObject, line: int) -> FormatError:
     return FormatError(
-        f"a line of more than {BLOCK_BYTES >> 20} MB is no record of a flow log. "
+        f"a line of more than {BLOCK_BYTES >> 20} MB is not a record of a flow log. "
         "Leave it out with --exclude.",
         uri=log_object.uri,
         line=line,

@@ -52,10 +52,10 @@ class Unpacked:
     Args:
         log_object: The object.
         stored: Its bytes as they are stored.
-        max_bytes: So many bytes are no gzip bomb yet; None is no limit.
+        max_bytes: Largest unpacked size; beyond it is a gzip bomb. None sets no limit.
 
     Attributes:
-        likely_size: What it will be unpacked, in bytes; a hint, not to be relied on.
+        likely_size: Its unpacked size in bytes; a guess.
     """
 
     def __init__(
@@ -102,8 +102,8 @@ class Unpacked:
         self._given_bytes += size_bytes
         if self._max_bytes is not None and self._given_bytes > self._max_bytes:
             raise FormatError(
-                f"the object unpacks to more than {self._max_bytes} bytes. If it is no gzip bomb, "
-                "raise --max-object-size.",
+                f"the object unpacks to more than {self._max_bytes} bytes. If it is not a gzip "
+                "bomb, raise --max-object-size.",
                 uri=self._uri,
             )
 
@@ -216,7 +216,7 @@ class _Gunzip:
     def _skip_header(self) -> None:
         """Pass over a member's header (RFC 1952), which decoders limit in various ways."""
         if self._take(2) != _GZIP_MAGIC:
-            raise _corrupt(self._uri, "the gzip data is followed by what is no gzip")
+            raise _corrupt(self._uri, "other data follows the gzip data")
         method, flags = self._take(8)[:2]
         if method != 8:
             raise _corrupt(self._uri, "the gzip data is damaged (unknown compression method)")
@@ -256,5 +256,5 @@ class _Gunzip:
 
 def _corrupt(uri: str, what: str) -> CorruptObjectError:
     return CorruptObjectError(
-        f"{what}. Nothing of this object was converted; copy it anew.", uri=uri
+        f"{what}. Nothing of this object was converted; copy it again.", uri=uri
     )

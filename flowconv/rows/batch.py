@@ -20,7 +20,7 @@ REASONS: Mapping[str, str] = MappingProxyType(
     {
         "not-utf8": "it is not UTF-8",
         "control-character": "it has a carriage return in its middle",
-        "not-json": "it is no JSON document with messages",
+        "not-json": "it is not a JSON document with messages",
         "not-a-timestamp": "it does not begin with the time of an event, as CloudWatch exports it",
         "too-few-values": "it has fewer values than the header has names",
         "too-many-values": "it has more values than the header has names",
@@ -53,7 +53,7 @@ class RawBatch:
     events: Events | None = None
 
     def pieces(self, most_rows: int) -> Iterator["RawBatch"]:
-        """Cut the batch, without a copy, into pieces of at most so many rows."""
+        """Cut the batch, without a copy, into pieces of at most `most_rows` rows."""
         if self.table.num_rows <= most_rows:
             yield self
             return

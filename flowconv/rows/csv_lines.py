@@ -52,7 +52,7 @@ def read_csv(
         return "skip"
 
     if text[:3] == codecs.BOM_UTF8:
-        # Arrow drops one at the beginning. An object's own is cut off, so this is of a value.
+        # Arrow drops one at the start. The object's own is cut off: this one belongs to a value.
         text = codecs.BOM_UTF8 + bytes(text)
     return csv.read_csv(
         pa.BufferReader(pa.py_buffer(text)),  # type: ignore[arg-type]

@@ -1,6 +1,6 @@
 """The loop over objects: objects -> blocks -> parsed blocks.
 
-Whoever reads flow logs goes through `extract`: conversion, `read`, `inspect`, verification.
+Conversion, `read`, `inspect` and verification all go through `extract`.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -40,11 +40,12 @@ def extract(
         log_objects: What to read.
         open_object: Gives an object's bytes as they are stored, such as `ObjectFetcher.open`.
         declared: The formats of objects without a header.
-        on_failure: Hears of each object that cannot be read, before any row of it was given out;
-            or, behind its last block, that no line of it fits.
-        max_object_bytes: Text of one object beyond which it is unreadable; None is no limit.
+        on_failure: Called for each object that cannot be read, before any row of it is given out;
+            and, after its last block, for each of which no line fits.
+        max_object_bytes: Largest size of an object's text; a larger one is unreadable. None sets
+            no limit.
         today: The day of the run, which tells what times are unlikely; None is today, in UTC.
-        must_fit: An object of which no line fits is one that cannot be read.
+        must_fit: Report objects of which no line fits, too.
 
     Yields:
         A block and what became of it. The block is valid until the next is asked for; what became
@@ -77,8 +78,8 @@ def _parse(
     Args:
         parser: The parser.
         block: A block.
-        begun: The object of which lines were parsed before, if one goes on in this block.
-        on_failure: Hears of the objects that cannot be parsed.
+        begun: The object that goes on in this block, if one does.
+        on_failure: Called for the objects that cannot be parsed.
 
     Returns:
         The block, or one with the other objects' spans alone, and what it is parsed to.

@@ -158,7 +158,7 @@ def _unglue(line: bytes, format_: LogFormat) -> list[bytes]:
     Where only the newline between two is missing, the status of one and the first number of the
     next are one value, such as `OK2`. Records of text alone are not divided, since nothing would
     show that they fit. Nor is a line if one of them would be nothing but `-`, or of no status that
-    AWS writes: then the format is short of fields, and what they hold is no record.
+    AWS writes: then the format lacks fields.
     """
     split = split_line(line)
     if split is None or all(field.type == TEXT for field in format_.fields):
@@ -200,7 +200,7 @@ def _parse_around_header(
     if changes == MAX_HEADER_CHANGES:
         raise FormatError(
             f"the fields change for the {changes + 1}th time within {BLOCK_BYTES >> 20} MB. "
-            "That is no flow log; leave the object out with --exclude.",
+            "That is not a flow log; leave the object out with --exclude.",
             uri=uri,
             line=line,
         )

@@ -14,7 +14,7 @@ from flowconv.source.keys import LogObject
 
 Indexes = npt.NDArray[np.int64]
 
-# So many are decoded one by one in no time.
+# Up to this number, lines are decoded one by one.
 _FEW_LINES = 4096
 
 
@@ -215,7 +215,7 @@ class Lines:
 
 def has_hexadecimal(text: bytes | bytearray, size: int) -> bool:
     """Tell whether there is a 0x, in a number or elsewhere; Arrow reads such numbers."""
-    # Mostly there is no such letter.
+    # Most blocks have no such letter.
     return any(text.find(x, 0, size) >= 0 and _has_pair(text, b"0" + x, size) for x in (b"x", b"X"))
 
 

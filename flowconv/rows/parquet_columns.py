@@ -150,7 +150,7 @@ def _text(column: Column, field: Field) -> tuple[Column, dict[int, str]]:
     else:
         text = column.cast(TEXT)
     if field.name.endswith("account-id") and not (is_text(type_) or is_binary(type_)):
-        # Whoever made numbers of them lost the zeros.
+        # Accounts that were made numbers lost their zeros.
         number: Any = pc.match_substring_regex(text, "^[0-9]+$")
         text = pc.if_else(number, pc.ascii_lpad(text, 12, "0"), text)
     missing: Any = pc.equal(text, pa.scalar("-"))

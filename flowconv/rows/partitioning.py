@@ -88,7 +88,7 @@ def find_partitions(
     Args:
         batch: Rows of the table.
         partition_by: Partition names, outermost first.
-        account: Account of rows of which neither their event nor the object's key names one.
+        account: Account of rows whose event and object key do not name one.
         region: Region of objects whose key does not name one.
     """
     group = np.zeros(batch.rows.num_rows, np.int64)
@@ -98,7 +98,7 @@ def find_partitions(
     first = np.zeros(1, np.int64)
     for level in levels:
         if len(level.values) > 1:
-            # Numbered anew each time, so that the product cannot overflow.
+            # Renumbered each time, so that the product cannot overflow.
             _, first, group = np.unique(
                 group * len(level.values) + level.codes, return_index=True, return_inverse=True
             )
@@ -257,7 +257,7 @@ def encode_value(value: str | None) -> str:
     All but letters, digits, `_`, `.` and `-` is percent-encoded, so no value can climb out of its
     directory. Null, and a value too long for a file system's names, are Hive's null.
     """
-    # Encoded it is no shorter. Megabytes must not lie in the cache.
+    # Encoding does not shorten it. Keep megabytes out of the cache.
     if value is None or len(value) > _MAX_VALUE_BYTES:
         return NULL_PARTITION
     return _encode(value)

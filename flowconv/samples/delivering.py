@@ -117,7 +117,7 @@ def _join_lines(
 def _spoil(
     lines: pl.Series, log: FlowLog, share: float, numbers: pl.Series, no_utf8: str
 ) -> pl.Series:
-    """Make a share of lines bad, evenly spread: too few values, too many, no number, no UTF-8.
+    """Make a share of lines bad, evenly spread: too few values, too many, not a number, not UTF-8.
 
     Args:
         lines: The lines.

@@ -115,7 +115,7 @@ class _Side(NamedTuple):
     pkt_dst_aws_service: str = "-"
     flow_direction: str = "-"
     traffic_path: str = "-"
-    src_port: int = 0  # a record draws one of so many ports, from this one on
+    src_port: int = 0  # a record draws one of `src_ports` ports, starting here
     src_ports: int = 1
     dst_port: int = 0
     dst_ports: int = 1

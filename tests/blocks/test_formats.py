@@ -144,14 +144,14 @@ def test_no_formats(text: str) -> None:
     [
         (
             "version accout-id",
-            "'accout-id' is no field of AWS's flow logs; did you mean account-id?",
+            "'accout-id' is not a field of AWS's flow logs; did you mean account-id?",
         ),
         (
             "${version} ${src_adr}",
-            "'src_adr' is no field of AWS's flow logs; did you mean srcaddr?",
+            "'src_adr' is not a field of AWS's flow logs; did you mean srcaddr?",
         ),
         ("destination-prot", "did you mean dstport?"),
-        ("version zzz", "'zzz' is no field of AWS's flow logs. If the logs have it, name it in"),
+        ("version zzz", "'zzz' is not a field of AWS's flow logs. If the logs have it, name it in"),
     ],
 )
 def test_names_that_aws_does_not_have(tmp_path: Path, format: str, message: str) -> None:

@@ -303,7 +303,7 @@ def test_types_that_no_field_has(other: "pa.Array[Any]") -> None:
         ({"srcaddr": [1], "x": [2], "y": [3]}, "only 1 of its 3 columns, such as 'srcaddr', have"),
         (
             {"class_uid": [4001], "srcaddr": ["a"]},
-            "no flow log of AWS's but OCSF, as Security Lake",
+            "not a flow log of AWS's but OCSF, as Security Lake",
         ),
         ({"srcport": [True]}, "column 'srcport' has the type 'bool'"),
         ({"srcaddr": [True]}, "column 'srcaddr' has the type 'bool'"),
@@ -427,7 +427,7 @@ def test_a_row_too_long() -> None:
     for how in ({}, {"use_dictionary": False}):
         body = parquet({"srcaddr": ["a" * (9 << 20), "b"]}, **how)
         (got,) = convert_in_memory([body])
-        assert "a row of more than 8 MB is no record" in str(got.failure)
+        assert "a row of more than 8 MB is not a record" in str(got.failure)
 
 
 def test_bomb() -> None:
@@ -444,7 +444,7 @@ def test_truncated(end: int) -> None:
     failure = read(parquet(AWS)[:end]).failure
     assert isinstance(failure, CorruptObjectError)
     assert failure.reason.startswith("the Parquet data is damaged or cannot be read (")
-    assert failure.reason.endswith(" Nothing of this object was converted; copy it anew.")
+    assert failure.reason.endswith(" Nothing of this object was converted; copy it again.")
 
 
 def test_text_that_is_none() -> None:

@@ -111,7 +111,7 @@ def test_convert_with_rejects(logs: Path, tmp_path: Path) -> None:
         ),
         (
             f"unreadable: ~/logs/{bad}: the gzip data ends early. Nothing of this object was "
-            "converted; copy it anew."
+            "converted; copy it again."
         ),
     ]
 
@@ -297,8 +297,8 @@ ERRORS: dict[str, tuple[int, list[str], str]] = {
         USAGE,
         ["convert", "good", "lake", "--format", "a=b"],
         (
-            "--format: 'a=b' is no field name. Write AWS's notation, '${version} ${account-id} …', "
-            "or default."
+            "--format: 'a=b' is not a field name. Write AWS's notation, '${version} ${account-id} "
+            "…', or default."
         ),
     ),
     "storage option": (
@@ -327,7 +327,7 @@ ERRORS: dict[str, tuple[int, list[str], str]] = {
     "inspect a folder": (
         USAGE,
         ["inspect", "good"],
-        "~/good: this is no single object; inspect reads one at a time.",
+        "~/good: this is not a single object; inspect reads one at a time.",
     ),
     "versions": (
         USAGE,

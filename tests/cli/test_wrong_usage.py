@@ -91,7 +91,7 @@ TYPED: dict[str, str] = {
     "convert logs logs": "the same",
     "convert cloudwatch: lake2": "this names no log group",
     "convert logs cloudwatch:/aws/vpc": "a log group can be read by convert and verify",
-    "inspect logs": "this is no single object",
+    "inspect logs": "this is not a single object",
     "inspect s3:/bucket/key": "Write s3://bucket/prefix.",
     "inspect cloudwatch:/aws/vpc": "a log group can be read by convert and verify",
     "generate note.gz": "note.gz",

@@ -191,17 +191,17 @@ def test_log_groups_left_out_of_what_is_unreadable_do_not_count(tmp_path: Path) 
     ("text", "message"),
     [
         (None, "cannot be read (No such file or directory)."),
-        (b"default = ", "is no TOML ("),
-        (b"\xff", "is no TOML ("),
+        (b"default = ", "is not valid TOML ("),
+        (b"\xff", "is not valid TOML ("),
         (b"other = 1", "has 'other'. Write default, [flow-logs], [log-groups] or [prefixes]."),
-        (b"default = 1", "'default' in ~ is no text of field names."),
+        (b"default = 1", "'default' in ~ is not a text of field names."),
         (b'default = ""', "'default' in ~: empty. Write"),
-        (b'default = "a=b"', "'default' in ~: 'a=b' is no field name."),
-        (b"prefixes = 1", "prefixes in ~ is no table; write [prefixes]."),
-        (b"[prefixes]\na = 1", "'a' in ~ is no text of field names."),
+        (b'default = "a=b"', "'default' in ~: 'a=b' is not a field name."),
+        (b"prefixes = 1", "prefixes in ~ is not a table; write [prefixes]."),
+        (b"[prefixes]\na = 1", "'a' in ~ is not a text of field names."),
         (b'[log-groups]\ng = "bytes bytes"', "'g' in ~: the header names column 'bytes' twice."),
-        (b"[flow-logs]\nx.y = 'bytes'", "'x' in ~ is no text of field names."),
-        (b"default = " + b"[" * 100_000, "is no TOML"),
+        (b"[flow-logs]\nx.y = 'bytes'", "'x' in ~ is not a text of field names."),
+        (b"default = " + b"[" * 100_000, "is not a TOML file of formats"),
         (b"#" * (33 << 20), "larger than 32 MB."),
     ],
 )
@@ -292,6 +292,6 @@ def test_documents_that_never_end(tmp_path: Path, packed: bool) -> None:
         found = inspect_object(str(path), format="default")
     _, most = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    assert str(found.unreadable).startswith("a JSON document is of more than 1 MB, or is damaged")
+    assert str(found.unreadable).startswith("a JSON document has more than 1 MB, or is damaged")
     assert found.shape is Shape.JSON
     assert most < 30_000_000
