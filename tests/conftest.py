@@ -56,6 +56,16 @@ def s3(request: pytest.FixtureRequest) -> S3Server:
     return server
 
 
+@pytest.fixture
+def no_aws_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The caller's settings of AWS reach no client in this process."""
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("AWS_CONFIG_FILE", os.devnull)
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", os.devnull)
+
+
 @pytest.fixture(scope="module")
 def quick_disk() -> Iterator[None]:
     """Files are not made durable, for tests that write many: each fsync takes milliseconds."""

@@ -32,7 +32,7 @@ def check_option_names(options: Mapping[str, str], names: Sequence[str], kind: s
     address = options.get("endpoint_url", "https://s3")
     try:
         endpoint = urlsplit(address)
-        is_address = bool(endpoint.hostname) and (endpoint.port or 1) > 0
+        is_address = bool(endpoint.hostname) and endpoint.port != 0
     except ValueError:
         is_address = False
     # A login in it would be sent to nobody, and shown in errors.

@@ -60,18 +60,9 @@ def group(server: S3Server) -> str:
     return name
 
 
-def options_of(server: S3Server, user: int = 0) -> dict[str, str]:
-    return {
-        "key": server.users[user].access_key,
-        "secret": server.users[user].secret_key,
-        "endpoint_url": server.endpoint_url,
-        "region": server.region,
-    }
-
-
 @cache
 def client(server: S3Server, service: str = "logs") -> Any:
-    options = options_of(server)
+    options = server.storage_options()
     return botocore.session.Session().create_client(
         service,
         region_name=options["region"],
@@ -125,7 +116,7 @@ def read(source: CloudWatchSource, log_objects: list[LogObject]) -> list[bytes]:
 
 
 def source_of(server: S3Server, group: str, user: int = 0) -> CloudWatchSource:
-    source = open_source(f"cloudwatch:{group}", options_of(server, user))
+    source = open_source(f"cloudwatch:{group}", server.storage_options(user))
     assert isinstance(source, CloudWatchSource)
     return source
 
@@ -191,7 +182,7 @@ def test_a_stream_that_is_deleted_meanwhile(server: S3Server, group: str) -> Non
 
 
 def test_a_wrong_secret(server: S3Server, group: str) -> None:
-    source = open_source(f"cloudwatch:{group}", options_of(server) | {"secret": "wrong"})
+    source = open_source(f"cloudwatch:{group}", server.storage_options() | {"secret": "wrong"})
     with pytest.raises(StorageError, match="access is denied"):
         list(source.list_objects())
 
@@ -227,7 +218,7 @@ def run(server: S3Server, group: str, lake: Path, **options: Any) -> ConvertRepo
             f"cloudwatch:{group}",
             str(lake),
             ConvertOptions(
-                **{"format": "default", "source_options": options_of(server), **options}
+                **{"format": "default", "source_options": server.storage_options(), **options}
             ),
         )
 
@@ -275,7 +266,7 @@ def test_converts_what_is_new(server: S3Server, group: str, tmp_path: Path) -> N
         source=f"cloudwatch:{group}",
         since=DAYS_AGO[4],
         until=DAYS_AGO[3],
-        source_options=options_of(server),
+        source_options=server.storage_options(),
     )
     assert [(problem.kind, problem.uri) for problem in found.problems] == [
         ("wrong-lines", f"cloudwatch:{group}/eni-1-all/{DAYS_AGO[4]}")
@@ -366,7 +357,7 @@ def test_plan_and_progress(server: S3Server, group: str, tmp_path: Path) -> None
         format="default",
         since=DAYS_AGO[4],
         until=DAYS_AGO[2],
-        source_options=options_of(server),
+        source_options=server.storage_options(),
     )
     planned = plan(source, lake, options)
     assert (planned.objects, planned.size_bytes) == (3, 3 * LIKELY_BYTES)
@@ -390,7 +381,7 @@ def test_reads_without_writing(server: S3Server, group: str) -> None:
         format="default",
         since=DAYS_AGO[4],
         until=DAYS_AGO[3],
-        source_options=options_of(server),
+        source_options=server.storage_options(),
     )
     assert reader.read_all()["start"].to_pylist() == [at(4), at(3)]
 
@@ -705,14 +696,8 @@ def test_usage(url: str, options: dict[str, str], match: str) -> None:
         ({"region": "eu-west-1"}, "no credentials were found"),
     ],
 )
-def test_credentials_and_region(
-    options: dict[str, str], match: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for name in ("AWS_PROFILE", "AWS_REGION", "AWS_DEFAULT_REGION", "AWS_ACCESS_KEY_ID"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-    for name in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):
-        monkeypatch.setenv(name, "/dev/null")
+@pytest.mark.usefixtures("no_aws_settings")
+def test_credentials_and_region(options: dict[str, str], match: str) -> None:
     with pytest.raises(StorageError, match=match):
         list(CloudWatchSource("cloudwatch:g", options).list_objects())
 

@@ -118,7 +118,16 @@ class S3Server:
     users: tuple[S3User, S3User]
     pids: tuple[int, ...]
 
-    def storage_options(self, user: int = 0) -> dict[str, Any]:
+    def storage_options(self, user: int = 0) -> dict[str, str]:
+        """Return the storage options by which flowconv acts as a user."""
+        return {
+            "key": self.users[user].access_key,
+            "secret": self.users[user].secret_key,
+            "endpoint_url": self.endpoint_url,
+            "region": self.region,
+        }
+
+    def s3fs_options(self, user: int = 0) -> dict[str, Any]:
         """Return what `s3fs.S3FileSystem(**options)` takes to act as a user."""
         return {
             "key": self.users[user].access_key,

@@ -65,13 +65,13 @@ def test_more_than_a_thousand_keys_take_two_pages(s3: S3Server) -> None:
     assert [entry["Key"] for page in pages for entry in page["Contents"]] == keys
 
 
-def test_storage_options_are_s3fs_options(s3: S3Server) -> None:
+def test_s3fs_options_act_as_a_user(s3: S3Server) -> None:
     bucket = s3.make_bucket(1)
     options = {"skip_instance_cache": True, "use_listings_cache": False}
-    owner = s3fs.S3FileSystem(**s3.storage_options(1), **options)
+    owner = s3fs.S3FileSystem(**s3.s3fs_options(1), **options)
     owner.pipe_file(f"{bucket}/key", b"body")
     assert owner.cat_file(f"{bucket}/key") == b"body"
-    stranger = s3fs.S3FileSystem(**s3.storage_options(0), **options)
+    stranger = s3fs.S3FileSystem(**s3.s3fs_options(0), **options)
     with pytest.raises(PermissionError):
         stranger.cat_file(f"{bucket}/key")
 

@@ -1,0 +1,496 @@
+"""Storage in S3: odd keys, credentials, regions, answers that are lost or broken off."""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flowconv.errors import FetchError, FlowconvError, StorageError
+from flowconv.storage import retrying, s3_connection
+from flowconv.storage.interface import Folder, Storage
+from flowconv.storage.names import to_text
+from flowconv.storage.opening import open_storage
+from support.s3_servers import S3Server
+
+pytestmark = pytest.mark.usefixtures("no_aws_settings")
+
+STAGING = "_flowconv/staging/file"
+
+on_posix = pytest.mark.skipif(os.name == "nt", reason="Windows has other paths and links")
+
+
+def test_more_than_a_page(s3: S3Server) -> None:
+    bucket, client = s3.make_bucket(), s3.client()
+    keys = [f"a/{number:04}" for number in range(1005)] + [f"b{n:04}/x" for n in range(1005)]
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(lambda key: client.put_object(Bucket=bucket, Key=key, Body=b""), keys))
+    storage = open_storage(f"s3://{bucket}", s3.storage_options())
+    assert [file.path for file in storage.list_files()] == keys
+    assert len(list(storage.list_files("a"))) == 1005
+    assert storage.list_directories() == ["a", *(f"b{n:04}" for n in range(1005))]
+    listing = storage.list_files()
+    assert next(listing).path == "a/0000"
+    listing.close()  # type: ignore[attr-defined]
+
+
+ODD_KEYS = [
+    ".",
+    "//",
+    "/a",
+    "a//b",
+    "a/./b",
+    "a/../b",
+    "a/b?versionId=x#y",
+    "a b+c%20d%2Fe&f=g",
+    "é/ü ",
+    "tab\there",
+    "trailing/",
+    "quote'\"<>",
+]
+
+
+@pytest.mark.parametrize("prefix", ["", "/p/q"])
+def test_odd_keys(s3: S3Server, prefix: str) -> None:
+    bucket, client = s3.make_bucket(), s3.client()
+    storage = open_storage(f"s3://{bucket}{prefix}", s3.storage_options())
+    inside = f"{prefix}/"[1:]
+    for path in ODD_KEYS:
+        client.put_object(Bucket=bucket, Key=inside + path, Body=b"<" + path.encode() + b">")
+    listed = list(storage.list_files())
+    assert [file.path for file in listed] == sorted(ODD_KEYS, key=str.encode)
+    for file in listed:
+        assert storage.fetch(file.path, 0, file.size_bytes) == b"<" + file.path.encode() + b">"
+        assert storage.fetch(file.path) == b"<" + file.path.encode() + b">"
+        assert storage.fetch(file.path, 1, 2) == (file.path.encode() + b">")[:2]
+        assert storage.location(file.path) == f"s3://{bucket}/{inside}{file.path}"
+        assert storage.uri(file.path) == to_text(storage.location(file.path))
+    assert sorted(_walk(storage)) == sorted(ODD_KEYS)
+    for path in ODD_KEYS:
+        assert storage.create(path, b"") is False
+        storage.write(path, b"new")
+        assert storage.read(path) == b"new"
+        with pytest.raises(FetchError):
+            storage.fetch(path, 0, 4)
+    storage.delete(ODD_KEYS)
+    assert list(storage.list_files()) == []
+
+
+def test_marker_of_the_root_is_no_file(s3: S3Server) -> None:
+    bucket, client = s3.make_bucket(), s3.client()
+    for key in ("logs/", "logs/a", "logs/sub/"):
+        client.put_object(Bucket=bucket, Key=key, Body=b"")
+    storage = open_storage(f"s3://{bucket}/logs", s3.storage_options())
+    assert [file.path for file in storage.list_files()] == ["a", "sub/"]
+    assert [entry.path for entry in storage.list_folder()] == ["a", "sub/"]
+
+
+def test_empty_bucket_and_prefix_have_no_files(s3: S3Server) -> None:
+    bucket = s3.make_bucket()
+    for url in (f"s3://{bucket}", f"s3://{bucket}/nothing/here"):
+        storage = open_storage(url, s3.storage_options())
+        assert list(storage.list_files()) == []
+        assert list(storage.list_folder()) == []
+
+
+def _everything(storage: Storage) -> list[Callable[[], object]]:
+    return [
+        lambda: list(storage.list_files()),
+        lambda: list(storage.list_folder("x")),
+        storage.list_directories,
+        lambda: storage.read("x"),
+        lambda: storage.fetch("x", 0, 1),
+        lambda: storage.fetch("x//y", 0, 1),
+        lambda: storage.write("x", b"x"),
+        lambda: storage.create("x", b"x"),
+        lambda: storage.delete(["x"]),
+        lambda: storage.open_staged("x", STAGING).publish(),
+        lambda: storage.open_staged("x", STAGING).file.write(b"x" * (6 << 20)),
+        lambda: storage.list_unfinished(STAGING),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("bucket_of", "options", "message"),
+    [
+        ("missing", {}, "there is no such bucket"),
+        ("own", {"secret": "WRONGSECRET"}, "secret does not belong to the access key"),
+        ("own", {"key": "AKIAUNKNOWN"}, "access key is not known"),
+    ],
+    ids=["no bucket", "wrong secret", "wrong key"],
+)
+def test_bucket_that_cannot_be_had(
+    s3: S3Server, bucket_of: str, options: dict[str, str], message: str
+) -> None:
+    bucket = s3.make_bucket() + ("-missing" if bucket_of == "missing" else "")
+    storage = open_storage(f"s3://{bucket}/p", s3.storage_options() | options)
+    for action in _everything(storage):
+        with pytest.raises(StorageError, match=message) as caught:
+            action()
+        assert str(caught.value).startswith(f"s3://{bucket}/p")
+        _assert_clean(caught.value, s3, "WRONGSECRET", "AKIAUNKNOWN")
+
+
+def test_bucket_of_another_user(s3: S3Server) -> None:
+    storage = open_storage(f"s3://{s3.make_bucket(1)}/p", s3.storage_options(0))
+    for action in _everything(storage):
+        with pytest.raises((StorageError, FetchError), match=r"access is denied.*s3:") as caught:
+            action()
+        _assert_clean(caught.value, s3)
+    with pytest.raises(FetchError):
+        storage.fetch("x", 0, 1)
+
+
+@pytest.mark.s3server  # moto answers 500.
+def test_anonymous_where_it_is_not_allowed(ceph_s3: S3Server) -> None:
+    options = {"endpoint_url": ceph_s3.endpoint_url, "anon": "true"}
+    storage = open_storage(f"s3://{ceph_s3.make_bucket()}", options)
+    with pytest.raises(StorageError, match="access is denied"):
+        list(storage.list_files())
+    with pytest.raises(FetchError, match="access is denied"):
+        storage.fetch("x", 0, 1)
+
+
+@pytest.mark.s3server
+def test_anonymous_in_a_public_bucket(ceph_s3: S3Server) -> None:
+    bucket, client = ceph_s3.make_bucket(), ceph_s3.client()
+    client.put_bucket_acl(Bucket=bucket, ACL="public-read")
+    client.put_object(Bucket=bucket, Key="x", Body=b"body", ACL="public-read")
+    options = {"endpoint_url": ceph_s3.endpoint_url, "anon": "true"}
+    storage = open_storage(f"s3://{bucket}", options)
+    assert [file.path for file in storage.list_files()] == ["x"]
+    assert storage.fetch("x", 1, 2) == b"od"
+
+
+def test_no_credentials(s3: S3Server) -> None:
+    storage = open_storage(f"s3://{s3.make_bucket()}", {"endpoint_url": s3.endpoint_url})
+    for action in _everything(storage):
+        with pytest.raises(StorageError, match=r"no credentials were found.*AWS_PROFILE"):
+            action()
+
+
+def test_missing_profile(s3: S3Server) -> None:
+    options = {"endpoint_url": s3.endpoint_url, "profile": "nobody"}
+    storage = open_storage(f"s3://{s3.make_bucket()}", options)
+    with pytest.raises(StorageError, match="no such profile"):
+        list(storage.list_files())
+
+
+def test_environment_is_enough(s3: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in s3.environment(1).items():
+        monkeypatch.setenv(name, value)
+    _assert_works(open_storage(f"s3://{s3.make_bucket(1)}/p"))
+
+
+def test_profile_goes_before_the_environment(
+    s3: S3Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for name, value in s3.environment(1).items():
+        monkeypatch.setenv(name, value)
+    user = s3.users[0]
+    (tmp_path / "config").write_text(
+        f"[profile p]\naws_access_key_id={user.access_key}\n"
+        f"aws_secret_access_key={user.secret_key}\nregion={s3.region}\n"
+    )
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
+    _assert_works(open_storage(f"s3://{s3.make_bucket(0)}/p", {"profile": "p"}))
+
+
+@on_posix
+def test_credentials_of_a_process_are_used_by_both_clients(
+    s3: S3Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    user = s3.users[0]
+    log = tmp_path / "log"
+    script = tmp_path / "credentials.sh"
+    script.write_text(
+        f"#!/bin/sh\necho once >> {log}\n"
+        f'echo \'{{"Version": 1, "AccessKeyId": "{user.access_key}", "SecretAccessKey": '
+        f'"{user.secret_key}", "Expiration": "2999-01-01T00:00:00Z"}}\'\n'
+    )
+    script.chmod(0o700)
+    (tmp_path / "config").write_text(f"[profile p]\ncredential_process={script}\n")
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
+    options = {"profile": "p", "endpoint_url": s3.endpoint_url, "region": s3.region}
+    _assert_works(open_storage(f"s3://{s3.make_bucket(0)}/p", options))
+    assert log.read_text() == "once\n"
+
+
+def test_options_go_before_the_environment(s3: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in s3.environment(1).items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("AWS_SESSION_TOKEN", "stale")
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    _assert_works(open_storage(f"s3://{s3.make_bucket(0)}/p", s3.storage_options(0)))
+
+
+def test_endpoint_that_nobody_listens_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(retrying, "ATTEMPTS", 2)
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        options = {
+            "endpoint_url": f"http://127.0.0.1:{unused.getsockname()[1]}",
+            "key": "AKIAKEY",
+            "secret": "TOPSECRET",
+        }
+        storage = open_storage("s3://bucket", options)
+        for action in _everything(storage):
+            with pytest.raises(StorageError, match=r"endpoint cannot be reached.*endpoint_url=…"):
+                action()
+
+
+def test_create_after_a_lost_answer_knows_its_own(
+    moto_s3: S3Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    storage = open_storage(f"s3://{moto_s3.make_bucket()}", moto_s3.storage_options())
+    start = s3_connection.Connection.start
+
+    def start_twice(self: Any, method: str, **request: Any) -> Any:
+        # What s3fs does when the answer to a first attempt is lost.
+        if method == "put_object":
+            start(self, method, **request).result()
+        return start(self, method, **request)
+
+    monkeypatch.setattr(s3_connection.Connection, "start", start_twice)
+    assert storage.create("x", b"first") is True
+    monkeypatch.undo()
+    assert storage.create("x", b"first") is False
+
+
+def test_publish_after_a_lost_answer_is_done(
+    moto_s3: S3Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    storage = open_storage(f"s3://{moto_s3.make_bucket()}", moto_s3.storage_options())
+    start = s3_connection.Connection.start
+
+    def start_twice(self: Any, method: str, **request: Any) -> Any:
+        if method == "complete_multipart_upload":
+            start(self, method, **request).result()
+        return start(self, method, **request)
+
+    monkeypatch.setattr(s3_connection.Connection, "start", start_twice)
+    sink = storage.open_staged("x", STAGING)
+    sink.file.write(b"x" * (6 << 20))
+    sink.publish()
+    assert storage.read("x") == b"x" * (6 << 20)
+
+
+@pytest.mark.parametrize("region", [None, "eu-central-1"])
+def test_both_clients_sign_for_the_region(region: str | None) -> None:
+    scopes = []
+
+    def answer(request: BaseHTTPRequestHandler) -> None:
+        scopes.append(request.headers["Authorization"].split("/")[2])
+        _answer(request, 200, b"0", {"Content-Length": "1", **_HEADERS})
+
+    with _server(answer) as options:
+        storage = open_storage("s3://bucket", options | ({"region": region} if region else {}))
+        assert storage.fetch("x") == storage.fetch("x//y") == b"0"
+    assert scopes == [region or "us-east-1"] * 2
+
+
+@pytest.mark.parametrize("status", [200, 301, 403])
+def test_bucket_at_aws_is_used_where_it_is(status: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(s3_connection, "_is_aws", lambda endpoint_url: True)
+    scopes = []
+
+    def answer(request: BaseHTTPRequestHandler) -> None:
+        if request.command == "HEAD":
+            _answer(request, status, b"", {"x-amz-bucket-region": "eu-central-1"})
+        else:
+            scopes.append(request.headers["Authorization"].split("/")[2])
+            _answer(request, 200, b"0", {"Content-Length": "1", **_HEADERS})
+
+    with _server(answer) as options:
+        storage = open_storage("s3://bucket", options | {"region": "us-west-2"})
+        assert storage.fetch("x") == storage.fetch("x//y") == b"0"
+    assert scopes == ["eu-central-1"] * 2
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "region"),
+    [
+        (301, "PermanentRedirect", "eu-central-1"),
+        (301, "", "eu-central-1"),
+        (307, "TemporaryRedirect", "eu-central-1"),
+        (307, "", "eu-central-1"),
+        (301, "PermanentRedirect", None),
+    ],
+)
+def test_a_bucket_in_another_region(status: int, code: str, region: str | None) -> None:
+    """It is said at once, and no request is made again."""
+    body = f"<Error><Code>{code}</Code><Message>Elsewhere</Message></Error>".encode() * bool(code)
+    requests = []
+
+    def answer(request: BaseHTTPRequestHandler) -> None:
+        requests.append(request.path)
+        sent = b"" if request.command == "HEAD" else body
+        headers = {"Content-Length": str(len(sent)), "Content-Type": "application/xml"}
+        headers |= {"x-amz-bucket-region": region} if region else {}
+        _answer(request, status, sent, headers)
+
+    with _server(answer) as options:
+        for use in (
+            lambda storage: list(storage.list_files("")),
+            lambda storage: storage.fetch("x"),
+            lambda storage: storage.fetch("x//y"),
+        ):
+            storage = open_storage("s3://bucket", options | {"region": "us-west-2"})
+            with pytest.raises(FlowconvError, match=r"in another region\. Set region=… to it\."):
+                use(storage)
+            assert storage.retries == 0
+    assert len(requests) >= 3
+
+
+@pytest.mark.parametrize(
+    ("endpoint_url", "is_aws"),
+    [
+        ("https://s3.eu-west-1.amazonaws.com", True),
+        ("https://s3.cn-north-1.amazonaws.com.cn", True),
+        ("https://bucket.vpce-1a2b.s3.us-east-1.vpce.amazonaws.com", True),
+        ("http://127.0.0.1:9000", False),
+        ("https://amazonaws.com.example.org", False),
+    ],
+)
+def test_endpoints_of_aws(endpoint_url: str, is_aws: bool) -> None:
+    assert s3_connection._is_aws(endpoint_url) is is_aws
+
+
+@contextmanager
+def _server(answer: Callable[[BaseHTTPRequestHandler], None]) -> Iterator[dict[str, str]]:
+    """Run an HTTP server that answers each GET and HEAD so; give the options to reach it."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            answer(self)
+
+        do_HEAD = do_GET  # noqa: N815  # http.server calls it so.
+
+        def log_message(self, format: str, *args: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        try:
+            yield {
+                "endpoint_url": f"http://127.0.0.1:{server.server_port}",
+                "key": "AKIAKEY",
+                "secret": "TOPSECRET",
+            }
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def _answer(
+    request: BaseHTTPRequestHandler, status: int, body: bytes, headers: Mapping[str, str]
+) -> None:
+    request.send_response(status)
+    for name, value in headers.items():
+        request.send_header(name, value)
+    request.end_headers()
+    request.wfile.write(body)
+    request.close_connection = True
+
+
+_HEADERS = {"ETag": '"x"', "Last-Modified": "Wed, 14 Jan 2026 00:00:00 GMT"}
+
+
+@pytest.mark.parametrize("path", ["x", "x//y"], ids=["obstore", "s3fs"])
+@pytest.mark.parametrize(
+    ("sent", "announced"),
+    [(b"01234", 10), (b"01234", 5), (b"0123456789ab", 12)],
+    ids=["broken off", "short", "long"],
+)
+def test_body_of_the_wrong_length(
+    sent: bytes, announced: int, path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(retrying, "ATTEMPTS", 2)
+    requests = 0
+
+    def answer(request: BaseHTTPRequestHandler) -> None:
+        nonlocal requests
+        requests += 1
+        range_ = f"bytes 0-{announced - 1}/{announced}"
+        headers = {"Content-Length": str(announced), "Content-Range": range_, **_HEADERS}
+        _answer(request, 206, sent, headers)
+
+    with _server(answer) as options:
+        storage = open_storage("s3://bucket", options)
+        with pytest.raises(FetchError) as caught:
+            storage.fetch(path, 0, 10)
+    assert requests >= 2
+    assert str(caught.value).startswith(f"s3://bucket/{path}: ")
+    assert len(str(caught.value)) < 400
+
+
+@pytest.mark.parametrize("path", ["x", "x//y"], ids=["obstore", "s3fs"])
+def test_fetch_survives_what_passes(path: str) -> None:
+    requests = 0
+
+    def answer(request: BaseHTTPRequestHandler) -> None:
+        nonlocal requests
+        requests += 1
+        headers = {"Content-Length": "10", "Content-Range": "bytes 0-9/10", **_HEADERS}
+        if requests == 1:
+            slow_down = b"<Error><Code>SlowDown</Code><Message>Slow</Message></Error>"
+            _answer(request, 503, slow_down, {"Content-Length": str(len(slow_down))})
+        elif requests == 2:
+            request.close_connection = True  # No answer at all.
+        elif requests == 3:
+            _answer(request, 206, b"01234", headers)
+        else:
+            start = int(request.headers["Range"].split("=")[1].split("-")[0])
+            body = b"0123456789"[start:]
+            range_ = {"Content-Range": f"bytes {start}-9/10", "Content-Length": str(len(body))}
+            _answer(request, 206, body, headers | range_)
+
+    with _server(answer) as options:
+        assert open_storage("s3://bucket", options).fetch(path, 0, 10) == b"0123456789"
+    assert requests >= 4
+
+
+def test_requester_pays_is_said_by_both_clients() -> None:
+    payers = []
+
+    def answer(request: BaseHTTPRequestHandler) -> None:
+        payers.append(request.headers["x-amz-request-payer"])
+        _answer(request, 200, b"0", {"Content-Length": "1", **_HEADERS})
+
+    with _server(answer) as options:
+        storage = open_storage("s3://bucket", options | {"requester_pays": "true"})
+        assert storage.fetch("x") == storage.fetch("x//y") == b"0"
+    assert payers == ["requester", "requester"]
+
+
+def _assert_works(storage: Storage) -> None:
+    storage.write("x", b"body")
+    assert [file.path for file in storage.list_files()] == ["x"]
+    assert storage.fetch("x", 0, 4) == b"body"
+
+
+def _assert_clean(error: FlowconvError, server: S3Server, *secrets: str) -> None:
+    """No secret is shown, and no library's traceback text."""
+    text = str(error)
+    for secret in (*secrets, *(user.secret_key for user in server.users)):
+        assert secret not in text
+    assert "\n" not in text
+    assert "Debug source" not in text
+    assert error.__cause__ is not None
+
+
+def _walk(storage: Storage, below: str = "") -> Iterator[str]:
+    for entry in storage.list_folder(below):
+        if isinstance(entry, Folder) and not (below and entry.path == below):
+            yield from _walk(storage, entry.path)
+        else:
+            yield entry.path
