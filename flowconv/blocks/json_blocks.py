@@ -25,6 +25,7 @@ from flowconv.blocks.json_documents import (
 )
 from flowconv.blocks.json_messages import Lines, read_messages
 from flowconv.blocks.json_records import RecordReader
+from flowconv.blocks.plausibility import Plausibility
 from flowconv.blocks.shapes import Shape, no_format
 from flowconv.blocks.unpacking import Unpacked
 from flowconv.errors import FormatError, quote
@@ -111,6 +112,9 @@ class _MessageBlocks:
         self._log_group: str | None = None
         self._headers: dict[str | None, LogFormat] = {}
         self._may_have_headers = False
+        self._first_records: dict[LogFormat, Plausibility] = {}
+        # Log groups in which a header came; None if there is but one, or they have no names.
+        self._with_header: set[str | None] = set()
         self._has_messages = False
         self._left_out: Counter[str] = Counter()
         self._names_left_out: dict[str, None] = {}
@@ -131,7 +135,8 @@ class _MessageBlocks:
         """Give what was gathered; the last block says that the object ends with it.
 
         Raises:
-            FormatError: The object has lines, but no document; or messages without a format.
+            FormatError: The object has lines, but no document; or messages without a format, or
+                with one that does not fit.
         """
         if ends_object:
             self._require_messages()
@@ -143,11 +148,35 @@ class _MessageBlocks:
             # A header among the messages wins from there on, for its log group.
             in_force = self._headers.get(log_group) or format_ or self._find_header(log_group, run)
             is_last = ends_object and number == len(runs)
+            if format_ is not None:
+                self._look_at(run, format_, log_group)
+            if is_last:
+                for first_records in self._first_records.values():
+                    first_records.finish()
             end = yield self._block(run, in_force, ends_object=is_last)
             self.next_line = end.line
             # Headers may have led away from the format and back to it.
             if end.format is not in_force:
                 self._headers[log_group] = end.format
+
+    def _look_at(self, run: list[Lines], format_: LogFormat, log_group: str | None) -> None:
+        """Look at the first records that a declared format is for.
+
+        Raises:
+            FormatError: It does not fit.
+        """
+        if format_ not in self._first_records:
+            self._first_records[format_] = Plausibility(self._log_object, format_, self._declared)
+        first_records = self._first_records[format_]
+        line = self.next_line
+        for lines in run:
+            if first_records.is_done or log_group in self._with_header:
+                return
+            if lines.are_messages and first_records.look_at(
+                lines.text, 0, len(lines.text), line, lines.log_group
+            ):
+                self._with_header.add(log_group)
+            line += lines.text.count(b"\n")
 
     def _block(self, run: list[Lines], format_: LogFormat, *, ends_object: bool) -> LogBlock:
         text = b"".join(lines.text for lines in run)

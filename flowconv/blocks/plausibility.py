@@ -63,11 +63,11 @@ def _plain_records(format_: LogFormat) -> re.Pattern[bytes]:
 
 
 class Plausibility:
-    """Looks at an object's first records, in their order.
+    """Looks at the first records of an object that a declared format is for, in their order.
 
     Args:
         log_object: The object.
-        format_: The declared format.
+        format_: The format.
         declared: All declared formats, which headers may repeat.
     """
 
@@ -85,17 +85,28 @@ class Plausibility:
         ]
         self._plain = _plain_records(format_)
         self._possible = self._impossible = 0
-        self._first: tuple[int, str, bytes, str] | None = None
+        self._first: tuple[int, str | None, str] | None = None
         self.is_done = not self._closed
 
-    def look_at(self, text: bytes | bytearray, start: int, stop: int, line: int) -> None:
-        """Look at whole lines.
+    def look_at(
+        self,
+        text: bytes | bytearray,
+        start: int,
+        stop: int,
+        line: int,
+        log_group: str | None = None,
+    ) -> bool:
+        """Look at whole lines, up to a header if there is one.
 
         Args:
             text: Holds them.
             start: Offset of the first.
             stop: Offset behind the last, which may lack its newline.
             line: Number of the first in the object.
+            log_group: Theirs, if it is known.
+
+        Returns:
+            There is a header, which is for what follows.
 
         Raises:
             FormatError: Most of the records that were to be looked at are impossible.
@@ -109,8 +120,13 @@ class Plausibility:
         while start < stop and not self.is_done:
             newline = text.find(b"\n", start, stop)
             end = stop if newline < 0 else newline
-            self._look_at(bytes(memoryview(text)[start:end]), line)
+            values = split_line(bytes(memoryview(text)[start:end]))
+            if values is not None and values.tokens:
+                if self._is_header(values.tokens):
+                    return True
+                self._look_at(values.tokens, line, log_group)
             start, line = end + 1, line + 1
+        return False
 
     def finish(self) -> None:
         """Decide by the records there were.
@@ -121,28 +137,26 @@ class Plausibility:
         self.is_done = True
         if self._first is None or self._impossible <= self._possible:
             return
-        line, name, value, wanted = self._first
+        line, log_group, what = self._first
+        of_group, advice = "", "Correct --format or --formats"
+        if log_group := log_group or self._log_object.log_group:
+            of_group = f" log group {quote(log_group)}"
+            advice = f'{advice}, or write "exclude" for the log group there'
         raise FormatError(
-            f"the declared format does not fit: {name} would be {quote(value.decode())}, and "
-            f"{wanted} is expected; so it is with {self._impossible} of the first "
-            f"{self._impossible + self._possible} records. Correct --format or --formats; if "
-            "this is no flow log, leave it out with --exclude.",
+            f"the declared format does not fit{of_group}: {what}; so it is with "
+            f"{self._impossible} of the first {self._impossible + self._possible} records. "
+            f"{advice}; if this is no flow log, leave it out with --exclude.",
             uri=self._log_object.uri,
             line=line,
         )
 
-    def _look_at(self, line: bytes, number: int) -> None:
-        split = split_line(line)
-        if split is None or not split.tokens:
-            return
+    def _is_header(self, values: tuple[bytes, ...]) -> bool:
         try:
-            header = find_header(split.tokens, self._declared, timed=self._timed)
+            return find_header(values, self._declared, timed=self._timed) is not None
         except FormatError:
-            header = None  # The parser says so.
-        if header is not None:
-            self.finish()
-            return
-        values = split.tokens
+            return False  # The parser says so.
+
+    def _look_at(self, values: tuple[bytes, ...], line: int, log_group: str | None) -> None:
         if self._timed:
             if not is_timed(values[0]):
                 return
@@ -152,7 +166,8 @@ class Plausibility:
         for place, is_possible, wanted, name in self._closed:
             if not is_possible(values[place]):
                 self._impossible += 1
-                self._first = self._first or (number, name, values[place], wanted)
+                what = f"{name} would be {quote(values[place])}, and {wanted} is expected"
+                self._first = self._first or (line, log_group, what)
                 break
         else:
             self._possible += 1

@@ -179,8 +179,7 @@ class _BlockReader:
                 at_end = self._fill(text)
                 continue
             if first_records is not None and not first_records.is_done:
-                first_records.look_at(self._buffer, self._start, stop, line)
-                if at_end:
+                if first_records.look_at(self._buffer, self._start, stop, line) or at_end:
                     first_records.finish()
             self.spans.append(
                 Span(

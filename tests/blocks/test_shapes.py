@@ -28,6 +28,7 @@ from oracle.test_reference_shapes import (
 )
 from support.in_memory import assert_as_reference, convert_in_memory
 from support.shapes import (
+    LOG_GROUP,
     api_events,
     cloudwatch_export,
     control,
@@ -382,6 +383,78 @@ def test_declared_formats_that_may_not_fit(
     raw = [text.encode() for text in lines]
     body = cloudwatch_export(raw) if shape == "cloudwatch-export" else as_text(lines, shape, 0)
     assert_as_reference([body, body], CLOSED, block_bytes=size, piece_bytes=64)
+
+
+GROUPS = f"""
+default = "{CLOSED}"
+[log-groups]
+g = "type interface-id version action bytes"
+h = "type bytes"
+out = "exclude"
+"""
+# A log group, and messages of a document of it.
+closed_documents = st.lists(
+    st.tuples(
+        st.sampled_from([None, "g", "h", "a", "b", "out"]),
+        closed_lines,
+        st.sampled_from([0, 0, 1, 50, 99]),
+        st.sampled_from([POSSIBLE[0], IMPOSSIBLE[0]]),
+    ),
+    max_size=5,
+)
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    documents=closed_documents,
+    shape=st.sampled_from(["subscription", "firehose", "api", "http", "http-text", "csv"]),
+    formats=st.sampled_from([None, GROUPS]),
+    size=st.sampled_from([300, 1 << 20]),
+)
+def test_declared_formats_that_may_not_fit_messages(
+    documents: list[tuple[str | None, list[str], int, str]],
+    shape: str,
+    formats: str | None,
+    size: int,
+) -> None:
+    by_group = [(group, [*lines, *[line] * n]) for group, lines, n, line in documents]
+    messages = [message for _, lines in by_group for message in lines]
+    made = [document(lines, log_group=group) for group, lines in by_group]
+    bodies = {
+        "subscription": subscription(made),
+        "firehose": firehose(messages),
+        "api": api_events(messages),
+        "http": http_endpoint([subscription([one]) for one in made]),
+        "http-text": http_endpoint(["\n".join(messages).encode()]),
+        "csv": as_csv(
+            [("1", one) for one in messages], "timestamp,message", quoted=False, end="\n"
+        ),
+    }
+    assert_as_reference([bodies[shape]], CLOSED, formats=formats, document_bytes=size)
+
+
+@pytest.mark.parametrize(
+    ("body", "line", "group"),
+    [
+        (subscription([document(["x", IMPOSSIBLE[0]], log_group="g")]), 2, " log group 'g'"),
+        (
+            http_endpoint([subscription([document([IMPOSSIBLE[0]])])]),
+            1,
+            f" log group '{LOG_GROUP}'",
+        ),
+        (firehose([IMPOSSIBLE[0]]), 1, ""),
+        (api_events([IMPOSSIBLE[0]]), 1, ""),
+        (cloudwatch_export([IMPOSSIBLE[0].encode()]), 1, ""),
+    ],
+    ids=["subscription", "http", "firehose", "api", "export"],
+)
+def test_the_log_group_that_a_format_does_not_fit_is_named(
+    body: bytes, line: int, group: str
+) -> None:
+    (got,) = convert_in_memory([body], CLOSED)
+    assert str(got.failure).startswith(
+        f"object-0: line {line}: the declared format does not fit{group}: action would be 'OK', "
+    )
 
 
 def as_csv(events: list[tuple[str, str]], columns: str, *, quoted: bool, end: str) -> bytes:

@@ -255,6 +255,7 @@ def read_text(
                 reading.rejected.append(Rejected(number, "not-json", None, entry.text))
         if undeclared and not has_messages:
             raise Unreadable("format")
+        reading.require_possible()
         return reading.result(number + reading.left_out, shape)
 
     if shape == "console-csv":
@@ -265,9 +266,7 @@ def read_text(
             continue
         exported = shape in ("cloudwatch-export", "console-csv")
         reading.read_line(number, line, declared(log_group), exported=exported)
-    first = reading.possible[:100]
-    if 2 * first.count(False) > len(first):
-        raise Unreadable("format")
+    reading.require_possible()
     return reading.result(len(lines), shape)
 
 
@@ -289,8 +288,8 @@ class Reading:
     names: list[str] = dataclasses.field(default_factory=list)
     # Log group, if documents name it -> the last header among its messages.
     in_force: dict[str | None, Header] = dataclasses.field(default_factory=dict)
-    # Of the first records that were read by a declared format: whether each could be one.
-    possible: list[bool] = dataclasses.field(default_factory=list)
+    # Columns of a declared format -> of each record that was read by it, whether it could be one.
+    possible: dict[tuple[str, ...], list[bool]] = dataclasses.field(default_factory=dict)
 
     def read_line(
         self,
@@ -341,7 +340,9 @@ class Reading:
 
         by = self.in_force.get(log_group) or given
         if by is given and given is not None and len(tokens) == len(given.columns):
-            self.possible.append(may_be_record(tokens, given.columns))
+            declared = tuple(column.column for column in given.columns)
+            may_be = may_be_record(tokens, given.columns)
+            self.possible.setdefault(declared, []).append(may_be)
         if by is None:
             raise Unreadable("format")
         columns = tuple(column.column for column in by.columns)
@@ -423,6 +424,13 @@ class Reading:
             and whole_number(str(record.values[name])) > LAST_SECOND
             for column, name in zip(header.columns, found, strict=True)
         )
+
+    def require_possible(self) -> None:
+        """Refuse the object if most of a declared format's first records cannot be."""
+        for records in self.possible.values():
+            first = records[:100]
+            if 2 * first.count(False) > len(first):
+                raise Unreadable("format")
 
     def result(self, lines: int, shape: str | None) -> ReferenceObject:
         """Say what all lines have come to."""
