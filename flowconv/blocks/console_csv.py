@@ -56,7 +56,8 @@ def read_console_csv(
                 format_ = _declared(log_object, declared, line)
                 first_records = Plausibility(log_object, format_, declared)
         if first_records is not None:
-            if first_records.look_at(lines, 0, len(lines), line) or at_end:
+            has_header = first_records.look_at(lines, 0, len(lines), line)
+            if has_header or at_end:
                 first_records.finish()
         in_force = format_ or with_timestamp(declared_format("default"))
         span = Span(

@@ -179,7 +179,8 @@ class _BlockReader:
                 at_end = self._fill(text)
                 continue
             if first_records is not None and not first_records.is_done:
-                if first_records.look_at(self._buffer, self._start, stop, line) or at_end:
+                has_header = first_records.look_at(self._buffer, self._start, stop, line)
+                if has_header or at_end:
                     first_records.finish()
             self.spans.append(
                 Span(

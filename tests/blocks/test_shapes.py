@@ -433,6 +433,20 @@ def test_declared_formats_that_may_not_fit_messages(
     assert_as_reference([bodies[shape]], CLOSED, formats=formats, document_bytes=size)
 
 
+def test_a_header_is_believed_within_its_log_group() -> None:
+    good, bad = POSSIBLE[0], IMPOSSIBLE[0]
+    for before, header, behind in (("a", "a", "a"), ("b", "a", "a"), ("a", "a", "b")):
+        documents = [
+            document([good], log_group=before),
+            document([CLOSED], log_group=header),
+            document([good], log_group="b"),
+            document([bad] * 3, log_group=behind),
+        ]
+        assert_as_reference([subscription(documents)], CLOSED)
+        (got,) = convert_in_memory([subscription(documents)], CLOSED)
+        assert (got.failure is None) == (behind == header)
+
+
 @pytest.mark.parametrize(
     ("body", "line", "group"),
     [
