@@ -20,9 +20,13 @@ def storage_errors(uri: str) -> Iterator[None]:
         raise StorageError(explain_os_error(exc), uri=uri) from exc
 
 
+_DENIED = (
+    "access is denied. Check the permissions. What is denied of SOURCE can also be left out with "
+    "--exclude."
+)
 _ADVICE = {
-    errno.EACCES: "access is denied. Check the permissions.",
-    errno.EPERM: "access is denied. Check the permissions.",
+    errno.EACCES: _DENIED,
+    errno.EPERM: _DENIED,
     errno.ENOENT: "there is no such file; it may have been removed meanwhile. Run again.",
     errno.EISDIR: "this is a folder, where a file was expected.",
     errno.ENOTDIR: "a part of this path is a file, where a folder was expected.",

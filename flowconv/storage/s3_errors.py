@@ -70,7 +70,8 @@ _OF_BUCKET = {
 _DENIED = (
     "access is denied. The credentials need s3:ListBucket, s3:GetObject and, for a lake, "
     "s3:PutObject, s3:DeleteObject, s3:AbortMultipartUpload and s3:ListBucketMultipartUploads "
-    "here, and the use of its KMS key if there is one."
+    "here, and the use of its KMS key if there is one. What is denied of SOURCE can also be left "
+    "out with --exclude."
 )
 _OF_OBJECT = {
     "NoSuchKey": "there is no such object; it may have been deleted since it was listed.",

@@ -1,6 +1,7 @@
 """The whole way over a real connection: from a bucket of one user to a bucket of another."""
 
 import gzip
+import json
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,8 @@ from flowconv.errors import LakeError, StorageError
 from flowconv.lake import writing
 from flowconv.source import keys
 from flowconv.storage.s3 import S3Storage
+from support.commands import INCOMPLETE, run
+from support.faulty_proxy import Fault, faulty_proxy
 from support.lakes import ROW, V2, aws_key
 from support.s3_servers import S3Server
 
@@ -179,6 +182,37 @@ def test_a_bucket_of_somebody_else(buckets: Buckets) -> None:
     buckets.put(V2 + ROW)
     with pytest.raises(StorageError, match=r"(?i)denied|refuse|permission"):
         buckets.convert(dest_options=options(buckets.server, 0))
+
+
+def test_what_is_denied_within_the_source(buckets: Buckets) -> None:
+    """A prefix and an object; the others are converted, and patterns leave these out."""
+    other, denied = "000000000012", aws_key(hash_="000e0001").path
+    buckets.put(V2 + ROW, V2 + ROW * 2)
+    buckets.put(V2 + ROW * 4, account=other)
+    with faulty_proxy(buckets.server) as proxy:
+        proxy.faults = [
+            Fault("denied", "ListObjectsV2", f"AWSLogs/{other}", times=float("inf")),
+            Fault("denied", "GetObject", denied, times=float("inf")),
+        ]
+        arguments = [
+            f"--{side}-option={name}={value}"
+            for side, user in (("source", 0), ("dest", 1))
+            for name, value in options(
+                buckets.server, user, endpoint_url=proxy.endpoint_url
+            ).items()
+        ]
+        done = run("convert", buckets.source, buckets.dest, "--json", *arguments, code=INCOMPLETE)
+        report = json.loads(done.stdout)
+        assert (report["objects"], report["lines"]["rows"]) == (1, 1)
+        assert report["unreadable"].keys() == {
+            f"{buckets.source}/{other}/",
+            f"s3://{buckets.logs}/{denied}",
+        }
+        for reason in report["unreadable"].values():
+            assert reason.startswith("access is denied. The credentials need s3:ListBucket")
+            assert reason.endswith("can also be left out with --exclude.")
+        patterns = ("--exclude", f"{other}/", "--exclude", denied.rpartition("/")[2])
+        run("convert", buckets.source, buckets.dest, *arguments, *patterns)
 
 
 def test_another_layout(buckets: Buckets) -> None:
