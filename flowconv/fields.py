@@ -26,7 +26,7 @@ class Table(StrEnum):
     TGW = "tgw"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Field:
     """A field of a flow log record and the column that it becomes.
 
@@ -87,9 +87,20 @@ _ALIASES: Mapping[str, tuple[str, ...]] = MappingProxyType(
 
 
 def _field(version: int, name: str, type_: pa.DataType, meaning: str) -> Field:
-    column = name.replace("-", "_")
-    largest, aliases = _LARGEST.get(name), _ALIASES.get(name, ())
-    return Field(name, column, type_, version, meaning, largest, aliases)
+    return Field(
+        name=name,
+        column=name.replace("-", "_"),
+        type=type_,
+        version=version,
+        meaning=meaning,
+        largest=_LARGEST.get(name),
+        aliases=_ALIASES.get(name, ()),
+    )
+
+
+def unknown_field(name: str, column: str) -> Field:
+    """Return a field that AWS does not document: its column is text."""
+    return Field(name=name, column=column, type=TEXT, version=0, meaning="not documented by AWS")
 
 
 _VPC = (

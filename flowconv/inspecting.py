@@ -21,7 +21,7 @@ from flowconv.storage.opening import open_storage
 _MOST_REJECTED = 1000
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, kw_only=True)
 class Inspection:
     """What an object holds.
 
@@ -117,7 +117,7 @@ def inspect_object(
         raise UsageError(
             "this is not a single object; inspect reads one at a time.", uri=source.root
         )
-    inspection = Inspection(source.root, log_objects[0].size_bytes)
+    inspection = Inspection(uri=source.root, size_bytes=log_objects[0].size_bytes)
     try:
         with closing(ObjectFetcher(source, None, log_objects)) as fetcher:
             for block, parsed in extract(log_objects, fetcher.open, formats):

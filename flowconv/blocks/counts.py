@@ -4,7 +4,7 @@ from dataclasses import dataclass, fields
 from operator import add
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LineCounts:
     """Lines of an object by kind; every line counts once, in one of the first five.
 
@@ -43,7 +43,9 @@ class LineCounts:
         return tuple(getattr(self, f.name) for f in fields(self))
 
     def __add__(self, other: "LineCounts") -> "LineCounts":
-        return LineCounts(*map(add, self.by_kind(), other.by_kind()))
+        names = (f.name for f in fields(self))
+        sums = map(add, self.by_kind(), other.by_kind())
+        return LineCounts(**dict(zip(names, sums, strict=True)))
 
 
 # Names of log groups that a report has; those beyond are counted together.

@@ -21,7 +21,7 @@ from flowconv.blocks.formats import (
 from flowconv.errors import UsageError, quote
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class DeclaredFormats:
     """The formats of objects without a header: of --format, and of the file of --formats.
 
@@ -109,7 +109,7 @@ def declared_formats(
     allowed = _allowed(allow_unknown_fields)
     default = None if format is None else _documented(declared_format(format), allowed)
     if file is None:
-        return DeclaredFormats(default)
+        return DeclaredFormats(default=default)
     try:
         tables = tomllib.loads(read_formats(file) if text is None else text)
     except tomllib.TOMLDecodeError as error:
@@ -133,7 +133,7 @@ def declared_formats(
     named = {
         attribute: _formats_of_file(file, tables, name, allowed) for name, attribute in _BY.items()
     }
-    return DeclaredFormats(default, **named, excluded_log_groups=excluded)
+    return DeclaredFormats(default=default, **named, excluded_log_groups=excluded)
 
 
 # Stands for the format of log groups that are left out.

@@ -13,7 +13,14 @@ from functools import cached_property, lru_cache
 import pyarrow as pa
 
 from flowconv.errors import FormatError, UsageError, quote
-from flowconv.fields import ALWAYS_COLUMNS, DEFAULT_FORMAT, FIELDS, TEXT, Field, Table
+from flowconv.fields import (
+    ALWAYS_COLUMNS,
+    DEFAULT_FORMAT,
+    FIELDS,
+    Field,
+    Table,
+    unknown_field,
+)
 
 # AWS documents 54 fields; a header far beyond that is an attack or no header.
 MAX_FIELDS = 512
@@ -221,11 +228,25 @@ def named_format(names: Sequence[str], left_out: Sequence[str]) -> LogFormat:
 
 # Any table may have columns of these names, squashed; all of its columns must be AWS's then.
 _OF_ANY_TABLE = frozenset(
-    {
-        *("version", "accountid", "region", "type", "start", "end"),
-        *("action", "protocol", "bytes", "packets"),
-        *("account", "source", "destination", "starttime", "endtime", "windowstart", "windowend"),
-    }
+    [
+        "version",
+        "account",
+        "accountid",
+        "region",
+        "type",
+        "action",
+        "protocol",
+        "bytes",
+        "packets",
+        "source",
+        "destination",
+        "start",
+        "end",
+        "starttime",
+        "endtime",
+        "windowstart",
+        "windowend",
+    ]
 )
 
 
@@ -289,7 +310,7 @@ def _format(names: Sequence[str], table: Table | None = None) -> LogFormat:
 
 
 def _unknown(name: str) -> Field:
-    return Field(_bare(name), _column(name), TEXT, 0, "not documented by AWS")
+    return unknown_field(_bare(name), _column(name))
 
 
 def _column(name: str) -> str:

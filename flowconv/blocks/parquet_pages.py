@@ -38,7 +38,7 @@ _WIDTHS = {"BOOLEAN": 1, "INT32": 4, "INT64": 8, "INT96": 12, "FLOAT": 4, "DOUBL
 _PIECE_BYTES = 1 << 20
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, kw_only=True)
 class ColumnPages:
     """The most that a column of a row group, or of several, takes.
 
@@ -201,7 +201,9 @@ def _read_chunk(file: IO[bytes], chunk: Any, type_length: int, size_bytes: int) 
     place, stop = _bounds(chunk, size_bytes) if chunk.num_values else (0, 0)
     is_text = chunk.physical_type == "BYTE_ARRAY"
     width = _WIDTHS.get(chunk.physical_type, max(type_length, 1))
-    pages = ColumnPages(chunk.path_in_schema, is_text, row_bytes=4 if is_text else width)
+    pages = ColumnPages(
+        name=chunk.path_in_schema, is_text=is_text, row_bytes=4 if is_text else width
+    )
     packed = unpacked = dictionary = values = 0
     while values < chunk.num_values:
         header, length = _read_header(file, place, stop)

@@ -7,7 +7,7 @@ from datetime import date
 from typing import TYPE_CHECKING, Any
 
 from flowconv.errors import LakeError, UsageError
-from flowconv.fields import ALWAYS_COLUMNS, FIELDS, TEXT, Field, Table
+from flowconv.fields import ALWAYS_COLUMNS, FIELDS, Field, Table, unknown_field
 from flowconv.lake.ledger import Ledger
 from flowconv.lake.ledger_records import DataFile
 from flowconv.options import as_day, take_texts
@@ -270,7 +270,7 @@ def _extra_fields(table: Table, files: Collection[DataFile]) -> tuple[Field, ...
     columns -= {field.column for field in ALWAYS_COLUMNS[table]} | {*SOURCE_COLUMNS.names}
     known = tuple(field for field in FIELDS[table] if field.column in columns)
     unknown = sorted(columns - {field.column for field in known})
-    return known + tuple(Field(c, c, TEXT, 0, "not documented by AWS") for c in unknown)
+    return known + tuple(unknown_field(column, column) for column in unknown)
 
 
 def _groups(files: Iterable[DataFile]) -> Iterator[list[DataFile]]:

@@ -2,7 +2,7 @@
 
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Self, overload
 
@@ -31,7 +31,7 @@ REASONS: Mapping[str, str] = MappingProxyType(
 )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RawBatch:
     """Rows in the order of the log: values split and typed, `-` made null, bad lines left out.
 
@@ -69,11 +69,16 @@ class RawBatch:
                     rest.appendleft((log_object, rows - missing))
                 missing -= sources[-1][1]
             place = slice(start, start + most_rows)
-            events = self.events and self.events.take(place)
-            yield RawBatch(self.format, table, tuple(sources), self.lines[place], events)
+            yield replace(
+                self,
+                table=table,
+                sources=tuple(sources),
+                lines=self.lines[place],
+                events=self.events and self.events.take(place),
+            )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RejectedLine:
     """A line that does not fit its header.
 

@@ -2,6 +2,7 @@
 
 import re
 from collections import deque
+from collections.abc import Iterator
 from dataclasses import replace
 from itertools import chain
 from typing import Any
@@ -71,20 +72,7 @@ def parse_irregular(
 
     # A header in the middle cannot be a record, so it is among the lines that failed.
     headers: list[int] = []
-    for index in sorted((suspects | lines.rejected.keys()) - lines.no_text):
-        original = lines.original(index)
-        timed = block.format.timestamped
-        # Most lines that failed begin as records do.
-        split = split_line(original) if timed or may_be_header(original) else None
-        try:
-            format_ = (
-                find_header(split.tokens, declared, timed=timed) if split and split.tokens else None
-            )
-        except FormatError as error:
-            error.uri, error.line = lines.place(index)
-            raise
-        if format_ is None:
-            continue
+    for index, format_ in _headers(block, lines, suspects, declared):
         if format_ != block.format:
             return _parse_around_header(block, lines, index, format_, declared, changes), True
         lines.rejected.pop(index, None)
@@ -101,8 +89,34 @@ def parse_irregular(
     sources = tuple((log_object, count.rows) for log_object, count in counts)
     end = BlockEnd(block.format, lines.next_line)
     odd = lines.odd or table.num_rows < len(lines.ends)
-    batch = RawBatch(block.format, table, sources, lines.numbers(line_of_row), events)
+    batch = RawBatch(
+        format=block.format,
+        table=table,
+        sources=sources,
+        lines=lines.numbers(line_of_row),
+        events=events,
+    )
     return ParsedBlock((batch,), counts, lines.rejected_lines(), end), odd
+
+
+def _headers(
+    block: LogBlock, lines: Lines, suspects: set[int], declared: frozenset[LogFormat]
+) -> Iterator[tuple[int, LogFormat]]:
+    """Give the headers among the lines that failed and the suspects, in their order."""
+    timed = block.format.timestamped
+    for index in sorted((suspects | lines.rejected.keys()) - lines.no_text):
+        original = lines.original(index)
+        # Most lines that failed begin as records do.
+        split = split_line(original) if timed or may_be_header(original) else None
+        if not split or not split.tokens:
+            continue
+        try:
+            format_ = find_header(split.tokens, declared, timed=timed)
+        except FormatError as error:
+            error.uri, error.line = lines.place(index)
+            raise
+        if format_ is not None:
+            yield index, format_
 
 
 def _split_odd(block: LogBlock, lines: Lines) -> tuple[pa.Table, Indexes, frozenset[int]]:

@@ -53,7 +53,14 @@ def parse_rows(block: RowBlock) -> ParsedBlock:
         else list(_texts(pa.table(stored).take(pa.array(rejected, pa.int64())), format_))
     )
     return ParsedBlock(
-        (RawBatch(format_, table, ((block.log_object, table.num_rows),), lines),),
+        (
+            RawBatch(
+                format=format_,
+                table=table,
+                sources=((block.log_object, table.num_rows),),
+                lines=lines,
+            ),
+        ),
         ((block.log_object, counts),),
         _rejected_rows(block, rejected, [bad[row] for row in rejected], texts),
         BlockEnd(format_, block.first_row + block.rows.num_rows),

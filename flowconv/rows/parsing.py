@@ -97,7 +97,7 @@ def _parse_clean(block: LogBlock) -> ParsedBlock | None:
         for span, count, converted in zip(spans, rows, milliseconds, strict=True)
     )
     sources = tuple((span.log_object, count) for span, count in zip(spans, rows, strict=True))
-    batch = RawBatch(block.format, table, sources, lines, events)
+    batch = RawBatch(format=block.format, table=table, sources=sources, lines=lines, events=events)
     return ParsedBlock((batch,), counts, RejectedLines(), end)
 
 

@@ -22,7 +22,7 @@ class FlowLog:
     window_s: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Place:
     """An object before it is made.
 

@@ -120,7 +120,16 @@ def _make_objects(options: GenerateOptions) -> Iterator[tuple[str, "Body"]]:
             number = index * per_network + n
             log = logs[number % len(logs)]
             end = _bucket_end(options, n)
-            turns[log].append(Place(account, region, log.id, end, number, first=n == 0))
+            turns[log].append(
+                Place(
+                    account=account,
+                    region=region,
+                    log_id=log.id,
+                    end=end,
+                    number=number,
+                    first=n == 0,
+                )
+            )
         objects_per_chunk = max(1, _ROWS_PER_CHUNK // max(1, options.records))
         exported: Counter[str] = Counter()
         for log, places in turns.items():

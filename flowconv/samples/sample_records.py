@@ -22,12 +22,10 @@ _BUSY_HEAD: Final = 100.0
 _VARYING: Final = frozenset(("srcport", "dstport", "packets", "bytes", "start", "end", "tcp_flags"))
 _PHASES: Final = 16
 _TCP_FLAGS: Final = pl.Series(
-    [
-        *([0] * _PHASES),
-        *([2] * _PHASES),
-        *([3] * 7 + [0] * 5 + [2, 1, 7, 4]),
-        *([19] * 7 + [0] * 5 + [18, 1, 19, 1]),
-    ],
+    [0] * _PHASES
+    + [2] * _PHASES
+    + ([3] * 7 + [0] * 5 + [2, 1, 7, 4])
+    + ([19] * 7 + [0] * 5 + [18, 1, 19, 1]),
     dtype=pl.UInt32,
 )
 
@@ -96,7 +94,11 @@ def _choose_sides(
     return records.with_columns(
         _draw(rng, "silence", len(records)), _draw(rng, "any", len(records))
     ).select(
-        *("object", "volume", "phase", "port", "run"),
+        "object",
+        "volume",
+        "phase",
+        "port",
+        "run",
         pl.when(pl.col("silence") < nodata)
         .then(silent)
         .when(pl.col("silence") < skipdata)

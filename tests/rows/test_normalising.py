@@ -29,7 +29,9 @@ def normalised(columns: dict[str, list[Any]], time_type: TimeType = "timestamp")
     ]
     table = pa.table(arrays, names=list(format_.columns))
     lines = np.arange(table.num_rows) + 1
-    raw = RawBatch(format_, table, ((log_object("a"), table.num_rows),), lines)
+    raw = RawBatch(
+        format=format_, table=table, sources=((log_object("a"), table.num_rows),), lines=lines
+    )
     return normalise(raw, time_type)
 
 

@@ -68,11 +68,11 @@ def flow_batch(
     columns.append(list(range(len(rows))))
     arrays = [pa.array(c, f.type) for c, f in zip(columns, format_.fields, strict=True)]
     raw = RawBatch(
-        format_,
-        pa.table(arrays, names=list(format_.columns)),
-        sources,
-        np.arange(len(rows)),
-        events_of(rows) if events else None,
+        format=format_,
+        table=pa.table(arrays, names=list(format_.columns)),
+        sources=sources,
+        lines=np.arange(len(rows)),
+        events=events_of(rows) if events else None,
     )
     return normalise(raw, time_type)
 
