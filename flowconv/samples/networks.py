@@ -230,21 +230,44 @@ def _make_conversation(
     place = rng.random()
     if place < 0.12:
         return _make_scan(rng, number, interface, ipv6=ipv6)
-    aws_service = "-"
-    remote: str | IPv4Address | IPv6Address
-    if place < 0.45:
-        remote, path = _outside(rng, ipv6=ipv6), "8"
-        if rng.random() < 0.2:
-            aws_service = rng.choice(_AWS_SERVICES)
-            path = "7" if aws_service in ("S3", "DYNAMODB") else "8"
-    elif place < 0.5:
-        first, bits = _PEERS_IPV6 if ipv6 else _PEERS
-        remote, path = first + rng.getrandbits(bits), rng.choice("345")
-    else:
-        one, two = rng.sample(near, k=2)
-        other = two if one is interface else one
-        remote, path = (other.ipv6 if ipv6 else other.ipv4), "1"
+    remote, aws_service, path = _choose_remote(rng, place, interface, near, ipv6=ipv6)
+    client, server = _make_sides(rng, number, service, ipv6=ipv6)
+    local = interface.ipv6 if ipv6 else interface.ipv4
+    pkt_local = local if ipv6 else interface.pkt_ipv4
+    calling = rng.random() < 0.6  # the interface is the client, not the server
+    return (
+        _direct(client, local, pkt_local, remote, aws_service, path if calling else None),
+        _direct(server, local, pkt_local, remote, aws_service, None if calling else path),
+    )
 
+
+def _choose_remote(
+    rng: random.Random,
+    place: float,
+    interface: _Interface,
+    near: Sequence[_Interface],
+    *,
+    ipv6: bool,
+) -> tuple[str, str, str]:
+    """Return the address of the other side, its AWS service, and the path to it."""
+    if place < 0.45:
+        outside = str(_outside(rng, ipv6=ipv6))
+        if rng.random() >= 0.2:
+            return outside, "-", "8"
+        aws_service = rng.choice(_AWS_SERVICES)
+        return outside, aws_service, "7" if aws_service in ("S3", "DYNAMODB") else "8"
+    if place < 0.5:
+        first, bits = _PEERS_IPV6 if ipv6 else _PEERS
+        return str(first + rng.getrandbits(bits)), "-", rng.choice("345")
+    one, two = rng.sample(near, k=2)
+    other = two if one is interface else one
+    return other.ipv6 if ipv6 else other.ipv4, "-", "1"
+
+
+def _make_sides(
+    rng: random.Random, number: int, service: _Service, *, ipv6: bool
+) -> tuple[_Side, _Side]:
+    """Return a client's side of a conversation and the server's."""
     # A connection that stays open, or a new one each time.
     open_long = service.wobble_bytes and rng.random() < 0.4
     client_port = (rng.randint(32_768, 60_980), 16) if open_long else (32_768, 28_232)
@@ -278,13 +301,7 @@ def _make_conversation(
         packet_bytes=server_bytes,
         flags=SERVER_FLAGS if service.protocol == TCP else NO_FLAGS,
     )
-    local = interface.ipv6 if ipv6 else interface.ipv4
-    pkt_local = local if ipv6 else interface.pkt_ipv4
-    calling = rng.random() < 0.6  # the interface is the client, not the server
-    return (
-        _direct(client, local, pkt_local, str(remote), aws_service, path if calling else None),
-        _direct(server, local, pkt_local, str(remote), aws_service, None if calling else path),
-    )
+    return client, server
 
 
 def _direct(
