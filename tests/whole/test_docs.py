@@ -1,8 +1,7 @@
-"""The documentation holds: README's examples run and show what they print, and help is complete.
+"""The documentation holds: its examples run and show what they print, and help is complete.
 
-`python tests/whole/test_docs.py` writes what README generates anew: its tables, and the outputs
-shown
-below the examples.
+`python tests/whole/test_docs.py` writes what is generated: tables, and the outputs shown below the
+examples.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain, pairwise
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -30,9 +29,20 @@ from flowconv.rows.schema import column_type
 if TYPE_CHECKING:
     from support.s3_servers import S3Server
 
-README = Path(__file__).parents[2] / "README.md"
-TEXT = README.read_text(encoding="utf-8")
-UPDATE = "README.md is behind the code; update it with: python tests/whole/test_docs.py"
+ROOT = Path(__file__).parents[2]
+# In the order of reading: examples use what those before them made.
+PAGES = {
+    name: (ROOT / name).read_text(encoding="utf-8")
+    for name in (
+        "README.md",
+        "docs/options.md",
+        "docs/s3.md",
+        "docs/cloudwatch.md",
+        "docs/querying.md",
+        "docs/columns.md",
+    )
+}
+UPDATE = "the page is behind the code; update it with: python tests/whole/test_docs.py"
 
 COMMAND: Any = typer.main.get_command(app)
 COMMANDS: dict[str, Any] = COMMAND.commands
@@ -48,8 +58,9 @@ MEASURED = re.compile(
 
 @dataclass(frozen=True)
 class Example:
-    """A block of README to be run; `shown` is the output below it, if there is one."""
+    """A block of a page to be run; `shown` is the output below it, if there is one."""
 
+    page: str
     line: int
     language: str
     code: str
@@ -61,7 +72,7 @@ class Example:
         return "s3://" in self.code
 
 
-def find_examples(text: str) -> list[Example]:
+def find_examples(page: str, text: str) -> list[Example]:
     examples = []
     for block, after in pairwise(chain(FENCE.finditer(text), [None])):
         if block is None or block[1] not in ("shell", "python"):
@@ -74,7 +85,7 @@ def find_examples(text: str) -> list[Example]:
         shown = after[2] if after is not None and follows else None
         place = after.span(2) if after is not None and follows else (0, 0)
         line = text.count("\n", 0, block.start()) + 1
-        examples.append(Example(line, block[1], block[2], shown, place))
+        examples.append(Example(page, line, block[1], block[2], shown, place))
     return examples
 
 
@@ -96,25 +107,25 @@ def run(example: Example, folder: Path, environment: Mapping[str, str] | None = 
         encoding="utf-8",
     )
     assert done.returncode == 0, (
-        f"README.md:{example.line}: exit code {done.returncode}\n{done.stdout}"
+        f"{example.page}:{example.line}: exit code {done.returncode}\n{done.stdout}"
     )
     return "".join(
         f"{line.rstrip()}\n" for line in done.stdout.replace(str(folder), "/home/you").splitlines()
     )
 
 
-EXAMPLES = find_examples(TEXT)
+EXAMPLES = [example for page, text in PAGES.items() for example in find_examples(page, text)]
 BEGIN, *LOCAL = [example for example in EXAMPLES if not example.needs_s3]
 IN_S3 = [example for example in EXAMPLES if example.needs_s3]
 
 
 def line_ids(example: Example) -> str:
-    return f"line-{example.line}"
+    return f"{example.page}-{example.line}"
 
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder in which README's first block was run."""
+    """A folder in which the first block of README was run."""
     folder = tmp_path_factory.mktemp("home").resolve()
     run(BEGIN, folder)
     return folder
@@ -138,7 +149,7 @@ def test_s3_example_runs(example: Example, home: Path, moto_s3: S3Server, tmp_pa
         s3.put_object(Bucket=logs, Key=key, Body=path.read_bytes())
     code = example.code.replace("my-logs", logs).replace("my-lake", lake)
     code = code.replace("https://s3.example.net", moto_s3.endpoint_url)
-    here = Example(example.line, example.language, code, None, (0, 0))
+    here = replace(example, code=code)
     printed = run(here, tmp_path, moto_s3.environment())
     assert re.search(r"^rows +[1-9][0-9,]* in vpc/$", printed, re.MULTILINE), printed
 
@@ -154,14 +165,14 @@ def test_polars_reads_files_whose_columns_differ_as_shown(tmp_path: Path) -> Non
     run(BEGIN, tmp_path)
     later = tmp_path / "logs" / "later.log"
     later.write_text("srcaddr start reject-reason\n10.0.0.1 1768392000 BPA\n", encoding="ascii")
-    again = Example(0, "shell", "rm -r lake; flowconv convert logs lake", None, (0, 0))
+    again = Example("", 0, "shell", "rm -r lake; flowconv convert logs lake", None, (0, 0))
     run(again, tmp_path)
     (shown,) = [e for e in LOCAL if 'missing_columns="insert"' in e.code]
     assert run(shown, tmp_path) == "16001\n"
 
 
-def test_first_30_lines_install_convert_and_query() -> None:
-    first = TEXT.splitlines()[:30]
+def test_readme_begins_with_what_it_is_how_to_install_convert_and_query() -> None:
+    first = PAGES["README.md"].splitlines()[:50]
     for wanted in ("pip install", "flowconv generate", "flowconv convert", "pl.scan_parquet", "└"):
         assert any(wanted in line for line in first), wanted
 
@@ -210,24 +221,31 @@ def athena_table() -> str:
     )
 
 
-SECTIONS: dict[str, Callable[[], str]] = {
-    "options": option_table,
-    "athena": athena_table,
-    "columns-vpc": lambda: column_table(Table.VPC),
-    "columns-tgw": lambda: column_table(Table.TGW),
+# Between markers with these names.
+SECTIONS: dict[tuple[str, str], Callable[[], str]] = {
+    ("docs/options.md", "options"): option_table,
+    ("docs/querying.md", "athena"): athena_table,
+    ("docs/columns.md", "columns-vpc"): lambda: column_table(Table.VPC),
+    ("docs/columns.md", "columns-tgw"): lambda: column_table(Table.TGW),
 }
 
 
-@pytest.mark.parametrize("name", SECTIONS)
-def test_generated_section_equals_the_code(name: str) -> None:
-    assert f"<!-- {name} -->\n{SECTIONS[name]()}\n<!-- /{name} -->\n" in TEXT, UPDATE
+@pytest.mark.parametrize(("page", "name"), SECTIONS)
+def test_generated_section_equals_the_code(page: str, name: str) -> None:
+    section = f"<!-- {name} -->\n{SECTIONS[page, name]()}\n<!-- /{name} -->\n"
+    assert section in PAGES[page], UPDATE
 
 
-def test_links_lead_somewhere() -> None:
-    links = re.findall(r"\]\(([^)#]+)\)", TEXT)
-    assert links
-    for link in links:
-        assert link.startswith("https://") or (README.parent / link).exists(), link
+@pytest.mark.parametrize("page", [*PAGES, "docs/shapes.md", "docs/jobs.md", "CONTRIBUTING.md"])
+def test_links_lead_somewhere(page: str) -> None:
+    text = (ROOT / page).read_text(encoding="utf-8")
+    for link in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", text):
+        assert link.startswith("https://") or ((ROOT / page).parent / link).exists(), link
+
+
+def test_readme_leads_to_every_page() -> None:
+    pages = {path.name for path in (ROOT / "docs").glob("*.md")}
+    assert pages == set(re.findall(r"\]\(docs/(\w+\.md)\)", PAGES["README.md"]))
 
 
 @pytest.mark.parametrize("name", COMMANDS)
@@ -254,17 +272,17 @@ def test_parameter_has_help(param: Any) -> None:
 @pytest.mark.parametrize(
     "param", [p for p in COMMANDS["convert"].params if p.param_type_name == "option"], ids=str
 )
-def test_readme_names_every_option_of_convert(param: Any) -> None:
-    assert all(f"`{name}`" in TEXT for name in param.opts)
+def test_page_names_every_option_of_convert(param: Any) -> None:
+    assert all(f"`{name}`" in PAGES["docs/options.md"] for name in param.opts)
 
 
 def test_readme_names_every_command() -> None:
-    assert all(f"flowconv {name}" in TEXT for name in COMMANDS)
+    assert all(f"flowconv {name}" in PAGES["README.md"] for name in COMMANDS)
 
 
 def test_contributing_shows_every_package_and_names_modules_that_exist() -> None:
-    package = README.parent / "flowconv"
-    text = (README.parent / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    package = ROOT / "flowconv"
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
     picture = text.partition("```mermaid")[2].partition("```")[0]
     packages = {path.parent.name for path in package.glob("*/__init__.py")}
     assert packages == packages.intersection(re.findall(r"\w+", picture))
@@ -290,23 +308,24 @@ def test_completion_script_is_made(shell: str) -> None:
     assert "_FLOWCONV_COMPLETE" in done.stdout
 
 
-def update_readme() -> None:
-    text = TEXT
-    for name, render in SECTIONS.items():
-        before, _, rest = text.partition(f"<!-- {name} -->\n")
+def update_pages() -> None:
+    pages = dict(PAGES)
+    for (page, name), render in SECTIONS.items():
+        before, _, rest = pages[page].partition(f"<!-- {name} -->\n")
         after = rest.partition(f"<!-- /{name} -->")[2]
-        text = f"{before}<!-- {name} -->\n{render()}\n<!-- /{name} -->{after}"
+        pages[page] = f"{before}<!-- {name} -->\n{render()}\n<!-- /{name} -->{after}"
     with TemporaryDirectory() as folder:
         home = Path(folder).resolve()
-        printed = [
-            (example, run(example, home)) for example in find_examples(text) if not example.needs_s3
-        ]
-    for example, output in reversed(printed):
-        if example.shown is not None:
-            start, end = example.shown_at
-            text = f"{text[:start]}{output}{text[end:]}"
-    README.write_text(text, encoding="utf-8")
+        for page, text in pages.items():
+            examples = [one for one in find_examples(page, text) if not one.needs_s3]
+            outputs = [(example, run(example, home)) for example in examples]
+            written = text
+            for example, output in reversed(outputs):
+                if example.shown is not None:
+                    start, end = example.shown_at
+                    written = f"{written[:start]}{output}{written[end:]}"
+            (ROOT / page).write_text(written, encoding="utf-8")
 
 
 if __name__ == "__main__":
-    update_readme()
+    update_pages()
