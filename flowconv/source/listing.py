@@ -26,7 +26,7 @@ from flowconv.source.keys import (
     service_of,
 )
 from flowconv.source.patterns import Patterns
-from flowconv.storage.interface import Folder, NoFile, Storage, StoredFile
+from flowconv.storage.interface import Folder, Storage, StoredFile, UnreadableEntry
 from flowconv.storage.names import from_system, to_text
 
 
@@ -185,9 +185,9 @@ class _Listing:
             if real is not None:
                 below.append(_Place(entry.path, depth, real))
 
-    def _choose(self, entry: StoredFile | NoFile, place: _Place) -> Iterator[LogObject]:
+    def _choose(self, entry: StoredFile | UnreadableEntry, place: _Place) -> Iterator[LogObject]:
         """Give the object if it is one and is wanted."""
-        real = "" if isinstance(entry, NoFile) else self._real(entry, place)
+        real = "" if isinstance(entry, UnreadableEntry) else self._real(entry, place)
         if real is None:
             return
         uri = to_text(real) if real else self.storage.uri(entry.path)
@@ -210,7 +210,7 @@ class _Listing:
                 return
             if not self.since <= facts.day <= self.until:
                 return
-        if isinstance(entry, NoFile):
+        if isinstance(entry, UnreadableEntry):
             self._note(FolderError(entry.reason, uri=uri))
             return
         yield LogObject(

@@ -31,7 +31,7 @@ from flowconv.errors import FetchError, StorageError, UnreadableObjectError, Usa
 from flowconv.events import log_event
 from flowconv.source.keys import CLOUDWATCH, LogObject
 from flowconv.source.patterns import Patterns
-from flowconv.storage.aws import check_option_names
+from flowconv.storage.aws import ADVICE, OPTION_NAMES, check_options
 from flowconv.storage.interface import Storage
 
 # How long after midnight, UTC, a day is listed. Flow logs are delivered within some ten minutes,
@@ -40,8 +40,6 @@ SETTLING = timedelta(hours=1)
 
 # What an object is taken for before it is read: AWS says no stream's size. One page of events.
 LIKELY_BYTES = 1 << 20
-
-OPTION_NAMES = ("key", "secret", "token", "profile", "endpoint_url", "region")
 
 # Four keep below the 25 requests a second, of which others need some.
 _REQUESTS_AT_ONCE = 4
@@ -76,7 +74,7 @@ class CloudWatchSource:
         self.log_group = url.removeprefix(CLOUDWATCH)
         if not re.fullmatch(r"[A-Za-z0-9._/#-]{1,512}", self.log_group):
             raise UsageError("this names no log group. Write cloudwatch:LOG-GROUP.", uri=url)
-        check_option_names(options, OPTION_NAMES, "source option of CloudWatch Logs")
+        check_options(options, OPTION_NAMES, "source option of CloudWatch Logs")
         self._options = options
         self.retries = 0
         self._mutex = threading.Lock()
@@ -266,41 +264,27 @@ def _milliseconds(day: date) -> int:
     return int(datetime.combine(day, time(), UTC).timestamp()) * 1000
 
 
-# By AWS's code or the exception's name: what concerns the source as a whole. Nothing else of it can
-# be had either.
 _DENIED = (
-    "access is denied. Check the credentials: they need logs:DescribeLogStreams and "
-    "logs:GetLogEvents for this log group, and the use of its KMS key if there is one."
+    "access is denied. The credentials need logs:DescribeLogStreams and logs:GetLogEvents for this "
+    "log group, and the use of its KMS key if there is one."
 )
-_CLASS = (
+_OTHER_CLASS = (
     "AWS lets only log groups of the Standard class be read. If this is one of another class, such "
     "as Infrequent Access, its events cannot be converted."
 )
+
+# By AWS's code or the exception's name. These concern the whole source.
 _OF_SOURCE = {
-    "InvalidOperationException": _CLASS,
-    "ValidationException": _CLASS,
+    **ADVICE,
+    "InvalidOperationException": _OTHER_CLASS,
+    "ValidationException": _OTHER_CLASS,
     "AccessDeniedException": _DENIED,
     "403": _DENIED,
-    "UnrecognizedClientException": "the access key is not known here. Check the credentials and "
-    "the endpoint.",
-    "InvalidSignatureException": "the secret does not belong to the access key. Check the "
-    "credentials.",
-    "SignatureDoesNotMatch": "the secret does not belong to the access key. Check the credentials.",
-    "InvalidClientTokenId": "the credentials are not valid. Renew them.",
-    "ExpiredTokenException": "the credentials have expired. Renew them, such as with aws sso "
-    "login.",
     "NoCredentialsError": "no credentials were found. Set AWS_PROFILE or another of AWS's ways, "
     "or the source options profile=… or key=… and secret=….",
-    "PartialCredentialsError": "the credentials lack a part. Set both the access key and the "
-    "secret.",
-    "ProfileNotFound": "there is no such profile in AWS's configuration. Check profile=… or "
-    "AWS_PROFILE.",
-    "NoRegionError": "the region is not known. Set region=… or AWS_DEFAULT_REGION.",
-    "EndpointConnectionError": "the endpoint cannot be reached. Check the network, the region and "
-    "endpoint_url=….",
-    "ConnectTimeoutError": "the endpoint cannot be reached. Check the network, the region and "
-    "endpoint_url=….",
 }
+
+# These concern one request.
 _OF_REQUEST = {
     "ResourceNotFoundException": "there is no such log group or log stream here. Check its name, "
     "the region and the account.",

@@ -1,7 +1,9 @@
-"""What SOURCE and DEST stand on: folders and S3 buckets, used in one way.
+"""Folders and S3 buckets behind one interface; SOURCE and DEST stand on it.
 
-1. `opening`: a path or URL -> a `Storage`.
-2. `interface`: what every storage can do.
-3. `local`, `s3`: the two that there are. `names` turns
-   names into text, `retrying` repeats requests.
+1. `opening`: a path or URL -> a `Storage`; `aws` checks the options.
+2. `interface`: what every `Storage` does.
+3. `local`: a folder; `local_errors` explains the system's errors.
+4. `s3`: a bucket, over `s3_connection`, which repeats requests as `retrying` and `s3_errors` say.
+
+`names` turns names of files and objects into text, and back.
 """

@@ -1,4 +1,4 @@
-"""The options by which AWS is reached: their names, and what they may be."""
+"""What S3 and CloudWatch Logs share: the options to reach AWS, and advice on AWS's errors."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -6,42 +6,57 @@ from urllib.parse import urlsplit
 
 from flowconv.errors import UsageError, did_you_mean, quote
 
-OPTION_NAMES = (
-    *("key", "secret", "token", "profile", "endpoint_url", "region"),
-    *("anon", "requester_pays"),
-)
+OPTION_NAMES = ("key", "secret", "token", "profile", "endpoint_url", "region")
+S3_OPTION_NAMES = (*OPTION_NAMES, "anon", "requester_pays")
 
 
-def check_option_names(options: Mapping[str, str], names: Sequence[str], kind: str) -> None:
-    """Check that there are such options, and that their values can be sent.
+def check_options(options: Mapping[str, str], names: Sequence[str], kind: str) -> None:
+    """Check the names of options, and that their values can be sent.
+
+    Args:
+        options: Name -> value.
+        names: The names that exist.
+        kind: What messages call such an option: "storage option".
 
     Raises:
-        UsageError: One is none. What is like none of them is not shown: it may be a secret.
+        UsageError: A name does not exist, or a value is not valid. Values are never shown, and an
+            unknown name only if it is like a known one: it may be a secret.
     """
     for name, value in options.items():
         if name not in names:
-            # `secret:VALUE=` is a name, too.
-            is_name = re.fullmatch(r"[A-Za-z_-]{1,24}", name)
-            meant = did_you_mean(name, names, _OPTIONS_MEANT) if is_name else ""
-            found = quote(name) if meant or name in OPTION_NAMES else "what was given"
-            raise UsageError(f"{found} is no {kind}.{meant} There are {', '.join(names)}.")
+            _refuse_name(name, names, kind)
         if not isinstance(value, str):
-            raise UsageError(f"{kind} {name}: write a text, such as 'true'.")
+            raise UsageError(f"{kind} {name}: the value must be text, such as 'true'.")
         if not value or not value.isprintable() or value != value.strip():
-            raise UsageError(f"{kind} {name}: it is empty, or has a space or a control character.")
-    address = options.get("endpoint_url", "https://s3")
-    try:
-        endpoint = urlsplit(address)
-        is_address = bool(endpoint.hostname) and endpoint.port != 0
-    except ValueError:
-        is_address = False
-    # A login in it would be sent to nobody, and shown in errors.
-    if not re.match(r"https?://", address) or not is_address or re.search(r"[@?#\s]", address):
+            raise UsageError(
+                f"{kind} {name}: the value is empty, or has a space at an end or a control "
+                "character."
+            )
+    if not _is_endpoint(options.get("endpoint_url", "https://s3")):
         raise UsageError(f"{kind} endpoint_url: write it as https://host or http://host:port.")
 
 
-# What AWS's other tools call them.
-_OPTIONS_MEANT = {
+def _refuse_name(name: str, names: Sequence[str], kind: str) -> None:
+    # In `secret:VALUE=` the name has the secret.
+    is_name = re.fullmatch(r"[A-Za-z_-]{1,24}", name)
+    suggestion = did_you_mean(name, names, _NAMES_ELSEWHERE) if is_name else ""
+    found = quote(name) if suggestion or name in S3_OPTION_NAMES else "what was given"
+    raise UsageError(f"{found} is not a {kind}.{suggestion} There are {', '.join(names)}.")
+
+
+def _is_endpoint(url: str) -> bool:
+    # A login in it would not be sent, but shown in errors.
+    if not re.match(r"https?://", url) or re.search(r"[@?#\s]", url):
+        return False
+    try:
+        parts = urlsplit(url)
+        return bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
+
+
+# Names in AWS's other tools.
+_NAMES_ELSEWHERE = {
     **dict.fromkeys(("access_key", "access_key_id", "aws_access_key_id", "accesskey"), "key"),
     **dict.fromkeys(("aws_secret_access_key", "secret_access_key", "secret_key"), "secret"),
     **dict.fromkeys(("aws_session_token", "session_token", "security_token"), "token"),
@@ -51,3 +66,41 @@ _OPTIONS_MEANT = {
     **dict.fromkeys(("anonymous", "no_sign_request", "skip_signature"), "anon"),
     **dict.fromkeys(("request_payer", "requester"), "requester_pays"),
 }
+
+
+_WRONG_KEY = "the access key is not known here. Check the credentials and the endpoint."
+_WRONG_SECRET = "the secret does not belong to the access key. Check the credentials."
+_EXPIRED = "the credentials have expired. Renew them, for example with aws sso login."
+_SIGNED_OUT = "the single sign-on session has ended. Run aws sso login."
+_UNREACHABLE = (
+    "the endpoint cannot be reached. Check the network, the proxy, the region and endpoint_url=…."
+)
+
+ADVICE: Mapping[str, str] = {
+    "InvalidAccessKeyId": _WRONG_KEY,
+    "UnrecognizedClientException": _WRONG_KEY,
+    "SignatureDoesNotMatch": _WRONG_SECRET,
+    "InvalidSignatureException": _WRONG_SECRET,
+    "InvalidClientTokenId": "the credentials are not valid. Renew them.",
+    "ExpiredToken": _EXPIRED,
+    "ExpiredTokenException": _EXPIRED,
+    "RequestTimeTooSkewed": "this computer's clock is wrong. Set it.",
+    "PartialCredentialsError": "the credentials lack a part. Set both the access key and the "
+    "secret.",
+    "ProfileNotFound": "there is no such profile in AWS's configuration. Check profile=… or "
+    "AWS_PROFILE.",
+    "CredentialRetrievalError": "the credentials could not be loaded. Check the profile.",
+    "SSOTokenLoadError": "there is no single sign-on session. Run aws sso login.",
+    "UnauthorizedSSOTokenError": _SIGNED_OUT,
+    "TokenRetrievalError": _SIGNED_OUT,
+    "NoRegionError": "the region is not known. Set region=… or AWS_DEFAULT_REGION.",
+    "EndpointConnectionError": _UNREACHABLE,
+    "ConnectTimeoutError": _UNREACHABLE,
+    "ProxyConnectionError": "the proxy cannot be reached. Check HTTPS_PROXY.",
+    "SSLError": "the endpoint's certificate is not trusted. Set AWS_CA_BUNDLE to a file with its "
+    "authority.",
+}
+"""What an error means and what to do, by AWS's code or the name of botocore's exception.
+
+Such an error concerns every request, not one object.
+"""

@@ -1,7 +1,6 @@
-"""What every storage can do, whether it is a folder or a prefix in S3.
+"""What every storage takes and gives, whether it is a folder or a prefix in S3.
 
-Paths are relative to the storage's root. They are names; `root` and `uri` are their texts (see
-`names`).
+Paths are relative to the storage's root. They are names; `root` and `uri` are texts (see `names`).
 """
 
 from collections.abc import Iterator, Sequence
@@ -16,10 +15,10 @@ class StoredFile:
     """An object in S3, or a local file.
 
     Attributes:
-        path: Relative to the storage's root; "" if the root itself is this one file.
+        path: Relative to the storage's root; "" if the root is this file.
         size_bytes: Its size.
         etag: S3's ETag without quotes; locally `<size>-<time of modification in ns>`.
-        target: Where it really is, an absolute path, if it is a link; else empty.
+        target: Of a link, the absolute path that it leads to; else empty.
     """
 
     path: str
@@ -30,11 +29,11 @@ class StoredFile:
 
 @dataclass(frozen=True, slots=True)
 class Folder:
-    """What has files below it.
+    """A local folder, or a prefix in S3.
 
     Attributes:
-        path: Relative to the storage's root, with a slash at its end: S3 also has `a//`.
-        target: Where it really is, an absolute path, if it is a link; else empty.
+        path: Relative to the storage's root, with a slash at its end. S3 also has `a//`.
+        target: Of a link, the absolute path that it leads to; else empty.
     """
 
     path: str
@@ -42,8 +41,8 @@ class Folder:
 
 
 @dataclass(frozen=True, slots=True)
-class NoFile:
-    """What is in a folder and can be neither read nor listed: a broken link, a named pipe.
+class UnreadableEntry:
+    """An entry of a folder that is neither file nor folder: a dangling link, a named pipe.
 
     Attributes:
         path: Relative to the storage's root.
@@ -56,11 +55,11 @@ class NoFile:
 
 @dataclass(frozen=True, slots=True)
 class Unfinished:
-    """What is being written and does not count yet, or was when its writer was killed.
+    """A file that is being written, or that a killed writer left; it does not count yet.
 
     Attributes:
-        path: Relative to the storage's root; in S3 of what it is to become.
-        upload_id: S3's name of the upload; "" locally.
+        path: Relative to the storage's root; in S3 the path that it will be published at.
+        upload_id: S3's id of the upload; "" locally.
     """
 
     path: str
@@ -68,47 +67,47 @@ class Unfinished:
 
 
 class StagedSink(Protocol):
-    """A file that is written below the lake, but not visible at its path until it is published.
+    """A file that is not visible at its path until it is published.
 
-    It is used by one thread at a time.
+    Not safe for several threads at once.
     """
 
     uri: str
     """Where it will be visible."""
 
     file: pa.NativeFile
-    """What to write to, such as with `pyarrow.parquet.ParquetWriter`. Its errors are those of the
-    system: write within `storage_errors(sink.uri)`."""
+    """Takes what is written, for example by `pyarrow.parquet.ParquetWriter`. It raises OSError:
+    write within `local_errors.storage_errors(sink.uri)`."""
 
     @property
     def crc32(self) -> int:
-        """CRC-32 of the bytes written; of all of them once it is closed."""
+        """CRC-32 of the bytes written so far; of the whole file once it is closed."""
         ...
 
     def tell(self) -> int:
-        """Return the number of bytes written; also after it is closed."""
+        """Return the number of bytes written, also after it is closed."""
         ...
 
     def close(self) -> None:
-        """Finish writing; it stays invisible. Calling it again does nothing.
+        """Finish writing; the file stays invisible. Calling it again does nothing.
 
         Raises:
-            StorageError: What is left could not be written.
+            StorageError: The rest could not be written.
         """
         ...
 
     def publish(self) -> None:
-        """Close it, make it durable and visible at its path, replacing what was there.
+        """Close it and make it durable and visible at its path, replacing any file there.
 
         Raises:
-            StorageError: It could not be made visible.
+            StorageError: It could not be published.
         """
         ...
 
     def discard(self) -> None:
-        """Close it and remove what was written, unless it is published; never raises.
+        """Close it and, unless it is published, remove it. Never raises.
 
-        What cannot be removed is left to `Storage.discard`.
+        A file that cannot be removed is left to `Storage.discard`.
         """
         ...
 
@@ -116,10 +115,10 @@ class StagedSink(Protocol):
 class Storage(Protocol):
     """A folder of files, local or in S3; all paths are relative to its root, with slashes.
 
-    A folder's path may have a slash at its end or not; the root's is "".
+    A folder's path may end with a slash or not; the root's path is "".
 
-    Its methods may be called from any thread, and block. All of them raise StorageError if the
-    bucket or folder is missing, refuses access, is full, or does not answer.
+    All methods block and are safe to call from any thread. They raise StorageError if the bucket or
+    folder is missing, refuses access, is full, or does not answer.
     """
 
     root: str
@@ -129,11 +128,11 @@ class Storage(Protocol):
 
     @property
     def retries(self) -> int:
-        """How many requests were made again so far; none locally."""
+        """Number of repeated requests so far; 0 locally."""
         ...
 
     def give_up(self) -> None:
-        """Make no request again from here on; whoever waits for one hears that it failed."""
+        """Repeat no request from now on; a request that waits to be repeated fails."""
         ...
 
     def uri(self, path: str) -> str:
@@ -141,23 +140,23 @@ class Storage(Protocol):
         ...
 
     def location(self, path: str) -> str:
-        """Return what other libraries open a path by."""
+        """Return the path or URL by which other libraries open it."""
         ...
 
     def key(self, path: str) -> str:
-        """Return what a path says by its name: the whole key, or the local path as it was given."""
+        """Return the whole key, or the absolute local path with links as they were given."""
         ...
 
     def is_within(self, other: "Storage") -> bool:
-        """Tell whether its root is the other's or lies below it, whatever they are called."""
+        """Tell whether its root is the other's or lies below it, by whatever path."""
         ...
 
     def list_files(self, below: str = "") -> Iterator[StoredFile]:
         """List all files below a folder, in the order of their paths' bytes.
 
-        Nothing is held but one page (S3) or the folders on the way (local). If the root is a file
-        itself, it is listed. A folder that does not exist below the root has no files. Links are
-        followed, but no folder is listed twice; what is no file is left out.
+        Memory holds one page (S3) or the folders on the way (local). If the root is a file, it is
+        listed. A missing folder below the root has no files. Links are followed, but no folder is
+        listed twice; entries that are not files are left out.
 
         Raises:
             FolderError: A folder below the root cannot be listed.
@@ -165,12 +164,12 @@ class Storage(Protocol):
         """
         ...
 
-    def list_folder(self, below: str = "") -> Iterator[StoredFile | Folder | NoFile]:
-        """List one level: what is directly in a folder, in order.
+    def list_folder(self, below: str = "") -> Iterator[StoredFile | Folder | UnreadableEntry]:
+        """List one level: the entries of a folder, in the order of their paths' bytes.
 
         Raises:
-            FolderError: It is below the root and cannot be listed, such as one that is denied.
-            StorageError: It is the root, or nothing can be listed.
+            FolderError: A folder below the root cannot be listed: access is denied, for example.
+            StorageError: The root cannot be listed.
         """
         ...
 
@@ -179,45 +178,45 @@ class Storage(Protocol):
         ...
 
     def fetch(self, path: str, start: int = 0, size: int | None = None) -> bytes:
-        """Return a file's bytes, all or a range of them; without holding Python's lock in S3.
+        """Return a file's bytes, or a range of them. In S3, Python's lock is released meanwhile.
 
-        What may pass is tried again a few times.
+        Requests are repeated where that may help.
 
         Args:
             path: The file.
             start: Offset of the first byte.
-            size: Number of bytes; None takes all that follow.
+            size: Number of bytes; None: to the end.
 
         Raises:
-            FetchError: The file is gone or refused, or has no such bytes.
+            FetchError: The file is gone, access is denied, or the file is too short.
         """
         ...
 
     def read(self, path: str) -> bytes | None:
-        """Return a small file; None if there is none."""
+        """Return a small file's bytes; None if there is no such file."""
         ...
 
     def write(self, path: str, data: bytes) -> None:
-        """Write a small file, whole or not at all, replacing what was there."""
+        """Write a small file, whole or not at all, replacing any file there."""
         ...
 
     def create(self, path: str, data: bytes) -> bool:
-        """Write a small file, whole or not at all, if there is none.
+        """Write a small file, whole or not at all, unless there is one.
 
         Returns:
-            Whether it was written; of several who try at once, one gets True.
+            Whether it was written. Of several concurrent calls, one returns True.
         """
         ...
 
     def delete(self, paths: Sequence[str]) -> None:
-        """Delete files; those that do not exist are fine."""
+        """Delete files; missing ones are ignored."""
         ...
 
     def move(self, path: str, to: str) -> bool:
-        """Give a file another path; it is at one of the two at any time.
+        """Move a file; at any time it is at one path or the other.
 
         Returns:
-            Whether there was one.
+            Whether there was such a file.
         """
         ...
 
@@ -226,23 +225,23 @@ class Storage(Protocol):
 
         Args:
             path: The file's path once it is published.
-            staging: Where it is kept until then, with an ending of its own; S3 needs no place.
+            staging: Path to write it to until then; a unique ending is added. Not used in S3.
         """
         ...
 
     def polars_options(self) -> dict[str, Any]:
-        """Return what `polars.scan_parquet` needs to read files by their `uri`."""
+        """Return the arguments with which `polars.scan_parquet` reads files by `uri`."""
         ...
 
     def list_unfinished(self, staging: str, folders: Sequence[str] = ("",)) -> list[Unfinished]:
-        """List what is being written: files below a staging folder, unfinished uploads in S3.
+        """List files that are being written: below a staging folder, or unfinished uploads in S3.
 
         Args:
-            staging: Where staged files are kept locally.
-            folders: Where they are to become visible; uploads elsewhere are somebody else's.
+            staging: The folder of staged files, locally.
+            folders: Folders that they will be published in; S3's uploads elsewhere are not ours.
         """
         ...
 
     def discard(self, unfinished: Sequence[Unfinished]) -> None:
-        """Remove what crashed runs left; their writers, if they live, can no longer publish it."""
+        """Remove unfinished files; writers that are still alive can no longer publish them."""
         ...

@@ -1,4 +1,4 @@
-"""Storage in a local folder."""
+"""Storage in a local folder: a path -> the `Storage` of `interface`."""
 
 import errno
 import io
@@ -15,21 +15,28 @@ from typing import Any
 import pyarrow as pa
 
 from flowconv.errors import FetchError, FolderError, StorageError
-from flowconv.storage.interface import Folder, NoFile, StagedSink, Storage, StoredFile, Unfinished
+from flowconv.storage.interface import (
+    Folder,
+    StagedSink,
+    Storage,
+    StoredFile,
+    Unfinished,
+    UnreadableEntry,
+)
 from flowconv.storage.local_errors import explain_os_error, storage_errors
 from flowconv.storage.names import from_system, from_text, to_system, to_text
 
-# Files that are being written and do not count yet; a crash may leave them behind.
+# Small files that are being written; a crash may leave them.
 _UNFINISHED = re.compile(r"\.unfinished-[0-9a-f]{16}")
 
 
-def _without_waiting(path: str, flags: int) -> int:
-    """Open a file; of a pipe, whose other end may never come, nothing is read."""
-    number = os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
-    if stat.S_ISFIFO(os.fstat(number).st_mode):
-        os.close(number)
-        raise OSError(errno.EINVAL, "a pipe, where a file should be", path)
-    return number
+def _open_without_blocking(path: str, flags: int) -> int:
+    """Open a file; refuse a pipe, whose other end may never be opened."""
+    descriptor = os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
+    if stat.S_ISFIFO(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "a pipe, where a file was expected", path)
+    return descriptor
 
 
 class LocalStorage:
@@ -41,16 +48,16 @@ class LocalStorage:
     def __init__(self, path: str) -> None:
         name = to_system(from_system(path))
         if not os.path.lexists(name):
-            # As a report or the ledger says it.
-            as_text = to_system(from_text(from_system(path)))
-            name = as_text if os.path.lexists(as_text) else name
-        # Not Path.resolve(), for which a link that leads to itself is an error, and not yet here.
+            # It may be a text, copied from a report.
+            decoded = to_system(from_text(from_system(path)))
+            name = decoded if os.path.lexists(decoded) else name
+        # Path.resolve() raises for a link to itself; here that is reported when the path is used.
         self._root = from_system(Path(os.path.realpath(name)).as_posix())
         self._given = from_system(Path(os.path.abspath(name)).as_posix())  # noqa: PTH100
         self.root = to_text(self._root)
 
     def give_up(self) -> None:
-        """See `Storage`; nothing is made again here."""
+        """See `Storage`; nothing is repeated here."""
 
     def uri(self, path: str) -> str:
         """Return the absolute path's text."""
@@ -61,11 +68,11 @@ class LocalStorage:
         return to_system(self._name(path))
 
     def key(self, path: str) -> str:
-        """Return the absolute path as it was given, by whatever links; they may say the day."""
+        """Return the absolute path with links as they were given: their names may have the day."""
         return to_text(f"{self._given.rstrip('/')}/{path}" if path else self._given)
 
     def is_within(self, other: "Storage") -> bool:
-        """See `Storage`; the same folder may be mounted at two places."""
+        """See `Storage`; a folder that is mounted twice is the same folder."""
         if not isinstance(other, LocalStorage):
             return False
         try:
@@ -83,7 +90,7 @@ class LocalStorage:
         """See `Storage`."""
         top = os.path.realpath(self.location(below))
         targets: set[str] = set()
-        # No recursion: folders may be nested by the thousand.
+        # No recursion: folders may be nested thousands deep.
         open_folders = [self._list_if_there(below)]
         while open_folders:
             entry = next(open_folders[-1], None)
@@ -94,18 +101,18 @@ class LocalStorage:
             elif isinstance(entry, Folder) and entry.target not in targets:
                 if entry.target:
                     if f"{to_system(entry.target)}/".startswith(f"{top}/"):
-                        continue  # It is listed by the name that it has there.
+                        continue  # It is listed at its own path.
                     targets.add(entry.target)
                 open_folders.append(self._list_if_there(entry.path))
 
-    def list_folder(self, below: str = "") -> Iterator[StoredFile | Folder | NoFile]:
+    def list_folder(self, below: str = "") -> Iterator[StoredFile | Folder | UnreadableEntry]:
         """See `Storage`."""
         kind = FolderError if below else StorageError
         try:
             with os.scandir(self.location(below)) as entries:
-                found = sorted(map(_Entry, entries), key=lambda entry: entry.place_in_order)
+                found = sorted(map(_Entry, entries), key=lambda entry: entry.sort_key)
         except FileNotFoundError as exc:
-            advice = "It was removed or renamed meanwhile." if below else "Check the name."
+            advice = "It was removed or renamed during the run." if below else "Check the name."
             reason = f"there is no such folder or file. {advice}"
             raise kind(reason, uri=self.uri(below)) from exc
         except NotADirectoryError as exc:
@@ -129,11 +136,13 @@ class LocalStorage:
         """See `Storage`."""
         uri = self.uri(path)
         try:
-            # A third of the time of Path.open.
-            with open(self.location(path), "rb", buffering=0, opener=_without_waiting) as file:
+            # Takes a third of the time of Path.open.
+            with open(
+                self.location(path), "rb", buffering=0, opener=_open_without_blocking
+            ) as file:
                 status = os.fstat(file.fileno())
                 if not stat.S_ISREG(status.st_mode):
-                    raise FetchError(_no_file(status.st_mode), uri=uri)
+                    raise FetchError(_not_a_file(status.st_mode), uri=uri)
                 file.seek(start)
                 wanted = status.st_size - start if size is None else size
                 pieces = []
@@ -154,13 +163,15 @@ class LocalStorage:
         """See `Storage`."""
         with storage_errors(self.uri(path)):
             try:
-                with open(self.location(path), "rb", opener=_without_waiting) as file:
+                with open(self.location(path), "rb", opener=_open_without_blocking) as file:
                     return file.read()
             except FileNotFoundError as exc:
                 if os.path.islink(self.location(path)):  # noqa: PTH114
-                    # It is listed and cannot be made: who waits for either would wait for ever.
+                    # Not None: `create` would fail, so a caller that tries both in turn would
+                    # never end.
                     raise StorageError(
-                        "this link leads nowhere. Remove it.", uri=self.uri(path)
+                        "this link is broken: its target does not exist. Remove it.",
+                        uri=self.uri(path),
                     ) from exc
                 return None
 
@@ -178,7 +189,7 @@ class LocalStorage:
             except FileExistsError:
                 return False
             except FileNotFoundError:
-                # Whoever holds the lock took it for a leftover of a run that was killed.
+                # The holder of the lock removed it as a leftover of a killed run.
                 return self.create(path, data)
             except OSError as exc:
                 if exc.errno not in _NO_HARD_LINKS:
@@ -206,7 +217,7 @@ class LocalStorage:
 
     def open_staged(self, path: str, staging: str) -> StagedSink:
         """See `Storage`."""
-        # Unique, so that two runs that work at the same task do not meet.
+        # Unique: two runs may write the same task's file.
         staged = f"{staging}.{secrets.token_hex(8)}"
         return _LocalSink(Path(self.location(staged)), Path(self.location(path)), self.uri(path))
 
@@ -221,7 +232,7 @@ class LocalStorage:
     ) -> list[Unfinished]:
         """See `Storage`."""
         paths = [file.path for file in self.list_files(staging)]
-        # Small files that are being written, beside what they are to become.
+        # Small files are written beside their final paths.
         paths += [
             Path(folder, name).relative_to(self.location("")).as_posix()
             for folder, _, names in os.walk(Path(self.location(staging)).parent)
@@ -232,12 +243,12 @@ class LocalStorage:
 
     def discard(self, unfinished: Sequence[Unfinished]) -> None:
         """See `Storage`."""
-        self.delete([one.path for one in unfinished])
+        self.delete([file.path for file in unfinished])
 
     def _name(self, path: str) -> str:
         return f"{self._root.rstrip('/')}/{path}" if path else self._root
 
-    def _list_if_there(self, below: str) -> Iterator[StoredFile | Folder | NoFile]:
+    def _list_if_there(self, below: str) -> Iterator[StoredFile | Folder | UnreadableEntry]:
         if below and not self._is_folder(below):
             return
         yield from self.list_folder(below)
@@ -253,12 +264,12 @@ class LocalStorage:
         with storage_errors(self.root):
             status = os.stat(self.location(""))  # noqa: PTH116
         if not stat.S_ISREG(status.st_mode):
-            raise StorageError(_no_file(status.st_mode), uri=self.root)
+            raise StorageError(_not_a_file(status.st_mode), uri=self.root)
         return _stored_file("", status)
 
     @contextmanager
     def _unfinished(self, path: str, data: bytes) -> Iterator[Path]:
-        """Give a complete, durable file beside `path`; then make what was done with it durable."""
+        """Give a complete, durable file beside `path`; after the block make the folder durable."""
         folder = Path(self.location(path)).parent
         _make_folder(folder)
         unfinished = folder / f".unfinished-{secrets.token_hex(8)}"
@@ -274,7 +285,7 @@ class LocalStorage:
 
 
 class _ChecksummedFile(io.BufferedWriter):
-    """Keeps the CRC-32 of what is written, so that it need not be read again."""
+    """Computes the CRC-32 while it is written, so that the file need not be read again."""
 
     crc32 = 0
 
@@ -284,7 +295,7 @@ class _ChecksummedFile(io.BufferedWriter):
 
 
 class _LocalSink:
-    """A file below the lake's staging folder, so on the same device as the place it is moved to."""
+    """A file in the lake's staging folder: on the same device, so that a rename publishes it."""
 
     def __init__(self, staged: Path, target: Path, uri: str) -> None:
         self.uri = uri
@@ -328,12 +339,12 @@ class _LocalSink:
                 self._staged.unlink(missing_ok=True)
 
 
-# What file systems answer that know no hard links: FAT, some network shares and containers.
+# Errors of file systems without hard links: FAT, some network shares and containers.
 _NO_HARD_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
 
 
 class _Entry:
-    """What is in a folder, looked at once."""
+    """An entry of a folder; asks the system for its kind once."""
 
     def __init__(self, entry: "os.DirEntry[str]") -> None:
         self._entry = entry
@@ -345,13 +356,13 @@ class _Entry:
             self._is_folder, self._error = False, exc
 
     @property
-    def place_in_order(self) -> bytes:
-        """Sort as S3 does, by the bytes of whole paths: a folder counts with its slash."""
+    def sort_key(self) -> bytes:
+        """The name's bytes, a folder's with its slash: S3's order of whole paths."""
         name = os.fsencode(self._entry.name)
         return name + b"/" if self._is_folder else name
 
-    def listed(self, prefix: str) -> StoredFile | Folder | NoFile | None:
-        """Return it as it is listed; None if it does not count, or was deleted meanwhile."""
+    def listed(self, prefix: str) -> StoredFile | Folder | UnreadableEntry | None:
+        """Return it for a listing; None if it is unfinished, or was deleted just now."""
         path = prefix + self._name
         try:
             if self._error:
@@ -365,12 +376,15 @@ class _Entry:
         except FileNotFoundError:
             if not self._entry.is_symlink():
                 return None
-            return NoFile(path, "this link leads nowhere. Remove it, or restore what it led to.")
+            return UnreadableEntry(
+                path,
+                "this link is broken: its target does not exist. Remove it, or restore the target.",
+            )
         except OSError as exc:
-            return NoFile(path, explain_os_error(exc))
+            return UnreadableEntry(path, explain_os_error(exc))
         if stat.S_ISREG(status.st_mode):
             return _stored_file(path, status, target)
-        return NoFile(path, _no_file(status.st_mode))
+        return UnreadableEntry(path, _not_a_file(status.st_mode))
 
     def _target(self) -> str:
         if not self._entry.is_symlink():
@@ -378,7 +392,7 @@ class _Entry:
         return from_system(Path(os.path.realpath(self._entry.path)).as_posix())
 
 
-def _no_file(mode: int) -> str:
+def _not_a_file(mode: int) -> str:
     kinds = {stat.S_ISFIFO: "a named pipe", stat.S_ISSOCK: "a socket", stat.S_ISDIR: "a folder"}
     kind = next((name for is_kind, name in kinds.items() if is_kind(mode)), "a device")
     return f"this is {kind}, where a file was expected. Name a file, or use --exclude."
@@ -389,7 +403,7 @@ def _stored_file(path: str, status: os.stat_result, target: str = "") -> StoredF
 
 
 def _create_without_link(target: Path, data: bytes) -> bool:
-    """Create exclusively, though readers may see the file before it is complete."""
+    """Create exclusively; readers may see an incomplete file."""
     try:
         with target.open("xb") as file:
             file.write(data)
@@ -401,7 +415,7 @@ def _create_without_link(target: Path, data: bytes) -> bool:
 
 
 def _make_folder(folder: Path) -> None:
-    """Make a folder and those above it, and make their names durable."""
+    """Make a folder and its parents, durably."""
     if not folder.is_dir():
         _make_folder(folder.parent)
         folder.mkdir(exist_ok=True)
@@ -409,7 +423,7 @@ def _make_folder(folder: Path) -> None:
 
 
 def _sync_folder(folder: Path) -> None:
-    if os.name == "nt":  # Windows opens no folders; NTFS keeps a journal of names.
+    if os.name == "nt":  # Windows cannot open folders; NTFS keeps a journal of names.
         return
     descriptor = os.open(folder, os.O_RDONLY)
     try:

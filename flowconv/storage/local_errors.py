@@ -1,4 +1,4 @@
-"""What the system says of a file -> StorageError, with what to do."""
+"""OSError -> StorageError, with advice."""
 
 import errno
 from collections.abc import Iterator
@@ -9,7 +9,7 @@ from flowconv.errors import StorageError
 
 @contextmanager
 def storage_errors(uri: str) -> Iterator[None]:
-    """Turn the system's errors on a file into StorageError, saying what to do.
+    """Turn OSError into StorageError, with advice.
 
     Raises:
         StorageError: In place of an OSError.
@@ -27,7 +27,7 @@ _DENIED = (
 _ADVICE = {
     errno.EACCES: _DENIED,
     errno.EPERM: _DENIED,
-    errno.ENOENT: "there is no such file; it may have been removed meanwhile. Run again.",
+    errno.ENOENT: "there is no such file; it may have been removed during the run. Run again.",
     errno.EISDIR: "this is a folder, where a file was expected.",
     errno.ENOTDIR: "a part of this path is a file, where a folder was expected.",
     errno.EEXIST: "a part of this path is a file, where a folder was expected.",
@@ -44,6 +44,6 @@ _ADVICE = {
 
 
 def explain_os_error(exc: OSError) -> str:
-    """Say what an error of the system means, and what to do."""
+    """Return what an OSError means and what to do."""
     reason = exc.strerror or str(exc)
-    return _ADVICE.get(exc.errno or 0) or f"the system says: {reason}."
+    return _ADVICE.get(exc.errno or 0) or f"the operating system reports: {reason}."

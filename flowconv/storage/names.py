@@ -1,25 +1,26 @@
-r"""Names of files and objects as text that can be shown, stored and compared everywhere.
+r"""Name of a file or object -> text that can be shown, stored and compared; and back.
 
-File systems take any bytes for a name, and S3 any character. What is no UTF-8, breaks lines or
-commands a terminal is percent-encoded, and only that:
+File systems allow any bytes in a name, and S3 any character. Only bytes that are not UTF-8 and
+characters that break lines or control a terminal are percent-encoded:
 
-    caf\xe9.log     caf%E9.log       bytes that are no UTF-8
-    a\nb.log        a%0Ab.log        control characters, and those that turn the writing's direction
-    caf%E9.log     caf%25E9.log     a % that would be taken for one of these
-    day%3D14       day%3D14         any other
+    name           text
+    caf\xe9.log     caf%E9.log       bytes that are not UTF-8
+    a\nb.log        a%0Ab.log        control characters, and those that change the text's direction
+    caf%E9.log     caf%25E9.log     a % that looks like one of these escapes
+    day%3D14       day%3D14         any other %
 
-So each name has one text, each text one name, whatever the locale. Texts go into reports, the
-ledger, quarantine and `source_uri`; names go to the file system and to S3. Within Python a name is
-a `str` in which bytes that are no UTF-8 are surrogate escapes.
+Each name has one text and each text one name, in every locale. Texts go into reports, the ledger,
+quarantine and `source_uri`; names go to the file system and to S3. In Python a name is a `str`,
+with surrogate escapes for bytes that are not UTF-8.
 """
 
 import os
 import re
 
-# Fixed, not asked of Python's Unicode tables: a later release must not give a name another text.
+# Listed here, not taken from Python's Unicode tables: a name must keep its text in later releases.
 _ESCAPED = re.compile(
     "[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
-    # A % before what could be one of their bytes.
+    # A % that looks like an escape.
     "|%(?=[01][0-9A-F]|7F|25|[89A-F][0-9A-F])"
 )
 _ESCAPE = re.compile(rb"%([01][0-9A-F]|7F|25|[89A-F][0-9A-F])")
@@ -27,14 +28,14 @@ _ESCAPE = re.compile(rb"%([01][0-9A-F]|7F|25|[89A-F][0-9A-F])")
 
 def to_text(name: str) -> str:
     """Return a name's text."""
-    # Most names end here.
+    # Most names.
     if name.isascii() and name.isprintable() and "%" not in name:
         return name
     return _ESCAPED.sub(_percent_encoded, name)
 
 
 def from_text(text: str) -> str:
-    """Return the name that has a text."""
+    """Return the name of a text."""
     if "%" not in text:
         return text
     data = _ESCAPE.sub(lambda match: bytes([int(match[1], 16)]), text.encode(*_UTF8))
@@ -42,22 +43,22 @@ def from_text(text: str) -> str:
 
 
 def is_plain(name: str) -> bool:
-    """Tell whether nothing in a name is escaped in its text but %."""
+    """Tell whether a name's text escapes nothing but %."""
     return not _ESCAPED.search(name.replace("%", ""))
 
 
 def from_system(name: str) -> str:
-    """Return a name that the system gave, such as a file's or an argument; in any locale."""
+    """Return a name that came from the system, such as a file's or an argument's, in any locale."""
     if name.isascii():
         return name
     try:
         return os.fsencode(name).decode(*_UTF8)
-    except UnicodeEncodeError:  # A caller wrote it, and the locale's encoding lacks it.
+    except UnicodeEncodeError:  # From Python code, and not in the locale's encoding.
         return name
 
 
 def to_system(name: str) -> str:
-    """Return a name as Python's functions on files want it, in any locale."""
+    """Return a name for Python's file functions, in any locale."""
     return name if name.isascii() else os.fsdecode(name.encode(*_UTF8))
 
 
@@ -65,7 +66,7 @@ _UTF8 = ("utf-8", "surrogateescape")
 
 
 def _percent_encoded(match: re.Match[str]) -> str:
-    # Half a surrogate pair, which is no byte of a name, gets its three bytes.
+    # Half a surrogate pair that is not an escaped byte has three bytes.
     character = match[0]
     errors = "surrogateescape" if "\udc80" <= character <= "\udcff" else "surrogatepass"
     return "".join(f"%{byte:02X}" for byte in character.encode("utf-8", errors))

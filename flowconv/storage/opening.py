@@ -1,6 +1,6 @@
-"""A path or URL -> the storage there.
+"""A path or URL -> its storage.
 
-What S3 needs is imported only when an `s3://` URL is opened: its libraries take half a second.
+S3's libraries are imported only when an `s3://` URL is opened: that takes half a second.
 """
 
 import os
@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from urllib.parse import unquote
 
 from flowconv.errors import UsageError, quote
-from flowconv.storage.aws import OPTION_NAMES, check_option_names
+from flowconv.storage.aws import S3_OPTION_NAMES, check_options
 from flowconv.storage.interface import Storage
 from flowconv.storage.local import LocalStorage
 from flowconv.storage.names import from_system
@@ -18,19 +18,19 @@ from flowconv.storage.names import from_system
 def open_storage(url: str | os.PathLike[str], options: Mapping[str, str] | None = None) -> Storage:
     """Return the storage at a local path, a `file://` URL or an `s3://` URL.
 
-    Nothing is connected to or looked for yet.
+    It neither connects nor checks that the place exists.
 
     Args:
         url: A folder, a bucket, a prefix or one object.
         options: For S3: key, secret, token, profile, endpoint_url, region, anon=true,
-            requester_pays=true. What they leave open is taken from where AWS's tools take it.
+            requester_pays=true. Without an option, the settings of AWS's tools count.
 
     Raises:
-        UsageError: It is none of these, or an option is not known.
+        UsageError: The path or URL is not valid, or an option is not known.
     """
     options = options or {}
     url = from_system(path_text(url))
-    check_option_names(options, OPTION_NAMES, "storage option")
+    check_options(options, S3_OPTION_NAMES, "storage option")
     if url.startswith("s3://"):
         from flowconv.storage.s3 import S3Storage
 
@@ -38,23 +38,25 @@ def open_storage(url: str | os.PathLike[str], options: Mapping[str, str] | None 
     if options:
         raise UsageError(
             f"{', '.join(sorted(options))}: a local folder takes no storage options. Leave them "
-            "out, or name an s3:// URL.",
+            "out, or use an s3:// URL.",
             uri=url,
         )
     if url.startswith("cloudwatch:"):
         raise UsageError(
-            "a log group can be read by convert and verify, and that is all. Name a local folder, "
-            "or s3://bucket/prefix.",
+            "only convert and verify read a log group, as their SOURCE. Write a local folder or "
+            "s3://bucket/prefix.",
             uri=url,
         )
     if url.startswith("file:///"):
         return LocalStorage(unquote(url.removeprefix("file://"), errors="surrogateescape"))
     if not url or "\0" in url:
-        raise UsageError(f"{quote(url)} is no folder. Name one, or s3://bucket/prefix.")
+        raise UsageError(
+            f"{quote(url)} is not a valid path. Write a local folder or s3://bucket/prefix."
+        )
     if not os.path.lexists(url):
         if re.fullmatch(r"[A-Za-z0-9+._-]+:[^\s@]+@[^\s@]+", url):
-            raise UsageError("what was given looks like a login. Write s3://bucket/prefix.")
-        if reason := _no_folder(url):
+            raise UsageError("this looks like a login, not a path. Write s3://bucket/prefix.")
+        if reason := _why_invalid(url):
             raise UsageError(reason, uri=url)
     return LocalStorage(url)
 
@@ -63,29 +65,31 @@ def path_text(url: str | os.PathLike[str]) -> str:
     """Return a path or URL as text.
 
     Raises:
-        UsageError: It is neither a text nor a path.
+        UsageError: It is neither text nor a Path.
     """
     text = os.fspath(url) if isinstance(url, os.PathLike) else url
     if not isinstance(text, str):
-        raise UsageError(f"a {type(url).__name__} is no folder. Write a text or a Path.")
+        raise UsageError(f"a path or URL must be text or a Path, not {type(url).__name__}.")
     return text
 
 
-def _no_folder(url: str) -> str | None:
-    """Say why a name of nothing that is there cannot be a local folder, if it cannot."""
+def _why_invalid(url: str) -> str | None:
+    """Return why a path that does not exist cannot be meant as a local folder; None if it can."""
     if re.match(r"s3[an]?:", url, re.IGNORECASE):
-        return "this is no URL of S3. Write s3://bucket/prefix."
+        return "this is not a valid S3 URL. Write s3://bucket/prefix."
     if url.startswith("arn:"):
-        return "an ARN is no place. Write s3://bucket/prefix."
+        return "ARNs are not supported. Write s3://bucket/prefix."
     if re.match(r"https?:", url, re.IGNORECASE):
-        return "addresses of the web are not supported. Write s3://bucket/prefix for a bucket."
+        return "web addresses are not supported. Write s3://bucket/prefix for a bucket."
     if url.startswith("file:"):
-        return "write file:///folder, with three slashes, or the folder alone."
+        return "a file URL has three slashes. Write file:///folder, or the folder alone."
     if scheme := re.match(r"[A-Za-z][A-Za-z0-9+.-]+://", url):
-        return f"{scheme[0]} is not supported. Name a local folder, or s3://bucket/prefix."
+        return f"{scheme[0]} is not supported. Write a local folder or s3://bucket/prefix."
     if re.match(r"~[^/]*(/|$)", url):
-        return "the shell did not put your home folder for ~. Leave out the quotes, or use $HOME."
+        return (
+            "the shell did not replace ~ by your home folder. Leave out the quotes, or use $HOME."
+        )
     pattern = re.match(r"[^*?]*[*?][^/]*", url)
     if pattern and not os.path.lexists(pattern[0]):
-        return "there is no such folder, and * and ? stand for nothing here. Name the folder."
+        return "there is no such folder; * and ? are not wildcards here. Write the folder."
     return None

@@ -1,7 +1,8 @@
-"""What failed and may pass is tried again; and how many requests are made at once meanwhile.
+"""When a failed request to S3 is repeated, and how many requests are made at once.
 
-This is the only place where requests are repeated: the S3 clients' own retries are turned off,
-since theirs and ours would multiply, and would be seen by nobody.
+The S3 clients' own retries are off: two layers would multiply the attempts, and theirs are not
+logged. Two repeats are decided elsewhere: `s3` fetches once more when a body has the wrong length,
+and botocore repeats requests to CloudWatch Logs (`source.log_groups`).
 """
 
 import logging
@@ -13,24 +14,25 @@ from contextlib import contextmanager
 
 from flowconv.events import log_event
 
-# A store that is overloaded recovers within seconds, S3 splits a busy prefix within minutes: 21 s
-# of waiting on average, 42 s at most,
+# An overloaded store recovers within seconds; S3 splits a busy prefix within minutes. All delays of
+# a request together are 21 s on average, 42 s at most.
 ATTEMPTS = 10
 FIRST_DELAY_S = 0.2
 LONGEST_DELAY_S = 10.0
-# and an end where each attempt takes until its time is up.
+
+# No attempt begins later than this: each may take until its timeout.
 GIVE_UP_AFTER_S = 180.0
 
-# After so many requests went well while all that are allowed were made, there may be one more.
-# With fewer, one in some ten requests would be refused where a store takes four at once.
+# The bound rises by one after this many requests succeed at the bound. With fewer, a store that
+# takes four at once would refuse about one request in ten.
 _REQUESTS_PER_STEP = 50
 
 
 class Retries:
-    """Waits before requests of a storage are made again; used by all its threads.
+    """Counts and logs the repeated requests of a storage; shared by its threads.
 
     Attributes:
-        count: How many requests have been made again.
+        count: Number of repeated requests.
     """
 
     def __init__(self) -> None:
@@ -39,19 +41,19 @@ class Retries:
         self._given_up = threading.Event()
 
     def begin(self, request: str, uri: str) -> "Backoff":
-        """Return what counts the attempts of one request."""
+        """Return the attempts of one new request."""
         return Backoff(self, request, uri)
 
     def give_up(self) -> None:
-        """Make no request again, also of those that wait for it."""
+        """Repeat no request from now on; end all waits."""
         self._given_up.set()
 
     def wait(self, delay_s: float) -> bool:
-        """Wait in this thread; False as soon as all is given up."""
+        """Wait in this thread; return False at once when `give_up` is called."""
         return not self._given_up.wait(delay_s)
 
     def note(self, request: str, uri: str, reason: str, attempt: int, delay_s: float) -> None:
-        """Count a request that is made again, and log it."""
+        """Count and log a request that is about to be repeated."""
         with self._mutex:
             self.count += 1
         log_event(
@@ -66,7 +68,7 @@ class Retries:
 
 
 class Backoff:
-    """The attempts of one request."""
+    """The attempts of one request, with growing delays between them."""
 
     def __init__(self, retries: Retries, request: str, uri: str) -> None:
         self._retries = retries
@@ -76,11 +78,11 @@ class Backoff:
         self._began = time.monotonic()
 
     def delay_s(self, reason: str) -> float | None:
-        """Return how long to wait after an attempt that failed, in seconds; None to give up."""
+        """Return the delay before the next attempt, in seconds; None to give up."""
         is_late = time.monotonic() - self._began > GIVE_UP_AFTER_S
         if is_late or self._attempt >= ATTEMPTS or not self._retries.wait(0):
             return None
-        # Any time up to the longest: what failed together is not tried again together.
+        # Random, so that requests that failed together are not repeated together.
         # https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/
         longest = min(LONGEST_DELAY_S, FIRST_DELAY_S * 2 ** (self._attempt - 1))
         delay_s = random.uniform(0, longest)
@@ -90,59 +92,59 @@ class Backoff:
 
 
 class RequestLimit:
-    """Bounds how many requests are made at once, by how the store takes them.
+    """Bounds the number of concurrent requests by the store's answers.
 
-    There is no bound until it asks to slow down; then half of what was under way is. From there on
-    each answer that asks for it halves the bound, and each `_REQUESTS_PER_STEP` requests that went
-    well raise it by one.
+    - At first there is no bound.
+    - An answer that asks to slow down halves the bound, or the number under way if that is lower.
+      Of requests made together only the first such answer counts.
+    - Every `_REQUESTS_PER_STEP` requests that succeed at the bound raise it by one.
 
     Args:
         uri: The store, for the log.
-        asks_to_slow_down: Tells an error that does.
+        asks_to_slow_down: Tells whether an error does.
 
     Attributes:
-        most: The bound.
+        bound: The highest number of concurrent requests.
     """
 
     def __init__(self, uri: str, asks_to_slow_down: Callable[[BaseException], bool]) -> None:
         self._uri = uri
         self._asks_to_slow_down = asks_to_slow_down
-        self.most = float("inf")
+        self.bound = float("inf")
         self._under_way = 0
-        self._went_well = 0
+        self._successes = 0
         self._cuts = 0
         self._free = threading.Condition()
 
     @contextmanager
     def request(self) -> Iterator[None]:
-        """Make a request within this block, which is entered when there is room for it."""
+        """Wait for room; the request is made within the block."""
         with self._free:
-            self._free.wait_for(lambda: self._under_way < self.most)
+            self._free.wait_for(lambda: self._under_way < self.bound)
             self._under_way += 1
             cuts = self._cuts
         try:
             yield
         except BaseException as exc:
-            # Of requests that were made together only the first answer counts.
             if self._asks_to_slow_down(exc):
                 with self._free:
-                    if cuts == self._cuts and self.most > 1:
+                    if cuts == self._cuts and self.bound > 1:
                         self._cuts += 1
-                        self._change(max(1, min(self.most, self._under_way) // 2))
+                        self._change(max(1, min(self.bound, self._under_way) // 2))
             raise
         else:
             with self._free:
-                # Fewer would go well under any bound.
-                self._went_well += self._under_way >= self.most
-                if self._went_well >= _REQUESTS_PER_STEP:
-                    self._change(self.most + 1)
+                # Success with fewer requests says nothing about the bound.
+                self._successes += self._under_way >= self.bound
+                if self._successes >= _REQUESTS_PER_STEP:
+                    self._change(self.bound + 1)
         finally:
             with self._free:
                 self._under_way -= 1
                 self._free.notify()
 
-    def _change(self, most: float) -> None:
-        level = logging.WARNING if most < self.most else logging.INFO
-        log_event("concurrency", level=level, uri=self._uri, requests=int(most))
-        self.most, self._went_well = most, 0
+    def _change(self, bound: float) -> None:
+        level = logging.WARNING if bound < self.bound else logging.INFO
+        log_event("concurrency", level=level, uri=self._uri, requests=int(bound))
+        self.bound, self._successes = bound, 0
         self._free.notify_all()

@@ -1,4 +1,4 @@
-"""Storage in S3 and what speaks its protocol."""
+"""Storage in S3, or a store with its protocol: an `s3://` URL -> the `Storage` of `interface`."""
 
 import re
 import secrets
@@ -13,7 +13,7 @@ import pyarrow as pa
 from flowconv.errors import FetchError, FlowconvError, StorageError, UsageError
 from flowconv.storage.interface import Folder, StagedSink, Storage, StoredFile, Unfinished
 from flowconv.storage.names import to_text
-from flowconv.storage.s3_connection import REQUESTS_AT_ONCE, Connection, checked_options
+from flowconv.storage.s3_connection import REQUESTS_AT_ONCE, Connection, check_s3_options
 from flowconv.storage.s3_errors import (
     CLIENT_ERRORS,
     code_of,
@@ -23,24 +23,31 @@ from flowconv.storage.s3_errors import (
     storage_errors,
 )
 
-# The least that S3 takes as a part. An upload may have 10,000: files of up to 50 GB.
+# S3's smallest part. An upload has at most 10,000 parts: files of up to 50 GB.
 _PART_BYTES = 5 << 20
 
-# Up to this size a closed file is kept in memory until it is published: one request, not three.
+# A closed file of up to this size is kept in memory until it is published: one request, not three.
 _SMALL_BYTES = 1 << 20
 
-# How stores say that what is to be created exists already; s3fs knows only AWS's way.
+# The codes for "the object exists already"; s3fs knows only AWS's.
 _EXISTS = ("PreconditionFailed", "412")
+
+# Others may create and delete the same object meanwhile.
 _CREATE_ATTEMPTS = 6
 
-# Names the writer of an object, so that it knows its own again.
+# Metadata with the writer's random id, by which it recognises its own object.
 _WRITER = "flowconv-writer"
 
 
 class S3Storage:
-    """A bucket, or a prefix in one; see `storage.Storage`.
+    """A bucket, or a prefix in one; see `interface.Storage`. The first request connects it.
 
-    It is connected when it is first used.
+    Args:
+        url: `s3://bucket` or `s3://bucket/prefix`.
+        options: As for `opening.open_storage`.
+
+    Raises:
+        UsageError: The URL is not valid, or the options do not go together.
     """
 
     is_local = False
@@ -48,18 +55,21 @@ class S3Storage:
     def __init__(self, url: str, options: Mapping[str, str]) -> None:
         self._bucket, _, key = url.removeprefix("s3://").partition("/")
         if "@" in self._bucket or re.match(r"[^/@]*:[^@]*@", url.removeprefix("s3://")):
-            # Where it is shown, the error leaves the login out.
+            # The error leaves the login out of the URL.
             raise UsageError(
-                "a URL of S3 has no login. Leave it out, and use the environment, profile=… or "
+                "an S3 URL takes no login. Leave it out, and use the environment, profile=… or "
                 "key=… and secret=….",
                 uri=url,
             )
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{1,254}", self._bucket):
-            raise UsageError("this names no bucket. Write s3://bucket/prefix.", uri=url)
+            raise UsageError(
+                "this URL has no valid bucket name. Write s3://bucket/prefix.", uri=url
+            )
+        check_s3_options(options)
         self._root_key = key.rstrip("/")
         self.root = to_text(f"s3://{self._bucket}/{self._root_key}".rstrip("/"))
         self._endpoint_url = options.get("endpoint_url")
-        self._connection = Connection(self._bucket, checked_options(options))
+        self._connection = Connection(self._bucket, options)
 
     @property
     def retries(self) -> int:
@@ -79,7 +89,7 @@ class S3Storage:
         return f"s3://{self._bucket}/{self._key(path)}".rstrip("/" if not path else "")
 
     def key(self, path: str) -> str:
-        """Return the text of the whole key; the bucket's name says nothing."""
+        """Return the text of the whole key, without the bucket."""
         return to_text(self._key(path))
 
     def is_within(self, other: Storage) -> bool:
@@ -116,7 +126,7 @@ class S3Storage:
                 raise error(explain(exc), uri=uri) from exc
             if size is None or len(body) == size:
                 return body
-            found = f"{len(body)} bytes came where {size} were asked for"
+            found = f"S3 sent {len(body)} bytes instead of {size}"
             if attempt == 1:
                 self._connection.retries.note("get_object", uri, found, 2, 0.0)
         raise FetchError(
@@ -153,32 +163,34 @@ class S3Storage:
                         raise
                     found = self._connection.find(key)
                     if found is not None:
-                        # It is ours if the answer to a first attempt was lost on its way.
+                        # It is ours if only the answer to our first attempt was lost.
                         return bool(found["Metadata"].get(_WRITER) == writer)
                 else:
                     return True
         raise StorageError(
-            "others create and delete this object all the time. Run again when they have ended.",
+            "other processes keep creating and deleting this object. Run again when they have "
+            "ended.",
             uri=self.uri(path),
         )
 
     def delete(self, paths: Sequence[str]) -> None:
         """See `Storage`."""
-        # One by one: a request for many names its keys in XML, which cannot hold every key.
-        for start in range(0, len(paths), REQUESTS_AT_ONCE // 2):
-            some = paths[start : start + REQUESTS_AT_ONCE // 2]
+        # A request each: DeleteObjects lists its keys in XML, which cannot hold every key.
+        at_once = REQUESTS_AT_ONCE // 2
+        for start in range(0, len(paths), at_once):
+            group = paths[start : start + at_once]
             with storage_errors(self.root):
-                deletes = [self._connection.start("delete_object", Key=self._key(p)) for p in some]
-            for path, done in zip(some, deletes, strict=True):
+                deletes = [self._connection.start("delete_object", Key=self._key(p)) for p in group]
+            for path, deleted in zip(group, deletes, strict=True):
                 with storage_errors(self.uri(path)):
-                    done.result()
+                    deleted.result()
 
     def move(self, path: str, to: str) -> bool:
         """See `Storage`."""
-        copied = {"Bucket": self._bucket, "Key": self._key(path)}
+        original = {"Bucket": self._bucket, "Key": self._key(path)}
         with storage_errors(self.uri(path)):
             try:
-                self._connection.call("copy_object", Key=self._key(to), CopySource=copied)
+                self._connection.call("copy_object", Key=self._key(to), CopySource=original)
             except FileNotFoundError as exc:
                 if code_of(exc) == "NoSuchBucket":
                     raise
@@ -186,7 +198,7 @@ class S3Storage:
         self.delete([path])
         return True
 
-    def open_staged(self, path: str, staging: str) -> StagedSink:  # noqa: ARG002  # needs no place
+    def open_staged(self, path: str, staging: str) -> StagedSink:  # noqa: ARG002
         """See `Storage`."""
         return _S3Sink(self._connection, self._key(path), self.uri(path))
 
@@ -201,25 +213,26 @@ class S3Storage:
         folders: Sequence[str] = ("",),
     ) -> list[Unfinished]:
         """See `Storage`."""
-        return [one for folder in folders for one in self._uploads(self._folder_key(folder))]
+        prefixes = map(self._folder_key, folders)
+        return [upload for prefix in prefixes for upload in self._uploads(prefix)]
 
     def discard(self, unfinished: Sequence[Unfinished]) -> None:
         """See `Storage`."""
-        for one in unfinished:
-            with storage_errors(self.uri(one.path)):
-                self._connection.abort(self._key(one.path), one.upload_id)
+        for upload in unfinished:
+            with storage_errors(self.uri(upload.path)):
+                self._connection.abort(self._key(upload.path), upload.upload_id)
 
     def _uploads(self, prefix: str) -> Iterator[Unfinished]:
         root_length = len(self._folder_key(""))
-        marks: dict[str, str] = {}
+        markers: dict[str, str] = {}
         with storage_errors(self.root):
             while True:
-                page = self._connection.call("list_multipart_uploads", Prefix=prefix, **marks)
+                page = self._connection.call("list_multipart_uploads", Prefix=prefix, **markers)
                 for upload in page.get("Uploads", []):
                     yield Unfinished(upload["Key"][root_length:], upload["UploadId"])
                 if not page.get("IsTruncated"):
                     return
-                marks = {
+                markers = {
                     "KeyMarker": page["NextKeyMarker"],
                     "UploadIdMarker": page["NextUploadIdMarker"],
                 }
@@ -234,7 +247,7 @@ class S3Storage:
     def _list(self, below: str, request: dict[str, Any]) -> Iterator[StoredFile | Folder]:
         folder_key = self._folder_key(below)
         root_length = len(self._folder_key(""))
-        empty = True
+        is_empty = True
         with folder_errors(self.uri(below)) if below else storage_errors(self.root):
             for page in self._pages(Prefix=folder_key, **request):
                 entries: list[StoredFile | Folder] = [
@@ -245,12 +258,12 @@ class S3Storage:
                     Folder(entry["Prefix"][root_length:])
                     for entry in page.get("CommonPrefixes", [])
                 ]
-                empty = empty and not entries
-                for entry in sorted(entries, key=_place_in_order):
-                    # The root's own marker has no path; it would be taken for an object.
+                is_empty = is_empty and not entries
+                for entry in sorted(entries, key=_sort_key):
+                    # The root's folder marker has an empty path, as a root that is an object.
                     if entry.path:
                         yield entry
-            if empty and not below and self._root_key:
+            if is_empty and not below and self._root_key:
                 yield from self._list_root()
 
     def _list_root(self) -> Iterator[StoredFile]:
@@ -261,24 +274,24 @@ class S3Storage:
                 yield StoredFile("", entry["Size"], entry["ETag"].strip('"'))
 
     def _pages(self, **request: Any) -> Iterator[dict[str, Any]]:
-        """Give the pages of a listing; the next one is on its way while one is worked at."""
-        following = self._connection.start("list_objects_v2", **request)
+        """Give the pages of a listing; each is requested while the caller uses the one before."""
+        next_page = self._connection.start("list_objects_v2", **request)
         while True:
-            page = following.result()
+            page = next_page.result()
             if not page.get("IsTruncated"):
                 yield page
                 return
             request["ContinuationToken"] = page["NextContinuationToken"]
-            following = self._connection.start("list_objects_v2", **request)
+            next_page = self._connection.start("list_objects_v2", **request)
             try:
                 yield page
             except GeneratorExit:
-                following.cancel()
+                next_page.cancel()
                 raise
 
 
 class _S3Sink:
-    """A multi-part upload, which is visible once it is completed; or one put of a small file."""
+    """A multi-part upload, visible once it is completed; of a small file one PUT."""
 
     def __init__(self, connection: Connection, key: str, uri: str) -> None:
         self.uri = uri
@@ -308,7 +321,7 @@ class _S3Sink:
 
 
 class _Upload:
-    """What `pyarrow.PythonFile` writes to; one part is on its way while the next one fills."""
+    """The file behind `pyarrow.PythonFile`; sends one part while the next one fills."""
 
     def __init__(self, connection: Connection, key: str, uri: str) -> None:
         self.closed = False
@@ -320,8 +333,8 @@ class _Upload:
         self._size_bytes = 0
         self._upload_id: str | None = None
         self._parts: list[dict[str, Any]] = []
-        self._under_way: Future[Any] | None = None
-        self._ended = False
+        self._sent_part: Future[Any] | None = None
+        self._is_over = False  # Published or discarded.
 
     def write(self, data: bytes | memoryview) -> int:
         self._buffer += data
@@ -335,30 +348,30 @@ class _Upload:
         return self._size_bytes
 
     def flush(self) -> None:
-        """Nothing can be sent before a part is full."""
+        """Do nothing: a part is sent when it is full."""
 
     def close(self) -> None:
         self.closed = True
-        if self._ended:
+        if self._is_over:
             return
         if self._buffer and (self._upload_id or len(self._buffer) > _SMALL_BYTES):
             self._send_part(len(self._buffer))
         self._await_part()
 
     def publish(self) -> None:
-        if self._ended:
+        if self._is_over:
             return
         with storage_errors(self._uri):
             if self._upload_id is None:
                 self._connection.call("put_object", Key=self._key, Body=bytes(self._buffer))
             else:
                 self._complete()
-        self._ended = True
+        self._is_over = True
 
     def discard(self) -> None:
-        if self._ended:
+        if self._is_over:
             return
-        self._ended = True
+        self._is_over = True
         if self._upload_id is not None:
             with storage_errors(self._uri):
                 self._connection.abort(self._key, self._upload_id)
@@ -371,7 +384,7 @@ class _Upload:
                 self._upload_id = answer["UploadId"]
             part = bytes(self._buffer[:size])
             del self._buffer[:size]
-            self._under_way = self._connection.start(
+            self._sent_part = self._connection.start(
                 "upload_part",
                 Key=self._key,
                 UploadId=self._upload_id,
@@ -380,10 +393,10 @@ class _Upload:
             )
 
     def _await_part(self) -> None:
-        if self._under_way is not None:
-            under_way, self._under_way = self._under_way, None
+        if self._sent_part is not None:
+            sent_part, self._sent_part = self._sent_part, None
             with storage_errors(self._uri):
-                answer = under_way.result()
+                answer = sent_part.result()
             self._parts.append({"PartNumber": len(self._parts) + 1, "ETag": answer["ETag"]})
 
     def _complete(self) -> None:
@@ -395,11 +408,11 @@ class _Upload:
                 MultipartUpload={"Parts": self._parts},
             )
         except CLIENT_ERRORS:
-            # There is no such upload any more, or the like, if the answer to an attempt was lost.
+            # The upload is gone if only the answer to an earlier attempt was lost.
             found = self._connection.find(self._key)
             if found is None or found["ContentLength"] != self._size_bytes:
                 raise
 
 
-def _place_in_order(entry: StoredFile | Folder) -> bytes:
+def _sort_key(entry: StoredFile | Folder) -> bytes:
     return entry.path.encode()

@@ -1,4 +1,4 @@
-"""What the two clients of S3 raise: what it means, whether it may pass, and what to do about it."""
+"""An exception of either S3 client -> what it means, whether to repeat the request, what to do."""
 
 import re
 from collections.abc import Iterator
@@ -12,9 +12,10 @@ from botocore import exceptions as botocore_errors  # type: ignore[import-untype
 from botocore.parsers import ResponseParserError  # type: ignore[import-untyped]
 
 from flowconv.errors import FolderError, StorageError
+from flowconv.storage.aws import ADVICE
 
-# obstore's are no OSError but for FileNotFoundError; s3fs makes an OSError of what S3 answers, and
-# lets botocore's and aiohttp's own errors pass.
+# Of obstore's errors only FileNotFoundError is an OSError. s3fs turns S3's answers into OSError,
+# and leaves the errors of botocore and aiohttp as they are.
 CLIENT_ERRORS = (
     OSError,
     RecursionError,
@@ -25,47 +26,27 @@ CLIENT_ERRORS = (
     obstore.exceptions.BaseError,
 )
 
-# By S3's code, HTTP's status or the exception's name. Those of the first kind concern the whole
-# bucket: nothing else in it can be had either.
+_ELSEWHERE = "the bucket is in another region. Set region=… to it."
+
+# By S3's code, HTTP's status or the exception's name. These concern the whole bucket.
 _OF_BUCKET = {
+    **ADVICE,
     "NoSuchBucket": "there is no such bucket. Check its name, and endpoint_url=… if it is not at "
     "AWS.",
-    "InvalidBucketName": "this is no name of a bucket.",
-    "InvalidAccessKeyId": "the access key is not known here. Check the credentials and the "
-    "endpoint.",
-    "SignatureDoesNotMatch": "the secret does not belong to the access key. Check the credentials.",
-    "ExpiredToken": "the credentials have expired. Renew them, such as with aws sso login.",
-    "TokenRefreshRequired": "the credentials have expired. Renew them, such as with aws sso login.",
+    "InvalidBucketName": "this is not a valid bucket name.",
+    "TokenRefreshRequired": ADVICE["ExpiredToken"],
     "InvalidToken": "the session token is not valid. Renew the credentials.",
-    "InvalidClientTokenId": "the credentials are not valid. Renew them.",
-    "RequestTimeTooSkewed": "this computer's clock is wrong. Set it.",
     "NoCredentialsError": "no credentials were found. Set AWS_PROFILE or another of AWS's ways, "
     "or the storage options profile=… or key=… and secret=…; anon=true for a public bucket.",
-    "PartialCredentialsError": "the credentials lack a part. Set both the access key and the "
-    "secret.",
-    "ProfileNotFound": "there is no such profile in AWS's configuration. Check profile=… or "
-    "AWS_PROFILE.",
-    "CredentialRetrievalError": "the credentials could not be had. Check the profile.",
-    "SSOTokenLoadError": "there is no single sign-on session. Run aws sso login.",
-    "UnauthorizedSSOTokenError": "the single sign-on session has ended. Run aws sso login.",
-    "TokenRetrievalError": "the single sign-on session has ended. Run aws sso login.",
-    "UnauthenticatedError": "the credentials were refused or could not be had. Renew them.",
-    "NoRegionError": "the region is not known. Set region=… or AWS_DEFAULT_REGION.",
-    **dict.fromkeys(
-        (
-            *("PermanentRedirect", "TemporaryRedirect", "301", "302", "307", "308"),
-            *("AuthorizationHeaderMalformed", "IllegalLocationConstraintException"),
-            # botocore asks where a bucket is, and again if the answer to that is 301, for ever.
-            "RecursionError",
-        ),
-        "the bucket is in another region. Set region=… to it.",
-    ),
-    "EndpointConnectionError": "the endpoint cannot be reached. Check the network, the proxy and "
-    "endpoint_url=….",
-    "ConnectTimeoutError": "the endpoint cannot be reached. Check the network, the proxy and "
-    "endpoint_url=….",
-    "ProxyConnectionError": "the proxy cannot be reached. Check HTTPS_PROXY.",
-    "SSLError": "the endpoint's certificate is not trusted. Name its authority in AWS_CA_BUNDLE.",
+    # obstore's.
+    "UnauthenticatedError": "the credentials were refused or could not be loaded. Renew them.",
+    "PermanentRedirect": _ELSEWHERE,
+    "TemporaryRedirect": _ELSEWHERE,
+    **dict.fromkeys(("301", "302", "307", "308"), _ELSEWHERE),
+    "AuthorizationHeaderMalformed": _ELSEWHERE,
+    "IllegalLocationConstraintException": _ELSEWHERE,
+    # botocore asks where a bucket is, and again without end if the answer to that is 301.
+    "RecursionError": _ELSEWHERE,
 }
 _DENIED = (
     "access is denied. The credentials need s3:ListBucket, s3:GetObject and, for a lake, "
@@ -73,45 +54,41 @@ _DENIED = (
     "here, and the use of its KMS key if there is one. What is denied of SOURCE can also be left "
     "out with --exclude."
 )
+_GONE = "there is no such object; it may have been deleted since it was listed."
+_TOO_SHORT = "the object has no such bytes; it was replaced since it was listed. Run again."
+
+# These concern one object.
 _OF_OBJECT = {
-    "NoSuchKey": "there is no such object; it may have been deleted since it was listed.",
+    "NoSuchKey": _GONE,
+    "FileNotFoundError": _GONE,
     "404": "there is no such bucket or object. Check the name.",
-    "FileNotFoundError": "there is no such object; it may have been deleted since it was listed.",
     "AccessDenied": _DENIED,
     "403": _DENIED,
     "InvalidObjectState": "the object is archived. Restore it first, or leave it out with "
     "--exclude.",
-    "InvalidRange": "the object has no such bytes; it was replaced since it was listed. Run again.",
-    "416": "the object has no such bytes; it was replaced since it was listed. Run again.",
+    "InvalidRange": _TOO_SHORT,
+    "416": _TOO_SHORT,
     "QuotaExceeded": "the quota is used up. Make room and run again.",
-    "NotImplemented": "this store lacks an operation of S3 that flowconv needs.",
-    "MissingContentLength": "this store refuses checksums at a body's end. Set "
+    "NotImplemented": "this store lacks an S3 operation that flowconv needs.",
+    "MissingContentLength": "this store refuses checksums at the end of a body. Set "
     "AWS_REQUEST_CHECKSUM_CALCULATION=when_required.",
 }
-# Answers that may be another the next time, besides the 5xx.
-_PASSING = frozenset(
-    {
-        *("408", "429", "RequestTimeout", "Throttling", "ThrottlingException", "TooManyRequests"),
-        # What arrived was not what was sent.
-        *("IncompleteBody", "BadDigest", "XAmzContentSHA256Mismatch"),
-        # Somebody else is just writing there.
-        *("409", "ConditionalRequestConflict", "OperationAborted"),
-    }
-)
 
-# Those of them that ask for fewer requests.
-_SLOW_DOWN = frozenset(
-    {
-        *("SlowDown", "503", "ServiceUnavailable", "429", "TooManyRequests"),
-        *("Throttling", "ThrottlingException", "RequestLimitExceeded", "RequestTimeout"),
-    }
-)
+_THROTTLED = {"429", "TooManyRequests", "Throttling", "ThrottlingException", "RequestTimeout"}
+_DAMAGED_ON_THE_WAY = {"IncompleteBody", "BadDigest", "XAmzContentSHA256Mismatch"}
+_CONFLICTS = {"409", "ConditionalRequestConflict", "OperationAborted"}
 
-# They concern what is between here and S3, which may be back in a moment.
-_OF_NETWORK = frozenset({"EndpointConnectionError", "ConnectTimeoutError", "ProxyConnectionError"})
+# Answers to repeat the request after, besides the 5xx.
+_PASSING = {"408"} | _THROTTLED | _DAMAGED_ON_THE_WAY | _CONFLICTS
 
-# What is raised where S3's answer did not come, or not all of it.
-_BROKEN_OFF = (
+# Answers that ask for fewer requests.
+_SLOW_DOWN = {"SlowDown", "503", "ServiceUnavailable", "RequestLimitExceeded"} | _THROTTLED
+
+# The network between here and S3, which may be back in a moment.
+_OF_NETWORK = {"EndpointConnectionError", "ConnectTimeoutError", "ProxyConnectionError"}
+
+# Raised when no answer came, or only a part of it.
+_NO_WHOLE_ANSWER = (
     HttpError,
     ResponseParserError,
     botocore_errors.HTTPClientError,
@@ -122,8 +99,8 @@ _BROKEN_OFF = (
     obstore.exceptions.GenericError,
 )
 
-# In words, by the exception's name; obstore's errors get those of botocore.
-_IN_WORDS = {
+# By the exception's name; obstore's kinds of errors are given botocore's names.
+_REASONS = {
     "EndpointConnectionError": "the endpoint cannot be reached",
     "ConnectTimeoutError": "the endpoint cannot be reached",
     "ConnectionClosedError": "the connection broke off",
@@ -143,7 +120,7 @@ _OBSTORE_KINDS = {
 
 @contextmanager
 def storage_errors(uri: str) -> Iterator[None]:
-    """Turn the clients' errors into StorageError, saying what to do."""
+    """Turn the clients' errors into StorageError, with advice."""
     try:
         yield
     except CLIENT_ERRORS as exc:
@@ -152,7 +129,7 @@ def storage_errors(uri: str) -> Iterator[None]:
 
 @contextmanager
 def folder_errors(uri: str) -> Iterator[None]:
-    """Turn the clients' errors while a prefix is listed into ours; others may not be denied."""
+    """Turn the clients' errors in listing a prefix into ours; FolderError if it is denied."""
     try:
         yield
     except CLIENT_ERRORS as exc:
@@ -161,14 +138,14 @@ def folder_errors(uri: str) -> Iterator[None]:
 
 
 def explain(exc: BaseException) -> str:
-    """Return what a client's error means and what to do; without any secret."""
+    """Return what a client's error means and what to do."""
     code = code_of(exc)
     advice = _OF_BUCKET.get(code) or _OF_OBJECT.get(code)
     return advice or f"{reason_of(exc)}. Run again; what is published stays valid."
 
 
 def reason_of(exc: BaseException) -> str:
-    """Return what a client's error means, in a few words."""
+    """Return what a client's error means, without advice."""
     code = code_of(exc)
     if answer := answer_of(exc):
         return f"S3 answers {code}: {answer['Error'].get('Message', '')}".rstrip(" .:")
@@ -177,36 +154,36 @@ def reason_of(exc: BaseException) -> str:
     if status := _status(exc):
         return f"S3 answers {status}"
     text = re.sub(r"\s+", " ", _text(exc)).strip(" .")
-    return _IN_WORDS.get(code) or f"the request failed: {text[:300] or code}"
+    return _REASONS.get(code) or f"the request failed: {text[:300] or code}"
 
 
 def may_pass(exc: BaseException) -> bool:
-    """Say whether the same request may be answered if it is made again."""
+    """Tell whether repeating the request may help."""
     code = code_of(exc)
     if code in _PASSING or code in _OF_NETWORK:
         return True
     if code in _OF_BUCKET or code in _OF_OBJECT:
         return False
     status = _status(exc)
-    return isinstance(exc, _BROKEN_OFF) if status is None else status >= 500
+    return isinstance(exc, _NO_WHOLE_ANSWER) if status is None else status >= 500
 
 
 def asks_to_slow_down(exc: BaseException) -> bool:
-    """Say whether S3 wants fewer requests at once."""
+    """Tell whether S3 asks for fewer requests."""
     return code_of(exc) in _SLOW_DOWN
 
 
 def concerns_bucket(exc: BaseException) -> bool:
-    """Say whether nothing else in the bucket can be had either."""
+    """Tell whether the error concerns the whole bucket, not one object."""
     return code_of(exc) in _OF_BUCKET
 
 
 def code_of(exc: BaseException) -> str:
-    """Return S3's code for an error, else HTTP's status, else the exception's name."""
+    """Return S3's error code, else HTTP's status, else the exception's name."""
     if answer := answer_of(exc):
         return str(answer["Error"].get("Code", ""))
     if isinstance(exc, obstore.exceptions.BaseError | FileNotFoundError):
-        # obstore gives text alone.
+        # obstore's errors have only text.
         if "redirect" in _text(exc):
             return "PermanentRedirect"
         for pattern in (r"<Code>(\w+)</Code>", r"status code: (\d+)"):
@@ -216,14 +193,14 @@ def code_of(exc: BaseException) -> str:
             if f"kind: {kind}," in str(exc):
                 return code
     if isinstance(exc, botocore_errors.EndpointConnectionError):
-        # aiobotocore says this of connections that break off, too.
-        never_began = isinstance(exc.kwargs["error"], ClientConnectorError)
-        return "EndpointConnectionError" if never_began else "ConnectionClosedError"
+        # aiobotocore raises this for connections that break off, too.
+        is_unreachable = isinstance(exc.kwargs["error"], ClientConnectorError)
+        return "EndpointConnectionError" if is_unreachable else "ConnectionClosedError"
     return type(exc).__name__
 
 
 def _status(exc: BaseException) -> int | None:
-    """Return HTTP's status, if there was an answer."""
+    """Return HTTP's status; None without an answer."""
     if answer := answer_of(exc):
         return int(answer.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)) or None
     match = re.search(r"status code: (\d+)", _text(exc))
@@ -235,7 +212,7 @@ def _text(exc: BaseException) -> str:
 
 
 def answer_of(exc: BaseException) -> dict[str, Any]:
-    """Return what S3 answered, from botocore's error or the one made of it; {} if nothing."""
+    """Return S3's answer, from botocore's error or the error that s3fs made of it; {} if none."""
     for error in (exc, exc.__cause__):
         if isinstance(error, botocore_errors.ClientError):
             return dict(error.response)

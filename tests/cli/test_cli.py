@@ -223,12 +223,12 @@ ERRORS: dict[str, tuple[int, list[str], str]] = {
     "source of no kind": (
         USAGE,
         ["convert", "gs://bucket", "lake"],
-        "gs://bucket: gs:// is not supported. Name a local folder, or s3://bucket/prefix.",
+        "gs://bucket: gs:// is not supported. Write a local folder or s3://bucket/prefix.",
     ),
     "S3 without a bucket": (
         USAGE,
         ["convert", "good", "s3://"],
-        "s3://: this names no bucket. Write s3://bucket/prefix.",
+        "s3://: this URL has no valid bucket name. Write s3://bucket/prefix.",
     ),
     "day": (
         USAGE,
@@ -309,13 +309,13 @@ ERRORS: dict[str, tuple[int, list[str], str]] = {
     "storage option of a folder": (
         USAGE,
         ["convert", "good", "lake", "--dest-option", "key=hush"],
-        "lake: key: a local folder takes no storage options. Leave them out, or name an s3:// URL.",
+        "lake: key: a local folder takes no storage options. Leave them out, or use an s3:// URL.",
     ),
     "unknown storage option": (
         USAGE,
         ["convert", "good", "lake", "--dest-option", "sceret=hush"],
         (
-            "'sceret' is no storage option. Did you mean secret? There are key, secret, token, "
+            "'sceret' is not a storage option. Did you mean secret? There are key, secret, token, "
             "profile, endpoint_url, region, anon, requester_pays."
         ),
     ),

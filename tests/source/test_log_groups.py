@@ -678,7 +678,7 @@ def test_lines_of_messages(scripted: Scripted, messages: list[str], lines: list[
         ("cloudwatch:", {}, "names no log group"),
         ("cloudwatch:a b", {}, "names no log group"),
         ("cloudwatch:arn:aws:logs", {}, "names no log group"),
-        ("cloudwatch:g", {"anon": "true"}, "'anon' is no source option of CloudWatch Logs"),
+        ("cloudwatch:g", {"anon": "true"}, "'anon' is not a source option of CloudWatch Logs"),
         ("cloudwatch:g", {"endpoint_url": "localhost:1"}, "write it as https://host"),
     ],
 )
@@ -703,5 +703,5 @@ def test_credentials_and_region(options: dict[str, str], match: str) -> None:
 
 
 def test_a_log_group_is_no_lake() -> None:
-    with pytest.raises(UsageError, match="can be read by convert"):
+    with pytest.raises(UsageError, match="only convert and verify read a log group"):
         open_storage("cloudwatch:g")

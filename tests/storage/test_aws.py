@@ -3,7 +3,7 @@
 import pytest
 
 from flowconv.errors import UsageError
-from flowconv.storage.aws import OPTION_NAMES, check_option_names
+from flowconv.storage.aws import S3_OPTION_NAMES, check_options
 
 KIND = "storage option"
 
@@ -12,7 +12,7 @@ KIND = "storage option"
     "options",
     [
         {},
-        dict.fromkeys(set(OPTION_NAMES) - {"endpoint_url"}, "x"),
+        dict.fromkeys(set(S3_OPTION_NAMES) - {"endpoint_url"}, "x"),
         {"endpoint_url": "https://s3.example.org"},
         {"endpoint_url": "http://127.0.0.1:9000"},
         {"endpoint_url": "http://[::1]:9000/path"},
@@ -20,7 +20,7 @@ KIND = "storage option"
     ids=["none", "all", "host", "port", "IPv6"],
 )
 def test_options_that_there_are(options: dict[str, str]) -> None:
-    check_option_names(options, OPTION_NAMES, KIND)
+    check_options(options, S3_OPTION_NAMES, KIND)
 
 
 @pytest.mark.parametrize(
@@ -37,32 +37,36 @@ def test_options_that_there_are(options: dict[str, str]) -> None:
 )
 def test_what_other_tools_call_an_option(name: str, meant: str) -> None:
     with pytest.raises(UsageError) as caught:
-        check_option_names({name: "x"}, OPTION_NAMES, KIND)
-    assert f"{name!r} is no {KIND}. Did you mean {meant}?" in str(caught.value)
+        check_options({name: "x"}, S3_OPTION_NAMES, KIND)
+    assert f"{name!r} is not a {KIND}. Did you mean {meant}?" in str(caught.value)
 
 
 @pytest.mark.parametrize("name", ["wJalrXUtnFEMIbPx", "secret:TOPSECRET", "TOP SECRET", "x" * 25])
 def test_a_name_that_may_be_a_secret_is_not_shown(name: str) -> None:
     with pytest.raises(UsageError) as caught:
-        check_option_names({name: "x"}, OPTION_NAMES, KIND)
+        check_options({name: "x"}, S3_OPTION_NAMES, KIND)
     assert name not in str(caught.value)
     assert "There are key, secret, token" in str(caught.value)
 
 
 def test_an_option_that_this_source_does_not_take() -> None:
-    with pytest.raises(UsageError, match="'anon' is no source option"):
-        check_option_names({"anon": "true"}, ("key", "secret"), "source option")
+    with pytest.raises(UsageError, match="'anon' is not a source option"):
+        check_options({"anon": "true"}, ("key", "secret"), "source option")
 
 
 @pytest.mark.parametrize("value", ["", " x", "x ", "x\n", "a\0b"])
 def test_a_value_that_cannot_be_sent(value: str) -> None:
-    with pytest.raises(UsageError, match="storage option secret: it is empty, or has a space"):
-        check_option_names({"secret": value}, OPTION_NAMES, KIND)
+    with pytest.raises(
+        UsageError, match="storage option secret: the value is empty, or has a space"
+    ):
+        check_options({"secret": value}, S3_OPTION_NAMES, KIND)
 
 
 def test_a_value_that_is_no_text() -> None:
-    with pytest.raises(UsageError, match="storage option anon: write a text, such as 'true'"):
-        check_option_names({"anon": True}, OPTION_NAMES, KIND)  # type: ignore[dict-item]
+    with pytest.raises(
+        UsageError, match="storage option anon: the value must be text, such as 'true'"
+    ):
+        check_options({"anon": True}, S3_OPTION_NAMES, KIND)  # type: ignore[dict-item]
 
 
 @pytest.mark.parametrize(
@@ -81,5 +85,5 @@ def test_a_value_that_is_no_text() -> None:
 )
 def test_an_endpoint_that_is_no_address(address: str) -> None:
     with pytest.raises(UsageError, match=r"endpoint_url: write it as https://host") as caught:
-        check_option_names({"endpoint_url": address}, OPTION_NAMES, KIND)
+        check_options({"endpoint_url": address}, S3_OPTION_NAMES, KIND)
     assert "TOPSECRET" not in str(caught.value)

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pytest
 
 from flowconv.errors import FetchError, StorageError
-from flowconv.storage.interface import Folder, NoFile, Unfinished
+from flowconv.storage.interface import Folder, Unfinished, UnreadableEntry
 from flowconv.storage.local import LocalStorage
 from flowconv.storage.local_errors import storage_errors
 from flowconv.storage.opening import open_storage
@@ -60,10 +60,10 @@ def test_links_are_followed_and_each_folder_listed_once(tmp_path: Path) -> None:
     entries = {entry.path: entry for entry in storage.list_folder()}
     assert list(entries) == ["a/", "file", "folder/", "itself", "nowhere", "once more/", "pipe"]
     assert entries["folder/"] == Folder("folder/", str(real))
-    reasons = {path: e.reason for path, e in entries.items() if isinstance(e, NoFile)}
+    reasons = {path: e.reason for path, e in entries.items() if isinstance(e, UnreadableEntry)}
     assert reasons.keys() == {"itself", "nowhere", "pipe"}
     assert "leads to itself" in reasons["itself"]
-    assert "leads nowhere" in reasons["nowhere"]
+    assert "this link is broken" in reasons["nowhere"]
     assert "a named pipe" in reasons["pipe"]
 
 
@@ -169,7 +169,7 @@ def test_what_is_published_is_synced(tmp_path: Path, monkeypatch: pytest.MonkeyP
         (errno.EDQUOT, "quota"),
         (errno.EROFS, "read-only"),
         (errno.EACCES, "access is denied"),
-        (errno.EXDEV, "the system says: Invalid cross-device link."),
+        (errno.EXDEV, "the operating system reports: Invalid cross-device link."),
     ],
 )
 def test_errors_of_the_system_say_what_to_do(code: int, message: str) -> None:

@@ -1,4 +1,4 @@
-"""How long is waited before a request is made again, and how many are made at once."""
+"""Delays between attempts, and the bound of concurrent requests."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_no_attempt_begins_late(monkeypatch: pytest.MonkeyPatch) -> None:
     assert backoff.delay_s("why") is None
 
 
-def test_who_waits_hears_that_all_is_given_up() -> None:
+def test_giving_up_ends_every_wait() -> None:
     retries = Retries()
     with ThreadPoolExecutor(1) as thread:
         waiting = thread.submit(retries.wait, 60)
@@ -72,11 +72,11 @@ def test_a_burst_halves_the_limit_once() -> None:
         for failed in [threads.submit(request, number) for number in range(8)]:
             with pytest.raises(SlowDownError):
                 failed.result(5)
-    assert limit.most == 4
-    for _ in range(3):  # One request is under way, and one there may always be.
+    assert limit.bound == 4
+    for _ in range(3):  # One request is always allowed.
         with pytest.raises(SlowDownError), limit.request():
             raise SlowDownError
-        assert limit.most == 1
+        assert limit.bound == 1
 
 
 def test_the_limit_holds_and_rises_where_it_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -84,21 +84,21 @@ def test_the_limit_holds_and_rises_where_it_is_used(monkeypatch: pytest.MonkeyPa
     limit = _limit()
     with pytest.raises(SlowDownError), limit.request():
         raise SlowDownError
-    assert limit.most == 1
+    assert limit.bound == 1
     for _ in range(5):
         with limit.request():
             pass
-    assert limit.most == 2
-    for _ in range(50):  # One at a time is fewer than the limit.
+    assert limit.bound == 2
+    for _ in range(50):  # One at a time is below the bound.
         with limit.request():
             pass
-    assert limit.most == 2
+    assert limit.bound == 2
 
 
 def test_no_more_than_the_limit_are_made_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(retrying, "_REQUESTS_PER_STEP", 1000)
     limit = _limit()
-    limit.most = 3
+    limit.bound = 3
     at_once: list[int] = []
     counted: list[int] = []
 
@@ -118,4 +118,4 @@ def test_other_failures_leave_the_limit_alone() -> None:
     limit = _limit()
     with pytest.raises(ValueError, match="why"), limit.request():
         raise ValueError("why")
-    assert limit.most == float("inf")
+    assert limit.bound == float("inf")
