@@ -249,6 +249,7 @@ class TaskConverter:
                 files=(),
                 rejected=Counter(),
                 left_out_log_groups=Counter(),
+                unfit_log_groups=Counter(),
                 text_bytes=0,
                 unreadable=unreadable,
             )
@@ -313,6 +314,7 @@ class _Attempt:
         self._rejected: defaultdict[LogObject, Counter[str]] = defaultdict(Counter)
         self._unknown_fields: defaultdict[LogObject, set[str]] = defaultdict(set)
         self._left_out_columns: defaultdict[LogObject, set[str]] = defaultdict(set)
+        self._unfit_log_groups: defaultdict[LogObject, Counter[str]] = defaultdict(Counter)
         self._text_bytes = 0
         self._left_out_log_groups: Counter[str] = Counter()
         self._left_out_of: LogObject | None = None
@@ -366,6 +368,8 @@ class _Attempt:
             # One without rows, that has no other, is of the block's first.
             if counts.header + counts.rejected and log_object not in self._headers:
                 self._headers[log_object][block.format.names] = None
+        if parsed.unfit_log_groups:
+            self._unfit_log_groups[block.log_objects[0]].update(parsed.unfit_log_groups)
         for part in parsed.rejected.parts:
             for log_object, places in part.by_object():
                 numbers = np.bincount(part.codes[places], minlength=len(part.reasons)).tolist()
@@ -375,7 +379,9 @@ class _Attempt:
 
     def _count_left_out(self, block: Block) -> None:
         """Count the lines of log groups that are left out; the last object may be forgotten yet."""
-        (log_object, *_) = block.log_objects
+        if not block.left_out:
+            return
+        (log_object,) = block.log_objects  # JSON alone has log groups.
         if log_object != self._left_out_of:
             self._left_out_log_groups.update(self._left_out)
             self._left_out_of, self._left_out = log_object, Counter()
@@ -392,6 +398,7 @@ class _Attempt:
             self._rejected,
             self._unknown_fields,
             self._left_out_columns,
+            self._unfit_log_groups,
         ):
             counted.pop(log_object, None)
 
@@ -445,6 +452,7 @@ class _Attempt:
             frozenset(chain.from_iterable(self._unknown_fields.values())),
             frozenset(chain.from_iterable(self._left_out_columns.values())),
             self._left_out_log_groups + self._left_out,
+            sum(self._unfit_log_groups.values(), Counter()),
             self._text_bytes,
             tuple(self._files),
         )
