@@ -92,6 +92,8 @@ class LogBlock:
         damaged: Offsets of lines that are no message of the JSON that they stand in.
         events: The event of each line, if they came in events whose facts do not stand in them.
         left_out: Name of a log group -> lines of it that stand before the block and are not read.
+        log_groups: Names of log groups, and how many of the block's lines are of each, in their
+            order; None is of lines of which it is not known. Empty if it is of none.
     """
 
     buffer: bytes | bytearray
@@ -103,6 +105,7 @@ class LogBlock:
     damaged: tuple[int, ...] = ()
     events: Events | None = None
     left_out: Mapping[str, int] = field(default_factory=dict)
+    log_groups: tuple[tuple[str | None, int], ...] = ()
 
     @property
     def log_objects(self) -> tuple[LogObject, ...]:

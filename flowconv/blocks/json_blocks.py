@@ -205,6 +205,7 @@ class _MessageBlocks:
             ),
             events=_events_of(run),
             left_out=left_out,
+            log_groups=_log_groups_of(run),
         )
 
     def _is_left_out(self, lines: Lines) -> bool:
@@ -268,7 +269,12 @@ class _MessageBlocks:
                     continue
                 header = split and header_format(split.tokens)
                 if not header:
-                    raise no_format(self._log_object, self.shape or Shape.JSON, self.next_line)
+                    raise no_format(
+                        self._log_object,
+                        self.shape or Shape.JSON,
+                        self.next_line,
+                        log_group=lines.log_group,
+                    )
                 self._headers[log_group] = header
                 return header
         # Nothing in them needs any.
@@ -295,6 +301,12 @@ def _events_of(run: Sequence[Lines]) -> Events | None:
         times.append(lines.events.times)
         owners.append(moved[lines.events.owners])
     return Events(np.concatenate(times), np.concatenate(owners), accounts)
+
+
+def _log_groups_of(run: Sequence[Lines]) -> tuple[tuple[str | None, int], ...]:
+    if all(lines.log_group is None for lines in run):
+        return ()
+    return tuple((lines.log_group, lines.text.count(b"\n")) for lines in run)
 
 
 def _starts_of_lines(text: bytes) -> list[int]:

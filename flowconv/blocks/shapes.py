@@ -228,6 +228,7 @@ def no_format(
     line: int,
     unknown: Sequence[str] = (),
     text: bytes = b"",
+    log_group: str | None = None,
 ) -> FormatError:
     """Return the error for an object without a header of which no format is known.
 
@@ -237,6 +238,7 @@ def no_format(
         line: Number of its first line with values.
         unknown: Names in that line, if it would be a header but for these.
         text: Its beginning, if that is to be described.
+        log_group: That of the line, if it is known.
     """
     found = {
         Shape.CLOUDWATCH_EXPORT: "this is an export of CloudWatch Logs, which has no header",
@@ -249,6 +251,8 @@ def no_format(
         names = ", ".join(map(quote, unknown[:_NAMES_SHOWN]))
         found = f"this line has names, but most of them AWS does not have: {names}{more}"
     described = f" {describe_line(text)}" if text and not unknown else ""
+    if log_group := log_group or log_object.log_group:
+        described += f" Its log group is {quote(log_group)}."
     error = FormatError(
         f"{found}.{described} If the object holds records without a header, name their fields "
         "with --format '${version} ${account-id} …', --format default, or --formats FILE; if it "

@@ -232,6 +232,8 @@ def print_report(report: "ConvertReport") -> None:
         table.add_row("left out", f"{names} (columns or keys that cannot be fields)")
     for group, number in sorted(report.left_out_log_groups.items()):
         table.add_row("left out", f"{number:,} lines of the log group {group}")
+    for group, number in sorted(report.unfit_log_groups.items()):
+        table.add_row("rejected", f"{number:,} lines of the log group {group}, of which none fits")
     table.add_row(
         "read", f"{_size(report.source_bytes)} stored, {_size(report.text_bytes)} of text"
     )

@@ -22,6 +22,7 @@ class TaskResult:
         unknown_fields: Names in headers that AWS does not document.
         left_out_columns: Columns of Parquet that were not read.
         left_out_log_groups: Log group -> lines of it that were not read.
+        unfit_log_groups: Log group -> rejected lines, where no line of it in an object fits.
         text_bytes: Size of the text.
         files: The files written.
     """
@@ -33,6 +34,7 @@ class TaskResult:
     unknown_fields: frozenset[str]
     left_out_columns: frozenset[str]
     left_out_log_groups: Counter[str]
+    unfit_log_groups: Counter[str]
     text_bytes: int
     files: tuple[DataFile, ...]
 
@@ -91,6 +93,8 @@ class ConvertReport:
             or types cannot be a field's.
         left_out_log_groups: Log group -> lines of it that were not to be read; beyond the first
             hundred, `others`.
+        unfit_log_groups: Log group -> rejected lines, of those objects in which no line of it fits;
+            beyond the first hundred, `others`.
         source_bytes: Size of the converted objects as they are stored.
         text_bytes: Size of their text.
         written_bytes: Size of the Parquet files.
@@ -118,6 +122,7 @@ class ConvertReport:
     unknown_fields: set[str] = field(default_factory=set)
     left_out_columns: set[str] = field(default_factory=set)
     left_out_log_groups: Counter[str] = field(default_factory=Counter)
+    unfit_log_groups: Counter[str] = field(default_factory=Counter)
     source_bytes: int = 0
     text_bytes: int = 0
     written_bytes: int = 0
@@ -139,14 +144,8 @@ class ConvertReport:
         self.rejected.update(done.rejected)
         self.unknown_fields |= done.unknown_fields
         self.left_out_columns |= done.left_out_columns
-        for group, lines in done.left_out_log_groups.items():
-            is_named = group in self.left_out_log_groups
-            name = (
-                group
-                if is_named or len(self.left_out_log_groups) < GROUPS_COUNTED
-                else OTHER_GROUPS
-            )
-            self.left_out_log_groups[name] += lines
+        _add_bounded(self.left_out_log_groups, done.left_out_log_groups)
+        _add_bounded(self.unfit_log_groups, done.unfit_log_groups)
         self.text_bytes += done.text_bytes
         for file in filter(lambda file: file.is_data, done.files):
             self.files += 1
@@ -185,6 +184,7 @@ class ConvertReport:
             "new_headers": [new.to_dict() for new in self.new_headers],
             "left_out_columns": sorted(self.left_out_columns),
             "left_out_log_groups": dict(sorted(self.left_out_log_groups.items())),
+            "unfit_log_groups": dict(sorted(self.unfit_log_groups.items())),
             "seconds": round(self.seconds, 3),
             "text_megabytes_per_second": round(self.text_megabytes_per_second, 1),
             "number_changed": len(self.changed),
@@ -192,3 +192,10 @@ class ConvertReport:
             "number_unreadable": len(self.unreadable),
             "complete": self.complete,
         }
+
+
+def _add_bounded(log_groups: Counter[str], more: Mapping[str, int]) -> None:
+    """Add lines of log groups, of which no more than a hundred have names of their own."""
+    for group, lines in more.items():
+        is_named = group in log_groups or len(log_groups) < GROUPS_COUNTED
+        log_groups[group if is_named else OTHER_GROUPS] += lines

@@ -2,7 +2,7 @@
 
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Self, overload
 
@@ -181,12 +181,15 @@ class ParsedBlock:
         counts: Objects and their lines by kind; an object may come several times.
         rejected: The lines that do not fit, in the order of the block.
         end: Where the block's last object goes on.
+        unfit_log_groups: Log groups of an object that ends here, of which no line is a row, and how
+            many of their lines do not fit.
     """
 
     batches: tuple[RawBatch, ...]
     counts: tuple[tuple[LogObject, LineCounts], ...]
     rejected: RejectedLines
     end: BlockEnd
+    unfit_log_groups: Mapping[str, int] = field(default_factory=dict)
 
     @classmethod
     def joined(cls, parts: Sequence[Self], end: BlockEnd) -> Self:

@@ -4,13 +4,14 @@ Conversion, `read`, `inspect` and verification all go through `extract`.
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from datetime import date
 
 from flowconv.blocks.block import Block, BlockEnd, RowBlock, next_block
 from flowconv.blocks.declared_formats import DeclaredFormats
 from flowconv.blocks.reading import only_unreadable, read_blocks
 from flowconv.blocks.unpacking import Readable
-from flowconv.errors import UnreadableObjectError
+from flowconv.errors import FormatError, UnreadableObjectError
 from flowconv.rows.batch import ParsedBlock
 from flowconv.rows.fitting import Fitting
 from flowconv.rows.parsing import BlockParser
@@ -62,10 +63,13 @@ def extract(
     end: BlockEnd | None = None
     while (whole := next_block(blocks, end)) is not None:
         block, parsed = _parse(parser, whole, begun, on_failure)
-        yield block, parsed
+        unfit: dict[LogObject, FormatError] = {}
         if must_fit:
-            for log_object, error in fitting.add(block, parsed).items():
-                on_failure(log_object, error)
+            unfit, log_groups = fitting.add(block, parsed)
+            parsed = replace(parsed, unfit_log_groups=log_groups) if log_groups else parsed
+        yield block, parsed
+        for log_object, error in unfit.items():
+            on_failure(log_object, error)
         begun = None if whole.ended else whole.log_objects[0]
         end = parsed.end
 

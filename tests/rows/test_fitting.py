@@ -2,17 +2,20 @@
 
 import gzip
 from pathlib import Path
+from unittest import mock
 
 import pyarrow as pa
 import pytest
 
 import flowconv
 from flowconv import ConvertOptions, convert
+from flowconv.blocks import json_blocks
 from flowconv.errors import FormatError, ParseError
 from flowconv.inspecting import inspect_object
 from flowconv.lake.quarantine import read_quarantine
 from flowconv.rows.batch import RejectedLine
-from support.in_memory import convert_in_memory
+from flowconv.rows.extracting import extract
+from support.in_memory import Stored, convert_in_memory, declare, log_object
 from support.lakes import ROW, V2, data_files
 from support.lakes import read_quarantine as read_files
 from support.shapes import (
@@ -20,6 +23,7 @@ from support.shapes import (
     document,
     firehose,
     gzip_members,
+    http_endpoint,
     parquet,
     subscription,
 )
@@ -106,6 +110,49 @@ def test_one_row_is_enough(tmp_path: Path) -> None:
     assert 10 < len(kept) < 100
     assert report.lines.dropped == MANY - len(kept)
     assert [line for _, line, *_ in kept] == list(range(2, 2 + len(kept)))
+
+
+def test_log_groups_of_which_no_line_fits_are_named(tmp_path: Path) -> None:
+    """Those of objects that have rows too; objects that have none name theirs in their reason."""
+    vpc, app = [ROW.decode()] * 2, ["START RequestId: 1", "END RequestId: 1"]
+    groups = [
+        ("/vpc", vpc),
+        ("/app", app),
+        (None, ["x"]),
+        ("/part", [vpc[0], "x"]),
+        ("/app", ["y"]),
+    ]
+    mixed = subscription([document(lines, log_group=group) for group, lines in groups])
+    alone = [document([str(n)], log_group=f"/{n}") for n in range(7)]
+    packed = http_endpoint([subscription([document(app, log_group="/app")]), b"".join([ROW] * 2)])
+    bodies = {"a": mixed, "b": subscription(alone), "c": packed, "d": subscription(alone[:1])}
+    logs, lake = write(tmp_path, **bodies)
+    report = convert(logs, lake, ConvertOptions(format="default"))
+    assert report.unfit_log_groups == {"/app": 5}
+    assert (report.lines.rows, report.lines.rejected) == (5, 7)
+    for name, text in (
+        ("b", "log groups: '/0', '/1', '/2', '/3', '/4' and 2 more. "),
+        ("d", "log groups: '/0'. "),
+    ):
+        assert (
+            f' Its {text}If the object holds flow logs, correct --format or --formats, or write "'
+            'exclude" for log groups there; ' in report.unreadable.pop(f"{logs}/{name}")
+        )
+    assert report.unreadable == {}
+    report = convert(logs, lake, ConvertOptions(format="default"))
+    assert report.unfit_log_groups == {}
+
+
+def test_log_groups_over_many_blocks() -> None:
+    """A row in any block is enough; lines of which no group is known count for none."""
+    documents = [document([text], log_group=group) for text in ("x", "y") for group in ("a", "b")]
+    documents += [document([ROW.decode()], log_group="b")]
+    fit: dict[str, int] = {}
+    one, body = log_object("a"), subscription(documents) + b"\n{"
+    with mock.patch.object(json_blocks, "STRETCH_BYTES", 1):
+        for _, parsed in extract([one], lambda _: Stored(body, 64), declare("default")):
+            fit |= parsed.unfit_log_groups
+    assert fit == {"a": 2}
 
 
 @pytest.mark.parametrize("body", [b"", b"\n\n", V2, b"# nothing\n", V2 + b"\n# x\n"])

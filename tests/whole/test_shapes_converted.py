@@ -92,6 +92,7 @@ def test_inspect_on_the_command_line(tmp_path: Path) -> None:
     (found,) = json.loads(run("inspect", path, "--json", code=INCOMPLETE).stdout)
     assert found["shape"] == "subscription"
     assert found["unreadable"].startswith("line 1: this is a subscription of CloudWatch Logs")
+    assert " Its log group is '/aws/vpc/flowlogs'. " in found["unreadable"]
 
 
 # --- convert --------------------------------------------------------------------------------------
