@@ -1,31 +1,28 @@
 """The command line: options in, one library call, report or error out."""
 
 import logging
-import os
-import re
 import signal
 import sys
 import threading
-import traceback
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import suppress
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from typer.core import TyperGroup
 
 from flowconv.cli import tables
-from flowconv.errors import (
-    FlowconvError,
-    StorageError,
-    UsageError,
-    did_you_mean,
-    printable,
-    quote,
-    redact,
+from flowconv.cli.failures import (
+    FAILED,
+    INCOMPLETE,
+    Commands,
+    StoppedAndReported,
+    describe_bug,
+    explained,
 )
+from flowconv.cli.log import Log, TextLog, open_log
+from flowconv.cli.streams import open_closed_streams
+from flowconv.errors import StorageError, UsageError, quote, redact
 from flowconv.options import ConvertOptions, parse_day, parse_size, parse_storage_options
 from flowconv.samples.generating import generate as generate_
 from flowconv.samples.options import GenerateOptions
@@ -34,153 +31,9 @@ if TYPE_CHECKING:
     from flowconv.conversion.report import ConvertReport
 
 
-DONE, FAILED, USAGE, INCOMPLETE = 0, 1, 2, 3
-# And 128 more than the number of the signal that stopped it.
-INTERRUPTED = 130
-
-
-class _Commands(TyperGroup):
-    """The commands, run so that whatever happens ends in one sentence and an exit code."""
-
-    def main(  # type: ignore[override]
-        self, args: Sequence[str] | None = None, *, standalone_mode: bool = True, **kwargs: Any
-    ) -> Any:
-        """Run the command that the arguments name; see `click.Command.main`."""
-        arguments = sys.argv[1:] if args is None else list(args)
-        with _streams() as stdout:
-            code = DONE
-            try:
-                code = super().main(arguments, standalone_mode=False, **kwargs) or DONE
-            except SystemExit as exc:
-                code = exc.code if isinstance(exc.code, int) else FAILED
-            except KeyboardInterrupt:
-                code = INTERRUPTED
-            except Exception as exc:  # noqa: BLE001 - the last resort
-                code = _explain(exc, arguments, as_json="--json" in arguments)
-            stdout.flush()
-            if stdout.failure and not stdout.is_closed_pipe:
-                reason = stdout.failure.strerror
-                tables.print_error(f"what is printed on stdout could not be written ({reason}).")
-                code = code if code not in (DONE, INCOMPLETE) else FAILED
-        if standalone_mode:
-            sys.exit(code)
-        return code
-
-    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
-        """Find a command by its name."""
-        if args and not args[0].startswith("-") and self.get_command(ctx, args[0]) is None:
-            raise UsageError(_unknown("command", args[0], self.list_commands(ctx)))
-        return super().resolve_command(ctx, args)
-
-
-@contextmanager
-def _streams() -> Iterator[tables.Output]:
-    """Make writing to a stdout or stderr that is closed or full no error, and yield stdout's."""
-    before = sys.stdout, sys.stderr
-    stdout, stderr = tables.Output(sys.stdout), tables.Output(sys.stderr)
-    sys.stdout, sys.stderr = stdout, stderr
-    try:
-        yield stdout
-    finally:
-        stderr.flush()
-        sys.stdout, sys.stderr = before
-
-
-def _explain(exc: Exception, arguments: Sequence[str] = (), *, as_json: bool) -> int:
-    """Say in one sentence what came out of a command, and return the exit code."""
-    if isinstance(exc, FlowconvError):
-        place = {"uri": exc.uri, "line": exc.line, "field": exc.field}
-        message, reason = str(exc), exc.reason
-        code = USAGE if isinstance(exc, UsageError) else FAILED
-    elif type(exc).__name__ == "NoArgsIsHelpError":
-        return USAGE  # The help has been printed.
-    elif hasattr(exc, "format_message"):  # click's, which typer has under names of its own
-        place = _NOWHERE
-        message = reason = _wrong_usage(exc, arguments)
-        code = USAGE
-    else:
-        place = _NOWHERE
-        message = reason = _bug(exc)
-        code = FAILED
-    tables.print_error(message)
-    if as_json:
-        tables.print_json({"error": reason} | place)
-    return code
-
-
-_NOWHERE: dict[str, str | int | None] = {"uri": None, "line": None, "field": None}
-
-
-def _bug(exc: BaseException | None) -> str:
-    """Describe what nobody expected; without its message, which may quote a customer's log."""
-    if os.environ.get("FLOWCONV_DEBUG"):
-        for line in "".join(traceback.format_exception(exc)).splitlines():
-            sys.stderr.write(f"{printable(redact(line))}\n")
-    if isinstance(exc, MemoryError):
-        return "there is not enough memory. Set --memory-limit or fewer --workers."
-    steps = traceback.extract_tb(None if exc is None else exc.__traceback__)
-    ours = [step for step in steps if Path(step.filename).is_relative_to(Path(__file__).parents[1])]
-    where = f" in {Path(ours[-1].filename).name}, line {ours[-1].lineno}" if ours else ""
-    return (
-        f"this is a bug of flowconv: {type(exc).__name__}{where}. What was finished is kept. "
-        "Please report it to flowconv's maintainers; FLOWCONV_DEBUG=1 shows where it comes from."
-    )
-
-
-def _wrong_usage(exc: Any, arguments: Sequence[str]) -> str:
-    """Put click's errors in one sentence, without values that may be a secret."""
-    ctx = exc.ctx
-    command = "flowconv" if ctx is None else ctx.command_path
-    message = exc.format_message()
-    if type(exc).__name__ == "NoSuchOption":
-        options = [] if ctx is None else [o for p in ctx.command.params for o in p.opts]
-        message = _unknown("option", exc.option_name, options)
-    elif type(exc).__name__ == "MissingParameter" and exc.param.param_type_name == "argument":
-        needed = [p.name for p in ctx.command.params if p.param_type_name == "argument"]
-        needed = [name.rstrip("_").upper() for name in needed]
-        message = f"{exc.param.name.upper()} is missing. Write {command} {' '.join(needed)}."
-    elif type(exc).__name__ == "BadParameter" and exc.param is not None:
-        message = _no_value(exc.param.opts, exc.message, arguments)
-    elif message.startswith("Got unexpected extra argument"):
-        names = [
-            p.name.rstrip("_").upper()
-            for p in ctx.command.params
-            if p.param_type_name == "argument"
-        ]
-        message = (
-            f"there are more arguments than {' and '.join(names) or 'options'}. Quote names with "
-            "spaces, name a folder in place of a *, and write options as --name value."
-        )
-    else:
-        message = " ".join(message.split())
-    return f"{redact(message)} See {command} --help."
-
-
-def _no_value(names: Sequence[str], message: str, arguments: Sequence[str]) -> str:
-    """Say which value of an option is none; releases of typer say it differently."""
-    text = " ".join(arguments)
-    found = re.findall(rf"(?:^|(?<=\s))(?:{'|'.join(map(re.escape, names))})[ =]?(\S*)", text)
-    if re.search(r"valid (int|float|number)", message):
-        message = f"is no {'whole ' * ('valid int' in message)}number."
-    elif re.search(r"range|greater", message):
-        message = "is too small; the least is 0."
-    return f"{names[0]}: {quote(found[-1]) if found else 'its value'} {message}"
-
-
-def _unknown(kind: str, name: str, names: Iterable[str]) -> str:
-    """Say that there is no command or option of a name, and which one may be meant."""
-    meant = did_you_mean(name, names)
-    # What is like nothing may be a value, and a secret one.
-    shown = meant or re.fullmatch(r"-{0,2}[a-z][a-z-]{0,20}", name)
-    said = f"there is no {kind} {name}." if shown else f"there is no such {kind}."
-    if not meant and kind == "command":
-        return f"{said} There are {', '.join(names)}."
-    return f"{said}{meant}"
-
-
 app = typer.Typer(
     name="flowconv",
-    cls=_Commands,
+    cls=Commands,
     help="Convert AWS VPC Flow Logs to partitioned Parquet.",
     epilog="Begin with: flowconv generate logs && flowconv convert logs lake",
     no_args_is_help=True,
@@ -349,11 +202,10 @@ def convert(
     when_stopped = ": tasks under way are abandoned."
     if grace > 0:
         when_stopped = f": tasks under way have {grace:g} s to finish; once more abandons them."
-    with ExitStack() as log, _errors(json_, "" if dry_run else when_stopped):
-        if log_format not in ("text", "json"):
-            raise UsageError(f"--log-format: {quote(log_format)} is neither text nor json.")
-        if log_format == "json":
-            log.enter_context(tables.json_log())
+    with (
+        open_log(log_format) as log,
+        explained(log, as_json=json_, when_stopped="" if dry_run else when_stopped),
+    ):
         options = ConvertOptions(
             format=format,
             formats=formats,
@@ -390,13 +242,19 @@ def convert(
             tables.print_json(planned.to_dict()) if json_ else tables.print_plan(planned)
             complete = planned.complete
         else:
-            complete = _convert(source, dest, options, metrics_file, json_=json_).complete
+            complete = _convert(source, dest, options, metrics_file, log, json_=json_).complete
     if not complete:
         raise typer.Exit(INCOMPLETE)
 
 
 def _convert(
-    source: str, dest: str, options: ConvertOptions, metrics_file: Path | None, *, json_: bool
+    source: str,
+    dest: str,
+    options: ConvertOptions,
+    metrics_file: Path | None,
+    log: Log,
+    *,
+    json_: bool,
 ) -> "ConvertReport":
     """Run the conversion as a job: with progress and metrics; and print its report."""
     from flowconv.cli.metrics import check_metrics_file, write_metrics
@@ -412,7 +270,7 @@ def _convert(
     failed = True
     metrics_failed = False
     try:
-        with tables.progress() as on_progress:
+        with log.progress() as on_progress:
             report = convert_(source, dest, options, on_progress=on_progress, on_begin=begun.append)
         failed = False
     except KeyboardInterrupt:
@@ -420,7 +278,7 @@ def _convert(
             raise
         begun[0].cancelled = True
         show(begun[0])
-        raise _StoppedAndReported from None
+        raise StoppedAndReported from None
     finally:
         if metrics_file:
             names = {"source": source, "lake": dest}
@@ -429,7 +287,7 @@ def _convert(
                 write_metrics(metrics_file, job, begun[0] if begun else None, failed=failed)
             except StorageError as error:
                 # What the run did, or why it failed, is not to be lost for this.
-                tables.print_error(str(error))
+                log.error(str(error))
                 metrics_failed = True
     show(report)
     if metrics_failed:
@@ -462,7 +320,7 @@ def inspect(
 
     flowconv inspect --format default export/000000.gz
     """
-    with _errors(json_):
+    with explained(TextLog(), as_json=json_):
         from flowconv.blocks.declared_formats import declared_formats
         from flowconv.inspecting import inspect_object
 
@@ -546,7 +404,8 @@ def generate(
 
     flowconv generate exported --shape cloudwatch-export --versions 2
     """
-    with _errors(json_, ": objects under way are finished first."):
+    log = TextLog()
+    with explained(log, as_json=json_, when_stopped=": objects under way are finished first."):
         try:
             chosen = tuple(int(version) for version in versions.split(","))
         except ValueError:
@@ -595,7 +454,7 @@ def status(
 
     flowconv status s3://my-lake/flows --json | jq '.runs[0].state'
     """
-    with _errors(json_):
+    with explained(TextLog(), as_json=json_):
         from flowconv.lake.status import status as status_
 
         found = status_(lake, runs=runs, options=parse_storage_options(dest_option))
@@ -664,10 +523,11 @@ def verify(
 
     flowconv verify lake --source logs --repair; flowconv convert logs lake
     """
-    with _errors(json_, ": checks under way are broken off."):
+    log = TextLog()
+    with explained(log, as_json=json_, when_stopped=": checks under way are broken off."):
         from flowconv.verification.verifying import verify as verify_
 
-        with tables.progress() as on_progress:
+        with log.progress() as on_progress:
             report = verify_(
                 lake,
                 source=source,
@@ -714,7 +574,7 @@ def quarantine(
 
     flowconv quarantine lake --object s3://my-logs/AWSLogs/…/….log.gz --lines 1000
     """
-    with _errors(json_):
+    with explained(TextLog(), as_json=json_):
         from flowconv.lake.quarantine import read_quarantine
 
         options = parse_storage_options(dest_option)
@@ -722,86 +582,19 @@ def quarantine(
         tables.print_json(report.to_dict()) if json_ else tables.print_quarantine(report)
 
 
-@contextmanager
-def _errors(json_: bool, when_stopped: str = "") -> Iterator[None]:
-    """Turn errors and signals into a message on stderr (and JSON on stdout) and an exit code.
-
-    Args:
-        json_: Print JSON.
-        when_stopped: What a signal waits for: said at once when it comes.
-    """
-    with _signals(when_stopped) as heard:
-        try:
-            yield
-        except FlowconvError as error:
-            raise typer.Exit(_explain(error, as_json=json_)) from None
-        except KeyboardInterrupt as stopped:
-            tables.print_error(_STOPPED)
-            if json_ and not isinstance(stopped, _StoppedAndReported):
-                tables.print_json({"error": _STOPPED, **_NOWHERE})
-            raise typer.Exit(128 + heard[0] if heard else INTERRUPTED) from None
-
-
-_STOPPED = "stopped. What was finished is kept; nothing half-written is left."
-
-
-class _StoppedAndReported(KeyboardInterrupt):
-    """A run was stopped, and what it had done is printed."""
-
-
-@contextmanager
-def _signals(when_stopped: str) -> Iterator[list[int]]:
-    """Raise KeyboardInterrupt for the signals that end a job, and yield the numbers of those heard.
-
-    The first is answered at once with what is waited for; a second one ends the waiting.
-    """
-    heard: list[int] = []
-
-    def hear(number: int, _: object) -> None:
-        heard.append(number)
-        tables.say_at_once(
-            f"stopping{when_stopped or '.'}" if len(heard) == 1 else "stopping at once."
-        )
-        raise KeyboardInterrupt
-
-    before = {}
-    if threading.current_thread() is threading.main_thread():
-        for name in ("SIGINT", "SIGTERM", "SIGHUP"):
-            number = getattr(signal, name, None)
-            # Who started this may not want it to hear one: nohup, or & in a script.
-            if number is not None and signal.getsignal(number) is not signal.SIG_IGN:
-                before[number] = signal.signal(number, hear)
-    try:
-        yield heard
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
 def run() -> None:
     """Run the command line in a process of its own."""
     sys.meta_path.insert(0, _WithoutPandas())
-    _open_closed_streams()
+    open_closed_streams()
     # What other libraries log is for developers; flowconv says itself what they mean.
     logging.getLogger().addHandler(logging.NullHandler())
-    threading.excepthook = lambda failed: tables.print_error(_bug(failed.exc_value))
+    threading.excepthook = lambda failed: TextLog().error(describe_bug(failed.exc_value))
     try:
         app()
     finally:
         with suppress(ValueError):
             # From here on nothing is left to be tidied up.
             signal.signal(signal.SIGINT, signal.SIG_DFL)
-
-
-def _open_closed_streams() -> None:
-    """Open what was closed by `>&-`: else the next file opened would be taken for it."""
-    for number, name in enumerate(("stdin", "stdout", "stderr")):
-        try:
-            os.fstat(number)
-        except OSError:
-            os.open(os.devnull, os.O_RDWR)  # gets the lowest number that is free
-            if getattr(sys, name) is None:
-                setattr(sys, name, os.fdopen(number, "r+" if number == 0 else "w", closefd=False))
 
 
 class _WithoutPandas:

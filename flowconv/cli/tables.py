@@ -1,30 +1,16 @@
-"""What people see: tables and reports on stdout, progress and errors on stderr.
+"""Reports as people see them on stdout, or programs with --json."""
 
-Names and values come from others. All text for people goes through `_Console`, which shows it
-printable and takes nothing in it for markup.
-"""
-
-import errno
-import io
 import json
-import logging
-import os
 import shlex
 import sys
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.filesize import decimal as format_size
 from rich.table import Table
-from rich.text import Text
 
-from flowconv import events
-from flowconv.errors import printable, redact
-from flowconv.events import log_event
+from flowconv.cli.console import Console, stdout
 
 if TYPE_CHECKING:
     from flowconv.blocks.counts import LineCounts
@@ -33,13 +19,9 @@ if TYPE_CHECKING:
     from flowconv.inspecting import Inspection
     from flowconv.lake.quarantine import QuarantineReport
     from flowconv.lake.status import LakeStatus, RunStatus
-    from flowconv.running import RunProgress
     from flowconv.samples.options import GenerateReport
     from flowconv.verification.problems import VerifyReport
 
-
-# A log gets a line of progress so often.
-_LINE_EVERY_S = 10.0
 
 # Lists in a report are cut here; --json has all.
 _MOST_LISTED = 10
@@ -49,159 +31,10 @@ _MOST_PARTITIONS = 100
 _MOST_CHARACTERS = 1000
 
 
-_json_log = False
-
-
-@contextmanager
-def json_log() -> Iterator[None]:
-    """Write events to stderr meanwhile, one JSON object a line, and nothing else."""
-    global _json_log  # noqa: PLW0603
-    _json_log = True
-    try:
-        with events.json_log(sys.stderr):
-            yield
-    finally:
-        _json_log = False
-
-
-def print_error(message: str) -> None:
-    """Print an error on stderr."""
-    if _json_log:
-        log_event("error", level=logging.ERROR, message=message)
-        return
-    console = _stderr()
-    console.print(Text("error: ", "bold red") + console.render_str(redact(message)))
-
-
-def say_at_once(message: str) -> None:
-    """Say something on stderr from a signal's handler: past all buffers, which may be in use."""
-    if _json_log:
-        log_event("stopping", level=logging.WARNING, message=message)
-        return
-    with suppress(OSError, ValueError):
-        # A progress bar may stand in the line.
-        start = "\r\x1b[K" if sys.stderr.isatty() else ""
-        os.write(sys.stderr.fileno(), f"{start}{message}\n".encode())
-
-
 def print_json(value: Any) -> None:
     """Print a report for programs."""
     # At once: each of the encoder's own pieces would be a write.
     sys.stdout.write(json.dumps(value, indent=2) + "\n")
-
-
-class Output:
-    """A standard stream that may be closed or full: then what follows is dropped, without an error.
-
-    Attributes:
-        failure: Why what was written did not get through; None if it did.
-    """
-
-    def __init__(self, stream: TextIO) -> None:
-        self._stream = stream
-        self.failure: OSError | None = None
-        if isinstance(stream, io.TextIOWrapper):
-            # A terminal or a log of another encoding is no reason to fail.
-            stream.reconfigure(errors="backslashreplace")
-
-    def write(self, text: str) -> int:
-        """Write, or drop it."""
-        if self.failure is None:
-            with self._failing():
-                self._stream.write(text)
-        return len(text)
-
-    def flush(self) -> None:
-        """Write what is buffered, or drop it."""
-        if self.failure is None:
-            with self._failing():
-                self._stream.flush()
-
-    @property
-    def is_closed_pipe(self) -> bool:
-        """Whoever read it has gone: `flowconv schema | head -n 1`."""
-        return self.failure is not None and self.failure.errno == errno.EPIPE
-
-    @contextmanager
-    def _failing(self) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:
-            self.failure = error
-            with suppress(OSError, ValueError):
-                # Else Python, which flushes the stream once more at its end, fails then.
-                nowhere = os.open(os.devnull, os.O_WRONLY)
-                os.dup2(nowhere, self._stream.fileno())
-                os.close(nowhere)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._stream, name)
-
-
-@contextmanager
-def progress() -> Iterator[Callable[["RunProgress"], None]]:
-    """Show how far a run has come: a bar on a terminal, a line now and then in a log.
-
-    Yields:
-        What `convert` calls with its progress.
-    """
-    console = _stderr()
-    if _json_log or not console.is_terminal:
-        yield _lines(console)
-        return
-    bar = Progress(
-        TextColumn("{task.fields[objects]} objects"),
-        BarColumn(),
-        TextColumn("{task.percentage:>3.0f} %  {task.fields[rows]} rows  {task.fields[speed]}"),
-        TimeRemainingColumn(),
-        console=console,
-        transient=True,
-    )
-    with bar:
-        task = bar.add_task("convert", objects="", rows="", speed="", total=None)
-        started = time.monotonic()
-
-        def show(state: "RunProgress") -> None:
-            bar.update(
-                task,
-                total=max(1, state.total_bytes),
-                completed=state.source_bytes if state.total_bytes else 1,
-                objects=f"{state.objects:,}/{state.total_objects:,}",
-                rows=f"{state.rows:,}",
-                speed=_speed(state.text_bytes, time.monotonic() - started),
-            )
-
-        yield show
-
-
-def _lines(console: Console) -> Callable[["RunProgress"], None]:
-    started = last = time.monotonic()
-
-    def show(state: "RunProgress") -> None:
-        nonlocal last
-        now = time.monotonic()
-        if now - last < _LINE_EVERY_S:
-            return
-        last = now
-        done = state.source_bytes / max(1, state.total_bytes)
-        if _json_log:
-            log_event(
-                "progress",
-                objects=state.objects,
-                total_objects=state.total_objects,
-                source_bytes=state.source_bytes,
-                total_bytes=state.total_bytes,
-                rows=state.rows,
-            )
-            return
-        left = (now - started) * (1 - done) / done if done else 0
-        console.print(
-            f"{done:.0%}  {state.objects:,} of {state.total_objects:,} objects  "
-            f"{state.rows:,} rows  {_speed(state.text_bytes, now - started)}  {left:.0f} s left",
-            highlight=False,
-        )
-
-    return show
 
 
 def print_report(report: "ConvertReport") -> None:
@@ -235,11 +68,12 @@ def print_report(report: "ConvertReport") -> None:
     for group, number in sorted(report.unfit_log_groups.items()):
         table.add_row("rejected", f"{number:,} lines of the log group {group}, of which none fits")
     table.add_row(
-        "read", f"{_size(report.source_bytes)} stored, {_size(report.text_bytes)} of text"
+        "read",
+        f"{format_size(report.source_bytes)} stored, {format_size(report.text_bytes)} of text",
     )
     table.add_row(
         "written",
-        f"{_size(report.written_bytes)} in {report.files:,} files, "
+        f"{format_size(report.written_bytes)} in {report.files:,} files, "
         f"{report.partitions:,} partitions",
     )
     if report.retries:
@@ -247,7 +81,7 @@ def print_report(report: "ConvertReport") -> None:
     if report.cancelled:
         table.add_row("stopped", "before its end; the next run goes on from here")
     table.add_row("time", f"{report.seconds:.1f} s, {report.text_megabytes_per_second:.0f} MB/s")
-    console = _stdout()
+    console = stdout()
     console.print(table)
     if report.rejected:
         console.print(
@@ -317,13 +151,13 @@ def print_plan(plan: "Plan") -> None:
             group.region or "-",
             str(group.day or "-"),
             f"{group.objects:,}",
-            _size(group.size_bytes),
+            format_size(group.size_bytes),
             f"{group.tasks:,}",
         )
-    console = _stdout()
+    console = stdout()
     console.print(table)
     console.print(
-        f"{plan.objects:,} objects, {_size(plan.size_bytes)}, would be read from "
+        f"{plan.objects:,} objects, {format_size(plan.size_bytes)}, would be read from "
         f"{plan.source} and written to {plan.lake}; nothing was."
     )
     if plan.already_converted:
@@ -343,11 +177,11 @@ def print_plan(plan: "Plan") -> None:
 
 def print_inspection(inspection: "Inspection") -> None:
     """Print what an object holds."""
-    console = _stdout()
+    console = stdout()
     lines = inspection.lines
     table = _key_values()
     table.add_row("object", inspection.uri)
-    table.add_row("size", f"{_size(inspection.size_bytes)} stored")
+    table.add_row("size", f"{format_size(inspection.size_bytes)} stored")
     if inspection.shape:
         table.add_row("shape", f"{inspection.shape}: {inspection.sign}")
     if inspection.unreadable:
@@ -384,16 +218,16 @@ def print_inspection(inspection: "Inspection") -> None:
 
 def print_generated(directory: Path, report: "GenerateReport") -> None:
     """Print what sample logs were written."""
-    _stdout().print(
+    stdout().print(
         f"{report.objects:,} objects with {report.records:,} records in {directory}: "
-        f"{_size(report.text_bytes)} of text, {_size(report.gzip_bytes)} stored, "
+        f"{format_size(report.text_bytes)} of text, {format_size(report.gzip_bytes)} stored, "
         f"{report.seconds:.1f} s"
     )
     if report.bad_lines:
-        _stdout().print(f"{report.bad_lines:,} of the records are bad lines")
+        stdout().print(f"{report.bad_lines:,} of the records are bad lines")
     if report.format:
         command = f"to convert them: --format {shlex.quote(report.format)}"
-        _stdout().print(command, soft_wrap=True)
+        stdout().print(command, soft_wrap=True)
 
 
 def print_schema(described: Sequence[dict[str, Any]]) -> None:
@@ -401,19 +235,19 @@ def print_schema(described: Sequence[dict[str, Any]]) -> None:
     table = Table("table", "field", "column", "type", "version", "meaning", box=None)
     for row in described:
         table.add_row(*(str(value) for value in row.values()))
-    _stdout().print(table)
+    stdout().print(table)
 
 
 def print_status(status: "LakeStatus") -> None:
     """Print what a lake holds, and how its last runs went."""
-    console = _stdout()
+    console = stdout()
     table = _key_values()
     table.add_row("lake", status.lake)
     table.add_row("partitioned", f"by {', '.join(status.layout.partition_by)}")
     table.add_row("objects", f"{status.objects:,} converted")
     table.add_row(
         "rows",
-        f"{status.rows:,} in {status.files:,} files, {_size(status.size_bytes)}, "
+        f"{status.rows:,} in {status.files:,} files, {format_size(status.size_bytes)}, "
         f"{len(status.partitions):,} partitions",
     )
     table.add_row(
@@ -455,7 +289,7 @@ def print_status(status: "LakeStatus") -> None:
                 one.directory,
                 f"{one.files:,}",
                 f"{one.rows:,}",
-                _size(one.size_bytes),
+                format_size(one.size_bytes),
             )
         console.print(partitions)
         if len(status.partitions) > _MOST_PARTITIONS:
@@ -480,14 +314,14 @@ def _run_row(run: "RunStatus") -> list[str]:
 
 def print_verification(report: "VerifyReport") -> None:
     """Print what was checked, and what was found."""
-    console = _stdout()
+    console = stdout()
     table = _key_values()
     table.add_row("lake", report.lake)
     if report.source is not None:
         table.add_row("source", report.source)
     table.add_row(
         "files",
-        f"{report.files:,}, {_size(report.size_bytes)}, {report.rows:,} rows, "
+        f"{report.files:,}, {format_size(report.size_bytes)}, {report.rows:,} rows, "
         f"{report.rejected:,} rejected lines",
     )
     table.add_row("objects", f"{report.objects:,} converted")
@@ -522,7 +356,7 @@ def print_verification(report: "VerifyReport") -> None:
 
 def print_quarantine(report: "QuarantineReport") -> None:
     """Print which lines were rejected, and why."""
-    console = _stdout()
+    console = stdout()
     table = _key_values()
     table.add_row("lake", report.lake)
     table.add_row("rejected", f"{report.lines:,} lines of {len(report.objects):,} objects")
@@ -577,37 +411,3 @@ def _key_values() -> Table:
     table.add_column(style="bold")
     table.add_column(overflow="fold")
     return table
-
-
-def _size(size_bytes: int) -> str:
-    size = float(size_bytes)
-    for unit in ("B", "KB", "MB", "GB"):
-        if size < 1000:
-            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
-        size /= 1000
-    return f"{size:.1f} TB"
-
-
-def _speed(text_bytes: int, seconds: float) -> str:
-    return f"{text_bytes / 1e6 / seconds:.0f} MB/s" if seconds > 0 else ""
-
-
-class _Console(Console):
-    """Shows all text as it is, but for what is not printable."""
-
-    def __init__(self, stream: TextIO) -> None:
-        # A pipe has no width; lines are not to be broken at 80 columns then.
-        width = None if stream.isatty() else 10_000
-        super().__init__(file=stream, width=width, markup=False, emoji=False, highlight=False)
-
-    def render_str(self, text: str, **kwargs: Any) -> Text:
-        """Make a text of what is printed or stands in a table's cell."""
-        return super().render_str(printable(text), **kwargs)
-
-
-def _stdout() -> Console:
-    return _Console(sys.stdout)
-
-
-def _stderr() -> Console:
-    return _Console(sys.stderr)

@@ -17,7 +17,7 @@ import pytest
 from typer.testing import CliRunner
 
 import flowconv
-from flowconv.cli import tables
+from flowconv.cli import progress
 from flowconv.cli.app import app
 from flowconv.conversion import pending
 from support.commands import DONE, FAILED, INCOMPLETE, INTERRUPTED, USAGE, run
@@ -27,7 +27,7 @@ pytestmark = pytest.mark.usefixtures("quick_disk")
 
 # Sizes after compression, and times.
 MEASURED = [
-    (r"[0-9.]+ [KM]?B(?= stored| in \d)", "? B"),
+    (r"[0-9.]+ (?:[kM]B|bytes)(?= stored| in \d)", "? kB"),
     (r"[0-9.]+ s, [0-9.,]+ MB/s", "? s, ? MB/s"),
     (r"[0-9.]+ s$", "? s"),
 ]
@@ -83,8 +83,8 @@ def test_convert(good: Path, tmp_path: Path) -> None:
         "lake     ~/lake",
         "rows     2 in vpc/",
         "lines    3 = 1 header + 0 blank + 0 comment + 2 rows + 0 rejected",
-        "read     ? B stored, 295 B of text",
-        "written  ? B in 1 files, 1 partitions",
+        "read     ? kB stored, 295 bytes of text",
+        "written  ? kB in 1 files, 1 partitions",
         "time     ? s, ? MB/s",
     ]
     assert re.search(r"^objects +1 converted,.* 0 unreadable *$", result.stdout, re.MULTILINE)
@@ -160,11 +160,11 @@ def test_dry_run_writes_nothing(logs: Path, tmp_path: Path) -> None:
     lines = shown(result.stdout, tmp_path)
     assert [line.split() for line in lines[:3]] == [
         ["account", "region", "day", "objects", "size", "tasks"],
-        ["-", "-", "-", "1", "23", "B", "1"],
+        ["-", "-", "-", "1", "23", "bytes", "1"],
         ["123456789012", "eu-west-1", "2026-01-14", "3", *lines[2].split()[4:6], "1"],
     ]
     assert re.fullmatch(
-        r"4 objects, \d+ B, would be read from ~/logs and written to ~/lake; nothing was\.",
+        r"4 objects, \d+ bytes, would be read from ~/logs and written to ~/lake; nothing was\.",
         lines[3],
     )
     assert lines[4:] == ["left out: 1 not_logs"]
@@ -203,7 +203,7 @@ def test_unreadable_objects_are_not_listed_without_end(tmp_path: Path) -> None:
 
 
 def test_progress_in_a_log(good: Path, tmp_path: Path) -> None:
-    with mock.patch.object(tables, "_LINE_EVERY_S", 0.0):
+    with mock.patch.object(progress, "_LINE_EVERY_S", 0.0):
         result = run("convert", good, tmp_path / "lake")
     lines = result.stderr.splitlines()
     assert lines
@@ -475,7 +475,7 @@ def test_inspect(tmp_path: Path) -> None:
     lines = shown(result.stdout, tmp_path)
     assert lines[:6] == [
         "object      ~/a.log",
-        "size        ? B stored",
+        "size        ? kB stored",
         "shape       header: its first line with values names the fields",
         "lines       4 = 1 header + 0 blank + 0 comment + 2 rows + 1 rejected",
         "fields      4 of table vpc, versions 2: version srcaddr foo start",

@@ -38,7 +38,7 @@ CALLS = {
     "check file": "flowconv.verification.lake_files:_check_file",
     "check lines": "flowconv.verification.recounting:SourceObjects._check_lines",
     "count rows": "flowconv.verification.recounting:SourceObjects._count_rows",
-    "say": "flowconv.cli.tables:say_at_once",
+    "say": "flowconv.cli.log:TextLog.stopping",
     "stop": "flowconv.running:RunProgress.stop",
     "ensure_layout": "flowconv.conversion.converting:ensure_layout",
     "list_unfinished": "flowconv.conversion.converting:list_unfinished",

@@ -52,7 +52,7 @@ NOT_RUN = re.compile(r"^(?:pip install|make) .*\n", re.MULTILINE)
 
 # Times, and sizes after compression, which differ between releases of the compressing libraries.
 MEASURED = re.compile(
-    r"(?<=^time     ).*$|[0-9.]+ [KM]?B(?= stored)|(?<=^written  )[0-9.]+ [KM]?B", re.MULTILINE
+    r"(?<=^time     ).*$|[0-9.]+ [kM]B(?= stored)|(?<=^written  )[0-9.]+ [kM]B", re.MULTILINE
 )
 
 

@@ -1,0 +1,76 @@
+"""What a command writes to stderr: errors and progress, for people or as JSON events."""
+
+import logging
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from typing import TYPE_CHECKING
+
+from rich.text import Text
+
+from flowconv import events
+from flowconv.cli import console, progress
+from flowconv.errors import UsageError, quote, redact
+from flowconv.events import log_event
+
+if TYPE_CHECKING:
+    from flowconv.running import RunProgress
+
+
+class TextLog:
+    """Text for people."""
+
+    def error(self, message: str) -> None:
+        """Print an error."""
+        stderr = console.stderr()
+        stderr.print(Text("error: ", "bold red") + stderr.render_str(redact(message)))
+
+    def stopping(self, message: str) -> None:
+        """Say from a signal's handler what is waited for: past all buffers, which may be in use."""
+        with suppress(OSError, ValueError):
+            # A progress bar may stand in the line.
+            start = "\r\x1b[K" if sys.stderr.isatty() else ""
+            os.write(sys.stderr.fileno(), f"{start}{message}\n".encode())
+
+    def progress(self) -> AbstractContextManager[Callable[["RunProgress"], None]]:
+        """Return what shows how far a run has come."""
+        stderr = console.stderr()
+        if stderr.is_terminal:
+            return progress.bar(stderr)
+        return nullcontext(progress.lines(stderr))
+
+
+class JsonLog:
+    """One JSON object a line, and nothing else."""
+
+    def error(self, message: str) -> None:
+        """Log an error."""
+        log_event("error", level=logging.ERROR, message=message)
+
+    def stopping(self, message: str) -> None:
+        """Log from a signal's handler what is waited for."""
+        log_event("stopping", level=logging.WARNING, message=message)
+
+    def progress(self) -> AbstractContextManager[Callable[["RunProgress"], None]]:
+        """Return what logs how far a run has come."""
+        return nullcontext(progress.events())
+
+
+Log = TextLog | JsonLog
+
+
+@contextmanager
+def open_log(log_format: str) -> Iterator[Log]:
+    """Yield the log of a command; with `json`, the library's events go there too.
+
+    Raises:
+        UsageError: The format is neither `text` nor `json`.
+    """
+    if log_format not in ("text", "json"):
+        raise UsageError(f"--log-format: {quote(log_format)} is neither text nor json.")
+    if log_format == "json":
+        with events.json_log(sys.stderr):
+            yield JsonLog()
+    else:
+        yield TextLog()
