@@ -1,0 +1,185 @@
+"""The public interface: its names, where they come from, and the types that users see."""
+
+import ast
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from datetime import date
+from importlib import import_module
+from pathlib import Path
+from typing import Any, assert_type
+
+import polars as pl
+import pyarrow as pa
+import pytest
+
+import flowconv
+from flowconv import ConvertOptions, ConvertReport, FlowconvError, LakeStatus, VerifyReport
+from flowconv.lake.layout import Layout
+from flowconv.lake.ledger_records import Run
+from flowconv.lake.status import LockStatus, PartitionStatus, RunStatus
+from flowconv.rows.batch import RejectedLine
+from flowconv.running import RunProgress
+from flowconv.verification.problems import Problem
+from support.lakes import ROW, V2, Key, write_objects
+
+pytestmark = pytest.mark.usefixtures("quick_disk")
+
+PACKAGE = Path(flowconv.__file__).parent
+# Module-level __getattr__ and what it reads are hidden from type checkers.
+HOMES: dict[str, str] = vars(flowconv)["_HOMES"]
+
+
+def imports_for_type_checkers() -> Iterator[tuple[str, str]]:
+    """The names below `if TYPE_CHECKING:` in flowconv/__init__.py, each with its module."""
+    module = ast.parse((PACKAGE / "__init__.py").read_text(encoding="utf-8"))
+    for block in module.body:
+        if isinstance(block, ast.If) and ast.unparse(block.test) == "TYPE_CHECKING":
+            for imported in block.body:
+                if isinstance(imported, ast.ImportFrom):
+                    yield from ((alias.name, str(imported.module)) for alias in imported.names)
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> str:
+    write_objects(tmp_path / "logs", {Key("a.log"): V2 + ROW + b"2 x\n"})
+    return str(tmp_path / "logs")
+
+
+@pytest.fixture
+def lake(source: str, tmp_path: Path) -> str:
+    flowconv.convert(source, str(tmp_path / "lake"))
+    return str(tmp_path / "lake")
+
+
+def test_every_name_is_listed_once_and_has_a_module() -> None:
+    assert sorted(flowconv.__all__) == sorted([*HOMES, "__version__"])
+
+
+def test_type_checkers_import_from_the_same_modules() -> None:
+    imports = list(imports_for_type_checkers())
+    assert len(imports) == len(HOMES)
+    assert dict(imports) == HOMES
+
+
+@pytest.mark.parametrize("name", sorted(HOMES))
+def test_name_is_what_its_module_defines(name: str) -> None:
+    value = getattr(flowconv, name)
+    assert value is getattr(import_module(HOMES[name]), name)
+    assert value.__module__ == HOMES[name]
+
+
+def test_star_import_gives_every_name() -> None:
+    names: dict[str, Any] = {}
+    exec("from flowconv import *", names)
+    assert names.keys() - {"__builtins__"} == set(flowconv.__all__)
+    assert set(flowconv.__all__) <= set(dir(flowconv))
+
+
+def test_unknown_name_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="module 'flowconv' has no attribute 'converts'"):
+        flowconv.converts  # type: ignore[attr-defined] # noqa: B018
+
+
+IMPORTS = """
+import sys
+import flowconv
+before = set(sys.modules)
+flowconv.FlowconvError
+print(sorted(before & {"pyarrow", "polars", "numpy", "s3fs", "obstore"}))
+print(sorted(name for name in set(sys.modules) - before if name.startswith("flowconv")))
+"""
+
+
+def test_name_is_imported_when_it_is_first_used() -> None:
+    command = [sys.executable, "-c", IMPORTS]
+    shown = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert shown.stdout.splitlines() == ["[]", "['flowconv.errors']"]
+
+
+@pytest.mark.parametrize(
+    "path",
+    [pytest.param(path, id=path.parent.name) for path in sorted(PACKAGE.glob("*/**/__init__.py"))],
+)
+def test_package_holds_its_docstring_only(path: Path) -> None:
+    module = ast.parse(path.read_text(encoding="utf-8"))
+    assert ast.get_docstring(module)
+    assert len(module.body) == 1
+
+
+# mypy checks the types in these tests (`make check`), the tests that values have them.
+
+
+def test_types_of_convert(source: str, tmp_path: Path) -> None:
+    progress: list[RunProgress] = []
+    began: list[ConvertReport] = []
+    options = ConvertOptions(workers=1, since=date(2026, 1, 14), include=("*.log",))
+    report = flowconv.convert(
+        source,
+        str(tmp_path / "lake"),
+        options,
+        on_progress=progress.append,
+        on_begin=began.append,
+    )
+    assert_type(report, ConvertReport)
+    assert_type(report.run_id, str)
+    assert_type(report.objects, int)
+    assert_type(report.lines.rows, int)
+    assert_type(report.rejected, Counter[str])
+    assert_type(report.unreadable, dict[str, str])
+    assert_type(report.changed, list[str])
+    assert_type(report.seconds, float)
+    assert_type(report.to_dict(), dict[str, Any])
+    assert isinstance(report, ConvertReport)
+    assert began == [report]
+
+
+def test_types_of_read(source: str) -> None:
+    rejected: list[RejectedLine] = []
+    reader = flowconv.read(source, include=("*.log",), on_rejected=rejected.append)
+    assert_type(reader, pa.RecordBatchReader)
+    assert isinstance(reader, pa.RecordBatchReader)
+    assert reader.read_all().num_rows == 1
+    (line,) = rejected
+    assert_type(line.reason, str)
+    assert isinstance(line.reason, str)
+
+
+def test_types_of_scan(lake: str) -> None:
+    flows = flowconv.scan(lake)
+    assert_type(flows, pl.LazyFrame)
+    assert isinstance(flows, pl.LazyFrame)
+    # Paths, days as text, and one account or several.
+    path, day = Path(lake), "2026-01-14"
+    assert_type(flowconv.scan(path, since=day, accounts="1", regions=["a"]), pl.LazyFrame)
+
+
+def test_types_of_status(lake: str) -> None:
+    status = flowconv.status(lake, runs=1)
+    assert_type(status, LakeStatus)
+    assert_type(status.layout, Layout)
+    assert_type(status.lock, LockStatus)
+    assert_type(status.runs, tuple[RunStatus, ...])
+    assert_type(status.runs[0].run, Run)
+    assert_type(status.partitions, tuple[PartitionStatus, ...])
+    assert_type(status.rows, int)
+    assert_type(status.to_dict(), dict[str, Any])
+    assert isinstance(status, LakeStatus)
+
+
+def test_types_of_verify(source: str, lake: str) -> None:
+    report = flowconv.verify(lake, source=source, quick=True)
+    assert_type(report, VerifyReport)
+    assert_type(report.problems, list[Problem])
+    assert_type(report.to_dict(), dict[str, Any])
+    assert isinstance(report, VerifyReport)
+
+
+def test_types_of_errors(tmp_path: Path) -> None:
+    with pytest.raises(FlowconvError) as raised:
+        flowconv.status(str(tmp_path))
+    assert_type(raised.value.uri, str | None)
+    assert_type(raised.value.line, int | None)
+    assert_type(raised.value.field, str | None)
+    assert raised.value.uri == str(tmp_path)
