@@ -8,7 +8,7 @@ import json
 import os
 import time
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from hashlib import md5
 from itertools import islice
@@ -121,11 +121,11 @@ def _run(storage: Storage, run_id: str, commits: Iterable[Commit]) -> None:
     # Nothing here outlives a crash, and the benchmark is not one of the disk.
     with mock.patch("os.fsync"):
         ledger = Ledger.read(storage)
-        run = Run(run_id, datetime.now(UTC), "host")
+        run = Run(run_id=run_id, began=datetime.now(UTC), host="host")
         ledger.begin(run, {})
         for commit in commits:
             ledger.commit(commit)
-        ledger.end(Run(run_id, run.began, run.host, datetime.now(UTC), {"failure": ""}))
+        ledger.end(replace(run, ended=datetime.now(UTC), report={"failure": ""}))
 
 
 def _task(source: Source, folder: str, number: int) -> Commit:
@@ -133,18 +133,24 @@ def _task(source: Source, folder: str, number: int) -> Commit:
     task_id = md5(folder.encode(), usedforsecurity=False).hexdigest()[:20]
     objects = tuple(
         ConvertedObject(
-            *(source.uri(file.path), file.size_bytes, file.etag),
-            date(int(year), int(month), int(day)),
-            LineCounts(header=1, rows=1000),
-            _FIELDS,
+            uri=source.uri(file.path),
+            size_bytes=file.size_bytes,
+            etag=file.etag,
+            day=date(int(year), int(month), int(day)),
+            counts=LineCounts(header=1, rows=1000),
+            headers=(_FIELDS,),
         )
         for file in _objects(folder, number)
     )
     directory = f"vpc/aws_account_id={account}/aws_region={region}/date={year}-{month}-{day}"
     file = DataFile(
-        f"{directory}/{task_id}-0.parquet", 1000 * len(objects), 10_000_000, 0, _COLUMNS
+        path=f"{directory}/{task_id}-0.parquet",
+        rows=1000 * len(objects),
+        size_bytes=10_000_000,
+        crc32=0,
+        columns=_COLUMNS,
     )
-    return Commit(task_id, "first", objects, (file,))
+    return Commit(task_id=task_id, run_id="first", objects=objects, files=(file,))
 
 
 def run(lake: str, objects: int) -> dict[str, float]:

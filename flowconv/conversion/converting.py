@@ -181,7 +181,7 @@ def _recorded(
 ) -> Iterator[None]:
     """Record the run's beginning and its end, also where it fails."""
     started = time.monotonic()
-    run = Run(report.run_id, datetime.now(UTC), socket.gethostname())
+    run = Run(run_id=report.run_id, began=datetime.now(UTC), host=socket.gethostname())
     failure = ""
     begun = False
     try:

@@ -15,8 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from flowconv.conversion.report import NewHeader
-from flowconv.lake.ledger_records import HEADERS_APART, ConvertedObject
-from flowconv.source.keys import parse_key
+from flowconv.lake.ledger_records import ConvertedObject, split_headers
 
 # What stands before the day of a key, else the folder.
 _PREFIX = r"^(.*?)/(?:[0-9]{4}/[0-9]{2}/[0-9]{2}/.*|year=[0-9]{4}/.*|[^/]*)$"
@@ -32,8 +31,7 @@ class KnownHeaders:
     def __init__(self, batches: Iterable[pa.RecordBatch]) -> None:
         self._known: defaultdict[str, set[str]] = defaultdict(set)
         for prefix, headers in _distinct(batches):
-            # Of objects without a line with values there is none.
-            self._known[prefix].update(filter(None, headers.split(HEADERS_APART)))
+            self._known[prefix].update(split_headers(headers))
         self._new: dict[tuple[str, str], NewHeader] = {}
 
     def add(self, converted: Iterable[ConvertedObject]) -> None:
@@ -41,14 +39,15 @@ class KnownHeaders:
         for one in converted:
             prefix = re.sub(_PREFIX, r"\1", one.uri)
             known = self._known.get(prefix, set())
-            for fields in one.fields.split(HEADERS_APART):
-                if not known or not fields or fields in known:
+            for fields in one.headers:
+                if not known or fields in known:
                     continue
                 new = self._new.get((prefix, fields))
                 if new is None or (one.day and one.day < (new.since or date.max)):
                     new = new or _compare(prefix, fields, known)
-                    id_ = parse_key(one.uri).flow_log_id
-                    self._new[prefix, fields] = replace(new, flow_log_id=id_, since=one.day)
+                    self._new[prefix, fields] = replace(
+                        new, flow_log_id=one.flow_log_id, since=one.day
+                    )
 
     def new(self) -> list[NewHeader]:
         """Return the headers that are new in prefixes of which some were known, by prefix."""

@@ -8,7 +8,6 @@ from flowconv.blocks.declared_formats import DeclaredFormats
 from flowconv.conversion.planning import Task, plan_replacement, plan_tasks
 from flowconv.errors import UsageError
 from flowconv.lake.ledger import Ledger
-from flowconv.lake.ledger_records import HEADERS_APART
 from flowconv.options import ConvertOptions
 from flowconv.source.keys import LogObject
 from flowconv.source.opening import Source
@@ -51,7 +50,7 @@ def find_pending(listed: Iterable[LogObject], ledger: Ledger, options: ConvertOp
             again[uri] = log_object
         if converted[uri] != log_object.etag:
             pending.changed.append(uri)
-        elif _has_other_format(log_object, declared.get(uri), formats):
+        elif _has_other_format(log_object, declared.get(uri, ()), formats):
             pending.changed_format.append(uri)
         else:
             pending.already_converted += 1
@@ -120,14 +119,14 @@ def is_empty(
 
 
 def _has_other_format(
-    log_object: LogObject, converted_by: str | None, formats: DeclaredFormats
+    log_object: LogObject, converted_by: tuple[str, ...], formats: DeclaredFormats
 ) -> bool:
     """Tell whether another format is declared for an object than it was converted by."""
-    if converted_by is None:
+    if not converted_by:
         return False
     o = log_object
     now = formats.names_for(o.path, o.flow_log_id, o.log_group)
-    return bool(now) and not now.issuperset(converted_by.split(HEADERS_APART))
+    return bool(now) and not now.issuperset(converted_by)
 
 
 def _with_replacements(

@@ -24,9 +24,10 @@ from flowconv.errors import (
     UnreadableObjectError,
 )
 from flowconv.events import log_event
-from flowconv.lake.ledger import Ledger, LostLockError, write_intent
-from flowconv.lake.ledger_records import HEADERS_APART, Commit, ConvertedObject, DataFile
-from flowconv.lake.quarantine import QuarantineRoom, QuarantineWriter
+from flowconv.lake.intents import write_intent
+from flowconv.lake.ledger import Ledger, LostLockError
+from flowconv.lake.ledger_records import Commit, ConvertedObject, DataFile
+from flowconv.lake.quarantine_writing import QuarantineRoom, QuarantineWriter
 from flowconv.lake.writing import ROW_GROUP_ROWS, StagedFile, TaskWriter
 from flowconv.options import ConvertOptions
 from flowconv.rows.batch import ParsedBlock, bad_line_error
@@ -258,7 +259,13 @@ class TaskConverter:
         old = [file.path for file in self._ledger.files_of(task.replaces)]
         new = [file.path for file in result.files]
         intent = write_intent(self._lake, attempt.name, [*old, *new])
-        commit = Commit(task.id, self._run_id, result.objects, result.files, task.replaces)
+        commit = Commit(
+            task_id=task.id,
+            run_id=self._run_id,
+            objects=result.objects,
+            files=result.files,
+            replaces=task.replaces,
+        )
         with self._taking_back(new, intent, StorageError, Stopped):
             attempt.publish()
         with self._taking_back(new, intent, LostLockError):
@@ -345,7 +352,7 @@ class _Attempt:
             raise bad_line_error(parsed.rejected[0])
         self._count(block, parsed)
         self._quarantine.write(parsed.rejected)
-        for log_object in self._quarantine.held_back:
+        for log_object in self._quarantine.held:
             if self._counts[log_object].rows:
                 self._quarantine.keep(log_object)
 
@@ -439,13 +446,7 @@ class _Attempt:
         return TaskResult(
             self.task_id,
             tuple(
-                ConvertedObject(
-                    *(one.uri, self.source_bytes[one], one.etag, one.day),
-                    replace(counts, dropped=self._quarantine.dropped[one]),
-                    HEADERS_APART.join(self._headers[one]),
-                    self._declared_for(one),
-                )
-                for one, counts in self._counts.items()
+                self._converted(log_object, counts) for log_object, counts in self._counts.items()
             ),
             {one.uri: error.reason_with_line for one, error in failures.items()},
             sum(self._rejected.values(), Counter()),
@@ -457,12 +458,20 @@ class _Attempt:
             tuple(self._files),
         )
 
-    def _declared_for(self, log_object: LogObject) -> str:
-        """Return the declared formats that an object was read by, as `ConvertedObject.declared`."""
-        if log_object not in self._without_header:
-            return ""
-        return HEADERS_APART.join(
-            names for names in self._headers[log_object] if names in self._declared_names
+    def _converted(self, log_object: LogObject, counts: LineCounts) -> ConvertedObject:
+        headers = tuple(self._headers[log_object])
+        is_declared = log_object in self._without_header
+        return ConvertedObject(
+            uri=log_object.uri,
+            size_bytes=self.source_bytes[log_object],
+            etag=log_object.etag,
+            day=log_object.day,
+            counts=replace(counts, dropped=self._quarantine.dropped[log_object]),
+            headers=headers,
+            declared=tuple(filter(self._declared_names.__contains__, headers))
+            if is_declared
+            else (),
+            flow_log_id=log_object.flow_log_id,
         )
 
     def publish(self) -> None:

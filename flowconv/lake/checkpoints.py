@@ -1,11 +1,11 @@
-"""A ledger's checkpoint: all that its records said up to a number, in three Parquet files.
+"""A ledger's checkpoint: the content of all records up to a number, in three Parquet files.
 
     000000000064.objects-1a2b3c4d.parquet   every converted object, with its task and lines
     000000000064.files-5e6f7a8b.parquet     every file that counts, with its task
     000000000064.runs-9c0d1e2f.parquet      every run
 
-Each has the CRC-32 of its bytes in its name, and the checkpoint's number within. The objects are
-written last, and name the others; without all three it does not count.
+Each file has the CRC-32 of its bytes in its name, and the checkpoint's number in its metadata. The
+objects are written last, and name the other two; a checkpoint counts if all three are there.
 """
 
 import json
@@ -22,11 +22,11 @@ import pyarrow.parquet as pq
 
 from flowconv.blocks.counts import LineCounts
 from flowconv.errors import LakeError
-from flowconv.lake.ledger_records import DataFile, Run
+from flowconv.lake.ledger_records import Commit, DataFile, Run, join_headers
 from flowconv.lake.paths import LEDGER
 from flowconv.storage.interface import Storage
 
-_ROWS_AT_ONCE = 1 << 16
+_ROWS_PER_GROUP = 1 << 16
 
 Part = Literal["objects", "files", "runs"]
 
@@ -37,8 +37,9 @@ OBJECTS_SCHEMA: pa.Schema = pa.schema(
         ("size_bytes", pa.int64()),
         ("etag", pa.string()),
         ("day", pa.date32()),
-        *((f.name, pa.int64()) for f in fields(LineCounts)),
-        ("fields", pa.dictionary(pa.int32(), pa.string())),  # a few, of 400 bytes each
+        *((kind.name, pa.int64()) for kind in fields(LineCounts)),
+        # Headers joined by `join_headers`: a few different texts, of 400 bytes each.
+        ("fields", pa.dictionary(pa.int32(), pa.string())),
         ("declared", pa.dictionary(pa.int32(), pa.string())),
     ]
 )
@@ -77,21 +78,40 @@ _PATH = re.compile(rf"{LEDGER}/([0-9]{{12}})\.({'|'.join(PARTS)})-[0-9a-f]{{8}}\
 
 
 def parse_part(path: str) -> tuple[int, Part] | None:
-    """Return number and part of a checkpoint's file; None if it is none."""
+    """Return number and part of a checkpoint's file; None if the path is not that of one."""
     match = _PATH.fullmatch(path)
     return (int(match[1]), match[2]) if match else None  # type: ignore[return-value]
 
 
+def objects_table(commit: Commit) -> pa.Table:
+    """Return a commit's objects, in `OBJECTS_SCHEMA`."""
+    rows = [
+        (
+            commit.task_id,
+            converted.uri,
+            converted.size_bytes,
+            converted.etag,
+            converted.day,
+            *converted.counts.by_kind(),
+            join_headers(converted.headers),
+            join_headers(converted.declared),
+        )
+        for converted in commit.objects
+    ]
+    columns = list(zip(*rows, strict=True)) or [()] * len(OBJECTS_SCHEMA)
+    return pa.table(columns, schema=OBJECTS_SCHEMA)
+
+
 class Checkpoint:
-    """All that the ledger said up to a number; 0 is the empty one. Read when asked for.
+    """The content of all records up to a number, read when asked for; 0 is the empty checkpoint.
 
     Args:
         storage: The lake.
         number: The last record that it holds.
-        paths: Part -> its file; there should be one of each.
+        paths: Part -> its files; there should be one file of each part.
 
     Raises:
-        LakeError: There are more.
+        LakeError: A part has two files.
     """
 
     def __init__(
@@ -99,33 +119,33 @@ class Checkpoint:
     ) -> None:
         self._storage = storage
         self.number = number
-        self._paths: dict[Part, str] = {part: found[0] for part, found in (paths or {}).items()}
-        for found in (paths or {}).values():
-            if len(found) > 1:
+        self._paths: dict[Part, str] = {part: files[0] for part, files in (paths or {}).items()}
+        for files in (paths or {}).values():
+            if len(files) > 1:
                 raise LakeError(
-                    f"the ledger's checkpoint has {found[0]} and {found[1]}, of which one does not "
-                    "belong there. Remove that one; flowconv verify tells whether it was the "
-                    "right one.",
+                    f"the ledger's checkpoint has two files {files[0]} and {files[1]}, expected "
+                    "one. Remove the one that does not belong there; flowconv verify tells whether "
+                    "it was the right one.",
                     uri=storage.root,
                 )
 
     def object_batches(
         self, without: Collection[str], columns: Collection[str]
     ) -> Iterator[pa.RecordBatch]:
-        """Give columns of the objects of all tasks but some, a bounded number at a time."""
+        """Give columns of the objects of all tasks except `without`, in bounded batches."""
         return self._read("objects", without, columns)
 
     def files(self, without: Collection[str]) -> dict[str, tuple[DataFile, str]]:
-        """Return the files of all tasks but some: path -> file and task."""
+        """Return the files of all tasks except `without`: path -> file and task."""
         rows = chain.from_iterable(batch.to_pylist() for batch in self._read("files", without))
         return {
             row["path"]: (
                 DataFile(
-                    row["path"],
-                    row["rows"],
-                    row["size_bytes"],
-                    row["crc32"],
-                    tuple(row["columns"].split()),
+                    path=row["path"],
+                    rows=row["rows"],
+                    size_bytes=row["size_bytes"],
+                    crc32=row["crc32"],
+                    columns=tuple(row["columns"].split()),
                 ),
                 row["task_id"],
             )
@@ -133,7 +153,7 @@ class Checkpoint:
         }
 
     def runs(self) -> dict[str, Run]:
-        """Return the runs by their ids."""
+        """Return run id -> run."""
         rows = chain.from_iterable(batch.to_pylist() for batch in self._read("runs", ()))
         return {row["run_id"]: Run(**row | {"report": json.loads(row["report"])}) for row in rows}
 
@@ -141,13 +161,13 @@ class Checkpoint:
         self,
         number: int,
         objects: Iterable[pa.RecordBatch],
-        files_: Iterable[tuple[DataFile, str]],
+        files: Iterable[tuple[DataFile, str]],
         runs: Iterable[Run],
     ) -> "Checkpoint":
-        """Write a later checkpoint; the objects come last and make it count."""
+        """Write a later checkpoint; its objects come last and make it count."""
         file_rows = [
             asdict(file) | {"columns": " ".join(file.columns), "task_id": task_id}
-            for file, task_id in files_
+            for file, task_id in files
         ]
         run_rows = [asdict(run) | {"report": json.dumps(dict(run.report))} for run in runs]
         later = Checkpoint(self._storage, number)
@@ -158,30 +178,30 @@ class Checkpoint:
 
     @property
     def paths(self) -> list[str]:
-        """Its files; without the objects, which are the first, the others do not count."""
+        """Its files, in the order to delete them: without the objects the others do not count."""
         return [self._paths[part] for part in _SCHEMAS if part in self._paths]
 
     def _write(self, part: Part, batches: Iterable[pa.RecordBatch]) -> None:
         sink = pa.BufferOutputStream()
         schema = _SCHEMAS[part]
         with pq.ParquetWriter(sink, schema, compression="zstd") as writer:
-            for some in _in_groups(batches):
-                writer.write_table(pa.Table.from_batches(some, schema))
-            writer.add_key_value_metadata(self._facts(part))
+            for group in _row_groups(batches):
+                writer.write_table(pa.Table.from_batches(group, schema))
+            writer.add_key_value_metadata(self._metadata(part))
         written = sink.getvalue().to_pybytes()
         path = f"{LEDGER}/{self.number:012d}.{part}-{zlib.crc32(written):08x}.parquet"
         self._storage.write(path, written)
         self._paths[part] = path
 
-    def _facts(self, part: Part) -> dict[str, str]:
-        """Return what a part says of the whole; the objects, which are the last, name the others.
+    def _metadata(self, part: Part) -> dict[str, str]:
+        """Return a part's metadata: the number, and in the objects the paths of the other parts.
 
-        So no part of another checkpoint can stand in its place.
+        So a part of another checkpoint cannot take its place.
         """
-        facts = {"checkpoint": str(self.number)}
+        metadata = {"checkpoint": str(self.number)}
         if part == "objects":
-            facts["parts"] = " ".join(self._paths[other] for other in PARTS if other != part)
-        return facts
+            metadata["parts"] = " ".join(self._paths[other] for other in PARTS if other != part)
+        return metadata
 
     def _read(
         self,
@@ -195,20 +215,22 @@ class Checkpoint:
         written = self._storage.read(path)
         if written is None:
             raise LakeError(
-                f"the ledger's checkpoint {path} is gone; if no other run is merging the ledger at "
-                "the moment, restore it from a copy.",
+                f"the ledger's checkpoint {path} is gone. If another run is merging the ledger "
+                "just now, run again; else restore it from a copy.",
                 uri=self._storage.root,
             )
         if not path.endswith(f"-{zlib.crc32(written):08x}.parquet"):
             raise self._damaged(path, "its checksum does not fit")
         dropped = pa.array(list(without), pa.string())
-        asked = None if columns is None else list({*columns, *(["task_id"] if without else [])})
+        needed = None if columns is None else list({*columns, *(["task_id"] if without else [])})
         with pq.ParquetFile(pa.BufferReader(written)) as file:
-            facts = file.metadata.metadata or {}
-            for name, value in self._facts(part).items():
-                if (found := facts.get(name.encode(), b"").decode(errors="replace")) != value:
-                    raise self._damaged(path, f"it is of {name} {found or 'none'}, not {value}")
-            for batch in file.iter_batches(_ROWS_AT_ONCE, columns=asked):
+            written_metadata = file.metadata.metadata or {}
+            for name, expected in self._metadata(part).items():
+                found = written_metadata.get(name.encode(), b"").decode(errors="replace")
+                if found != expected:
+                    why = f"its metadata has {name} {found or 'none'}, expected {expected}"
+                    raise self._damaged(path, why)
+            for batch in file.iter_batches(_ROWS_PER_GROUP, columns=needed):
                 kept = batch.replace_schema_metadata()
                 if without:
                     kept = kept.filter(pc.invert(pc.is_in(kept["task_id"], dropped)))
@@ -217,19 +239,21 @@ class Checkpoint:
     def _damaged(self, path: str, why: str) -> LakeError:
         return LakeError(
             f"the ledger's checkpoint {path} is damaged: {why}. Restore it from a copy. If there "
-            "is none, delete it, and flowconv verify --repair goes on without it; what it said is "
+            "is none, delete it: flowconv verify --repair goes on without it, and what it said is "
             "converted again.",
             uri=self._storage.root,
         )
 
 
-def _in_groups(batches: Iterable[pa.RecordBatch]) -> Iterator[list[pa.RecordBatch]]:
+def _row_groups(batches: Iterable[pa.RecordBatch]) -> Iterator[list[pa.RecordBatch]]:
     """Gather small batches: each call to write makes a row group."""
-    some: list[pa.RecordBatch] = []
+    group: list[pa.RecordBatch] = []
+    rows = 0
     for batch in batches:
-        some.append(batch)
-        if sum(one.num_rows for one in some) >= _ROWS_AT_ONCE:
-            yield some
-            some = []
-    if some:
-        yield some
+        group.append(batch)
+        rows += batch.num_rows
+        if rows >= _ROWS_PER_GROUP:
+            yield group
+            group, rows = [], 0
+    if group:
+        yield group

@@ -1,7 +1,6 @@
-"""Small files of JSON that can tell whether they are as they were written.
+"""Small JSON files with a checksum of their content at the end.
 
-A digit that changed on the way leaves JSON that is as good as before, so a checksum of all that
-stands before it comes last.
+A changed digit would leave valid JSON; the checksum shows it.
 """
 
 import json
@@ -13,7 +12,7 @@ _CHECKSUM = b',"crc32":"'
 
 
 def seal(record: Mapping[str, Any]) -> bytes:
-    """Return a record, which is not empty, as JSON with its checksum."""
+    """Return a record, which must not be empty, as JSON with its checksum."""
     body = json.dumps(record, separators=(",", ":")).encode().removesuffix(b"}")
     return body + _seal_of(body)
 
@@ -22,7 +21,7 @@ def unseal(written: bytes) -> dict[str, Any]:
     """Return the record.
 
     Raises:
-        ValueError: It is not as it was written.
+        ValueError: The bytes are not those that were written.
     """
     body = written.rpartition(_CHECKSUM)[0]
     if body + _seal_of(body) != written:

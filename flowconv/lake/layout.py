@@ -1,31 +1,27 @@
-"""What all files of a lake have in common: `_flowconv/lake.json`."""
+"""The layout: what all files of a lake have in common, in `_flowconv/lake.json`."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from flowconv.errors import LakeError
 from flowconv.fields import Table
 from flowconv.lake.checksums import seal, unseal
 from flowconv.lake.ledger import last_layout
-from flowconv.lake.paths import LEDGER
+from flowconv.lake.paths import LAYOUT, LEDGER
 from flowconv.options import ConvertOptions, TimeType
 from flowconv.storage.interface import Storage
 
-if TYPE_CHECKING:
-    pass
-from flowconv.lake.paths import LAYOUT
 
-
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Layout:
     """What all files of a lake have in common.
 
     Attributes:
         partition_by: Partition names, outermost first.
         time_type: Type of `start` and `end`.
-        with_source: Every row has its object and line.
-        version: Of this description; 1.
+        with_source: Every row names its object and line.
+        version: Version of lake.json's own format.
     """
 
     partition_by: tuple[str, ...]
@@ -35,11 +31,11 @@ class Layout:
 
 
 def is_lake(storage: Storage) -> bool:
-    """Tell whether a lake was begun there.
+    """Tell whether there is a lake.
 
     Raises:
         LakeError: There is a ledger, but lake.json is gone.
-        StorageError: The place does not answer.
+        StorageError: The storage does not answer.
     """
     if storage.read(LAYOUT) is not None:
         return True
@@ -56,7 +52,7 @@ def read_layout(storage: Storage) -> Layout:
     """Return a lake's layout.
 
     Raises:
-        LakeError: There is none, it is gone, or it was written by a later flowconv.
+        LakeError: There is no lake, lake.json is gone or damaged, or a later flowconv wrote it.
     """
     written = storage.read(LAYOUT)
     if written is None and not is_lake(storage):
@@ -68,7 +64,11 @@ def read_layout(storage: Storage) -> Layout:
     try:
         described = unseal(written or b"")
         if described["version"] != 1:
-            raise LakeError("a later flowconv made this lake; update flowconv.", uri=storage.root)
+            raise LakeError(
+                f"found version {described['version']} of {LAYOUT}, expected 1: a later flowconv "
+                "made this lake. Update flowconv.",
+                uri=storage.root,
+            )
         return _layout(described)
     except (ValueError, KeyError, TypeError) as error:
         raise LakeError(
@@ -79,10 +79,10 @@ def read_layout(storage: Storage) -> Layout:
 
 
 def lost_layout(storage: Storage) -> Layout | None:
-    """Return the layout of a lake whose lake.json is gone, as its last run knew it.
+    """Return the layout of a lake whose lake.json is gone, as its last run recorded it.
 
     Returns:
-        None if lake.json is there, or nothing tells that this was a lake.
+        None if lake.json is there, or no record of a run is.
 
     Raises:
         StorageError: The lake does not answer.
@@ -94,26 +94,32 @@ def lost_layout(storage: Storage) -> Layout | None:
 
 
 def restore_layout(storage: Storage, layout: Layout) -> None:
-    """Write lake.json again, if it is gone."""
+    """Write lake.json again if it is gone."""
     storage.create(LAYOUT, seal(asdict(layout)))
 
 
 def _layout(described: Mapping[str, Any]) -> Layout:
     return Layout(
-        tuple(described["partition_by"]), described["time_type"], described["with_source"]
+        partition_by=tuple(described["partition_by"]),
+        time_type=described["time_type"],
+        with_source=described["with_source"],
     )
 
 
 def ensure_layout(storage: Storage, options: ConvertOptions) -> Layout:
-    """Begin a lake, or make sure that the options are those that it was begun with.
+    """Begin a lake, or check that the options fit the lake that is there.
 
     Raises:
-        LakeError: It has another layout, or there are tables of somebody else.
+        LakeError: The lake has another layout, or the tables' folders hold files but no lake.
     """
-    layout = Layout(options.partition_by, options.time_type, options.with_source)
+    layout = Layout(
+        partition_by=options.partition_by,
+        time_type=options.time_type,
+        with_source=options.with_source,
+    )
     if not is_lake(storage):
         for table in Table:
-            # Unless another run has begun the lake in this moment.
+            # Another run may have begun the lake just now.
             if next(storage.list_files(table), None) and not is_lake(storage):
                 raise LakeError(
                     f"there are files below {table}/, but it is no lake of flowconv. Choose "

@@ -1,40 +1,55 @@
 """Stage 8: which objects are converted, and which files hold their rows.
 
-Below `_flowconv/ledger/` lie numbered records, each written once and only if its number is free:
+Records lie below `_flowconv/ledger/`. Each has a number, and is created only if its number is free:
 
-    000000000007   begin   a run starts; whoever wrote before it can commit no more
+    000000000007   begin   a run starts; earlier runs can no longer commit
     000000000008   commit  a task's objects are converted, and these files hold their rows
-    000000000009   end     the run is over, with its report
-    000000000011   forget  these tasks count no more: flowconv verify found their files damaged
+    000000000009   end     a run is over, with its report
+    000000000011   forget  these tasks no longer count: flowconv verify found their files damaged
 
 A data file counts if a commit names it and no later record replaces or forgets that commit. A
-writer that was paused, and whose lock was taken over, finds the number that it expects taken by
-the next run's `begin`, and stops. Records are merged into a checkpoint (see `checkpoints`) now and
-then, and removed; the begins stay, since they are what stops such a writer. The checkpoint before
-the last stays too, for those who are reading it.
+paused run whose lock was taken over finds the number that it expects taken by the next run's
+`begin`, and stops. A merge writes a checkpoint (see `checkpoints`) and removes the records that it
+holds, except:
 
-Each record has its number and a checksum, so one that was damaged, or put in another's place, is
-found. What is lost is found, too, by everybody who reads the ledger:
+- `begin` records, since they stop such a run;
+- the previous checkpoint, since a reader may have listed it.
 
-- One that is gone leaves a gap in the numbers. A checkpoint that lost a part does not count, and
-  the records that went into it are such a gap.
-- The last ones leave none. So their number is kept in a second place, `_flowconv/ledger.json`. It
-  is written once at the end of a run, and before records are merged: one small request a run, and
-  one for who reads. It is never ahead of the ledger: it names a record that was there. A writer
-  that was paused may set it back, until the next run ends.
-- If the ledger is gone as a whole, and that file with it, files below the tables tell.
+Every reader of the ledger finds these losses:
 
-Not found is the loss of the last commits of a run that was killed, before another run ends: no
-second place knew of them. flowconv verify reports their files as strays. A lake that was wholly set
-back to an earlier state is a sound lake of then.
+- A damaged or misplaced record: each has its number and a checksum.
+- A lost record: the numbers have a gap. A checkpoint that lacks a part does not count, and its
+  records are such a gap.
+- The last records: `_flowconv/ledger.json` has the last number too. It costs a request to each run
+  and each reader. It is never ahead of the ledger; a paused run may set it back until the next run
+  ends.
+- The whole ledger, with ledger.json: there are files below the tables.
 
-Such a writer can leave behind, beside its lock: files that it published when it woke up, which it
-removes as soon as its commit fails, and which count at no time; notes of them below
-`_flowconv/intents/`, which the next run removes; and a checkpoint older than the last, which the
-next merge removes. If it is killed in the moment between publishing and removing, and the run that
-took over had already done away with its note, the file stays until `flowconv verify --repair`. It
-removes nothing that belongs to the run which took over: names have the number of a run's `begin`,
-and what it takes for leftovers was listed before it began itself.
+Two losses are not found: the last commits of a killed run before another run ends (flowconv verify
+reports their files as strays), and a whole lake that was set back to an earlier state.
+
+A run that is killed, or paused and taken over, leaves behind:
+
+| what | removed by | when |
+|---|---|---|
+| staged files, unfinished uploads | the next run | after its `begin` |
+| published files that no commit names | the next run, by their intent | after its `begin` |
+| files that a paused run publishes when it wakes up | that run | when its commit fails |
+| such files, if it is killed before its commit | flowconv verify --repair | when it is called |
+| records that a checkpoint holds | the next run, by their intent | after its `begin` |
+| an older or incomplete checkpoint | the next merge | when its checkpoint is written |
+| the lock | the next run | before all this; see `locking` |
+
+None of this ever counts. These steps keep their order:
+
+1. The next run lists leftovers before its `begin`: no later run has any of them, so it may remove
+   them however late it wakes up. A paused run cannot remove or replace files of its successor
+   either: names contain the number of a run's `begin`.
+2. An intent is written before its files are published or removed, so the next run finds them.
+3. Files are published before the commit that names them, so a file that counts is there.
+4. Replaced files are removed after the commit that replaces them, so rows never disappear.
+5. ledger.json is written after the record whose number it has, and before records are merged.
+6. A checkpoint's objects are written after its other parts, and its records removed after both.
 """
 
 import re
@@ -43,9 +58,9 @@ import threading
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, fields, replace
+from dataclasses import fields, replace
 from datetime import UTC, date, datetime
-from itertools import chain, pairwise
+from itertools import pairwise
 from typing import Any, Self
 
 import pyarrow as pa
@@ -54,25 +69,38 @@ import pyarrow.compute as pc
 from flowconv.blocks.counts import LineCounts
 from flowconv.errors import LakeError, StorageError, quote
 from flowconv.fields import Table
-from flowconv.lake.checkpoints import OBJECTS_SCHEMA, PARTS, Checkpoint, Part, parse_part
+from flowconv.lake.checkpoints import (
+    OBJECTS_SCHEMA,
+    PARTS,
+    Checkpoint,
+    Part,
+    objects_table,
+    parse_part,
+)
 from flowconv.lake.checksums import seal, unseal
-from flowconv.lake.ledger_records import Commit, ConvertedObject, DataFile, Run, TaskObject
-from flowconv.lake.paths import INTENTS, LEDGER
+from flowconv.lake.intents import write_intent
+from flowconv.lake.ledger_records import (
+    Commit,
+    DataFile,
+    Run,
+    TaskObject,
+    commit_from_json,
+    commit_to_json,
+    split_headers,
+)
+from flowconv.lake.paths import INTENTS, LAST_NUMBER, LEDGER
 from flowconv.storage.interface import Storage
 
-# The second place that knows the last record's number.
-LAST_NUMBER = "_flowconv/ledger.json"
-
 _DIGITS = 12
-# No other digits than these: int() takes those of every alphabet.
+# ASCII digits only: int() takes those of every alphabet.
 _RECORD = re.compile(rf"[0-9]{{{_DIGITS}}}")
 
-# A read of the ledger takes a request for each record since the last checkpoint. So a run ends with
-# a merge if they have become many,
+# A run ends with a merge after so many records: a reader makes a request for each.
 RECORDS_PER_CHECKPOINT = 64
-# and a long one merges on its way, so that little is left to read if it is killed, and so that
-# memory stays bounded: an object that is not merged takes 700 bytes. A merge takes 2 s for a
-# million objects (benchmarks/README.md, "bench_ledger").
+
+# A long run merges earlier: a killed run then leaves little to read, and memory stays bounded (an
+# object that is not merged takes 700 bytes). A merge of a million objects takes 2 s
+# (benchmarks/README.md, "bench_ledger").
 _COMMITS_BETWEEN_MERGES = 1024
 _OBJECTS_BETWEEN_MERGES = 200_000
 
@@ -80,12 +108,12 @@ _READS_AT_ONCE = 16
 
 
 class LostLockError(LakeError):
-    """Another run took the lake over; what this one has not committed does not count."""
+    """Another run took the lake over; what this run has not committed does not count."""
 
     def __init__(self, uri: str) -> None:
         super().__init__(
-            "another run has taken this lake over, since this one did not answer for a while. "
-            "What it had not committed will be converted by the other, or by the next run.",
+            "another run has taken this lake over, since this run sent no heartbeat for a while. "
+            "What this run did not commit is converted by the other run, or by the next.",
             uri=uri,
         )
 
@@ -105,7 +133,7 @@ class Ledger:
         self._replaced: set[str] = set()
         self._merged_away: list[int] = []
         self.missing_records: tuple[range, ...] = ()
-        """Numbers of records that are gone; what they said is not known."""
+        """Numbers of lost records."""
         self._lost_part = ""
         self._noted_number = 0
         self._runs: dict[str, Run] = {}
@@ -114,15 +142,15 @@ class Ledger:
         self.generation = 0
         """The number of this run's `begin`: no other run of the lake has it."""
         self.intents: list[str] = []
-        """What earlier runs noted and left; listed when this one begins."""
+        """Intents that earlier runs left behind; listed when this run begins."""
 
     @classmethod
     def read(cls, storage: Storage, *, with_gaps: bool = False) -> Self:
-        """Return what the lake's ledger says now; empty if there is none.
+        """Read the lake's ledger; it is empty if there is none.
 
         Args:
             storage: The lake.
-            with_gaps: Read it though records are gone, and name them in `missing_records`.
+            with_gaps: Accept lost records, and name them in `missing_records`.
 
         Raises:
             LakeError: The ledger is damaged, or records of it are gone.
@@ -133,8 +161,8 @@ class Ledger:
             ledger = cls(storage)
             if ledger._load() and ledger.missing_records == missing:
                 break
-            # A run merged the records while they were listed or read: there is a new checkpoint.
-            # If not, the same records are missing the next time.
+            # A run may have merged the records meanwhile: a new checkpoint has them. If not, the
+            # same records are missing the next time.
             missing = ledger.missing_records
         if missing and not with_gaps:
             raise LakeError(
@@ -146,7 +174,7 @@ class Ledger:
         return ledger
 
     def describe_loss(self) -> str:
-        """Say what of the ledger is gone."""
+        """Say which part of the ledger is gone, without a full stop."""
         if self._lost_part:
             return f"the ledger's checkpoint {self._lost_part} is gone"
         number = sum(len(gap) for gap in self.missing_records)
@@ -154,7 +182,7 @@ class Ledger:
         return f"the ledger's record {record_path(self.missing_records[0][0])}{more} is gone"
 
     def files(self) -> dict[str, tuple[DataFile, str]]:
-        """Return the files that count, of data and of rejected lines: path -> file and task."""
+        """Return the files that count, with data or rejected lines: path -> file and task."""
         return self._checkpoint.files(self._replaced) | {
             file.path: (file, commit.task_id)
             for commit in self._commits.values()
@@ -170,51 +198,57 @@ class Ledger:
         wanted = frozenset(task_ids)
         if not wanted:
             return []
-        with self._mutex:  # A merge may be under way.
+        with self._mutex:  # Another thread may be merging.
             return [file for file, task_id in self.files().values() if task_id in wanted]
 
     def converted(self) -> dict[str, str]:
-        """Return the etag of every converted object by its uri."""
+        """Return uri -> etag of every converted object."""
         return self.converted_and_declared(with_declared=False)[0]
 
     def converted_and_declared(
         self, *, with_declared: bool = True
-    ) -> tuple[dict[str, str], dict[str, str]]:
-        """Return etags by uris, and the declared formats of the objects that were read by one.
+    ) -> tuple[dict[str, str], dict[str, tuple[str, ...]]]:
+        """Return uri -> etag, and uri -> declared formats of the objects that were read by any.
 
         The latter are as `ConvertedObject.declared`.
         """
         converted: dict[str, str] = {}
-        declared: dict[str, str] = {}
+        declared: dict[str, tuple[str, ...]] = {}
         columns = ["uri", "etag", *(["declared"] if with_declared else [])]
-        # A batch at a time: a million objects are 400 MB as it is.
+        # Batch by batch: the result alone takes 400 MB for a million objects.
         for batch in self._checkpoint.object_batches(self._replaced, columns):
             uris: Any = batch["uri"].to_pylist()
             etags: Any = batch["etag"].to_pylist()
             converted.update(zip(uris, etags, strict=True))
             if with_declared:
-                names: Any = batch["declared"].dictionary.to_pylist()  # type: ignore[attr-defined]
+                texts: Any = batch["declared"].dictionary.to_pylist()  # type: ignore[attr-defined]
+                formats = [split_headers(text) for text in texts]
                 codes: Any = batch["declared"].indices.to_pylist()  # type: ignore[attr-defined]
                 declared |= {
-                    uri: names[code] for uri, code in zip(uris, codes, strict=True) if names[code]
+                    uri: formats[code]
+                    for uri, code in zip(uris, codes, strict=True)
+                    if formats[code]
                 }
         for commit in self._commits.values():
-            converted |= {one.uri: one.etag for one in commit.objects}
-            declared |= {one.uri: one.declared for one in commit.objects if one.declared}
+            converted |= {found.uri: found.etag for found in commit.objects}
+            declared |= {found.uri: found.declared for found in commit.objects if found.declared}
         return converted, declared
 
-    def counts_of(self, uris: Collection[str]) -> dict[str, tuple[LineCounts, str]]:
-        """Return the lines of objects, and the formats that were declared for them."""
-        kinds = [f.name for f in fields(LineCounts)]
+    def counts_of(self, uris: Collection[str]) -> dict[str, tuple[LineCounts, tuple[str, ...]]]:
+        """Return uri -> lines by kind, and the formats declared for the object."""
+        kinds = [kind.name for kind in fields(LineCounts)]
         objects = self.objects("uri", *kinds, "declared")
         chosen = objects.filter(pc.is_in(objects["uri"], pa.array(list(uris), pa.string())))
         return {
-            row["uri"]: (LineCounts(**{kind: row[kind] for kind in kinds}), row["declared"])
+            row["uri"]: (
+                LineCounts(**{kind: row[kind] for kind in kinds}),
+                split_headers(row["declared"]),
+            )
             for row in chosen.to_pylist()
         }
 
     def has_objects(self, source: str, since: date | None, until: date | None) -> bool:
-        """Tell whether objects of a source were converted; of these days, if some are chosen."""
+        """Tell whether objects of a source, and of the chosen days, were converted."""
         for batch in self._object_batches("uri", "day"):
             uris, days = batch["uri"], batch["day"]
             wanted = pc.or_(pc.starts_with(uris, f"{source}/"), pc.equal(uris, pa.scalar(source)))
@@ -227,13 +261,13 @@ class Ledger:
         return False
 
     def rejected(self) -> list[str]:
-        """Return the uris of the objects that have lines in quarantine."""
+        """Return the uris of the objects that have rejected lines."""
         objects = self.objects("uri", "rejected")
         uris: Any = objects.filter(pc.greater(objects["rejected"], pa.scalar(0)))["uri"].to_pylist()
         return list(uris)
 
     def tasks_of(self, uris: Collection[str]) -> dict[str, list[TaskObject]]:
-        """Return the tasks that converted any of the objects: task -> all its objects."""
+        """Return each task that converted any of the objects: its id -> all its objects."""
         if not uris:
             return {}
         objects = self.objects("task_id", *TaskObject._fields)
@@ -245,26 +279,28 @@ class Ledger:
         return tasks
 
     def headers(self) -> Iterator[pa.RecordBatch]:
-        """Give uri and fields of all converted objects, a bounded number at a time."""
+        """Give columns `uri` and `fields` of all converted objects, in bounded batches.
+
+        `fields` are the object's headers, joined as by `join_headers`.
+        """
         yield from self._object_batches("uri", "fields")
 
     def objects(self, *columns: str) -> pa.Table:
-        """Return columns of all converted objects, a row each: see `OBJECTS_SCHEMA`."""
+        """Return columns of `OBJECTS_SCHEMA`, a row for each converted object."""
         schema = pa.schema([OBJECTS_SCHEMA.field(name) for name in columns])
         return pa.Table.from_batches(self._object_batches(*columns), schema)
 
     def begin(self, run: Run, layout: Mapping[str, Any]) -> None:
-        """Note that a run starts; from here on no other run can commit.
+        """Record that a run starts; from here on no other run can commit.
 
         Args:
             run: The run.
-            layout: What lake.json says, kept here too, in case that it gets lost.
+            layout: The content of lake.json, recorded here too in case it gets lost.
 
         Raises:
             LakeError: Another run began at the same moment.
         """
-        # Before the record: a run that takes over has noted none of these, so they may be removed
-        # however late this one wakes up.
+        # Before the record: no later run has any of these (step 1 above).
         self.intents = [file.path for file in self._storage.list_files(INTENTS)]
         try:
             record = {"kind": "begin", "run_id": run.run_id, "host": run.host}
@@ -277,14 +313,14 @@ class Ledger:
         self._runs[run.run_id] = run
 
     def commit(self, commit: Commit) -> None:
-        """Make a task's rows count, all at once.
+        """Make all of a task's rows count at once.
 
         Raises:
             LostLockError: Another run has taken the lake over.
             StorageError: The lake does not answer.
         """
         with self._mutex:
-            number = self._append({"kind": "commit", **_commit_to_json(commit)})
+            number = self._append({"kind": "commit", **commit_to_json(commit)})
             self._apply(number, commit)
             if (
                 len(self._merged_away) >= _COMMITS_BETWEEN_MERGES
@@ -293,7 +329,7 @@ class Ledger:
                 self.merge()
 
     def forget(self, run_id: str, task_ids: Iterable[str]) -> None:
-        """Make tasks count no more, so that the next run converts their objects again.
+        """Stop counting tasks, so that the next run converts their objects again.
 
         Raises:
             LostLockError: Another run has taken the lake over.
@@ -305,7 +341,7 @@ class Ledger:
             self._drop(number, forgotten)
 
     def end(self, run: Run) -> None:
-        """Note that a run is over, and merge the records if they have become many."""
+        """Record that a run is over, and merge the records if there are many."""
         assert run.ended
         number = self._append({"kind": "end", "run_id": run.run_id, "report": dict(run.report)})
         self._runs[run.run_id] = run
@@ -315,9 +351,9 @@ class Ledger:
             self.merge()
 
     def leftovers(self, noted: Iterable[str]) -> list[str]:
-        """Return those of the paths that intents note which do not count, and may be removed.
+        """Return the paths of intents that do not count, and may be removed.
 
-        They are files that no commit names, and records that have gone into the checkpoint.
+        These are files that no commit names, and records that the checkpoint holds.
         """
         live = self.files()
         merged = record_path(self._checkpoint.number)
@@ -328,8 +364,8 @@ class Ledger:
         ]
 
     def _load(self) -> bool:
-        """Read checkpoint and records; False if one of them vanished meanwhile."""
-        # Before the records: it is never ahead of what is listed later.
+        """Read checkpoint and records; return False if any was removed meanwhile."""
+        # Read before the listing: so it cannot be ahead of it.
         self._noted_number = self._read_noted_number()
         numbers = []
         checkpoints: defaultdict[int, dict[Part, list[str]]] = defaultdict(dict)
@@ -341,7 +377,7 @@ class Ledger:
                 numbers.append(number)
         whole = (number for number, parts in checkpoints.items() if parts.keys() == {*PARTS})
         last = max(whole, default=0)
-        # Those that are begun name the last record of then, too.
+        # An incomplete checkpoint has the number of a record, too.
         self._last_number = max([self._noted_number, *checkpoints, *numbers], default=0)
         self._checkpoint = Checkpoint(self._storage, last, checkpoints.pop(last, None))
         self._outdated = [
@@ -350,10 +386,10 @@ class Ledger:
         if self._storage.is_local and self._merged_meanwhile():
             return False
         if self._last_number == 0 and self._has_files():
-            self._last_number = 1  # There was one at the least, if nobody put them there.
-        new = sorted(n for n in numbers if n > last)
-        ends = [last, *new, self._last_number + 1]
-        gaps = (range(one + 1, other) for one, other in pairwise(ends))
+            self._last_number = 1  # A run that wrote files wrote a record first.
+        unmerged = sorted(number for number in numbers if number > last)
+        ends = [last, *unmerged, self._last_number + 1]
+        gaps = (range(left + 1, right) for left, right in pairwise(ends))
         self.missing_records = tuple(gap for gap in gaps if gap)
         self._lost_part = next(
             (
@@ -365,19 +401,19 @@ class Ledger:
             "",
         )
         with ThreadPoolExecutor(_READS_AT_ONCE, "flowconv-ledger") as pool:
-            records = pool.map(self._storage.read, map(record_path, new))
-            for number, written in zip(new, records, strict=True):
+            records = pool.map(self._storage.read, map(record_path, unmerged))
+            for number, written in zip(unmerged, records, strict=True):
                 if written is None:
                     return False
                 self._replay(number, written)
         return True
 
     def _merged_meanwhile(self) -> bool:
-        """Tell whether there is a later checkpoint than the one that the listing had.
+        """Tell whether there is a later checkpoint than the listing had.
 
-        A folder is listed in any order: a listing may lack records that were merged meanwhile, and
-        the checkpoint too. If they were the last, nothing else would tell. S3 lists by name, and so
-        the checkpoint behind the records.
+        A folder is listed in any order, so a listing may lack both the records that were merged
+        meanwhile and their checkpoint. Nothing else shows it if these were the last records. S3
+        lists by name, so a record that was removed meanwhile has its checkpoint listed behind it.
         """
         later: defaultdict[int, set[Part]] = defaultdict(set)
         for file in self._storage.list_files(LEDGER):
@@ -386,9 +422,9 @@ class Ledger:
         return any(parts == {*PARTS} for parts in later.values())
 
     def _has_files(self) -> bool:
-        """Tell whether there is anything that a ledger would name."""
+        """Tell whether there are files below the tables."""
         listings = map(self._storage.list_files, Table)
-        # S3's console makes such a name for a folder.
+        # S3's console creates an object with such a name for a folder.
         return any(not file.path.endswith("/") for files in listings for file in files)
 
     def _read_noted_number(self) -> int:
@@ -398,7 +434,7 @@ class Ledger:
         try:
             number = unseal(written)["last_number"]
             if type(number) is not int or not 0 < number < 10**_DIGITS:
-                raise ValueError(f"{quote(str(number))} is no number of a record")
+                raise ValueError(f"{quote(str(number))} is not the number of a record")
         except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise LakeError(
                 f"{LAST_NUMBER} is damaged ({error}). Restore it from a copy. If there is none, "
@@ -417,17 +453,18 @@ class Ledger:
             record = unseal(written)
             if record["number"] != number:
                 raise ValueError(f"it is record {record['number']}")
-            kind, at = record["kind"], datetime.fromisoformat(record["at"])
+            kind, time = record["kind"], datetime.fromisoformat(record["at"])
             if kind == "begin":
-                self._runs[record["run_id"]] = Run(record["run_id"], at, record["host"])
+                run_id = record["run_id"]
+                self._runs[run_id] = Run(run_id=run_id, began=time, host=record["host"])
             elif kind == "end":
                 run_id = record["run_id"]
-                # A long run merges on its way, so its beginning may be in the checkpoint.
+                # A long run merges before its end: its begin may be in the checkpoint.
                 if run := self._runs.get(run_id) or self._checkpoint.runs().get(run_id):
-                    self._runs[run_id] = replace(run, ended=at, report=record["report"])
+                    self._runs[run_id] = replace(run, ended=time, report=record["report"])
                 self._merged_away.append(number)
             elif kind == "commit":
-                self._apply(number, _commit_from_json(record))
+                self._apply(number, commit_from_json(record))
             elif kind == "forget":
                 self._drop(number, record["task_ids"])
             else:
@@ -446,17 +483,21 @@ class Ledger:
         self._unmerged_objects += len(commit.objects)
 
     def _drop(self, number: int, task_ids: Iterable[str]) -> None:
-        """Let a record take away what counted before it."""
+        """Apply a record that replaces or forgets tasks."""
         for task_id in task_ids:
             self._commits.pop(task_id, None)
             self._replaced.add(task_id)
         self._merged_away.append(number)
 
     def _append(self, record: dict[str, Any]) -> int:
-        """Write the next record; nobody else has written it."""
+        """Create the next record, and return its number.
+
+        Raises:
+            LostLockError: Another run has created a record with this number.
+        """
         number = self._last_number + 1
         record["at"] = datetime.now(UTC).isoformat(timespec="milliseconds")
-        # Makes it our own beyond doubt when an answer is lost and the write is tried again.
+        # Identifies this run's record if the answer is lost and the write is repeated.
         record["token"] = secrets.token_hex(8)
         data = seal({"number": number} | record)
         path = record_path(number)
@@ -466,7 +507,7 @@ class Ledger:
         return number
 
     def _create(self, path: str, data: bytes) -> bool:
-        """Create a record; where the answer is lost, it is known for our own by its token."""
+        """Create a record; if the answer is lost, its token shows whether it is this run's."""
         try:
             return self._storage.create(path, data) or self._storage.read(path) == data
         except StorageError:
@@ -475,7 +516,7 @@ class Ledger:
             return True
 
     def merge(self) -> None:
-        """Write a checkpoint of all up to now, and remove the records that it holds."""
+        """Write a checkpoint of everything so far, and remove the records that it holds."""
         self._note_number()
         old = self._checkpoint
         records = [record_path(number) for number in self._merged_away]
@@ -488,8 +529,7 @@ class Ledger:
         )
         self._storage.delete(records)
         self._storage.delete([intent])
-        # Those before the old one, and what was begun of others, which cannot count any more even
-        # if their writer should wake up.
+        # Earlier checkpoints, and incomplete ones: these cannot count even if their run wakes up.
         self._storage.delete(self._outdated)
         self._outdated = old.paths
         self._commits, self._replaced, self._merged_away = {}, set(), []
@@ -499,78 +539,22 @@ class Ledger:
     def _object_batches(self, *columns: str) -> Iterator[pa.RecordBatch]:
         yield from self._checkpoint.object_batches(self._replaced, columns)
         for commit in self._commits.values():
-            yield from _objects_table(commit).select(list(columns)).to_batches()
+            yield from objects_table(commit).select(list(columns)).to_batches()
 
 
 def record_path(number: int) -> str:
-    """Return where a record is."""
+    """Return the path of a record."""
     return f"{LEDGER}/{number:0{_DIGITS}d}"
 
 
 def parse_record_path(path: str) -> int | None:
-    """Return the number of the record at a path; None if there can be none."""
+    """Return the number of the record at a path; None if it is not the path of a record."""
     name = path.removeprefix(f"{LEDGER}/")
     return int(name) if name != path and _RECORD.fullmatch(name) else None
 
 
-def _objects_table(commit: Commit) -> pa.Table:
-    rows = (
-        (
-            *(commit.task_id, one.uri, one.size_bytes, one.etag, one.day),
-            *one.counts.by_kind(),
-            *(one.fields, one.declared),
-        )
-        for one in commit.objects
-    )
-    columns = list(zip(*rows, strict=True)) or [()] * len(OBJECTS_SCHEMA)
-    return pa.table(columns, schema=OBJECTS_SCHEMA)
-
-
-def _commit_to_json(commit: Commit) -> dict[str, Any]:
-    # Thousands of objects share a header: it is written once.
-    texts = chain.from_iterable((one.fields, one.declared) for one in commit.objects)
-    headers = {text: number for number, text in enumerate(dict.fromkeys(texts))}
-    return {
-        "task_id": commit.task_id,
-        "run_id": commit.run_id,
-        "kinds": [f.name for f in fields(LineCounts)],
-        "headers": list(headers),
-        "objects": [
-            [
-                *(one.uri, one.size_bytes, one.etag, one.day and one.day.isoformat()),
-                *one.counts.by_kind(),
-                *(headers[one.fields], headers[one.declared]),
-            ]
-            for one in commit.objects
-        ],
-        "files": [asdict(file) for file in commit.files],
-        "replaces": list(commit.replaces),
-    }
-
-
-def _commit_from_json(record: Mapping[str, Any]) -> Commit:
-    return Commit(
-        record["task_id"],
-        record["run_id"],
-        tuple(
-            ConvertedObject(
-                uri,
-                size_bytes,
-                etag,
-                day and date.fromisoformat(day),
-                LineCounts(**dict(zip(record["kinds"], counts, strict=True))),
-                record["headers"][header],
-                record["headers"][declared],
-            )
-            for uri, size_bytes, etag, day, *counts, header, declared in record["objects"]
-        ),
-        tuple(DataFile(**file | {"columns": tuple(file["columns"])}) for file in record["files"]),
-        tuple(record["replaces"]),
-    )
-
-
 def last_layout(storage: Storage) -> Mapping[str, Any] | None:
-    """Return what lake.json said when the last run began; None if no run did.
+    """Return the layout that the last run recorded; None if there is no record of it.
 
     Raises:
         StorageError: The lake does not answer.
@@ -582,25 +566,5 @@ def last_layout(storage: Storage) -> Mapping[str, Any] | None:
             if record["kind"] == "begin":
                 return dict(record["layout"])
         except (ValueError, KeyError, TypeError, RecursionError):
-            continue  # Damaged; an earlier one says the same.
+            continue  # Damaged; an earlier record has the same layout.
     return None
-
-
-def write_intent(storage: Storage, name: str, paths: Iterable[str]) -> str:
-    """Note the files that a run is about to publish or remove, and return where.
-
-    The note goes when that is done; where it stays, the next run removes those of them that do not
-    count. No other run may use its name.
-    """
-    path = f"{INTENTS}/{name}.json"
-    storage.write(path, seal({"paths": sorted(paths)}))
-    return path
-
-
-def read_intent(storage: Storage, path: str) -> list[str]:
-    """Return the paths that an intent notes; none if it is gone, damaged, or no intent of ours."""
-    written = storage.read(path)
-    try:
-        return list(unseal(written)["paths"]) if written else []
-    except (ValueError, KeyError):
-        return []

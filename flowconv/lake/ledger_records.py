@@ -1,23 +1,24 @@
-"""What the records of the ledger say: runs, converted objects, files, commits."""
+"""The records of the ledger: runs, commits, and the objects and files that a commit names."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field, fields
 from datetime import date, datetime
+from itertools import chain
 from typing import Any, NamedTuple
 
 from flowconv.blocks.counts import LineCounts
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DataFile:
-    """A file that holds what a task read: Parquet of a table, or rejected lines.
+    """A file with what a task read: Parquet of a table, or rejected lines.
 
     Attributes:
         path: Below the lake.
-        rows: Its rows or lines.
+        rows: Number of its rows or lines.
         size_bytes: Its size.
         crc32: CRC-32 of its bytes.
-        columns: Its columns, in their order; none if it holds rejected lines.
+        columns: Its columns in order; empty for rejected lines.
     """
 
     path: str
@@ -32,10 +33,7 @@ class DataFile:
         return bool(self.columns)
 
 
-HEADERS_APART = ", "
-
-
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ConvertedObject:
     """An object whose rows are in the lake.
 
@@ -43,11 +41,12 @@ class ConvertedObject:
         uri: The object.
         size_bytes: Its size as it is stored.
         etag: Its etag when it was converted.
-        day: The day that its key says, if it does.
+        day: The day of its key; None if the key has none.
         counts: Its lines by kind.
-        fields: The fields of its headers, or the declared ones: names separated by spaces,
-            headers by `HEADERS_APART`. Empty if it has no line with values.
-        declared: Those of them that were declared; empty if it said itself what its fields are.
+        headers: Its headers, or the formats declared for it, each as names separated by spaces.
+            Empty if no line has values.
+        declared: Those of `headers` that were declared; empty if the object names its fields.
+        flow_log_id: The flow log of its key; None if the key has none. Not recorded.
     """
 
     uri: str
@@ -55,12 +54,13 @@ class ConvertedObject:
     etag: str
     day: date | None
     counts: LineCounts
-    fields: str
-    declared: str = ""
+    headers: tuple[str, ...]
+    declared: tuple[str, ...] = ()
+    flow_log_id: str | None = field(default=None, compare=False)
 
 
 class TaskObject(NamedTuple):
-    """What a task read of an object: its uri, its etag and size at that time, and its rows."""
+    """An object of a task: its uri, its etag and size when it was converted, and its rows."""
 
     uri: str
     etag: str
@@ -68,16 +68,16 @@ class TaskObject(NamedTuple):
     rows: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
-    """A run as the ledger knows it.
+    """A run as the ledger has it.
 
     Attributes:
         run_id: Its id.
-        began: When, in UTC.
-        host: On which machine.
-        ended: When, in UTC; None while it runs, or if it was killed.
-        report: What it said at its end (`ConvertReport.to_dict` without the lists).
+        began: Time of its begin, in UTC.
+        host: The machine.
+        ended: Time of its end, in UTC; None while it runs, or if it was killed.
+        report: Its report (`ConvertReport.to_dict` without the long lists).
     """
 
     run_id: str
@@ -87,16 +87,16 @@ class Run:
     report: Mapping[str, Any] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Commit:
     """A task that is done.
 
     Attributes:
         task_id: The task.
         run_id: The run that did it.
-        objects: What was converted.
-        files: What holds the rows, and the rejected lines if there are any.
-        replaces: Tasks whose objects were converted anew; their files count no more.
+        objects: The objects that were converted.
+        files: The files with their rows, and with their rejected lines if there are any.
+        replaces: Tasks whose objects were converted again; their files no longer count.
     """
 
     task_id: str
@@ -104,3 +104,74 @@ class Commit:
     objects: tuple[ConvertedObject, ...]
     files: tuple[DataFile, ...]
     replaces: tuple[str, ...] = ()
+
+
+def join_headers(headers: Iterable[str]) -> str:
+    """Return an object's headers as records and checkpoints have them."""
+    return _BETWEEN_HEADERS.join(headers)
+
+
+def split_headers(text: str) -> tuple[str, ...]:
+    """Undo `join_headers`."""
+    return tuple(text.split(_BETWEEN_HEADERS)) if text else ()
+
+
+_BETWEEN_HEADERS = ", "
+
+
+def commit_to_json(commit: Commit) -> dict[str, Any]:
+    """Return a commit as its record has it."""
+    rows = [_object_to_json(converted) for converted in commit.objects]
+    # Thousands of objects share a header: it is written once.
+    texts = dict.fromkeys(chain.from_iterable(row[-2:] for row in rows))
+    numbers = {text: number for number, text in enumerate(texts)}
+    return {
+        "task_id": commit.task_id,
+        "run_id": commit.run_id,
+        "kinds": [kind.name for kind in fields(LineCounts)],
+        "headers": list(texts),
+        "objects": [[*row[:-2], *(numbers[text] for text in row[-2:])] for row in rows],
+        "files": [asdict(file) for file in commit.files],
+        "replaces": list(commit.replaces),
+    }
+
+
+def _object_to_json(converted: ConvertedObject) -> list[Any]:
+    return [
+        converted.uri,
+        converted.size_bytes,
+        converted.etag,
+        converted.day and converted.day.isoformat(),
+        *converted.counts.by_kind(),
+        join_headers(converted.headers),
+        join_headers(converted.declared),
+    ]
+
+
+def commit_from_json(record: Mapping[str, Any]) -> Commit:
+    """Return the commit of a record.
+
+    Raises:
+        ValueError, KeyError, TypeError, IndexError: It is not the record of a commit.
+    """
+    headers = [split_headers(text) for text in record["headers"]]
+    return Commit(
+        task_id=record["task_id"],
+        run_id=record["run_id"],
+        objects=tuple(
+            ConvertedObject(
+                uri=uri,
+                size_bytes=size_bytes,
+                etag=etag,
+                day=day and date.fromisoformat(day),
+                counts=LineCounts(**dict(zip(record["kinds"], counts, strict=True))),
+                headers=headers[header],
+                declared=headers[declared],
+            )
+            for uri, size_bytes, etag, day, *counts, header, declared in record["objects"]
+        ),
+        files=tuple(
+            DataFile(**file | {"columns": tuple(file["columns"])}) for file in record["files"]
+        ),
+        replaces=tuple(record["replaces"]),
+    )

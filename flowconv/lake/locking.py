@@ -1,9 +1,9 @@
 """One writer at a time: a lock file below the lake, with the holder's heartbeat.
 
-The lock keeps runs from disturbing one another; it is not what keeps rows exact. If a holder is
-taken for dead and wakes up, the ledger refuses its commits (see `ledger`). Its heart, if it was
-stopped just between looking at the lock and writing to it, may write over the lock of the other;
-then a third run may begin, and the second will fail like the first.
+The lock keeps runs from disturbing one another; rows are exact without it. If a holder is taken
+for dead and wakes up, the ledger refuses its commits (see `ledger`). A heartbeat that pauses
+between reading the lock and writing it may overwrite the new holder's lock. Then a third run may
+begin, and the second fails like the first.
 """
 
 import os
@@ -11,7 +11,7 @@ import socket
 import threading
 import time
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -26,26 +26,26 @@ from flowconv.storage.interface import Storage
 
 HEARTBEAT_S = 15.0
 
-# Several heartbeats may be late, and clocks differ by seconds between machines.
+# Long enough for several late heartbeats, and for clocks that differ by seconds.
 LEASE_S = 120.0
 
-# Two runs may find the same holder dead, and the slower one then removes the lock of the quicker
-# one. So who takes over looks again after this time, which is long for two requests.
+# Two runs may find the same holder dead, and the slower run then removes the quicker run's lock. So
+# a run that takes over reads the lock again after this time, in which two requests are done.
 SETTLE_S = 0.5
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Holder:
-    """Who holds a lake's lock.
+    """The run that holds a lake's lock.
 
     Attributes:
         run_id: The run.
-        host: On which machine, for a reader.
-        machine: Where processes see one another: a boot of a machine, and a container on it.
+        host: Name of its machine, for messages.
+        machine: Id of its machine's boot and of its container: processes of one id see each other.
         pid: Its process there.
-        process_start: When that process began, as the system counts; tells a reused number.
-        since: When it took the lock, in UTC.
-        heartbeat: When it last said that it lives, in UTC.
+        process_start: Start of that process, as the system counts; shows that a pid was reused.
+        since: Time at which it took the lock, in UTC.
+        heartbeat: Time of its last heartbeat, in UTC.
     """
 
     run_id: str
@@ -58,7 +58,7 @@ class Holder:
 
     @property
     def is_dead(self) -> bool:
-        """It is a process of this machine that is gone, or its lease is over."""
+        """Its process on this machine is gone, or its lease on another machine is over."""
         if self.is_here:
             return _process_start(self.pid) != self.process_start
         return self.silent_s() > LEASE_S
@@ -69,7 +69,7 @@ class Holder:
         return self.machine == _machine()
 
     def clock_skew(self) -> str:
-        """Say, behind another sentence, that clocks differ; "" if they do not."""
+        """Return a sentence, with a space before it, if its clock is ahead; else ""."""
         ahead_s = -self.silent_s()
         if ahead_s < HEARTBEAT_S:
             return ""
@@ -80,24 +80,24 @@ class Holder:
         )
 
     def silent_s(self) -> float:
-        """Time since it last said that it lives, in seconds."""
+        """Time since its last heartbeat, in seconds."""
         return (datetime.now(UTC) - datetime.fromisoformat(self.heartbeat)).total_seconds()
 
     def __str__(self) -> str:
-        """Say who it is, for a message."""
+        """Describe it for a message."""
         return f"run {self.run_id}, process {self.pid} on {self.host}, since {self.since}"
 
 
 class Lock:
-    """Holds a lake's lock within a `with` block, and lets others know that its holder lives.
+    """Holds a lake's lock within a `with` block, and sends heartbeats.
 
     Args:
         storage: The lake.
         run_id: The run that takes it.
-        wait: Wait while somebody else has it, instead of failing.
+        wait: Wait while another run holds it, instead of failing.
 
     Raises:
-        LakeError: On entering: somebody else has it, and `wait` is false.
+        LakeError: On entering: another run holds it, and `wait` is false.
         StorageError: On entering: the lake does not answer.
     """
 
@@ -105,8 +105,15 @@ class Lock:
         self._storage = storage
         self._wait = wait
         now = _now()
-        process = (os.getpid(), _process_start(os.getpid()))
-        self._holder = Holder(run_id, socket.gethostname(), _machine(), *process, now, now)
+        self._holder = Holder(
+            run_id=run_id,
+            host=socket.gethostname(),
+            machine=_machine(),
+            pid=os.getpid(),
+            process_start=_process_start(os.getpid()),
+            since=now,
+            heartbeat=now,
+        )
         self._released = threading.Event()
         self._heart = threading.Thread(target=self._beat, name="flowconv-heartbeat", daemon=True)
 
@@ -122,13 +129,13 @@ class Lock:
 
     def _take(self) -> None:
         settle_s = 0.0
-        beat: Holder | None = None
+        last_seen: Holder | None = None
         changed = time.monotonic()
-        # Ours is what reads as ours, whether or not the answer to its writing came.
+        # The lock's content decides, since the answer to a write may be lost.
         while not self._is_ours(holder := read_holder(self._storage)):
-            if holder != beat:
-                beat, changed = holder, time.monotonic()
-            # What its clock says does not matter, if it says the same all the time.
+            if holder != last_seen:
+                last_seen, changed = holder, time.monotonic()
+            # A heartbeat that stays the same is dead, whatever its clock says.
             is_silent = time.monotonic() - changed > LEASE_S
             if holder is None:
                 self._storage.create(LOCK, _encode(self._holder))
@@ -154,13 +161,13 @@ class Lock:
         try:
             ours = self._release()
         except FlowconvError:
-            return  # What was done is done; the lock ends with this process, or with its lease.
+            return  # The work is done; the lock ends with this process, or with its lease.
         if isinstance(error, StorageError | LakeError) and not ours:
-            # Such as a file that is gone: whoever took over removes what does not count.
+            # The new holder may have caused it, by removing files that do not count.
             raise LostLockError(self._storage.root) from error
 
     def _release(self) -> bool:
-        """Remove the lock if it is ours, and tell whether it was."""
+        """Remove the lock if this run holds it, and tell whether it did."""
         with uninterrupted():
             self._released.set()
             if self._heart.is_alive():
@@ -171,9 +178,9 @@ class Lock:
         return ours
 
     def confirm(self) -> None:
-        """Make sure that nobody has taken over.
+        """Check that this run still holds the lock.
 
-        A run that reads the ledger before this, and begins after it, cannot begin if another did.
+        After this, `Ledger.begin` fails if another run has begun since this run read the ledger.
 
         Raises:
             LostLockError: Another run holds the lock.
@@ -189,15 +196,19 @@ class Lock:
         while not self._released.wait(HEARTBEAT_S):
             try:
                 if not self._is_ours(read_holder(self._storage)):
-                    return  # Taken over; the next commit will find that out.
-                alive = asdict(self._holder) | {"heartbeat": _now()}
-                self._storage.write(LOCK, _encode(Holder(**alive)))
+                    return  # Taken over: the next commit fails.
+                self._storage.write(LOCK, _encode(replace(self._holder, heartbeat=_now())))
             except FlowconvError:
-                continue  # The lake does not answer at the moment.
+                continue  # The lake does not answer just now.
 
 
 def read_holder(storage: Storage) -> Holder | None:
-    """Return who holds the lake's lock; None if nobody does."""
+    """Return the holder of the lake's lock; None if it is free.
+
+    Raises:
+        LakeError: The lock's file is damaged.
+        StorageError: The lake does not answer.
+    """
     written = storage.read(LOCK)
     if written is None:
         return None
@@ -205,7 +216,7 @@ def read_holder(storage: Storage) -> Holder | None:
         holder = Holder(**unseal(written))
         holder.silent_s()
     except (ValueError, TypeError, RecursionError):
-        # Not written by us, or by a later flowconv: nobody's that could be asked.
+        # Not written by flowconv, or by a later version.
         raise LakeError(
             f"{LOCK} is damaged. If no run is under way, delete it.", uri=storage.root
         ) from None
@@ -223,23 +234,23 @@ def _now() -> str:
 def _machine() -> str:
     try:
         boot_id = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
-        # Containers may share a host's name, but not see its processes.
+        # Containers may share a host's name, but do not see each other's processes.
         return f"{boot_id} {Path('/proc/self/ns/pid').readlink()}"
     except OSError:  # Not Linux.
         return socket.gethostname()
 
 
 def _process_start(pid: int) -> str:
-    """Return when a process of this machine began; "" if there is none such."""
+    """Return the start of a process of this machine; "" if there is no such process."""
     try:
         with open(f"/proc/{pid}/stat", "rb") as file:  # noqa: PTH123
-            # Behind the name, which may hold anything: state is the 3rd field, start the 22nd.
+            # The name, in parentheses, may contain anything. State is field 3, start field 22.
             fields = file.read().rpartition(b")")[2].split()
             return "" if fields[0] in (b"Z", b"X") else fields[19].decode()
     except FileNotFoundError:
         if os.path.isdir("/proc/self"):  # noqa: PTH112
             return ""
-    try:  # Not Linux: the number must do.
+    try:  # Not Linux: only the pid is checked.
         os.kill(pid, 0)
     except ProcessLookupError:
         return ""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from flowconv.errors import LakeError, UsageError
 from flowconv.fields import ALWAYS_COLUMNS, FIELDS, Field, Table, unknown_field
+from flowconv.lake.layout import Layout, read_layout
 from flowconv.lake.ledger import Ledger
 from flowconv.lake.ledger_records import DataFile
 from flowconv.options import as_day, take_texts
@@ -19,12 +20,11 @@ from flowconv.storage.opening import open_storage
 
 if TYPE_CHECKING:
     import polars as pl
-from flowconv.lake.layout import Layout, read_layout
 
-# AWS documents fewer, for all versions and kinds of logs together.
+# More than AWS documents for all versions and kinds of logs together.
 _MANY_COLUMNS = 256
 
-# So many rows of a scan of many columns are in memory at once.
+# Rows in memory at once when a scan has many columns.
 _GROUP_ROWS = 1 << 20
 
 
@@ -41,7 +41,7 @@ def scan(
     """Open a lake's table for lazy polars queries; only the partitions asked for are read.
 
     Args:
-        dest: The lake, as it was given to `convert`.
+        dest: The lake: the DEST given to `convert`.
         table: `vpc`, or `tgw` for transit gateway logs.
         since: First day, by the records' start in UTC.
         until: Last day, included.
@@ -50,14 +50,14 @@ def scan(
         options: Storage options, as for `ConvertOptions.dest_options`.
 
     Returns:
-        The table's columns, those that only some files have (null elsewhere), and the partitions:
-        `aws_account_id` and all others as text with their zeros, `date` as a date. Records without
-        a time or account are left out where days or accounts are chosen.
+        The table's columns, extra columns of some files (null elsewhere), and the partitions:
+        `date` as a date, `aws_account_id` and all others as text with leading zeros. If days or
+        accounts are chosen, records without a time or account are left out.
 
     Raises:
         LakeError: There is no lake, it is not partitioned by what is chosen, or files are gone.
-        UsageError: There is no such table, or a day or region is none.
-        TypeError: An argument is of another kind, such as an account that is a number.
+        UsageError: There is no such table, or a day or region is not valid.
+        TypeError: An argument has another type, such as an account that is a number.
         StorageError: The lake does not answer.
     """
     import polars as pl
@@ -66,13 +66,13 @@ def scan(
     layout = read_layout(storage)
     chosen = Table(table) if table in list(Table) else None
     if chosen is None:
-        raise UsageError(f"{table!r} is no table; there are vpc and tgw.")
+        raise UsageError(f"{table!r} is not a table, expected 'vpc' or 'tgw'.")
     wanted = _Wanted(
-        chosen,
-        as_day(since, "since"),
-        as_day(until, "until"),
-        _encoded(take_texts(accounts, "accounts")),
-        _encoded(take_texts(regions, "regions")),
+        table=chosen,
+        since=as_day(since, "since"),
+        until=as_day(until, "until"),
+        accounts=_encoded(take_texts(accounts, "accounts")),
+        regions=_encoded(take_texts(regions, "regions")),
     )
     wanted.check(layout, storage)
     files = _existing_files(storage, wanted)
@@ -85,9 +85,9 @@ def scan(
 
 
 def _existing_files(storage: Storage, wanted: "_Wanted") -> list[DataFile]:
-    """Return the files that a scan reads, each of which is there.
+    """Return the files that a scan reads, after a check that each is there.
 
-    Locally each is looked for; in S3 the folder that they have in common is listed.
+    Locally each file is looked up; in S3 their common folder is listed.
 
     Raises:
         LakeError: The ledger names files that are gone.
@@ -95,7 +95,7 @@ def _existing_files(storage: Storage, wanted: "_Wanted") -> list[DataFile]:
     missing: set[str] = set()
     while True:
         files = [file for file, _ in Ledger.read(storage).files().values() if wanted.has(file.path)]
-        # Those that are gone twice were not replaced meanwhile.
+        # Files that are missing twice were not replaced meanwhile.
         again = missing & (missing := _missing_paths(storage, [file.path for file in files]))
         if not missing:
             return files
@@ -115,14 +115,14 @@ def _missing_paths(storage: Storage, paths: Sequence[str]) -> set[str]:
     if not paths:
         return set()
     folder = os.path.commonpath(paths)
-    if folder in paths:  # The only one.
+    if folder in paths:  # There is one path only.
         folder = folder.rpartition("/")[0]
     return set(paths).difference(file.path for file in storage.list_files(folder))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class _Wanted:
-    """The files that a scan is asked for; values as they stand in directory names."""
+    """The files that a scan asks for; accounts and regions as directory names have them."""
 
     table: Table
     since: date | None
@@ -139,13 +139,13 @@ class _Wanted:
         for name, value in asked.items():
             if value is not None and name not in layout.partition_by:
                 raise LakeError(
-                    f"it is partitioned by {', '.join(layout.partition_by)}, not by {name}; "
-                    "filter the columns instead.",
+                    f"the lake is partitioned by {', '.join(layout.partition_by)}, not by {name}. "
+                    "Filter the columns instead.",
                     uri=storage.root,
                 )
 
     def has(self, path: str) -> bool:
-        """Tell whether a file of the lake is asked for, by its path."""
+        """Tell by its path whether a file is asked for."""
         table, *directories, _ = path.split("/")
         return table == self.table and all(
             self._has_value(*directory.split("=", 1)) for directory in directories
@@ -172,7 +172,7 @@ class _Files:
     layout: Layout
 
     def schema(self, files: Collection[DataFile]) -> dict[str, Any]:
-        """Return the columns that files have together, and their partitions."""
+        """Return all columns of files, and the partitions."""
         import polars as pl
 
         extra_fields = _extra_fields(self.table, files)
@@ -183,16 +183,16 @@ class _Files:
         return columns | self._partitions()
 
     def scan(self, files: Collection[DataFile]) -> "pl.LazyFrame":
-        """Return all rows and columns of files, of which there is at least one.
+        """Return all rows and columns of one file or more.
 
         Raises:
-            LakeError: A folder above the lake is called as one of its partitions.
+            LakeError: A folder above the lake has the name of one of its partitions.
         """
         import polars as pl
 
         partitions = self._partitions()
         schema = self.schema(files)
-        # polars takes every `name=value` of a file's path for a partition, above the lake too.
+        # polars takes each `name=value` in a file's path for a partition, also above the lake.
         above = {
             part.partition("=")[0]: pl.String()
             for part in from_text(self.storage.root).split("/")
@@ -200,8 +200,8 @@ class _Files:
         }
         if both := above.keys() & partitions.keys():
             raise LakeError(
-                f"polars cannot tell the lake's partition {min(both)} from the folder of that name "
-                "which the lake lies in. Rename that folder.",
+                f"a folder above the lake is named {min(both)}=..., like the lake's partition, and "
+                "polars cannot tell them apart. Rename that folder.",
                 uri=self.storage.root,
             )
         return pl.scan_parquet(
@@ -216,11 +216,11 @@ class _Files:
         ).drop(above)
 
     def scan_in_groups(self, files: Collection[DataFile]) -> "pl.LazyFrame":
-        """Return the same, where files have very many columns together.
+        """Return the same as `scan`, for files with very many different columns.
 
-        polars inserts the columns that a file lacks one by one, in each of its morsels. For 1,500
-        files, each with a column of its own, that took 400 MB and 10 s, and 16 times that for four
-        times as many. Here each group has its own columns only, and the others once.
+        polars inserts missing columns into each file's morsels one by one. 1,500 files with a
+        column of their own each took 400 MB and 10 s, and four times as many files 16 times that.
+        Here polars reads groups of files with few columns, and the others are added once.
 
         Raises:
             LakeError: As `scan`.
@@ -232,24 +232,25 @@ class _Files:
         groups = [(self.scan(group), sum(file.rows for file in group)) for group in _groups(files)]
 
         def read(
-            names: list[str] | None, where: pl.Expr | None, most: int | None, _: int | None
+            names: list[str] | None, where: pl.Expr | None, limit: int | None, _: int | None
         ) -> Iterator[pl.DataFrame]:
             wanted = {name: schema[name] for name in (schema if names is None else names)}
             nothing = pl.DataFrame(schema=wanted)
-            asked = set() if where is None else set(where.meta.root_names())
-            left = sum(rows for _, rows in groups) if most is None else most
+            filtered = set() if where is None else set(where.meta.root_names())
+            left = sum(rows for _, rows in groups) if limit is None else limit
             for frame, rows in groups:
                 chosen = min(rows, left)
                 left -= chosen
-                there = frame.collect_schema()
-                nulls = [pl.lit(None, schema[name]).alias(name) for name in asked - there.keys()]
-                # One at least, which counts the rows.
-                own = [name for name in wanted if name in there] or list(there)[:1]
+                columns = frame.collect_schema()
+                missing = filtered - columns.keys()
+                nulls = [pl.lit(None, schema[name]).alias(name) for name in missing]
+                # At least one column, whose length is the number of rows.
+                own = [name for name in wanted if name in columns] or list(columns)[:1]
                 for begin in range(0, chosen, _GROUP_ROWS):
                     piece = frame.slice(begin, min(_GROUP_ROWS, chosen - begin))
                     if where is not None:
                         piece = piece.with_columns(nulls).filter(where)
-                    # The other engine hands on single rows, where files are so small.
+                    # The streaming engine yields single rows for such small files.
                     found = piece.select(own).collect(engine="in-memory")
                     yield pl.concat([nothing, found], how="diagonal").select(wanted.keys())
 
@@ -265,7 +266,7 @@ class _Files:
 
 
 def _extra_fields(table: Table, files: Collection[DataFile]) -> tuple[Field, ...]:
-    """Return the fields of the columns that only some files have, known ones first."""
+    """Return the fields of columns that only some files have, documented ones first."""
     columns = {column for file in files for column in file.columns}
     columns -= {field.column for field in ALWAYS_COLUMNS[table]} | {*SOURCE_COLUMNS.names}
     known = tuple(field for field in FIELDS[table] if field.column in columns)
@@ -274,7 +275,7 @@ def _extra_fields(table: Table, files: Collection[DataFile]) -> tuple[Field, ...
 
 
 def _groups(files: Iterable[DataFile]) -> Iterator[list[DataFile]]:
-    """Divide files into groups of few columns and rows, as far as each file has few."""
+    """Divide files into groups of few columns and rows; a larger file is a group of its own."""
     group: list[DataFile] = []
     columns: set[str] = set()
     rows = 0

@@ -1,4 +1,4 @@
-"""status(): what a lake holds and how its last runs went, from its ledger alone."""
+"""status(): what a lake holds and how its last runs ended, from its ledger alone."""
 
 from collections import defaultdict
 from collections.abc import Mapping
@@ -16,12 +16,12 @@ from flowconv.storage.opening import open_storage
 
 @dataclass(frozen=True, slots=True)
 class RunStatus:
-    """A run and how it went.
+    """A run and its state.
 
     Attributes:
         run: The run, as the ledger has it.
         state: `done`; `failed`, as its report's `failure` says; `running`; or `killed`: it neither
-            ended nor holds the lock. What it committed counts.
+            ended nor holds the lock. Its commits count in any case.
     """
 
     run: Run
@@ -29,7 +29,7 @@ class RunStatus:
 
     @property
     def seconds(self) -> float | None:
-        """How long it took; None if it did not end."""
+        """Its duration in seconds; None if it did not end."""
         return (self.run.ended - self.run.began).total_seconds() if self.run.ended else None
 
     def to_dict(self) -> dict[str, Any]:
@@ -45,7 +45,7 @@ class RunStatus:
         }
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PartitionStatus:
     """A partition.
 
@@ -69,9 +69,9 @@ class LockStatus:
     """A lake's lock.
 
     Attributes:
-        state: `free`; `held`: a run is under way; `dead`: a run was killed, and the next one takes
-            over; `damaged`: somebody wrote to its file.
-        holder: Whose it is, if it is held or dead.
+        state: `free`; `held`: a run is under way; `dead`: a run was killed, and the next run takes
+            over; `damaged`: another program wrote to its file.
+        holder: The run that holds it, if it is held or dead.
     """
 
     state: Literal["free", "held", "dead", "damaged"]
@@ -82,20 +82,20 @@ class LockStatus:
         return {"state": self.state, "holder": self.holder and asdict(self.holder)}
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LakeStatus:
-    """What a lake holds, and how its last runs went.
+    """What a lake holds, and how its last runs ended.
 
     Attributes:
         lake: The lake.
         layout: What all its files have in common.
-        lock: Whether somebody writes to it.
+        lock: Its lock.
         runs: The last runs, newest first.
         number_runs: Number of all runs.
-        objects: Number of objects that were converted.
+        objects: Number of converted objects.
         partitions: Its partitions, by name.
-        rejected: Lines in the quarantine.
-        rejected_objects: Number of objects with lines that did not fit.
+        rejected: Number of lines in the quarantine.
+        rejected_objects: Number of objects with rejected lines.
     """
 
     lake: str
@@ -143,11 +143,11 @@ class LakeStatus:
 
 
 def status(lake: str, *, runs: int = 10, options: Mapping[str, str] | None = None) -> LakeStatus:
-    """Say what a lake holds and how its last runs went; only its ledger is read.
+    """Return what a lake holds and how its last runs ended; only its ledger is read.
 
     Args:
-        lake: The lake, as it was given to `convert`.
-        runs: So many runs are returned, the last ones.
+        lake: The lake: the DEST given to `convert`.
+        runs: Number of runs to return, counted from the last.
         options: Storage options, as for `ConvertOptions.dest_options`.
 
     Raises:
@@ -156,27 +156,27 @@ def status(lake: str, *, runs: int = 10, options: Mapping[str, str] | None = Non
     """
     storage = open_storage(lake, options)
     layout = read_layout(storage)
-    # Before the ledger: a run that ends meanwhile would look killed the other way round.
+    # Read before the ledger: a run that ends in between would look killed in the other order.
     lock = read_lock(storage)
     ledger = Ledger.read(storage)
     all_runs = ledger.runs()
     objects: Any = ledger.objects("rejected", "dropped").to_pylist()
-    rejected = [one for one in objects if one["rejected"]]
+    with_rejects = [row for row in objects if row["rejected"]]
     return LakeStatus(
-        storage.root,
-        layout,
-        lock,
-        tuple(RunStatus(run, _state(run, lock)) for run in all_runs[::-1][:runs]),
-        len(all_runs),
-        len(objects),
-        _partitions([file for file, _ in ledger.files().values() if file.is_data]),
-        sum(one["rejected"] - one["dropped"] for one in rejected),
-        len(rejected),
+        lake=storage.root,
+        layout=layout,
+        lock=lock,
+        runs=tuple(RunStatus(run, _state(run, lock)) for run in all_runs[::-1][:runs]),
+        number_runs=len(all_runs),
+        objects=len(objects),
+        partitions=_partitions([file for file, _ in ledger.files().values() if file.is_data]),
+        rejected=sum(row["rejected"] - row["dropped"] for row in with_rejects),
+        rejected_objects=len(with_rejects),
     )
 
 
 def read_lock(storage: Storage) -> LockStatus:
-    """Return whether somebody writes to a lake.
+    """Return the state of a lake's lock.
 
     Raises:
         StorageError: The lake does not answer.
@@ -201,12 +201,16 @@ def _partitions(files: list[DataFile]) -> tuple[PartitionStatus, ...]:
     by_directory: defaultdict[str, list[DataFile]] = defaultdict(list)
     for file in files:
         by_directory[file.path.rpartition("/")[0]].append(file)
-    return tuple(
-        PartitionStatus(
-            *directory.partition("/")[::2],
-            len(same),
-            sum(file.rows for file in same),
-            sum(file.size_bytes for file in same),
+    partitions = []
+    for path, same in sorted(by_directory.items()):
+        table, _, directory = path.partition("/")
+        partitions.append(
+            PartitionStatus(
+                table=table,
+                directory=directory,
+                files=len(same),
+                rows=sum(file.rows for file in same),
+                size_bytes=sum(file.size_bytes for file in same),
+            )
         )
-        for directory, same in sorted(by_directory.items())
-    )
+    return tuple(partitions)

@@ -16,38 +16,48 @@ from flowconv.rows.partitioning import PartitionedRows, PartitionKey, indices
 from flowconv.storage.interface import StagedSink, Storage
 from flowconv.storage.local_errors import storage_errors
 
-# Each row group carries its own statistics and dictionaries. 100 to 250 thousand rows ran alike,
-# and twice that needed twice the memory for no gain.
+# Each row group has its own statistics and dictionaries. 100,000 to 250,000 rows are equally fast;
+# twice that takes twice the memory for no gain.
 ROW_GROUP_ROWS = 128 << 10
 
-# What one task may hold back, over all partitions, before the fullest is written out.
+# A task buffers so much over all partitions before it writes the largest.
 BUFFERED_BYTES = 64 << 20
 
-# A task normally has one partition, or two around midnight. With more (a column's, or copies
-# whose keys say nothing) the one that rested longest is closed.
+# A task normally has one partition, or two around midnight. It has more if a column partitions the
+# lake, or if keys name no account; then the file that was written to least recently is closed.
 OPEN_FILES = 16
 
-# Rows of more partitions wait together, and are sorted when there are many of them: a few rows
-# of each at a time would take ten times their memory, and many small files.
+# Rows of more partitions are buffered together and sorted when there are many: writing a few rows
+# of each at a time would take ten times their memory and make many small files.
 _FEW_PARTITIONS = 64
 _SPREAD_BYTES = 48 << 20
 _SORTED_ROWS = 16_384
 
-# Readers skip row groups by these. On the others statistics cost 10 % of the writing time.
+# Readers skip row groups by the statistics of these columns. On all others they would take 10 % of
+# the writing time.
 _STATISTICS = (
-    *("start", "end", "srcaddr", "dstaddr", "srcport", "dstport", "interface_id"),
-    *("pkt_srcaddr", "pkt_dstaddr", "tgw_id", "tgw_attachment_id"),
+    "start",
+    "end",
+    "srcaddr",
+    "dstaddr",
+    "srcport",
+    "dstport",
+    "interface_id",
+    "pkt_srcaddr",
+    "pkt_dstaddr",
+    "tgw_id",
+    "tgw_attachment_id",
 )
 
-# Numbers that hardly repeat are smaller without a dictionary, by a sixth. DELTA_BINARY_PACKED is
-# quicker but larger; BYTE_STREAM_SPLIT is best at both, but many readers do not know it for
-# integers (benchmarks/README.md, "write").
+# Numbers that rarely repeat are a sixth smaller without a dictionary. DELTA_BINARY_PACKED is
+# quicker but larger. BYTE_STREAM_SPLIT is quicker and smaller, but many readers do not support it
+# for integers (benchmarks/README.md, "write").
 _PLAIN = ("srcport", "dstport", "packets", "bytes")
 
 
 @dataclass(frozen=True, slots=True)
 class StagedFile:
-    """A whole Parquet file that readers see once its sink is published."""
+    """A complete Parquet file; readers see it once its sink is published."""
 
     file: DataFile
     sink: StagedSink
@@ -63,7 +73,7 @@ class _OpenFile:
 
 @dataclass(slots=True)
 class _Pending:
-    """Rows of one partition that wait for a row group to fill."""
+    """Rows of one partition, buffered until they fill a row group."""
 
     pieces: list[pa.Table] = field(default_factory=list)
     rows: int = 0
@@ -73,14 +83,14 @@ class _Pending:
 class TaskWriter:
     """Writes one task's rows to files named `<name>-<n>.parquet`.
 
-    What goes into which file depends on the rows and their order alone, not on the machine, so a
-    task that runs again writes the same files. Not to be shared between threads.
+    The files depend on the rows and their order alone, not on the machine, so a task that runs
+    again writes the same files. For one thread.
 
     Args:
         storage: The lake.
-        name: What the files' names begin with.
-        options: How.
-        on_file: Called before every row group and file that is written; it ends both by raising.
+        name: Beginning of the files' names.
+        options: The options of the run.
+        on_file: Called before each row group and file is written; stops the writing by raising.
     """
 
     def __init__(
@@ -124,8 +134,7 @@ class TaskWriter:
         Raises:
             StorageError: The lake cannot be written to.
         """
-        # Logs of one partition may differ in the columns that go beyond the usual ones; a file
-        # has one schema.
+        # Rows of one partition may differ in their extra columns, and a file has one schema.
         names = tuple(rows.column_names)
         file = (key, self._columns.setdefault(names, names))
         pending = self._pending.setdefault(file, _Pending())
@@ -140,7 +149,7 @@ class TaskWriter:
             self._write_row_group(max(self._pending, key=lambda k: self._pending[k].size_bytes))
 
     def close(self) -> list[StagedFile]:
-        """Finish all files; none is visible yet.
+        """Finish all files; they are not visible yet.
 
         Raises:
             StorageError: The lake cannot be written to.
@@ -153,27 +162,27 @@ class TaskWriter:
         return self._staged
 
     def discard(self) -> None:
-        """Remove all that was written."""
+        """Remove everything that was written."""
         for file in self._open.values():
-            # Else it writes its footer when it is deleted, to a file that is closed by then.
+            # Else its destructor writes a footer to the closed file.
             file.parquet.is_open = False
             file.sink.discard()
         for staged in self._staged:
             staged.sink.discard()
 
     def _write_spread(self) -> None:
-        """Write the rows that wait together, partition by partition."""
+        """Write the rows that were buffered together, partition by partition."""
         spread, self._spread, self._spread_bytes = self._spread, [], 0
         while spread:
             names = spread[0].rows.column_names
-            alike = [one for one in spread if one.rows.column_names == names]
-            spread = [one for one in spread if one.rows.column_names != names]
+            alike = [piece for piece in spread if piece.rows.column_names == names]
+            spread = [piece for piece in spread if piece.rows.column_names != names]
             places: dict[PartitionKey, int] = {}
             codes = []
-            for one in alike:
-                own = [places.setdefault(key, len(places)) for key in one.keys]
-                codes.append(np.array(own, np.int64)[one.codes])
-            rows = pa.concat_tables(one.rows for one in alike).combine_chunks()
+            for piece in alike:
+                common = [places.setdefault(key, len(places)) for key in piece.keys]
+                codes.append(np.array(common, np.int64)[piece.codes])
+            rows = pa.concat_tables(piece.rows for piece in alike).combine_chunks()
             alike.clear()
             self._write_sorted(rows, np.concatenate(codes), list(places))
 
@@ -201,7 +210,7 @@ class TaskWriter:
 
     def _write_rows(self, key: tuple[PartitionKey, tuple[str, ...]], rows: pa.Table) -> None:
         self._on_file()
-        # Taken out and put back, so that the first in order is the one that rested longest.
+        # Taken out and put back, so the first file is the least recently written.
         file = self._open.pop(key, None) or self._open_file(key[0], rows.schema)
         self._open[key] = file
         with storage_errors(file.sink.uri):
@@ -234,14 +243,20 @@ class TaskWriter:
             file.parquet.close()
         file.sink.close()
         del self._open[key]
-        data_file = DataFile(file.path, file.rows, file.sink.tell(), file.sink.crc32, key[1])
+        data_file = DataFile(
+            path=file.path,
+            rows=file.rows,
+            size_bytes=file.sink.tell(),
+            crc32=file.sink.crc32,
+            columns=key[1],
+        )
         self._staged.append(StagedFile(data_file, file.sink))
 
 
 def parquet_writer(
     file: pa.NativeFile, schema: pa.Schema, compression: Compression
 ) -> pq.ParquetWriter:
-    """Return a writer whose files are small, quick to write, and let readers skip row groups."""
+    """Return a writer of small, quickly written files whose row groups readers can skip."""
     return pq.ParquetWriter(
         file,
         schema,
@@ -249,8 +264,8 @@ def parquet_writer(
         use_dictionary=[n for n in schema.names if n not in _PLAIN],  # type: ignore[arg-type]
         write_statistics=[name for name in _STATISTICS if name in schema.names],
         write_batch_size=64 << 10,
-        # Any reader can tell a damaged page; it costs next to nothing.
+        # Lets any reader find a damaged page; costs next to nothing.
         write_page_checksum=True,
-        # Parquet's own types say it all; Arrow's schema would double a small file's footer.
+        # Parquet's own types suffice; Arrow's schema would double a small file's footer.
         store_schema=False,
     )

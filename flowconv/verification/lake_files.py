@@ -14,8 +14,9 @@ import pyarrow.parquet as pq
 from flowconv.errors import FetchError, StorageError
 from flowconv.fields import FIELDS, Table
 from flowconv.lake.checkpoints import parse_part
+from flowconv.lake.intents import read_intent
 from flowconv.lake.layout import Layout
-from flowconv.lake.ledger import Ledger, parse_record_path, read_intent, record_path
+from flowconv.lake.ledger import Ledger, parse_record_path, record_path
 from flowconv.lake.ledger_records import DataFile
 from flowconv.lake.paths import INTENTS, LEDGER, QUARANTINE, STAGING
 from flowconv.rows.schema import SOURCE_COLUMNS, column_type

@@ -25,7 +25,6 @@ from flowconv.blocks.declared_formats import DeclaredFormats, declared_formats
 from flowconv.blocks.parquet_pages import check_footer, check_gaps
 from flowconv.errors import FlowconvError, UnreadableObjectError
 from flowconv.lake.ledger import Ledger
-from flowconv.lake.ledger_records import HEADERS_APART
 from flowconv.rows.extracting import extract
 from flowconv.running import RunProgress, Stopped
 from flowconv.source.fetching import ObjectFetcher
@@ -140,7 +139,7 @@ class SourceObjects:
                 reasons[uri] = now
             elif at_least is None and now.lines != then.lines:
                 reasons[uri] = f"it has {now.lines:,} lines, and had {then.lines:,}"
-            elif at_least is None and now.rows < then.rows and HEADERS_APART not in formats:
+            elif at_least is None and now.rows < then.rows and len(formats) <= 1:
                 reasons[uri] = f"it has {now.rows:,} rows, and had {then.rows:,}"
             else:
                 rows += now.rows
@@ -148,11 +147,13 @@ class SourceObjects:
             reasons[uris[0]] = f"all have {rows:,} rows, and had {at_least:,}"
         return reasons
 
-    def _count_rows(self, go_on: Callable[[], None], uri: str, formats: str) -> LineCounts | str:
+    def _count_rows(
+        self, go_on: Callable[[], None], uri: str, formats: Sequence[str]
+    ) -> LineCounts | str:
         """Return what an object comes to now, or why it cannot be read."""
         assert self._logs is not None
         # Which message of a document was read by which of several formats, only its log group says.
-        names = formats.split(HEADERS_APART, maxsplit=1)[0]
+        names = formats[0] if formats else ""
         declared = declared_formats(names or None, allow_unknown_fields=names.split())
         try:
             return _parse(self._logs, self._listed[uri], declared, go_on)

@@ -14,8 +14,9 @@ from datetime import UTC, datetime
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from flowconv.lake.intents import write_intent
 from flowconv.lake.layout import Layout, restore_layout
-from flowconv.lake.ledger import Ledger, write_intent
+from flowconv.lake.ledger import Ledger
 from flowconv.lake.ledger_records import Run
 from flowconv.lake.leftovers import list_unfinished, remove_leftovers, set_aside
 from flowconv.lake.paths import is_written_here
@@ -46,7 +47,7 @@ def repair_lake(
         return
     if report.kinds["missing-layout"]:
         restore_layout(storage, layout)
-    run = Run(run_id, datetime.now(UTC), socket.gethostname())
+    run = Run(run_id=run_id, began=datetime.now(UTC), host=socket.gethostname())
     unfinished = list_unfinished(storage)
     ledger.begin(run, asdict(layout))
     remove_leftovers(storage, ledger, unfinished)

@@ -8,7 +8,8 @@ import pytest
 from flowconv.blocks.counts import LineCounts
 from flowconv.conversion.new_headers import KnownHeaders
 from flowconv.conversion.report import NewHeader
-from flowconv.lake.ledger_records import ConvertedObject
+from flowconv.lake.ledger_records import ConvertedObject, split_headers
+from flowconv.source.keys import parse_key
 
 OLD = "version srcaddr dstaddr start end"
 NEW = "version srcaddr dstaddr start end vpc-id"
@@ -31,8 +32,16 @@ def known(*objects: tuple[str, str]) -> KnownHeaders:
     return KnownHeaders([pa.RecordBatch.from_pydict(columns)])
 
 
-def converted(uri: str, fields: str, day: int | None = None) -> ConvertedObject:
-    return ConvertedObject(uri, 1, "", date(2026, 1, day) if day else None, LineCounts(), fields)
+def converted(uri: str, headers: str, day: int | None = None) -> ConvertedObject:
+    return ConvertedObject(
+        uri=uri,
+        size_bytes=1,
+        etag="",
+        day=date(2026, 1, day) if day else None,
+        counts=LineCounts(),
+        headers=split_headers(headers),
+        flow_log_id=parse_key(uri).flow_log_id,
+    )
 
 
 @pytest.mark.parametrize("prefix", [PLAIN, HIVE])

@@ -54,7 +54,7 @@ CALLS = {
     "open file": "flowconv.lake.writing:TaskWriter._open_file",
     "row group": "flowconv.lake.writing:TaskWriter._write_row_group",
     "close file": "flowconv.lake.writing:TaskWriter._close_file",
-    "quarantine": "flowconv.lake.quarantine:QuarantineWriter.write",
+    "quarantine": "flowconv.lake.quarantine_writing:QuarantineWriter.write",
     "local publish": "flowconv.storage.local:_LocalSink.publish",
     "local delete": "flowconv.storage.local:LocalStorage.delete",
     "rename": "pathlib:Path.replace",

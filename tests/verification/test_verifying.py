@@ -22,7 +22,8 @@ from flowconv.cli.app import app
 from flowconv.conversion.dry_run import plan
 from flowconv.errors import FetchError, FormatError, LakeError, StorageError, UsageError
 from flowconv.lake.checksums import seal, unseal
-from flowconv.lake.ledger import Ledger, write_intent
+from flowconv.lake.intents import write_intent
+from flowconv.lake.ledger import Ledger
 from flowconv.lake.locking import Lock
 from flowconv.lake.quarantine import read_quarantine
 from flowconv.source.opening import open_source
@@ -852,10 +853,10 @@ def test_part_of_another_checkpoint(
         other = new.with_name(new.name[:12] + old.name[12:])
         whole = new.read_bytes()
         other.write_bytes(old.read_bytes())
-        with pytest.raises(LakeError, match="of which one does not belong there"):
+        with pytest.raises(LakeError, match="Remove the one that does not belong there"):
             flowconv.status(str(lake))
         new.unlink()
-        with pytest.raises(LakeError, match=r"is of checkpoint \d+, not \d+|is of parts "):
+        with pytest.raises(LakeError, match=r"has checkpoint \d+, expected \d+|has parts "):
             flowconv.status(str(lake))
         other.unlink()
         new.write_bytes(whole)

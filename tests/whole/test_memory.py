@@ -261,7 +261,7 @@ for number in range(300):
     columns = {"srcaddr": ["10.0.0.1"]} | {f"x{number}_{n}": ["y"] for n in range(20)}
     path = f"vpc/aws_account_id=1/aws_region=x/date=2026-01-14/{number}.parquet"
     pq.write_table(pa.table(columns), f"{sys.argv[1]}/{path}", store_schema=False)
-    files.append(DataFile(path, 1, 1, 0, tuple(columns)))
+    files.append(DataFile(path=path, rows=1, size_bytes=1, crc32=0, columns=tuple(columns)))
 flowconv.lake.scanning._existing_files = lambda *_: files
 frame = flowconv.scan(sys.argv[1]).collect()
 print(frame.height, sum(frame[f"x{number}_7"].null_count() for number in range(300)))

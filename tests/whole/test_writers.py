@@ -268,9 +268,10 @@ def test_read_while_merged(tmp_path: Path) -> None:
     """The last records are gone, and what holds them came too late to be listed."""
     storage = LocalStorage(str(tmp_path))
     writer = Ledger.read(storage)
-    writer.begin(Run("run", datetime.now(UTC), "host"), {})
-    counts = LineCounts(rows=1)
-    converted = ConvertedObject("uri", 1, "etag", None, counts, "")
-    writer.commit(Commit("task", "run", (converted,), ()))
+    writer.begin(Run(run_id="run", began=datetime.now(UTC), host="host"), {})
+    converted = ConvertedObject(
+        uri="uri", size_bytes=1, etag="etag", day=None, counts=LineCounts(rows=1), headers=()
+    )
+    writer.commit(Commit(task_id="task", run_id="run", objects=(converted,), files=()))
     assert Ledger.read(MergedMeanwhile(str(tmp_path))).converted() == {"uri": "etag"}
     assert list((tmp_path / LEDGER).glob("000000000002.objects-*.parquet"))

@@ -1,0 +1,190 @@
+"""Rejected lines, written: each with its place and the reason, as JSON lines below the lake."""
+
+import json
+import tempfile
+import threading
+from collections import Counter
+from collections.abc import Iterable, Iterator
+
+from flowconv.lake.ledger_records import DataFile
+from flowconv.lake.paths import QUARANTINE, STAGING
+from flowconv.rows.batch import RejectedLine, RejectedLines
+from flowconv.source.keys import LogObject
+from flowconv.storage.interface import StagedSink, Storage
+from flowconv.storage.local_errors import storage_errors
+
+# Of each object with held lines; the rest goes to a temporary file.
+_HELD_IN_MEMORY_BYTES = 1 << 20
+
+
+class QuarantineRoom:
+    """The bytes that a run may still write to the quarantine; shared by its threads."""
+
+    def __init__(self, size_bytes: int) -> None:
+        self._left = size_bytes
+        self._mutex = threading.Lock()
+
+    def take(self, size_bytes: int) -> bool:
+        """Take room if there is enough, and tell whether there was."""
+        with self._mutex:
+            if size_bytes > self._left:
+                return False
+            self._left -= size_bytes
+            return True
+
+    def give_back(self, size_bytes: int) -> None:
+        """Give back room that was not used."""
+        with self._mutex:
+            self._left += size_bytes
+
+
+class QuarantineWriter:
+    """Writes one task's rejected lines to a file of JSON lines, if there are any.
+
+    The lines of an object are held until `keep` or `forget` is called for it.
+
+    Args:
+        storage: The lake.
+        name: The file's name, without its suffix.
+        object_bytes: Most bytes of the file for one object.
+        room: The bytes that the run may still write.
+
+    Attributes:
+        dropped: Object -> number of its lines beyond either limit.
+    """
+
+    def __init__(
+        self, storage: Storage, name: str, object_bytes: int, room: QuarantineRoom
+    ) -> None:
+        self._storage = storage
+        self._path = f"{QUARANTINE}/{name}.jsonl"
+        self._staging = f"{STAGING}/{name}.jsonl"
+        self._object_bytes = object_bytes
+        self._room = room
+        self._sink: StagedSink | None = None
+        self._is_published = False
+        self._lines = 0
+        self._held: dict[LogObject, _Records] = {}
+        self._sizes: Counter[LogObject] = Counter()
+        self.dropped: Counter[LogObject] = Counter()
+
+    @property
+    def held(self) -> tuple[LogObject, ...]:
+        """The objects with held lines."""
+        return tuple(self._held)
+
+    def write(self, lines: RejectedLines) -> None:
+        """Add lines and hold them; bytes that are not UTF-8 become surrogate escapes.
+
+        Raises:
+            StorageError: The folder for temporary files is full.
+        """
+        for part in lines.parts:
+            for log_object, places in part.by_object():
+                kept = 0
+                if not self.dropped[log_object]:
+                    kept = self._write_lines(log_object, map(part.line, places.tolist()))
+                self.dropped[log_object] += len(places) - kept
+
+    def _write_lines(self, log_object: LogObject, lines: Iterable[RejectedLine]) -> int:
+        """Add lines of one object; return the number for which there was room."""
+        number = 0
+        for line in lines:
+            record = _record(line).encode()
+            fits = self._sizes[log_object] + len(record) <= self._object_bytes
+            if not fits or not self._room.take(len(record)):
+                break
+            self._sizes[log_object] += len(record)
+            if log_object not in self._held:
+                self._held[log_object] = _Records()
+            self._held[log_object].add(record)
+            number += 1
+        return number
+
+    def keep(self, log_object: LogObject) -> None:
+        """Write the held lines of an object.
+
+        Raises:
+            StorageError: The lake cannot be written to.
+        """
+        records = self._held.pop(log_object)
+        if self._sink is None:
+            self._sink = self._storage.open_staged(self._path, self._staging)
+        self._lines += records.number
+        with storage_errors(self._sink.uri):
+            for piece in records.pieces():
+                self._sink.file.write(piece)
+
+    def forget(self, log_object: LogObject) -> None:
+        """Drop all lines of an object, which must be held."""
+        records = self._held.pop(log_object, None)
+        if records is not None:
+            records.close()
+        self._room.give_back(self._sizes.pop(log_object, 0))
+        self.dropped.pop(log_object, None)
+
+    def close(self) -> list[DataFile]:
+        """Finish the file, if there is one; it is not visible yet."""
+        if self._sink is None:
+            return []
+        self._sink.close()
+        file = DataFile(
+            path=self._path,
+            rows=self._lines,
+            size_bytes=self._sink.tell(),
+            crc32=self._sink.crc32,
+            columns=(),
+        )
+        return [file]
+
+    def publish(self) -> None:
+        """Make the file visible, if there is one."""
+        self._is_published = True
+        if self._sink:
+            self._sink.publish()
+
+    def discard(self) -> None:
+        """Remove what was written, unless it is published."""
+        for log_object in self.held:
+            self.forget(log_object)
+        if not self._is_published:
+            self._room.give_back(self._sizes.total())
+        if self._sink:
+            self._sink.discard()
+
+
+class _Records:
+    """An object's held lines, as they will be written.
+
+    A gigabyte of lines that do not fit may precede the object's first row.
+    """
+
+    def __init__(self) -> None:
+        self.number = 0
+        self._file = tempfile.SpooledTemporaryFile(_HELD_IN_MEMORY_BYTES)  # noqa: SIM115 - closed later
+
+    def add(self, record: bytes) -> None:
+        self.number += 1
+        with storage_errors(tempfile.gettempdir()):
+            self._file.write(record)
+
+    def pieces(self) -> Iterator[bytes]:
+        """Give all lines, a piece at a time; afterwards they are gone."""
+        self._file.seek(0)
+        while piece := self._file.read(_HELD_IN_MEMORY_BYTES):
+            yield piece
+        self._file.close()
+
+    def close(self) -> None:
+        self._file.close()
+
+
+def _record(line: RejectedLine) -> str:
+    record = {
+        "uri": line.log_object.uri,
+        "line": line.line,
+        "reason": line.reason,
+        "field": line.field,
+        "text": line.text.decode("utf-8", "surrogateescape"),
+    }
+    return json.dumps(record) + "\n"

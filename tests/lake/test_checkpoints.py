@@ -1,0 +1,165 @@
+"""Checkpoints: what is written comes back, and damage is named."""
+
+import zlib
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, date, datetime
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from flowconv.blocks.counts import LineCounts
+from flowconv.errors import LakeError
+from flowconv.lake.checkpoints import PARTS, Checkpoint, Part, objects_table, parse_part
+from flowconv.lake.ledger_records import Commit, ConvertedObject, DataFile, Run
+from flowconv.lake.paths import LEDGER
+from flowconv.storage.local import LocalStorage
+
+pytestmark = pytest.mark.usefixtures("quick_disk")
+
+OLD, NEW = "srcaddr start end", "srcaddr start end vpc-id"
+ENDED = Run(
+    run_id="first",
+    began=datetime(2026, 1, 14, 2, tzinfo=UTC),
+    host="host",
+    ended=datetime(2026, 1, 14, 3, tzinfo=UTC),
+    report={"objects": 1, "failure": ""},
+)
+RUNS = {"first": ENDED, "second": replace(ENDED, run_id="second", ended=None, report={})}
+
+
+def commit(task_id: str) -> Commit:
+    converted = ConvertedObject(
+        uri=f"s3://logs/{task_id}",
+        size_bytes=100,
+        etag="e1",
+        day=date(2026, 1, 14),
+        counts=LineCounts(header=1, rows=2, rejected=3, dropped=1),
+        headers=(OLD, NEW),
+        declared=(NEW,),
+    )
+    file = DataFile(
+        path=f"vpc/{task_id}.parquet", rows=2, size_bytes=10, crc32=2**32 - 1, columns=("a", "b")
+    )
+    rejected = replace(file, path=f"_flowconv/quarantine/{task_id}.jsonl", columns=())
+    return Commit(task_id=task_id, run_id="first", objects=(converted,), files=(file, rejected))
+
+
+COMMITS = [commit("one"), commit("two")]
+FILES = {file.path: (file, c.task_id) for c in COMMITS for file in c.files}
+
+
+@pytest.fixture
+def storage(tmp_path: Path) -> LocalStorage:
+    return LocalStorage(str(tmp_path))
+
+
+def write(storage: LocalStorage, number: int = 64) -> Checkpoint:
+    batches = [batch for c in COMMITS for batch in objects_table(c).to_batches()]
+    return Checkpoint(storage).replaced_by(number, batches, FILES.values(), RUNS.values())
+
+
+def by_part(checkpoint: Checkpoint) -> dict[Part, list[str]]:
+    found: dict[Part, list[str]] = {}
+    for path in checkpoint.paths:
+        number, part = parse_part(path) or (0, "objects")
+        assert number == checkpoint.number
+        found[part] = [path]
+    return found
+
+
+def test_what_is_written_comes_back(storage: LocalStorage) -> None:
+    written = write(storage)
+    for checkpoint in (written, Checkpoint(storage, 64, by_part(written))):
+        assert checkpoint.files(()) == FILES
+        assert checkpoint.runs() == RUNS
+        names = ("task_id", "uri", "fields", "declared", "rejected")
+        table = pa.Table.from_batches(checkpoint.object_batches((), names))
+        assert table.column_names == list(names)
+        assert table.to_pylist() == [
+            {
+                "task_id": task_id,
+                "uri": f"s3://logs/{task_id}",
+                "fields": f"{OLD}, {NEW}",
+                "declared": NEW,
+                "rejected": 3,
+            }
+            for task_id in ("one", "two")
+        ]
+
+
+def test_tasks_are_left_out(storage: LocalStorage) -> None:
+    checkpoint = write(storage)
+    assert {task_id for _, task_id in checkpoint.files(["one"]).values()} == {"two"}
+    (batch,) = checkpoint.object_batches(["one", "unknown"], ["uri"])
+    assert batch.to_pylist() == [{"uri": "s3://logs/two"}]
+
+
+def test_the_empty_checkpoint(storage: LocalStorage) -> None:
+    empty = Checkpoint(storage)
+    assert (empty.files(()), empty.runs(), empty.paths) == ({}, {}, [])
+    assert not list(empty.object_batches((), ["uri"]))
+
+
+def test_small_batches_become_one_row_group(storage: LocalStorage) -> None:
+    (path,) = by_part(write(storage))["objects"]
+    with pa.parquet.ParquetFile(storage.location(path)) as file:
+        assert (file.num_row_groups, file.metadata.num_rows) == (1, 2)
+
+
+@pytest.mark.parametrize(
+    ("path", "parsed"),
+    [
+        (f"{LEDGER}/000000000064.objects-1a2b3c4d.parquet", (64, "objects")),
+        (f"{LEDGER}/000000000000.runs-00000000.parquet", (0, "runs")),
+        (f"{LEDGER}/000000000064", None),
+        (f"{LEDGER}/64.objects-1a2b3c4d.parquet", None),
+        (f"{LEDGER}/000000000064.others-1a2b3c4d.parquet", None),
+        (f"{LEDGER}/000000000064.objects-1A2B3C4D.parquet", None),
+        (f"{LEDGER}/000000000064.objects-1a2b3c4d.parquet.1", None),
+        ("vpc/000000000064.objects-1a2b3c4d.parquet", None),
+    ],
+)
+def test_parse_part(path: str, parsed: tuple[int, Part] | None) -> None:
+    assert parse_part(path) == parsed
+
+
+@pytest.mark.parametrize("part", PARTS)
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        ("gone", "is gone"),
+        ("changed", "is damaged: its checksum does not fit"),
+        ("of another number", "is damaged: its metadata has checkpoint 63, expected 64"),
+    ],
+)
+def test_damage_is_named(storage: LocalStorage, part: Part, damage: str, message: str) -> None:
+    paths = by_part(write(storage))
+    (path,) = paths[part]
+    file = Path(storage.location(path))
+    if damage == "gone":
+        file.unlink()
+    elif damage == "changed":
+        file.write_bytes(file.read_bytes()[:-1] + b"?")
+    else:
+        (other,) = by_part(write(storage, 63))[part]
+        content = Path(storage.location(other)).read_bytes()
+        path = f"{LEDGER}/000000000064.{part}-{zlib.crc32(content):08x}.parquet"
+        storage.write(path, content)
+        paths[part] = [path]
+    checkpoint = Checkpoint(storage, 64, paths)
+    readers: dict[Part, Callable[[], object]] = {
+        "objects": lambda: list(checkpoint.object_batches((), ["rows"])),
+        "files": lambda: checkpoint.files(()),
+        "runs": checkpoint.runs,
+    }
+    with pytest.raises(LakeError, match=f"checkpoint {path} {message}"):
+        readers[part]()
+
+
+def test_a_part_with_two_files(storage: LocalStorage) -> None:
+    paths = by_part(write(storage))
+    paths["runs"].append("other")
+    with pytest.raises(LakeError, match=r"has two files .*runs-.* and other, expected one"):
+        Checkpoint(storage, 64, paths)

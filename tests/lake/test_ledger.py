@@ -1,0 +1,244 @@
+"""The ledger: which commits count, which losses are found, and what merging keeps."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, date, datetime
+from pathlib import Path
+
+import pytest
+
+from flowconv.blocks.counts import LineCounts
+from flowconv.errors import LakeError
+from flowconv.lake.checksums import seal
+from flowconv.lake.ledger import Ledger, LostLockError, parse_record_path, record_path
+from flowconv.lake.ledger_records import (
+    Commit,
+    ConvertedObject,
+    DataFile,
+    Run,
+    commit_from_json,
+    commit_to_json,
+    join_headers,
+    split_headers,
+)
+from flowconv.lake.paths import LAST_NUMBER, LEDGER
+from flowconv.storage.local import LocalStorage
+
+pytestmark = pytest.mark.usefixtures("quick_disk")
+
+OLD, NEW = "srcaddr start end", "srcaddr start end vpc-id"
+RUN = Run(run_id="run", began=datetime(2026, 1, 14, tzinfo=UTC), host="host")
+LAYOUT = {"partition_by": ["date"]}
+
+
+def converted(name: str, day: int | None = 14, **changes: object) -> ConvertedObject:
+    found = ConvertedObject(
+        uri=f"s3://logs/{name}",
+        size_bytes=100,
+        etag=f"etag of {name}",
+        day=date(2026, 1, day) if day else None,
+        counts=LineCounts(header=1, rows=2),
+        headers=(OLD,),
+    )
+    return replace(found, **changes)  # type: ignore[arg-type]
+
+
+def commit(task_id: str, *objects: ConvertedObject, replaces: tuple[str, ...] = ()) -> Commit:
+    file = DataFile(
+        path=f"vpc/{task_id}.parquet", rows=2, size_bytes=10, crc32=1, columns=("a", "b")
+    )
+    return Commit(task_id=task_id, run_id="run", objects=objects, files=(file,), replaces=replaces)
+
+
+@pytest.fixture
+def storage(tmp_path: Path) -> LocalStorage:
+    return LocalStorage(str(tmp_path))
+
+
+@pytest.fixture
+def writer(storage: LocalStorage) -> Ledger:
+    ledger = Ledger.read(storage)
+    ledger.begin(RUN, LAYOUT)
+    return ledger
+
+
+def merge(ledger: Ledger) -> None:
+    ledger.merge()
+
+
+def leave(ledger: Ledger) -> None:
+    """Leave the records as they are."""
+
+
+merged_or_not = pytest.mark.parametrize("then", [leave, merge])
+
+
+@merged_or_not
+def test_what_counts(storage: LocalStorage, writer: Ledger, then: Callable[[Ledger], None]) -> None:
+    writer.commit(commit("one", converted("a"), converted("b")))
+    writer.commit(commit("two", converted("c", day=None, declared=(NEW,), headers=(NEW, OLD))))
+    then(writer)
+    writer.commit(commit("one again", converted("a", etag="new"), replaces=("one",)))
+    writer.commit(commit("three", converted("d")))
+    writer.forget("run", ["three"])
+    then(writer)
+    for ledger in (writer, Ledger.read(storage)):
+        assert ledger.files().keys() == {"vpc/two.parquet", "vpc/one again.parquet"}
+        assert ledger.converted_and_declared() == (
+            {"s3://logs/a": "new", "s3://logs/c": "etag of c"},
+            {"s3://logs/c": (NEW,)},
+        )
+        assert ledger.counts_of(["s3://logs/a", "s3://logs/b", "s3://logs/c"]) == {
+            "s3://logs/a": (LineCounts(header=1, rows=2), ()),
+            "s3://logs/c": (LineCounts(header=1, rows=2), (NEW,)),
+        }
+        assert [file.path for file in ledger.files_of(["two", "one"])] == ["vpc/two.parquet"]
+        assert [run.run_id for run in ledger.runs()] == ["run"]
+
+
+@merged_or_not
+@pytest.mark.parametrize(
+    ("source", "since", "until", "there"),
+    [
+        ("s3://logs", None, None, True),
+        ("s3://logs/a", None, None, True),
+        ("s3://log", None, None, False),
+        ("s3://logs", date(2026, 1, 14), date(2026, 1, 14), True),
+        ("s3://logs", date(2026, 1, 15), None, False),
+        ("s3://logs", None, date(2026, 1, 13), False),
+    ],
+)
+def test_has_objects(
+    writer: Ledger,
+    then: Callable[[Ledger], None],
+    source: str,
+    since: date | None,
+    until: date | None,
+    there: bool,
+) -> None:
+    writer.commit(commit("one", converted("a"), converted("undated", day=None)))
+    then(writer)
+    assert writer.has_objects(source, since, until) == there
+
+
+@merged_or_not
+def test_tasks_and_rejected(writer: Ledger, then: Callable[[Ledger], None]) -> None:
+    bad = converted("b", counts=LineCounts(rejected=1))
+    writer.commit(commit("one", converted("a"), bad))
+    writer.commit(commit("two", converted("c")))
+    then(writer)
+    assert writer.rejected() == ["s3://logs/b"]
+    tasks = writer.tasks_of(["s3://logs/b", "s3://logs/unknown"])
+    assert {task: [found.uri for found in objects] for task, objects in tasks.items()} == {
+        "one": ["s3://logs/a", "s3://logs/b"]
+    }
+    assert writer.tasks_of([]) == {}
+
+
+def test_a_run_that_was_taken_over_cannot_commit(storage: LocalStorage, writer: Ledger) -> None:
+    Ledger.read(storage).begin(replace(RUN, run_id="other"), LAYOUT)
+    writes: list[Callable[[], object]] = [
+        lambda: writer.commit(commit("one", converted("a"))),
+        lambda: writer.forget("run", ["one"]),
+        lambda: writer.end(replace(RUN, ended=RUN.began)),
+    ]
+    for write in writes:
+        with pytest.raises(LostLockError, match="another run has taken this lake over"):
+            write()
+    assert Ledger.read(storage).files() == {}
+
+
+def test_two_runs_that_begin_at_once(storage: LocalStorage) -> None:
+    ledgers = [Ledger.read(storage), Ledger.read(storage)]
+    ledgers[0].begin(RUN, LAYOUT)
+    with pytest.raises(LakeError, match="another run began at the same moment"):
+        ledgers[1].begin(replace(RUN, run_id="other"), LAYOUT)
+
+
+def test_a_merge_keeps_begins_and_the_previous_checkpoint(
+    storage: LocalStorage, writer: Ledger
+) -> None:
+    for task_id in ("one", "two", "three"):
+        writer.commit(commit(task_id, converted(task_id)))
+        writer.merge()
+    names = sorted(file.path.removeprefix(f"{LEDGER}/") for file in storage.list_files(LEDGER))
+    kept = ["000000000001"] + ["000000000003"] * 3 + ["000000000004"] * 3
+    assert [name.partition(".")[0] for name in names] == kept
+    assert len(Ledger.read(storage).files()) == 3
+
+
+LOSSES: dict[str, tuple[str, str]] = {
+    "a record in the middle": (record_path(2), "record _flowconv/ledger/000000000002 is gone"),
+    "the last record": (record_path(4), "record _flowconv/ledger/000000000004 is gone"),
+}
+
+
+@pytest.mark.parametrize(("path", "message"), LOSSES.values(), ids=LOSSES)
+def test_losses_are_found(storage: LocalStorage, writer: Ledger, path: str, message: str) -> None:
+    writer.commit(commit("one", converted("a")))
+    writer.commit(commit("two", converted("b")))
+    writer.end(replace(RUN, ended=RUN.began))
+    storage.delete([path])
+    with pytest.raises(LakeError, match=message):
+        Ledger.read(storage)
+    number = parse_record_path(path) or 0
+    assert Ledger.read(storage, with_gaps=True).missing_records == (range(number, number + 1),)
+
+
+def test_a_record_in_the_place_of_another(storage: LocalStorage, writer: Ledger) -> None:
+    writer.commit(commit("one", converted("a")))
+    storage.write(record_path(3), storage.read(record_path(2)) or b"")
+    with pytest.raises(LakeError, match=r"000000000003 is damaged \(it is record 2\)"):
+        Ledger.read(storage)
+
+
+@pytest.mark.parametrize(
+    "written",
+    [b"", b"{}", seal({"last_number": 0}), seal({"last_number": "7"}), seal({"number": 7})],
+)
+def test_a_damaged_last_number(storage: LocalStorage, written: bytes) -> None:
+    storage.write(LAST_NUMBER, written)
+    with pytest.raises(LakeError, match=f"{LAST_NUMBER} is damaged"):
+        Ledger.read(storage)
+
+
+def test_leftovers(writer: Ledger) -> None:
+    writer.commit(commit("one", converted("a")))
+    writer.merge()
+    writer.commit(commit("two", converted("b")))
+    noted = ["vpc/one.parquet", "vpc/stray.parquet", *map(record_path, (2, 3))]
+    assert writer.leftovers(noted) == ["vpc/stray.parquet", record_path(2)]
+
+
+@pytest.mark.parametrize(
+    ("path", "number"),
+    [
+        (record_path(7), 7),
+        (f"{LEDGER}/000000000064.objects-1a2b3c4d.parquet", None),
+        (f"{LEDGER}/7", None),
+        (LEDGER + "/" + 12 * "\u0667", None),
+        ("000000000007", None),
+    ],
+)
+def test_parse_record_path(path: str, number: int | None) -> None:
+    assert parse_record_path(path) == number
+
+
+@pytest.mark.parametrize("headers", [(), (OLD,), (OLD, NEW)])
+def test_headers_are_joined_and_split(headers: tuple[str, ...]) -> None:
+    assert split_headers(join_headers(headers)) == headers
+
+
+def test_a_commit_as_json() -> None:
+    """Headers are written once; what is written comes back."""
+    whole = commit(
+        "one",
+        converted("a", headers=(OLD, NEW), declared=(NEW,)),
+        converted("b", day=None),
+        converted("c", headers=()),
+        replaces=("zero",),
+    )
+    record = commit_to_json(whole)
+    assert record["headers"] == [f"{OLD}, {NEW}", NEW, OLD, ""]
+    assert [row[-2:] for row in record["objects"]] == [[0, 1], [2, 3], [3, 3]]
+    assert commit_from_json(record) == whole
