@@ -63,7 +63,7 @@ def test_a_good_object(tmp_path: Path) -> None:
 def test_no_header(tmp_path: Path) -> None:
     found = inspect(tmp_path, b"\n" + ROW)
     assert found.unreadable is not None
-    assert found.unreadable.startswith("line 2: this line is no header")
+    assert found.unreadable.startswith("line 2: this line is not a header")
     assert not found.complete
     assert inspect(tmp_path, ROW, format="default").complete
 

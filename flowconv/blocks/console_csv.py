@@ -50,8 +50,7 @@ def read_console_csv(
             try:
                 format_ = find_header(first, declared.all, timed=True)
             except FormatError as error:
-                error.uri, error.line, error.shape = log_object.uri, line, Shape.CONSOLE_CSV
-                raise
+                raise error.at(log_object.uri, line, Shape.CONSOLE_CSV) from None
             if format_ is None:
                 format_ = _declared(log_object, declared, line)
                 first_records = Plausibility(log_object, format_, declared)
@@ -88,7 +87,7 @@ def _declared(log_object: LogObject, declared: DeclaredFormats, line: int) -> Lo
 
 
 def _first(lines: bytes) -> tuple[bytes, ...] | None:
-    """Return the values of the first line that needs a format; an empty one if it is no text."""
+    """Return the values of the first line that needs a format; an empty one if it is not text."""
     for line in lines.split(b"\n"):
         split = split_line(line)
         if split is None:
@@ -115,8 +114,8 @@ def _exported(log_object: LogObject, text: Unpacked, line: int) -> Iterator[tupl
             lines.pop()
         if len(waiting) > BLOCK_BYTES:
             raise FormatError(
-                f"a line of more than {BLOCK_BYTES >> 20} MB is no record of a flow log. Leave it "
-                "out with --exclude.",
+                f"a line of more than {BLOCK_BYTES >> 20} MB is not a record of a flow log. Leave "
+                "it out with --exclude.",
                 uri=log_object.uri,
                 line=line + len(lines),
             )

@@ -1,4 +1,4 @@
-"""What objects are that are no text of flow logs, and what stands in lines that do not fit."""
+"""What objects are that are not text of flow logs, and what is in lines that do not fit."""
 
 import re
 
@@ -50,7 +50,7 @@ _BINARY = re.compile(rb"[\x00-\x08\x0e-\x1a\x1c-\x1f]")
 def name_foreign(text: bytearray, begin: int, end: int) -> tuple[str, str] | None:
     """Return what an object is, by its first bytes, and what to do if it holds flow logs.
 
-    None if these do not say that it is no flow log.
+    None if these may be those of a flow log.
     """
     for magic, name, advice in _BEGINNINGS:
         if magic.match(text, begin, end):

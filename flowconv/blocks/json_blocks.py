@@ -43,7 +43,7 @@ def read_json(log_object: LogObject, text: Unpacked, declared: DeclaredFormats) 
         declared: The formats of what has no header.
 
     Raises:
-        UnreadableObjectError: The object could not be read, its documents are no flow log's or
+        UnreadableObjectError: The object could not be read, its documents are not a flow log's or
             too large, or their messages have no format.
     """
     blocks = _MessageBlocks(log_object, declared)
@@ -83,7 +83,7 @@ def _record_reader(
         more = " and others" if len(first) > _KEYS_SHOWN else ""
         raise unreadable_json(
             log_object,
-            f"this JSON is no flow log: its first document has {keys}{more}. Expected are "
+            f"this JSON is not a flow log: its first document has {keys}{more}. Expected are "
             "logEvents or events, message, records with data, or fields of flow logs as keys. "
             "Leave it out with --exclude.",
         ) from None
@@ -234,8 +234,8 @@ class _MessageBlocks:
         if self.shape is None and (self._lines or self.next_line > 1):
             raise unreadable_json(
                 self._log_object,
-                "this JSON is no flow log: no document in it is whole. Copy it anew, or leave it "
-                "out with --exclude.",
+                "this JSON is not a flow log: no document in it is whole. Copy it again, or leave "
+                "it out with --exclude.",
             )
         if self._undeclared and not self._has_messages:
             groups = ", ".join(map(quote, self._undeclared))

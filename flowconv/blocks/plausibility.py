@@ -145,7 +145,7 @@ class Plausibility:
         raise FormatError(
             f"the declared format does not fit{of_group}: {what}; so it is with "
             f"{self._impossible} of the first {self._impossible + self._possible} records. "
-            f"{advice}; if this is no flow log, leave it out with --exclude.",
+            f"{advice}; if this is not a flow log, leave it out with --exclude.",
             uri=self._log_object.uri,
             line=line,
         )

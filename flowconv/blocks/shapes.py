@@ -35,7 +35,7 @@ PARQUET_MAGIC = b"PAR1"
 # The time of a CloudWatch event, as exports to S3 write it before each line.
 EVENT_TIME = r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]{3})?Z"
 _EVENT_TIME = re.compile(EVENT_TIME.encode())
-# With something behind it that is no comment.
+# With something behind it that is not a comment.
 _EXPORTED = re.compile(rf"[ \t]*{EVENT_TIME}[ \t]+(?!#|\r?$)[^ \t]".encode())
 
 # What the CloudWatch console, and Logs Insights, write before events.
@@ -68,7 +68,7 @@ SIGNS: Mapping[Shape, str] = MappingProxyType(
         Shape.EMPTY: "it has no line with values",
         Shape.JSON: "it is JSON",
         Shape.HEADER: "its first line with values names the fields",
-        Shape.HEADERLESS: "its first line with values is no header",
+        Shape.HEADERLESS: "its first line with values is not a header",
         Shape.CLOUDWATCH_EXPORT: "its first line begins with the time of a CloudWatch event",
         Shape.CONSOLE_CSV: "its first line is timestamp,message, as of the CloudWatch console",
         Shape.SUBSCRIPTION: "its JSON documents have messageType or logEvents",
@@ -81,7 +81,7 @@ SIGNS: Mapping[Shape, str] = MappingProxyType(
 )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Head:
     """The beginning of an object of text.
 
@@ -124,14 +124,8 @@ def recognise(
             possible one.
     """
     if text.startswith(PARQUET_MAGIC, begin, end):
-        return Head(Shape.PARQUET, None, begin, LineCounts())
-    if foreign := name_foreign(text, begin, end):
-        name, advice = foreign
-        raise FormatError(
-            f"this is {name}, which is not read. If it holds flow logs, {advice}; if not, leave "
-            "it out with --exclude.",
-            uri=log_object.uri,
-        )
+        return _without_format(Shape.PARQUET, begin, LineCounts())
+    _require_text(log_object, text, begin, end)
     start = begin + len(BOM) if text.startswith(BOM, begin, end) else begin
     lines = LineCounts()
     shape = Shape.HEADERLESS
@@ -140,31 +134,29 @@ def recognise(
     while start < end and lines.lines < MAX_HEAD_LINES:
         # All of a large object may be one line of JSON.
         if _JSON.match(text, start, end):
-            return Head(Shape.JSON, None, start, lines)
+            return _without_format(Shape.JSON, start, lines)
         newline = text.find(b"\n", start, end)
-        if newline < 0:
-            if not whole:
-                break
-            newline = end
+        if newline < 0 and not whole:
+            break
+        newline = end if newline < 0 else newline
         if _CONSOLE_CSV.fullmatch(text, start, newline):
-            counts = lines + LineCounts(header=1)
-            return Head(Shape.CONSOLE_CSV, None, min(newline + 1, end), counts)
+            lines += LineCounts(header=1)
+            return _without_format(Shape.CONSOLE_CSV, min(newline + 1, end), lines)
         timed = _EXPORTED.match(text, start, newline) is not None
-        if timed:
-            shape = Shape.CLOUDWATCH_EXPORT
+        shape = Shape.CLOUDWATCH_EXPORT if timed else shape
         line = bytes(text[start:newline])
         split = split_line(line)
         if split is None:
             break
         if split.tokens:
-            try:
-                format_ = find_header(split.tokens, declared.all, timed=timed)
-            except FormatError as error:
-                error.uri, error.line = log_object.uri, lines.lines + 1
-                raise
+            format_ = _header(log_object, lines.lines + 1, split.tokens, declared, timed=timed)
             if format_ is not None:
-                shape = shape if timed else Shape.HEADER
-                return Head(shape, format_, newline + 1, lines + LineCounts(header=1))
+                return Head(
+                    shape=shape if timed else Shape.HEADER,
+                    format=format_,
+                    start=newline + 1,
+                    lines=lines + LineCounts(header=1),
+                )
             unknown = unknown_names(split.tokens)
             break
         lines += LineCounts(comment=1) if split.comment else LineCounts(blank=1)
@@ -172,23 +164,54 @@ def recognise(
             commented = lines.lines
         start = newline + 1
     if start >= end and whole:
-        return Head(Shape.EMPTY, None, start, lines)
-    # A line that is no header, no text or has no end, or too many lines without values.
+        return _without_format(Shape.EMPTY, start, lines)
+    # A line that is not a header, is not text or has no end, or too many lines without values.
     format_ = declared.find(log_object.path, log_object.flow_log_id, log_object.log_group)
+    if format_ is None and commented is not None:
+        raise _header_in_comment(log_object, commented)
     if format_ is None:
-        if commented is not None:
-            raise _header_in_comment(log_object, commented)
         first = bytes(text[start : min(end, start + _SHOWN_BYTES)]).partition(b"\n")[0]
         raise no_format(log_object, shape, lines.lines + 1, unknown, first)
-    format_ = with_timestamp(format_) if shape is Shape.CLOUDWATCH_EXPORT else format_
-    return Head(shape, format_, start, lines, is_declared=True)
+    if shape is Shape.CLOUDWATCH_EXPORT:
+        format_ = with_timestamp(format_)
+    return Head(shape=shape, format=format_, start=start, lines=lines, is_declared=True)
+
+
+def _header(
+    log_object: LogObject,
+    line: int,
+    tokens: tuple[bytes, ...],
+    declared: DeclaredFormats,
+    *,
+    timed: bool,
+) -> LogFormat | None:
+    """Return the format that a line declares; as `find_header`, naming the place of errors."""
+    try:
+        return find_header(tokens, declared.all, timed=timed)
+    except FormatError as error:
+        raise error.at(log_object.uri, line) from None
+
+
+def _without_format(shape: Shape, start: int, lines: LineCounts) -> Head:
+    return Head(shape=shape, format=None, start=start, lines=lines)
+
+
+def _require_text(log_object: LogObject, text: bytearray, begin: int, end: int) -> None:
+    """Refuse what begins as something else than text."""
+    if foreign := name_foreign(text, begin, end):
+        name, advice = foreign
+        raise FormatError(
+            f"this is {name}, which is not read. If it holds flow logs, {advice}; if not, leave "
+            "it out with --exclude.",
+            uri=log_object.uri,
+        )
 
 
 def _header_in_comment(log_object: LogObject, line: int) -> FormatError:
     return FormatError(
         "this line names the fields, but the '#' before them makes it a comment. Take the '#' "
-        "away, or name the fields with --format or --formats; if the object is no flow log, leave "
-        "it out with --exclude.",
+        "away, or name the fields with --format or --formats; if the object is not a flow log, "
+        "leave it out with --exclude.",
         uri=log_object.uri,
         line=line,
     )
@@ -197,7 +220,7 @@ def _header_in_comment(log_object: LogObject, line: int) -> FormatError:
 def find_header(
     tokens: tuple[bytes, ...], declared: frozenset[LogFormat], *, timed: bool
 ) -> LogFormat | None:
-    """Return the format that a line declares, or None if it is no header.
+    """Return the format that a line declares, or None if it is not a header.
 
     Args:
         tokens: The line's values.
@@ -245,7 +268,7 @@ def no_format(
         Shape.CONSOLE_CSV: "this is CSV of the CloudWatch console, whose messages have no header",
         Shape.SUBSCRIPTION: "this is a subscription of CloudWatch Logs, which has no header",
         Shape.FIREHOSE: "these are messages of Firehose, which have no header",
-    }.get(shape, "this line is no header that names the fields")
+    }.get(shape, "this line is not a header that names the fields")
     if unknown:
         more = f" and {len(unknown) - _NAMES_SHOWN} more" if len(unknown) > _NAMES_SHOWN else ""
         names = ", ".join(map(quote, unknown[:_NAMES_SHOWN]))
@@ -256,7 +279,7 @@ def no_format(
     error = FormatError(
         f"{found}.{described} If the object holds records without a header, name their fields "
         "with --format '${version} ${account-id} …', --format default, or --formats FILE; if it "
-        "is no flow log, leave it out with --exclude.",
+        "is not a flow log, leave it out with --exclude.",
         uri=log_object.uri,
         line=line,
     )

@@ -1,4 +1,4 @@
-"""Objects that have lines, none of which fits: they are no flow logs, or declared as others."""
+"""Objects of which no line fits: they are not flow logs, or have another format than declared."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -99,7 +99,7 @@ def _unfit(log_object: LogObject, block: Block, tally: _Tally, first: RejectedLi
     if tally.rejected == 1:
         none = f"the object's only {unit} does not fit"
     if block.shape in (Shape.HEADER, Shape.PARQUET):
-        advice = "If the object holds flow logs, it is damaged: fetch it anew"
+        advice = "If the object holds flow logs, it is damaged: fetch it again"
     else:
         advice = "If the object holds flow logs, correct --format or --formats"
     log_groups = list(tally.log_groups)

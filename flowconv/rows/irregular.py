@@ -113,8 +113,7 @@ def _headers(
         try:
             format_ = find_header(split.tokens, declared, timed=timed)
         except FormatError as error:
-            error.uri, error.line = lines.place(index)
-            raise
+            raise error.at(*lines.place(index)) from None
         if format_ is not None:
             yield index, format_
 

@@ -81,7 +81,7 @@ def test_shapes(body: bytes, format: str | None) -> None:
 def test_json_of_another_kind(body: bytes) -> None:
     each_way(body, cut=False)
     (got,) = convert_in_memory([body], FORMAT)
-    assert "this JSON is no flow log" in str(got.failure)
+    assert "this JSON is not a flow log" in str(got.failure)
 
 
 @pytest.mark.parametrize("message", [message for message, _, _ in MESSAGES], ids=repr)

@@ -514,7 +514,7 @@ def test_inspect_json(tmp_path: Path) -> None:
         *(2, "2026-01-14T00:00:00+00:00", "b"),
     )
     assert one["rejected"] == [{"line": 3, "reason": "not-a-number", "field": "version"}]
-    assert other["unreadable"].startswith("line 1: this line is no header")
+    assert other["unreadable"].startswith("line 1: this line is not a header")
     assert (other["shape"], other["records"]) == ("headerless", [])
 
 

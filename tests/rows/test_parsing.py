@@ -186,7 +186,7 @@ def test_a_header_that_changes_all_the_time_is_unreadable() -> None:
         (ROW, "--format"),
         (
             b"hello world\n",
-            "this line is no header that names the fields. It begins with 'hello'. If",
+            "this line is not a header that names the fields. It begins with 'hello'. If",
         ),
         (
             b"start over here\n",

@@ -79,7 +79,7 @@ def test_inspect_json_of_another_kind(tmp_path: Path) -> None:
     (tmp_path / "a.json").write_bytes(b'{"Records":[{"eventName":"RunInstances"}]}')
     found = inspect_object(str(tmp_path / "a.json"), format=FORMAT)
     assert (found.shape, found.sign) == (Shape.JSON, "it is JSON")
-    assert str(found.unreadable).startswith("this JSON is no flow log: ")
+    assert str(found.unreadable).startswith("this JSON is not a flow log: ")
 
 
 def test_inspect_on_the_command_line(tmp_path: Path) -> None:
