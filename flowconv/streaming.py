@@ -19,6 +19,7 @@ from flowconv.source.fetching import ObjectFetcher, request_pool
 from flowconv.source.keys import LogObject
 from flowconv.source.opening import Source, open_source
 from flowconv.source.patterns import Patterns
+from flowconv.source.selection import Selection
 
 
 def read(
@@ -88,9 +89,12 @@ def read(
         )
     schema = table_schema(wanted, extra_fields=extra)
     logs = open_source(source, source_options)
-    listed = logs.list_objects(
-        as_day(since, "since"), as_day(until, "until"), Patterns(include, exclude)
+    selection = Selection(
+        since=as_day(since, "since"),
+        until=as_day(until, "until"),
+        patterns=Patterns(include, exclude),
     )
+    listed = logs.list_objects(selection)
     log_objects = sorted(listed, key=lambda o: o.uri)
     batches = _read_batches(logs, log_objects, declared, wanted, schema, on_rejected)
     return pa.RecordBatchReader.from_batches(schema, batches)

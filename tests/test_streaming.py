@@ -160,7 +160,7 @@ def test_unreadable_objects(
         (
             lambda path: flowconv.read(path, source_options={"x": "y"}),
             UsageError,
-            "no storage option",
+            "not a storage option",
         ),
     ],
 )

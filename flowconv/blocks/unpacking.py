@@ -37,8 +37,8 @@ class Readable(Protocol):
         """Fill the buffer, or as much of it as is left; 0 at the end. Raises FetchError."""
         ...
 
-    def peek_first(self) -> bytes:
-        """Return the first piece of the object without taking it; all of a small object."""
+    def fetch_first(self) -> bytes:
+        """Fetch and return the first piece: all of a small object. `readinto` begins with it."""
         ...
 
     def close(self) -> None:
@@ -66,7 +66,7 @@ class Unpacked:
         self._max_bytes = max_bytes
         self._given_bytes = 0
         self._ungot = memoryview(b"")
-        first = stored.peek_first()
+        first = stored.fetch_first()
         self._read = stored.readinto
         self.likely_size = log_object.size_bytes
         if first[:2] == _GZIP_MAGIC:

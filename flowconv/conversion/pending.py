@@ -11,6 +11,7 @@ from flowconv.lake.ledger import Ledger
 from flowconv.options import ConvertOptions
 from flowconv.source.keys import LogObject
 from flowconv.source.opening import Source
+from flowconv.source.selection import Selection
 from flowconv.storage.interface import Storage
 from flowconv.storage.names import from_text, is_plain
 
@@ -90,9 +91,13 @@ def list_source(
         left_out: Counts the others, as `ConvertReport.left_out`.
         unreadable: Gets what cannot be listed, as `ConvertReport.unreadable`.
     """
-    return logs.list_objects(
-        options.since, options.until, options.patterns, lake.root, left_out, unreadable
+    selection = Selection(
+        since=options.since,
+        until=options.until,
+        patterns=options.patterns,
+        leave_out=lake.root,
     )
+    return logs.list_objects(selection, left_out, unreadable)
 
 
 def is_empty(

@@ -110,8 +110,10 @@ class FetchedObject:
         self._next = self._begin_next()
         self._current = memoryview(b"")
 
-    def peek_first(self) -> bytes:
-        """Return the first piece; all of the object if that is no larger than PIECE_BYTES.
+    def fetch_first(self) -> bytes:
+        """Fetch and return the first piece: the whole object up to PIECE_BYTES.
+
+        Call it before `readinto`, which begins with the same bytes.
 
         Raises:
             FetchError: The object could not be fetched.

@@ -10,7 +10,7 @@ SERVICE = "vpcflowlogs"
 CLOUDWATCH = "cloudwatch:"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class KeyFacts:
     """What a key or a path says about the object; None where it says nothing.
 
@@ -31,7 +31,7 @@ class KeyFacts:
     service: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LogObject:
     """One object of flow logs, with what its key says; see `KeyFacts`.
 
@@ -83,7 +83,14 @@ def parse_key(key: str) -> KeyFacts:
         account_id = account_id or match["account"]
         region = region or match["region"]
     day = _day(folder) or (time and time.date())
-    return KeyFacts(account_id, region, flow_log_id, day, time, service_of(folder))
+    return KeyFacts(
+        account_id=account_id,
+        region=region,
+        flow_log_id=flow_log_id,
+        day=day,
+        time=time,
+        service=service_of(folder),
+    )
 
 
 # These are looked for in a folder with a slash at each end.

@@ -25,17 +25,14 @@ from flowconv.source.keys import (
     period_of,
     service_of,
 )
-from flowconv.source.patterns import Patterns
+from flowconv.source.selection import ALL, Selection
 from flowconv.storage.interface import Folder, Storage, StoredFile, UnreadableEntry
 from flowconv.storage.names import from_system, to_text
 
 
 def list_objects(
     storage: Storage,
-    since: date | None = None,
-    until: date | None = None,
-    patterns: Patterns | None = None,
-    leave_out: str | None = None,
+    selection: Selection = ALL,
     left_out: Counter[str] | None = None,
     unreadable: dict[str, str] | None = None,
 ) -> Iterator[LogObject]:
@@ -51,10 +48,7 @@ def list_objects(
     Args:
         storage: A bucket, any prefix or folder in AWS's layout or outside it, or one object. What
             its root says about account, region and day counts too.
-        since: First day, by the day of the objects' keys; without one an object is left out.
-        until: Last day, included.
-        patterns: Which paths below the root are wanted; of one object its name.
-        leave_out: Root of a lake; what is below it is left out.
+        selection: Which objects are listed.
         left_out: Counts what is left out, by kind: `other_services` (folders of other AWS
             services; what is in them is not listed), `lakes` (folders with a folder `_flowconv`;
             the same), `not_logs` (folder markers, AWS's test object, names that begin with `_` or
@@ -71,16 +65,11 @@ def list_objects(
         StorageError: The storage does not answer.
     """
     left_out = Counter() if left_out is None else left_out
-    if patterns:
-        left_out.update(dict.fromkeys(patterns.kinds, 0))  # One that matches nothing shows.
+    if selection.patterns:
+        # A pattern that matches nothing is reported, with 0.
+        left_out.update(dict.fromkeys(selection.patterns.kinds, 0))
     return _Listing(
-        storage,
-        since or date.min,
-        until or date.max,
-        patterns,
-        leave_out,
-        left_out,
-        unreadable,
+        storage=storage, selection=selection, left_out=left_out, unreadable=unreadable
     ).walk()
 
 
@@ -110,19 +99,35 @@ class _Place:
     real: str = ""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, kw_only=True)
 class _Listing:
+    """A listing under way.
+
+    Attributes:
+        storage: See `list_objects`, as of the next three.
+        selection: Which objects are listed.
+        left_out: Counts.
+        unreadable: Reasons.
+        since: First day.
+        until: Last day.
+        targets: Places outside the root that links have led to.
+        lake: Folder of the lake that the listing is in.
+        refused: The pattern and folder that were counted last.
+    """
+
     storage: Storage
-    since: date
-    until: date
-    patterns: Patterns | None
-    leave_out: str | None
+    selection: Selection
     left_out: Counter[str]
     unreadable: dict[str, str] | None
-    # What links have led to, outside the root.
+    since: date = field(init=False)
+    until: date = field(init=False)
     targets: set[str] = field(default_factory=set)
     lake: str | None = None
     refused: tuple[str, str] | None = None
+
+    def __post_init__(self) -> None:
+        self.since = self.selection.since or date.min
+        self.until = self.selection.until or date.max
 
     def walk(self) -> Iterator[LogObject]:
         """List what is wanted of the root and of the folders below it."""
@@ -214,15 +219,15 @@ class _Listing:
             self._note(FolderError(entry.reason, uri=uri))
             return
         yield LogObject(
-            uri,
-            to_text(entry.path),
-            entry.size_bytes,
-            entry.etag,
-            facts.account_id,
-            facts.region,
-            facts.flow_log_id,
-            facts.day,
-            facts.time,
+            uri=uri,
+            path=to_text(entry.path),
+            size_bytes=entry.size_bytes,
+            etag=entry.etag,
+            account_id=facts.account_id,
+            region=facts.region,
+            flow_log_id=facts.flow_log_id,
+            day=facts.day,
+            time=facts.time,
         )
 
     def _real(self, entry: StoredFile | Folder, place: _Place) -> str | None:
@@ -253,7 +258,8 @@ class _Listing:
         return folder_and_name(f"{self.storage.key(place.path).removesuffix('/')}/")[0]
 
     def _is_within_lake(self, uri: str) -> bool:
-        return self.leave_out is not None and f"{uri}/".startswith(f"{self.leave_out}/")
+        lake = self.selection.leave_out
+        return lake is not None and f"{uri}/".startswith(f"{lake}/")
 
     def _is_of_lake(self, path: str) -> bool:
         """Tell whether a file is a lake's, where all are listed in the order of their paths.
@@ -270,7 +276,8 @@ class _Listing:
 
     def _is_refused(self, path: str) -> bool:
         """Tell whether the patterns leave something out, and count it; all of a folder once."""
-        refused = self.patterns.refuses(to_text(path)) if self.patterns else None
+        patterns = self.selection.patterns
+        refused = patterns.refuses(to_text(path)) if patterns else None
         if refused and refused != self.refused:
             self.left_out[refused[0]] += 1
         self.refused = refused or self.refused

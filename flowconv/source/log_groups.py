@@ -30,7 +30,7 @@ from botocore.parsers import ResponseParserError  # type: ignore[import-untyped]
 from flowconv.errors import FetchError, StorageError, UnreadableObjectError, UsageError
 from flowconv.events import log_event
 from flowconv.source.keys import CLOUDWATCH, LogObject
-from flowconv.source.patterns import Patterns
+from flowconv.source.selection import ALL, Selection
 from flowconv.storage.aws import ADVICE, OPTION_NAMES, check_options
 from flowconv.storage.interface import Storage
 
@@ -90,26 +90,24 @@ class CloudWatchSource:
 
     def list_objects(
         self,
-        since: date | None = None,
-        until: date | None = None,
-        patterns: Patterns | None = None,
-        leave_out: str | None = None,  # noqa: ARG002  # no lake lies in a log group
+        selection: Selection = ALL,
         left_out: Counter[str] | None = None,
-        unreadable: dict[str, str] | None = None,  # noqa: ARG002  # and none is denied alone
+        unreadable: dict[str, str] | None = None,  # noqa: ARG002  # no stream is denied alone
     ) -> Iterator[LogObject]:
         """List the days of all log streams that are over; see `sources.Source`.
 
         A day on which a stream has no events may be listed, too.
         """
         left_out = Counter() if left_out is None else left_out
+        patterns = selection.patterns
         if patterns:
             left_out.update(dict.fromkeys(patterns.kinds, 0))
         over = (datetime.now(UTC) - SETTLING).date() - _DAY
-        until = min(until or over, over)
+        until = min(selection.until or over, over)
         with _errors(StorageError, self.root):
             for stream in self._streams():
                 first, last = _days(stream)
-                day = max(first, since or first)
+                day = max(first, selection.since or first)
                 while day <= min(last, until):
                     log_object = self._log_object(stream, day)
                     day += _DAY

@@ -7,7 +7,6 @@ only when a `cloudwatch:` source is opened.
 import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from datetime import date
 from functools import partial
 from typing import Protocol
 
@@ -15,7 +14,7 @@ from flowconv.errors import FetchError, FolderError, UsageError
 from flowconv.fields import Table
 from flowconv.source.keys import CLOUDWATCH, LogObject
 from flowconv.source.listing import LAKE_FOLDER, list_objects
-from flowconv.source.patterns import Patterns
+from flowconv.source.selection import ALL, Selection
 from flowconv.storage.interface import Storage
 from flowconv.storage.names import from_text
 from flowconv.storage.opening import open_storage, path_text
@@ -51,10 +50,7 @@ class Source(Protocol):
 
     def list_objects(
         self,
-        since: date | None = None,
-        until: date | None = None,
-        patterns: Patterns | None = None,
-        leave_out: str | None = None,
+        selection: Selection = ALL,
         left_out: Counter[str] | None = None,
         unreadable: dict[str, str] | None = None,
     ) -> Iterator[LogObject]:
@@ -124,18 +120,13 @@ class StorageSource:
 
     def list_objects(
         self,
-        since: date | None = None,
-        until: date | None = None,
-        patterns: Patterns | None = None,
-        leave_out: str | None = None,
+        selection: Selection = ALL,
         left_out: Counter[str] | None = None,
         unreadable: dict[str, str] | None = None,
     ) -> Iterator[LogObject]:
         """See `Source`."""
         self._refuse_lakes()
-        yield from list_objects(
-            self._storage, since, until, patterns, leave_out, left_out, unreadable
-        )
+        yield from list_objects(self._storage, selection, left_out, unreadable)
 
     def requests(self, log_object: LogObject) -> Iterator[Callable[[], bytes]]:
         """See `Source`."""

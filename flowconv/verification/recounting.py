@@ -31,6 +31,7 @@ from flowconv.source.fetching import ObjectFetcher
 from flowconv.source.keys import LogObject
 from flowconv.source.opening import Source
 from flowconv.source.patterns import Patterns
+from flowconv.source.selection import Selection
 from flowconv.storage.interface import Storage
 from flowconv.verification.problems import ADVICE, Check, Problem, ProblemKind
 
@@ -71,7 +72,8 @@ class SourceObjects:
         self._listed: dict[str, LogObject] = {}
         self._unlisted: dict[str, str] = {}
         if logs is not None:
-            listed = logs.list_objects(since, until, patterns, lake_root, unreadable=self._unlisted)
+            selection = Selection(since=since, until=until, patterns=patterns, leave_out=lake_root)
+            listed = logs.list_objects(selection, unreadable=self._unlisted)
             self._listed = {log_object.uri: log_object for log_object in listed}
         self._mutex = threading.Lock()
         self.lines = 0

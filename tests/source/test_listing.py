@@ -13,6 +13,7 @@ import pytest
 
 from flowconv.source.keys import KeyFacts, LogObject, parse_key
 from flowconv.source.listing import list_objects
+from flowconv.source.selection import Selection
 from flowconv.storage.interface import Folder, StoredFile
 from flowconv.storage.opening import open_storage
 from support.s3_servers import S3Server
@@ -24,9 +25,18 @@ DAY = date(2026, 1, 14)
 PLAIN = "AWSLogs/012345678901/vpcflowlogs/eu-west-1"
 HIVE = "AWSLogs/aws-account-id=012345678901/aws-service=vpcflowlogs/aws-region=eu-west-1"
 ORGANISATION = "AWSLogs/o-ab12cd34ef/012345678901/vpcflowlogs/eu-west-1"
-FULL = KeyFacts(ACCOUNT, "eu-west-1", "fl-0a1b2c3d4e5f60718", DAY, TIME, "vpcflowlogs")
-OF_NAME = KeyFacts(ACCOUNT, "eu-west-1", "fl-0a1b2c3d4e5f60718", DAY, TIME, None)
-OF_PATH = KeyFacts(ACCOUNT, "eu-west-1", None, DAY, None, "vpcflowlogs")
+FULL = KeyFacts(
+    account_id=ACCOUNT,
+    region="eu-west-1",
+    flow_log_id="fl-0a1b2c3d4e5f60718",
+    day=DAY,
+    time=TIME,
+    service="vpcflowlogs",
+)
+OF_NAME = KeyFacts(
+    account_id=ACCOUNT, region="eu-west-1", flow_log_id="fl-0a1b2c3d4e5f60718", day=DAY, time=TIME
+)
+OF_PATH = KeyFacts(account_id=ACCOUNT, region="eu-west-1", day=DAY, service="vpcflowlogs")
 
 KEYS = {
     # AWS's layouts.
@@ -48,18 +58,30 @@ KEYS = {
     ),
     "government region": (
         f"{PLAIN}/2026/01/14/x".replace("eu-west-1", "us-gov-west-1"),
-        KeyFacts(ACCOUNT, "us-gov-west-1", None, DAY, None, "vpcflowlogs"),
+        KeyFacts(account_id=ACCOUNT, region="us-gov-west-1", day=DAY, service="vpcflowlogs"),
     ),
     # What the path says goes before the name.
     "copied into another day": (
         f"{PLAIN}/2026/01/13/{NAME}",
         KeyFacts(
-            ACCOUNT, "eu-west-1", "fl-0a1b2c3d4e5f60718", date(2026, 1, 13), TIME, "vpcflowlogs"
+            account_id=ACCOUNT,
+            region="eu-west-1",
+            flow_log_id="fl-0a1b2c3d4e5f60718",
+            day=date(2026, 1, 13),
+            time=TIME,
+            service="vpcflowlogs",
         ),
     ),
     "copied into another account": (
         f"{PLAIN}/2026/01/14/{NAME}".replace(f"/{ACCOUNT}/", "/999999999999/"),
-        KeyFacts("999999999999", "eu-west-1", "fl-0a1b2c3d4e5f60718", DAY, TIME, "vpcflowlogs"),
+        KeyFacts(
+            account_id="999999999999",
+            region="eu-west-1",
+            flow_log_id="fl-0a1b2c3d4e5f60718",
+            day=DAY,
+            time=TIME,
+            service="vpcflowlogs",
+        ),
     ),
     # Names and paths alone.
     "name alone": (NAME, OF_NAME),
@@ -69,16 +91,16 @@ KEYS = {
     "without AWSLogs": (f"{PLAIN}/2026/01/14/x".removeprefix("AWSLogs/"), OF_PATH),
     "path without region": (
         f"AWSLogs/{ACCOUNT}/vpcflowlogs/x.gz",
-        KeyFacts(ACCOUNT, None, None, None, None, "vpcflowlogs"),
+        KeyFacts(account_id=ACCOUNT, service="vpcflowlogs"),
     ),
-    "account alone": (f"AWSLogs/{ACCOUNT}/x.gz", KeyFacts(ACCOUNT)),
+    "account alone": (f"AWSLogs/{ACCOUNT}/x.gz", KeyFacts(account_id=ACCOUNT)),
     "region and year alone": (
         f"{PLAIN}/2026/x.gz",
-        KeyFacts(ACCOUNT, "eu-west-1", None, None, None, "vpcflowlogs"),
+        KeyFacts(account_id=ACCOUNT, region="eu-west-1", service="vpcflowlogs"),
     ),
     "partitions of one's own": (
         "logs/aws-region=eu-west-1/year=2026/month=01/day=14/x",
-        KeyFacts(None, "eu-west-1", None, DAY),
+        KeyFacts(region="eu-west-1", day=DAY),
     ),
     "day of one's own": ("logs/2026/01/14/x", KeyFacts(day=DAY)),
     "the last day counts": ("logs/2025/12/31/2026/01/14/x", KeyFacts(day=DAY)),
@@ -87,20 +109,20 @@ KEYS = {
     "empty": ("", KeyFacts()),
     "no such day": (
         f"logs/2026/02/30/{NAME}".replace("0114T", "0230T"),
-        KeyFacts(ACCOUNT, "eu-west-1", "fl-0a1b2c3d4e5f60718"),
+        KeyFacts(account_id=ACCOUNT, region="eu-west-1", flow_log_id="fl-0a1b2c3d4e5f60718"),
     ),
     "export from CloudWatch": ("exportedlogs/0a1b/eni-0a-all/000000.gz", KeyFacts()),
     "no region": (
         f"AWSLogs/{ACCOUNT}/vpcflowlogs/2026/01/14/x",
-        KeyFacts(ACCOUNT, None, None, DAY, None, "vpcflowlogs"),
+        KeyFacts(account_id=ACCOUNT, day=DAY, service="vpcflowlogs"),
     ),
     "another service": (
         f"AWSLogs/{ACCOUNT}/CloudTrail/eu-west-1/2026/01/14/x.json.gz",
-        KeyFacts(ACCOUNT, None, None, DAY, None, "CloudTrail"),
+        KeyFacts(account_id=ACCOUNT, day=DAY, service="CloudTrail"),
     ),
     "another service below a prefix of ours": (
         f"vpcflowlogs/AWSLogs/{ACCOUNT}/elasticloadbalancing/eu-west-1/x",
-        KeyFacts(ACCOUNT, None, None, None, None, "elasticloadbalancing"),
+        KeyFacts(account_id=ACCOUNT, service="elasticloadbalancing"),
     ),
 }
 
@@ -150,7 +172,8 @@ def listed(
 ) -> tuple[list[str], Counter[str]]:
     storage = open_storage(root)
     left_out: Counter[str] = Counter()
-    found = list(list_objects(storage, since, until, leave_out=f"{root}/lake", left_out=left_out))
+    selection = Selection(since=since, until=until, leave_out=f"{root}/lake")
+    found = list(list_objects(storage, selection, left_out))
     assert all(o.uri == storage.uri(o.path) for o in found)
     return sorted(o.path for o in found), left_out
 
@@ -201,7 +224,7 @@ def test_windows(tree: Path, layout: str, window: dict[str, date], days: list[in
 )
 def test_root_below_the_top_counts_too(tree: Path, root: str, path: str) -> None:
     storage = open_storage(str(tree / root))
-    (found,) = list_objects(storage, since=DAY, until=DAY)
+    (found,) = list_objects(storage, Selection(since=DAY, until=DAY))
     assert found == LogObject(
         uri=str(tree / path),
         path=path.removeprefix(root).removeprefix("/"),
@@ -276,8 +299,8 @@ def test_only_the_wanted_days_are_listed() -> None:
     keys += [f"AWSLogs/{ACCOUNT}/CloudTrail/eu-west-1/{n}" for n in range(10)]
     storage = CountingStorage(keys)
     left_out: Counter[str] = Counter()
-    window = {"since": date(2026, 1, 28), "until": date(2026, 2, 1)}
-    found = list(list_objects(storage, left_out=left_out, **window))  # type: ignore[arg-type]
+    window = Selection(since=date(2026, 1, 28), until=date(2026, 2, 1))
+    found = list(list_objects(storage, window, left_out))  # type: ignore[arg-type]
     assert [o.path for o in found] == [
         *(day_key(28, layout) for layout in (PLAIN,)),
         day_key(1, PLAIN, 2),
@@ -321,8 +344,8 @@ def test_years_and_months_that_are_wanted_whole_are_listed_at_once() -> None:
     keys = [day_key(day, PLAIN, month) for month in range(1, 13) for day in range(1, 29)]
     keys += [key.replace("2026", "2025") for key in keys]
     storage = CountingStorage(keys)
-    window = {"since": date(2025, 11, 27), "until": date(2026, 12, 31)}
-    found = list(list_objects(storage, **window))  # type: ignore[arg-type]
+    window = Selection(since=date(2025, 11, 27), until=date(2026, 12, 31))
+    found = list(list_objects(storage, window))  # type: ignore[arg-type]
     assert len(found) == 12 * 28 + 28 + 2
     assert storage.flat == [
         f"{PLAIN}/2025/11/27/",

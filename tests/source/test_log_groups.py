@@ -30,13 +30,14 @@ from flowconv.source.fetching import ObjectFetcher, request_pool
 from flowconv.source.keys import LogObject
 from flowconv.source.log_groups import LIKELY_BYTES, CloudWatchSource
 from flowconv.source.opening import open_source
+from flowconv.source.selection import Selection
 from flowconv.storage.opening import open_storage
 from support.lakes import read_quarantine
 from support.s3_servers import S3Server, moto_server
 
 ROW = "2 123456789012 eni-1 10.0.0.1 10.0.0.2 443 49152 6 10 840 {start} {start} ACCEPT OK"
 ROOT = Path(__file__).parents[2]
-README = ROOT / "README.md"
+DOCS_PAGE = ROOT / "docs/cloudwatch.md"
 POLICY = ROOT / "docs" / "examples" / "iam-cloudwatch.json"
 DAYS_AGO = [datetime.now(UTC).date() - timedelta(days=n) for n in range(5)]
 
@@ -92,6 +93,10 @@ def at(days_ago: int, clock: str = "12:00:00") -> datetime:
     return datetime.combine(DAYS_AGO[days_ago], time.fromisoformat(clock), UTC)
 
 
+def window(first: int, last: int) -> Selection:
+    return Selection(since=DAYS_AGO[first], until=DAYS_AGO[last])
+
+
 def record(moment: datetime) -> Event:
     return moment, ROW.format(start=int(moment.timestamp()))
 
@@ -103,7 +108,7 @@ def read(source: CloudWatchSource, log_objects: list[LogObject]) -> list[bytes]:
         fetcher = ObjectFetcher(source, pool, log_objects)
         for log_object in log_objects:
             opened = fetcher.open(log_object)
-            first = opened.peek_first()
+            first = opened.fetch_first()
             text = b""
             buffer = memoryview(bytearray(1000))
             while count := opened.readinto(buffer):
@@ -134,7 +139,7 @@ def test_lists_the_days_of_every_stream(server: S3Server, group: str) -> None:
     put(server, group, "odd/näme [x] %2F", [record(at(3))])
     source = source_of(server, group)
     with mock.patch.object(log_groups, "_STREAMS_PER_PAGE", 1):
-        found = list(source.list_objects(DAYS_AGO[4], DAYS_AGO[2]))
+        found = list(source.list_objects(window(4, 2)))
     assert [(o.uri, o.day) for o in found] == [
         (f"cloudwatch:{group}/{stream}/{DAYS_AGO[n]}", DAYS_AGO[n])
         for stream in ("eni-1-all", "odd%2Fn%C3%A4me%20%5Bx%5D%20%252F")
@@ -142,7 +147,7 @@ def test_lists_the_days_of_every_stream(server: S3Server, group: str) -> None:
     ]
     assert {(o.account_id, o.region) for o in found} == {("123456789012", "us-east-1")}
     assert {o.size_bytes for o in found} == {LIKELY_BYTES}
-    assert found == list(source.list_objects(DAYS_AGO[4], DAYS_AGO[2]))
+    assert found == list(source.list_objects(window(4, 2)))
     assert read(source, found) == [
         *(line(record(at(4))), b"", line(record(at(2)))),
         *(b"", line(record(at(3))), b""),
@@ -160,7 +165,7 @@ def test_reads_every_event_of_a_day_once(
     ]
     put(server, group, "eni-1-all", [event for day in days for event in day])
     source = source_of(server, group)
-    log_objects = list(source.list_objects(DAYS_AGO[4], DAYS_AGO[2]))
+    log_objects = list(source.list_objects(window(4, 2)))
     with mock.patch.object(log_groups, "_EVENTS_PER_PAGE", events_per_page):
         texts = read(source, log_objects)
     assert texts == [b"".join(map(line, day)) for day in days]
@@ -174,7 +179,7 @@ def test_a_missing_log_group(server: S3Server) -> None:
 def test_a_stream_that_is_deleted_meanwhile(server: S3Server, group: str) -> None:
     put(server, group, "eni-1-all", [record(at(3))])
     source = source_of(server, group)
-    (log_object,) = source.list_objects(DAYS_AGO[3], DAYS_AGO[3])
+    (log_object,) = source.list_objects(window(3, 3))
     client(server).delete_log_stream(logGroupName=group, logStreamName="eni-1-all")
     with pytest.raises(FetchError, match="no such log group or log stream") as raised:
         read(source, [log_object])
@@ -203,7 +208,7 @@ def test_policy_of_the_docs(server: S3Server, group: str, without: str) -> None:
     )
     source = source_of(server, group, user=1)
     with pytest.raises(StorageError, match="access is denied") if without else nullcontext():
-        assert read(source, list(source.list_objects(DAYS_AGO[3], DAYS_AGO[3])))
+        assert read(source, list(source.list_objects(window(3, 3))))
 
 
 # Conversions
@@ -325,15 +330,13 @@ def test_without_a_format(server: S3Server, group: str, tmp_path: Path) -> None:
     assert run(server, group, tmp_path / "lake", **days).lines.rows == 1
 
 
-def test_command_of_the_readme(
-    server: S3Server, group: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_command_of_the_docs(server: S3Server, group: str, monkeypatch: pytest.MonkeyPatch) -> None:
     put(server, group, "eni-1-all", [record(at(3)), record(at(2))])
     put(server, group, "eni-2-all", [record(at(2)), (at(2), "what is this?")])
     put(server, group, "eni-3-all", [(at(2), "what is that?")])
     bucket = server.make_bucket()
-    readme = README.read_text(encoding="utf-8")
-    (command,) = re.findall(r"^flowconv (convert cloudwatch:.*)$", readme, re.MULTILINE)
+    page = DOCS_PAGE.read_text(encoding="utf-8")
+    (command,) = re.findall(r"^flowconv (convert cloudwatch:.*)$", page, re.MULTILINE)
     command = command.replace("/aws/vpc/flowlogs", group).replace("my-lake", bucket)
     for name, value in server.environment().items():
         monkeypatch.setenv(name, value)
@@ -489,8 +492,15 @@ def test_days_of_a_stream(scripted: Scripted, said: dict[str, int], days: list[i
 
 
 LOG_OBJECT = LogObject(
-    "cloudwatch:g/s/2026-01-14",
-    *("s/2026-01-14", LIKELY_BYTES, "", None, None, None, date(2026, 1, 14), None),
+    uri="cloudwatch:g/s/2026-01-14",
+    path="s/2026-01-14",
+    size_bytes=LIKELY_BYTES,
+    etag="",
+    account_id=None,
+    region=None,
+    flow_log_id=None,
+    day=date(2026, 1, 14),
+    time=None,
 )
 
 

@@ -41,7 +41,7 @@ class Stored:
         self._place = 0
         self._piece_bytes = piece_bytes
 
-    def peek_first(self) -> bytes:
+    def fetch_first(self) -> bytes:
         return self._body[: self._piece_bytes]
 
     def readinto(self, buffer: memoryview, /) -> int:

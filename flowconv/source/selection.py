@@ -1,0 +1,26 @@
+"""Days, patterns and a lake -> which objects of a source are chosen."""
+
+from dataclasses import dataclass
+from datetime import date
+
+from flowconv.source.patterns import Patterns
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Selection:
+    """Which objects of a source are listed.
+
+    Attributes:
+        since: First day, by the day of the objects' keys; objects without a day are left out.
+        until: Last day, included; as `since`.
+        patterns: Paths below the root; if the root is one object, its name.
+        leave_out: Root of a lake; everything below it is left out.
+    """
+
+    since: date | None = None
+    until: date | None = None
+    patterns: Patterns | None = None
+    leave_out: str | None = None
+
+
+ALL = Selection()
