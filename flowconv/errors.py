@@ -46,7 +46,10 @@ class FlowconvError(Exception):
         self.field = field
 
     def at(self, uri: str | None, line: int | None = None) -> Self:
-        """Set the place, known only to the caller; return the error: `raise error.at(uri, 41)`."""
+        """Set the place, where only the caller knows it; return the error.
+
+        In an `except` block call it, then `raise`.
+        """
         self.uri = uri if uri is None else _URL_SECRET.sub("…", uri)
         self.line = line
         return self

@@ -1,6 +1,6 @@
-"""Stages 1 and 3: prefix -> objects -> bytes.
+"""Stages 1 (list) and 3 (fetch): prefix -> objects -> bytes.
 
-1. `opening`: a path or URL -> a `Source`.
-2. `listing`: its objects in order; `patterns` and `keys` say which, and what their keys tell.
-3. `fetching`: their bytes, some objects ahead of the reader. `log_groups` reads CloudWatch Logs.
+1. `opening`: a path or URL -> a `Source`: a storage's objects, or `log_groups` for CloudWatch Logs.
+2. `listing`: its objects in order; `selection` and `patterns` choose, `keys` reads their keys.
+3. `fetching`: their bytes, fetched ahead of the reader.
 """

@@ -1,4 +1,4 @@
-"""Fetches objects ahead of the parser, bounded in number and bytes."""
+"""Stage 3, objects -> bytes: fetched ahead of the parser, bounded in number and bytes."""
 
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -8,18 +8,18 @@ from contextlib import contextmanager
 from flowconv.source.keys import LogObject
 from flowconv.source.opening import PIECE_BYTES, Source
 
-# Ahead of one worker: enough small objects to hide a round trip of 30 ms, few enough large ones
-# to hide in the memory limit.
+# Fetched ahead for each worker: enough small objects to hide a round trip of 30 ms, few enough
+# large ones for the memory limit.
 AHEAD_OBJECTS = 32
 AHEAD_BYTES = 2 * PIECE_BYTES
 
-# How often a reader that waits for a store looks whether the run is to end.
+# How often a waiting reader checks whether the run is to end.
 _TICK_S = 0.5
 
 
 @contextmanager
 def request_pool(source: Source) -> Iterator[Executor | None]:
-    """Give threads for fetching ahead; a local source is read without."""
+    """Give the threads that fetch ahead; None for a local source."""
     if not source.requests_at_once:
         yield None
         return
@@ -27,27 +27,27 @@ def request_pool(source: Source) -> Iterator[Executor | None]:
     try:
         yield pool
     finally:
-        # Without waiting for what hangs: nobody wants it any more, but others may want the lock.
+        # Do not wait for a request that hangs: other runs may be waiting for the lock.
         source.give_up()
         pool.shutdown(wait=False, cancel_futures=True)
 
 
 def _ignore(log_object: LogObject, size_bytes: int, /) -> None:
-    """Take no notice of a piece."""
+    """Ignore a piece."""
 
 
 class ObjectFetcher:
-    """Opens a task's objects in their order, while the next ones are on their way.
+    """Opens a task's objects in order, while the next ones are being fetched.
 
-    Local objects are read when they are asked for: the page cache answers at once, and handing
-    them from thread to thread cost more than it saved.
+    Local objects are read in the caller's thread: the page cache answers at once, and passing them
+    between threads cost more than it saved.
 
     Args:
         source: Where the objects are.
-        pool: Runs the requests; None reads in the caller's thread.
-        log_objects: What will be opened, in this order.
-        on_piece: Hears the object and the size of every piece that the reader has taken; 0 now and
-            then while the reader waits, which it ends by raising.
+        pool: Runs the requests; None: the caller's thread does.
+        log_objects: The objects that will be opened, in this order.
+        on_piece: Called with the object and the size of each piece when the reader gets it, and
+            with 0 now and then while the reader waits. It ends the wait by raising.
     """
 
     def __init__(
@@ -65,7 +65,7 @@ class ObjectFetcher:
         self._on_piece = on_piece
 
     def open(self, log_object: LogObject) -> "FetchedObject":
-        """Return the next object; it must be the next of the order."""
+        """Return the next object; `log_object` must be the next in order."""
         self._fetch_ahead()
         opened = self._ahead.popleft()
         assert opened.log_object is log_object
@@ -73,7 +73,7 @@ class ObjectFetcher:
         return opened
 
     def close(self) -> None:
-        """Give up what is on its way."""
+        """Cancel the requests ahead."""
         for opened in self._ahead:
             opened.close()
         self._ahead.clear()
@@ -93,7 +93,7 @@ class ObjectFetcher:
 
 
 class FetchedObject:
-    """An object's bytes as they are stored, fetched piece by piece."""
+    """An object's bytes as stored, fetched piece by piece."""
 
     def __init__(
         self,
@@ -122,7 +122,7 @@ class FetchedObject:
         return self._current.obj  # type: ignore[return-value]
 
     def readinto(self, buffer: memoryview, /) -> int:
-        """Fill the buffer, or as much of it as the current piece has; 0 at the end.
+        """Fill the buffer as far as the current piece goes; return the count, 0 at the end.
 
         Raises:
             FetchError: The object could not be fetched.
@@ -135,16 +135,16 @@ class FetchedObject:
         return count
 
     def close(self) -> None:
-        """Give up what is there and what is on its way."""
+        """Cancel the next request and drop the buffers."""
         if isinstance(self._next, Future):
             self._next.cancel()
         self._next = None
-        # Whoever still knows this object must not keep megabytes alive.
+        # Callers may keep this object for long.
         self._current = memoryview(b"")
         self._requests = iter(())
 
     def _advance(self) -> None:
-        """Take the piece that was asked for before, and ask for the one behind it."""
+        """Get the piece that was requested before, and request the next one."""
         waiting, self._next = self._next, None
         if waiting is None:
             self._current = memoryview(b"")

@@ -1,4 +1,4 @@
-"""An object of a source, and what its key says: account, region, day, flow log."""
+"""A key or path -> what it says about its object: account, region, day, flow log."""
 
 import re
 from dataclasses import dataclass
@@ -6,21 +6,21 @@ from datetime import UTC, date, datetime, timedelta
 
 SERVICE = "vpcflowlogs"
 
-# How sources in CloudWatch Logs begin.
+# The scheme of sources in CloudWatch Logs.
 CLOUDWATCH = "cloudwatch:"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeyFacts:
-    """What a key or a path says about the object; None where it says nothing.
+    """What a key or path says about the object; None where it says nothing.
 
     Attributes:
-        account_id: The account that owns the flow log; of the path, else of the name.
-        region: Of the path, else of the name.
-        flow_log_id: Of the name, such as `fl-0a1b2c3d4e5f60718`.
-        day: Of the path, else of the name.
-        time: Of the name: when the window of its records ends, in UTC.
-        service: The service that the path names, below `AWSLogs/`.
+        account_id: The account that owns the flow log; from the path, else from the name.
+        region: From the path, else from the name.
+        flow_log_id: From the name, such as `fl-0a1b2c3d4e5f60718`.
+        day: From the path, else from the name.
+        time: From the name: the end of the records' window, in UTC.
+        service: The AWS service in the path, below `AWSLogs/`.
     """
 
     account_id: str | None = None
@@ -38,15 +38,15 @@ class LogObject:
     Attributes:
         uri: `s3://bucket/key`, an absolute local path without links, or
             `cloudwatch:LOG-GROUP/STREAM/DAY`; as text (see `names`).
-        path: Relative to the root of its source, by links if it was found by them; as text.
-        size_bytes: As it is stored. Of CloudWatch Logs an estimate, or what was read before.
-        etag: S3's ETag without quotes; locally `<size>-<time of modification in ns>`; of
-            CloudWatch Logs empty.
+        path: Relative to the root of its source, with links as they were followed; as text.
+        size_bytes: As stored. In CloudWatch Logs an estimate, or the size that was read before.
+        etag: S3's ETag without quotes; locally `<size>-<time of modification in ns>`; empty in
+            CloudWatch Logs.
         account_id: The account that owns the flow log.
         region: Its region.
         flow_log_id: The flow log.
-        day: The day of the path, else of the name.
-        time: The time of the name, in UTC.
+        day: From the path, else from the name.
+        time: From the name, in UTC.
     """
 
     uri: str
@@ -61,18 +61,18 @@ class LogObject:
 
     @property
     def delivered(self) -> date | None:
-        """The day of its delivery: that of the name's time, else of the path."""
+        """The day of its delivery: of the time in the name, else of the path."""
         return self.time.date() if self.time else self.day
 
     @property
     def log_group(self) -> str | None:
-        """The log group, if it comes straight from CloudWatch Logs."""
+        """The log group, if the source is CloudWatch Logs."""
         root = self.uri.removesuffix(f"/{self.path}")
         return root.removeprefix(CLOUDWATCH) if root.startswith(CLOUDWATCH) else None
 
 
 def parse_key(key: str) -> KeyFacts:
-    """Return what a key, or a path with slashes, says."""
+    """Return what a key, or a path with slashes, says about its object."""
     folder, name = folder_and_name(key)
     account_id = _first_group(_ACCOUNT, folder)
     region = _first_group(_REGION, folder)
@@ -93,7 +93,7 @@ def parse_key(key: str) -> KeyFacts:
     )
 
 
-# These are looked for in a folder with a slash at each end.
+# All but the name are searched in a folder with a slash at each end.
 _A_REGION = r"[a-z]+(?:-[a-z]+)+-[0-9]+"
 _ACCOUNT = re.compile(
     r"/aws-account-id=([0-9]+)/|/AWSLogs/(?:o-[^/]+/)?([0-9]+)/|/([0-9]+)/vpcflowlogs/"
@@ -115,7 +115,7 @@ _NAME = re.compile(
 
 def folder_and_name(key: str) -> tuple[str, str]:
     """Return the folder, with a slash at each end, and the name."""
-    # S3's event notifications write the = of the Hive-compatible layout so, and some copy by them.
+    # S3's event notifications encode the = of the Hive-compatible layout; some tools copy by them.
     key = key.replace("%3D", "=").replace("%3d", "=")
     folder, _, name = key.rpartition("/")
     return f"/{folder}/", name
@@ -127,12 +127,12 @@ def _first_group(pattern: re.Pattern[str], text: str) -> str | None:
 
 
 def service_of(folder: str) -> str | None:
-    """Return the AWS service whose logs a folder holds, if its path says it."""
+    """Return the AWS service that a folder's path names."""
     return _first_group(_SERVICE, folder)
 
 
 def _day(folder: str) -> date | None:
-    """Return the last day that a folder names."""
+    """Return the last day in a folder's path."""
     for digits in reversed(_DAY.findall(folder)):
         try:
             return date(*map(int, digits))
@@ -142,7 +142,7 @@ def _day(folder: str) -> date | None:
 
 
 def period_of(folder: str) -> tuple[date, date]:
-    """Return the first and the last day that objects below a folder may have."""
+    """Return the first and last day of the objects below a folder, as far as its path says."""
     if day := _day(folder):
         return day, day
     if match := _YEAR_OR_MONTH.search(folder):

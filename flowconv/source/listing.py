@@ -1,4 +1,4 @@
-"""Stage 1, prefix -> objects: what is there, and what the keys say about it.
+"""Stage 1, prefix -> objects: lists them, with what their keys say.
 
 AWS delivers to one of two layouts, plain or Hive-compatible, below a prefix of the user's choice:
 
@@ -8,7 +8,8 @@ AWS delivers to one of two layouts, plain or Hive-compatible, below a prefix of 
 
 with names `{account}_vpcflowlogs_{region}_{fl-id}_{YYYYMMDDTHHmmZ}_{hash}.log.gz`
 (https://docs.aws.amazon.com/vpc/latest/userguide/flow-logs-s3-path.html). Transit gateway logs
-use the same. Objects are also copied elsewhere, so any key will do; what it does not say is None.
+use the same layouts. Objects may be copied elsewhere, so any key is accepted; facts that it lacks
+are None.
 """
 
 from collections import Counter
@@ -38,30 +39,32 @@ def list_objects(
 ) -> Iterator[LogObject]:
     """List the objects of flow logs in a storage, always in the same order.
 
-    Folders are walked down as far as AWS's layout goes, so that neither other services nor other
-    days are listed. Below, and outside AWS's layout, all is listed at once.
+    Within AWS's layout folders are listed level by level, so that other services and days are
+    skipped. Below it, and outside it, everything is listed at once.
 
-    Links are followed, and each object is listed once, by where it really is: links that lead to
-    somewhere below the root change nothing, and of several that lead to one place outside, the
-    first in the order counts. What the key says is what the path has that was followed.
+    Links are followed, and each object is listed once:
+
+    - A link to a place below the root is ignored.
+    - Of several links to a place outside the root, the first in the order counts.
+    - The key is the path with the link's name, not its target.
 
     Args:
-        storage: A bucket, any prefix or folder in AWS's layout or outside it, or one object. What
-            its root says about account, region and day counts too.
+        storage: A bucket, a prefix or folder at any level, or one object. Account, region and day
+            in its root count too.
         selection: Which objects are listed.
-        left_out: Counts what is left out, by kind: `other_services` (folders of other AWS
-            services; what is in them is not listed), `lakes` (folders with a folder `_flowconv`;
-            the same), `not_logs` (folder markers, AWS's test object, names that begin with `_` or
-            `.`), `undated` (with since or until, objects whose keys show no day), and those of the
-            patterns, where a folder that is left out whole counts once.
-        unreadable: Gets the uri of what can be neither listed nor read, such as denied folders and
-            broken links, with the reason. Without it, the first such raises.
+        left_out: Counts what is left out, by kind:
+            `other_services`: folders of other AWS services; what is in them is not counted.
+            `lakes`: folders with a folder `_flowconv`; as before.
+            `not_logs`: folder markers, AWS's test object, names that begin with `_` or `.`.
+            `undated`: with since or until, objects whose keys have no day.
+            The patterns' kinds; a folder that is left out whole counts once.
+        unreadable: Filled with uri -> reason for denied folders, dangling links and the like.
 
     Yields:
-        Objects; memory stays bounded, however many there are, but for those found by links.
+        Objects. Memory is bounded, except for the targets of links.
 
     Raises:
-        FolderError: Something cannot be listed or read, and `unreadable` is not given.
+        FolderError: A folder or entry cannot be read, and `unreadable` is not given.
         StorageError: The storage does not answer.
     """
     left_out = Counter() if left_out is None else left_out
@@ -73,25 +76,25 @@ def list_objects(
     ).walk()
 
 
-# Outside AWS's layout, folders are walked one by one to so many levels, and so many in each. A
-# call for each of them is cheap; a call for each of a million is not.
+# Outside AWS's layout, folders are listed one by one down to this many levels, with at most this
+# many folders in each: a request for each of a million folders would take too long.
 _LEVELS_OUTSIDE = 4
 _FOLDERS_OUTSIDE = 100
 
 _TEST_OBJECT = "aws-logs-write-test"
 
-# The folder that every lake has, and nothing else.
+# Every lake has this folder; nothing else does.
 LAKE_FOLDER = "_flowconv"
 
 
 @dataclass(frozen=True, slots=True)
 class _Place:
-    """A folder on the way.
+    """A folder to be listed.
 
     Attributes:
-        path: Below the root, as it was reached.
+        path: Below the root, with links as they were followed.
         depth: Levels outside AWS's layout.
-        real: Where it really is, if it was reached by a link; else empty.
+        real: Its absolute path without links, if it was reached by a link; else empty.
     """
 
     path: str
@@ -130,8 +133,8 @@ class _Listing:
         self.until = self.selection.until or date.max
 
     def walk(self) -> Iterator[LogObject]:
-        """List what is wanted of the root and of the folders below it."""
-        # No recursion: folders may be nested by the thousand.
+        """List the chosen objects of the root and of the folders below it."""
+        # No recursion: folders may be nested thousands deep.
         places = [_Place("", 0)]
         while places:
             place = places.pop()
@@ -144,7 +147,7 @@ class _Listing:
                 places += reversed(below)
 
     def _is_wanted(self, place: _Place) -> bool:
-        """Tell whether a folder may have objects that are wanted."""
+        """Tell whether a folder may have chosen objects."""
         uri = to_text(place.real) if place.real else self.storage.uri(place.path).rstrip("/")
         if self._is_within_lake(uri):
             return False
@@ -158,14 +161,14 @@ class _Listing:
         return first <= self.until and self.since <= last
 
     def _list(self, place: _Place, below: list[_Place]) -> Iterator[LogObject]:
-        """Give the objects of a folder, and gather the folders that are to be looked into."""
+        """Give the objects of a folder; add the folders to be listed next to `below`."""
         folder = self._folder(place)
         first, last = period_of(folder)
         wanted_whole = self.since <= first and last <= self.until
         service = service_of(folder)
         in_layout = service == SERVICE or "/AWSLogs/" in folder
         dated = (first, last) != (date.min, date.max)
-        # Where a call takes a round trip, all is listed by as few as can be.
+        # Each call is a round trip: list as much as possible at once.
         if not self.storage.is_local and (
             (wanted_whole and (service or dated)) or place.depth > _LEVELS_OUTSIDE
         ):
@@ -191,7 +194,7 @@ class _Listing:
                 below.append(_Place(entry.path, depth, real))
 
     def _choose(self, entry: StoredFile | UnreadableEntry, place: _Place) -> Iterator[LogObject]:
-        """Give the object if it is one and is wanted."""
+        """Give the entry's object, if it is chosen."""
         real = "" if isinstance(entry, UnreadableEntry) else self._real(entry, place)
         if real is None:
             return
@@ -231,9 +234,9 @@ class _Listing:
         )
 
     def _real(self, entry: StoredFile | Folder, place: _Place) -> str | None:
-        """Return where something really is, or "" if that is its path below the root.
+        """Return an entry's absolute path without links; "" if it was reached by no link.
 
-        None if it is listed elsewhere: below the root, or where another link has led before.
+        None if it is listed elsewhere: at its own path below the root, or by an earlier link.
         """
         if not entry.target and not place.real:
             return ""
@@ -254,7 +257,7 @@ class _Listing:
         self.unreadable[error.uri or ""] = error.reason
 
     def _folder(self, place: _Place) -> str:
-        """Return what a folder's path says, with a slash at each end."""
+        """Return a folder's whole path, with a slash at each end."""
         return folder_and_name(f"{self.storage.key(place.path).removesuffix('/')}/")[0]
 
     def _is_within_lake(self, uri: str) -> bool:
@@ -262,9 +265,9 @@ class _Listing:
         return lake is not None and f"{uri}/".startswith(f"{lake}/")
 
     def _is_of_lake(self, path: str) -> bool:
-        """Tell whether a file is a lake's, where all are listed in the order of their paths.
+        """Tell whether a file belongs to a lake, in a listing of all files in order.
 
-        A lake's `_flowconv` comes before its tables, since `_` is before small letters.
+        A lake's `_flowconv` comes before its tables: `_` sorts before small letters.
         """
         if self.lake is not None and path.startswith(self.lake):
             return True
@@ -275,7 +278,7 @@ class _Listing:
         return bool(own)
 
     def _is_refused(self, path: str) -> bool:
-        """Tell whether the patterns leave something out, and count it; all of a folder once."""
+        """Tell whether the patterns leave a path out, and count it; a whole folder counts once."""
         patterns = self.selection.patterns
         refused = patterns.refuses(to_text(path)) if patterns else None
         if refused and refused != self.refused:

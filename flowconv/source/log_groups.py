@@ -1,11 +1,11 @@
 """CloudWatch Logs as a source: `cloudwatch:LOG-GROUP`.
 
-An object is what one log stream has of one day in UTC, as AWS exports it to S3: a line for each
-event, `2026-01-14T00:00:00.000Z <message>`. It is listed only when the day is over and late events
-had time to come, since what is converted is not read again.
+An object is one day (UTC) of one log stream, in the form of AWS's exports to S3: a line for each
+event, `2026-01-14T00:00:00.000Z <message>`. Each day is read once, an hour after it ends, so that
+late events are in it.
 
-AWS allows 25 requests a second for an account and region, each for 1 MB or 10,000 events at the
-most (https://docs.aws.amazon.com/AmazonCloudWatch/latest/logs/cloudwatch_limits_cwl.html). A day of
+AWS allows 25 requests a second for an account and region, each for at most 1 MB or 10,000 events
+(https://docs.aws.amazon.com/AmazonCloudWatch/latest/logs/cloudwatch_limits_cwl.html). A day of
 a busy network interface is some 25 of them, one of a quiet interface is two.
 """
 
@@ -34,21 +34,21 @@ from flowconv.source.selection import ALL, Selection
 from flowconv.storage.aws import ADVICE, OPTION_NAMES, check_options
 from flowconv.storage.interface import Storage
 
-# How long after midnight, UTC, a day is listed. Flow logs are delivered within some ten minutes,
-# and DescribeLogStreams knows of events within an hour.
+# A day is listed this long after its end. Flow logs are delivered within some ten minutes, and
+# DescribeLogStreams shows events within an hour.
 SETTLING = timedelta(hours=1)
 
-# What an object is taken for before it is read: AWS says no stream's size. One page of events.
+# The assumed size of an object, one page of events: AWS does not tell it.
 LIKELY_BYTES = 1 << 20
 
-# Four keep below the 25 requests a second, of which others need some.
+# Four stay below the 25 requests a second, and leave some to others.
 _REQUESTS_AT_ONCE = 4
-# Spread over a minute at the most.
+# Within at most a minute.
 _ATTEMPTS = 8
 _CONNECT_TIMEOUT_S = 5
 _READ_TIMEOUT_S = 60
 
-# The most that AWS gives.
+# AWS's limits.
 _STREAMS_PER_PAGE = 50
 _EVENTS_PER_PAGE = 10_000
 
@@ -56,15 +56,15 @@ _DAY = timedelta(days=1)
 
 
 class CloudWatchSource:
-    """A log group; see `sources.Source`. It is connected when it is first used.
+    """A log group; see `opening.Source`. The first request connects it.
 
     Args:
         url: `cloudwatch:LOG-GROUP`.
-        options: key, secret, token, profile, endpoint_url, region. What they leave open is taken
-            from where AWS's tools take it.
+        options: key, secret, token, profile, endpoint_url, region. Without an option, the settings
+            of AWS's tools count.
 
     Raises:
-        UsageError: It names no log group, or an option is not known.
+        UsageError: The name of the log group is not valid, or an option is not known.
     """
 
     requests_at_once = _REQUESTS_AT_ONCE
@@ -73,7 +73,9 @@ class CloudWatchSource:
         self.root = url
         self.log_group = url.removeprefix(CLOUDWATCH)
         if not re.fullmatch(r"[A-Za-z0-9._/#-]{1,512}", self.log_group):
-            raise UsageError("this names no log group. Write cloudwatch:LOG-GROUP.", uri=url)
+            raise UsageError(
+                "this has no valid name of a log group. Write cloudwatch:LOG-GROUP.", uri=url
+            )
         check_options(options, OPTION_NAMES, "source option of CloudWatch Logs")
         self._options = options
         self.retries = 0
@@ -81,11 +83,11 @@ class CloudWatchSource:
         self._given_up = False
 
     def give_up(self) -> None:
-        """See `sources.Source`."""
+        """See `opening.Source`."""
         self._given_up = True
 
     def is_within(self, lake: Storage) -> bool:  # noqa: ARG002
-        """See `sources.Source`."""
+        """See `opening.Source`."""
         return False
 
     def list_objects(
@@ -94,9 +96,9 @@ class CloudWatchSource:
         left_out: Counter[str] | None = None,
         unreadable: dict[str, str] | None = None,  # noqa: ARG002  # no stream is denied alone
     ) -> Iterator[LogObject]:
-        """List the days of all log streams that are over; see `sources.Source`.
+        """List the past days of all log streams; see `opening.Source`.
 
-        A day on which a stream has no events may be listed, too.
+        A day without events may be listed, too.
         """
         left_out = Counter() if left_out is None else left_out
         patterns = selection.patterns
@@ -117,7 +119,7 @@ class CloudWatchSource:
                     yield log_object
 
     def requests(self, log_object: LogObject) -> Iterator[Callable[[], bytes]]:
-        """See `sources.Source`."""
+        """See `opening.Source`."""
         stream, _, day = log_object.path.rpartition("/")
         request = {"logGroupName": self.log_group, "logStreamName": unquote(stream)}
         pages = _Pages(self._client, request, date.fromisoformat(day), log_object.uri)
@@ -171,9 +173,9 @@ class CloudWatchSource:
             return client
 
     def _before_send(self, **_: Any) -> None:
-        """Refuse an attempt; botocore makes none after such an error."""
+        """Refuse an attempt when the run ends; botocore makes no other after such an error."""
         if self._given_up:
-            raise FetchError("the run ends; this was not asked for again.", uri=self.root)
+            raise FetchError("the run ends; this request is not repeated.", uri=self.root)
 
     def _after_call(self, parsed: Mapping[str, Any], **_: Any) -> None:
         retries = parsed["ResponseMetadata"].get("RetryAttempts", 0)
@@ -185,7 +187,7 @@ class CloudWatchSource:
 
 
 class _Pages:
-    """The events of a stream and day, page by page; one page is held."""
+    """The events of a stream and day, page by page; memory holds one page."""
 
     def __init__(self, client: Any, request: Mapping[str, str], day: date, uri: str) -> None:
         self.at_end = False
@@ -202,53 +204,53 @@ class _Pages:
         self._uri = uri
 
     def fetch(self) -> bytes:
-        """Return the lines of the next page that has any; nothing only behind the last one.
+        """Return the lines of the next page that has any; empty only after the last one.
 
         Raises:
-            FetchError: AWS does not give them.
-            StorageError: Nor any others.
+            FetchError: This page cannot be fetched.
+            StorageError: Nothing of the source can.
         """
         lines = b""
         while not lines and not self.at_end:
             with _errors(FetchError, self._uri):
                 page = self._client.get_log_events(**self._request)
                 token = page["nextForwardToken"]
-                # AWS leaves out what is of the day's end itself; other servers give it twice.
+                # AWS leaves out events at endTime itself; other servers do not.
                 lines = _lines(
                     [e for e in page["events"] if self._start <= e["timestamp"] < self._stop]
                 )
-            # A page may be empty, or not full, before the last one; only the token tells.
+            # A page before the last one may be empty; only the token shows the end.
             self.at_end = token == self._request.get("nextToken")
             self._request["nextToken"] = token
         return lines
 
 
 def _lines(events: list[dict[str, Any]]) -> bytes:
-    """Return what an export to S3 has of events, but with the time on every line of a message.
+    """Return events as an export to S3 has them, but with the time on every line of a message.
 
-    So two records in one message are two rows, and a wrapped one is rejected line by line, as it is
-    of other shapes. Blank lines stay blank.
+    So two records in one message are two rows, and a wrapped record is rejected line by line, as in
+    other shapes. Blank lines stay blank.
     """
-    # A page's events are Python's objects in any case: of the 8,000 that fit into 1 MB, botocore
-    # makes them in 16 ms, and this takes 6 ms.
+    # A loop over Python objects: botocore makes the 8,000 events of 1 MB in 16 ms, this loop takes
+    # 6 ms.
     moments = np.array([event["timestamp"] for event in events], "datetime64[ms]")
     text = "".join(
         f"{moment}Z {line}\n" if line.removesuffix("\r").strip(" \t") else "\n"
         for moment, event in zip(np.datetime_as_string(moments), events, strict=True)
         for line in event["message"].rstrip("\n").split("\n")
     )
-    # Half a surrogate pair, which JSON can hold, makes a line that is not UTF-8 and is rejected.
+    # JSON may have half a surrogate pair; its line is not UTF-8 and is rejected.
     return text.encode("utf-8", "surrogatepass")
 
 
 def _days(stream: Mapping[str, Any]) -> tuple[date, date]:
-    """Return the first and the last day of which a stream may have events.
+    """Return the first and last day on which a stream may have events.
 
-    What AWS says of the last event is an hour old, at times more. A day that is not listed for this
+    AWS's time of the last event is up to an hour old, sometimes more. A day that is missed for this
     reason is listed by a later run.
     """
     created = stream["creationTime"]
-    # A stream's first events are older than the stream by minutes.
+    # A stream's first events may be minutes older than the stream.
     first = _day(min(created, stream.get("firstEventTimestamp", created))) - _DAY
     said = [stream[name] for name in ("lastEventTimestamp", "lastIngestionTime") if name in stream]
     return first, _day(max(said)) if said else date.max
@@ -286,8 +288,8 @@ _OF_SOURCE = {
 _OF_REQUEST = {
     "ResourceNotFoundException": "there is no such log group or log stream here. Check its name, "
     "the region and the account.",
-    "ThrottlingException": "AWS went on refusing more requests: others use up the quota of the "
-    "account and region. Run again; what is published stays valid.",
+    "ThrottlingException": "AWS keeps refusing requests: the quota of the account and region is "
+    "used up. Run again; what is published stays valid.",
 }
 
 
@@ -296,19 +298,19 @@ def _errors(kind: type[StorageError | UnreadableObjectError], uri: str) -> Itera
     """Turn botocore's errors into ours.
 
     Raises:
-        StorageError: It concerns the source as a whole.
-        FlowconvError: Of the kind, otherwise.
+        StorageError: The error concerns the whole source.
+        FlowconvError: Of this kind, otherwise.
     """
     try:
         yield
-    except KeyError as exc:  # The answer's JSON was cut, which botocore does not tell.
+    except KeyError as exc:  # The answer's JSON was cut, which botocore does not notice.
         raise kind(f"the answer lacks {exc}. Run again.", uri=uri) from exc
-    except UnicodeDecodeError as exc:  # An answer of what is no CloudWatch Logs.
+    except UnicodeDecodeError as exc:  # Not an answer of CloudWatch Logs.
         raise kind("the answer is damaged. Check the endpoint, and run again.", uri=uri) from exc
     except (BotoCoreError, ClientError, ResponseParserError) as exc:
         answer = dict(exc.response["Error"]) if isinstance(exc, ClientError) else {}
         if "<" in answer.get("Message", ""):
-            answer["Message"] = ""  # Another server's whole answer.
+            answer["Message"] = ""  # Another server's whole page.
         code = answer.get("Code") or type(exc).__name__
         if code in _OF_SOURCE:
             raise StorageError(_OF_SOURCE[code], uri=uri) from exc

@@ -1,7 +1,6 @@
-"""Where logs come from: objects below a prefix or folder, or CloudWatch Logs.
+"""A path or URL -> a `Source`: objects below a prefix or folder, or a log group.
 
-Both are used through `Source`. What CloudWatch Logs needs is in `cloudwatch`, which is imported
-only when a `cloudwatch:` source is opened.
+`log_groups` is imported only when a `cloudwatch:` source is opened.
 """
 
 import os
@@ -19,7 +18,7 @@ from flowconv.storage.interface import Storage
 from flowconv.storage.names import from_text
 from flowconv.storage.opening import open_storage, path_text
 
-# A piece is one request. Smaller objects, nearly all of them, are one piece.
+# Each piece is one request. Nearly all objects are smaller, and one piece.
 PIECE_BYTES = 8 << 20
 
 # Enough to hide a round trip of 30 ms to S3 behind the parsing of small objects.
@@ -27,21 +26,21 @@ _S3_REQUESTS_AT_ONCE = 32
 
 
 class Source(Protocol):
-    """What a run reads. Its methods may be called from any thread, and block."""
+    """What a run reads. All methods block and are safe to call from any thread."""
 
     root: str
-    """Its full name, as text. Those of its objects begin with it, unless links lead elsewhere."""
+    """Its uri. The uris of its objects begin with it, except those reached by links."""
 
     requests_at_once: int
-    """Requests that may be under way together; 0 if it is local and needs no threads for them."""
+    """Highest number of concurrent requests; 0 if it is local and needs no threads."""
 
     @property
     def retries(self) -> int:
-        """Requests that were made again so far."""
+        """Number of repeated requests so far."""
         ...
 
     def give_up(self) -> None:
-        """Make no request again from here on; whoever waits for one hears that it failed."""
+        """Repeat no request from now on; a request that waits to be repeated fails."""
         ...
 
     def is_within(self, lake: Storage) -> bool:
@@ -58,7 +57,7 @@ class Source(Protocol):
 
         Raises:
             UsageError: The source is a lake or a part of one.
-            FolderError: Something cannot be listed or read, and `unreadable` is not given.
+            FolderError: A folder or entry cannot be read, and `unreadable` is not given.
             StorageError: The source does not answer.
         """
         ...
@@ -66,10 +65,10 @@ class Source(Protocol):
     def requests(self, log_object: LogObject) -> Iterator[Callable[[], bytes]]:
         """Give the requests that fetch an object's bytes, piece by piece.
 
-        The caller makes each request, in any thread, and has its answer before it asks for the
+        The caller makes each request, in any thread, and waits for its answer before it takes the
         next one. Only the last piece may be empty.
 
-        Requests raise FetchError if the object cannot be fetched, and StorageError if nothing of
+        Requests raise FetchError if the object cannot be fetched, and StorageError if no object of
         the source can.
         """
         ...
@@ -78,14 +77,14 @@ class Source(Protocol):
 def open_source(url: str | os.PathLike[str], options: Mapping[str, str] | None = None) -> Source:
     """Return the source at a local path, an `s3://` URL or `cloudwatch:LOG-GROUP`.
 
-    Nothing is connected to or looked for yet.
+    It neither connects nor checks that the place exists.
 
     Args:
-        url: What is read.
-        options: As for `storage.open_storage`.
+        url: The path or URL.
+        options: As for `storage.opening.open_storage`.
 
     Raises:
-        UsageError: It is none of these, or an option is not known.
+        UsageError: The path or URL is not valid, or an option is not known.
     """
     url = path_text(url)
     if url.startswith(CLOUDWATCH):
@@ -100,7 +99,7 @@ class StorageSource:
 
     Args:
         storage: Where they are.
-        options: It was opened with.
+        options: The options it was opened with.
     """
 
     def __init__(self, storage: Storage, options: Mapping[str, str] | None = None) -> None:
@@ -143,15 +142,14 @@ class StorageSource:
         try:
             return self._storage.fetch(from_text(log_object.path), start, size)
         except FetchError as error:
-            if error.uri == log_object.uri:
-                raise
-            raise FetchError(error.reason, uri=log_object.uri) from error.__cause__
+            error.at(log_object.uri)
+            raise
 
     def _refuse_lakes(self) -> None:
-        """Raise if the source is a lake, or one of the folders that make one."""
+        """Raise if the source is a lake or a folder of one."""
         suspects = [self._storage]
         above, _, folder = self._storage.location("").rpartition("/")
-        # Whole prefixes of other names cost no request.
+        # Only folders with a name from a lake cost a request.
         while above.count("/") >= 2 or (above and self._storage.is_local):
             if folder in (LAKE_FOLDER, *Table):
                 suspects.append(open_storage(above, self._options))
@@ -160,9 +158,9 @@ class StorageSource:
             try:
                 if next(suspect.list_files(LAKE_FOLDER), None):
                     raise UsageError(
-                        f"this is flowconv's lake {suspect.root}, or in it, and no flow logs. Name "
-                        "the logs that it was made from.",
+                        f"this is flowconv's lake {suspect.root} or a part of it, not flow logs. "
+                        "Name the logs that it was made from.",
                         uri=self.root,
                     )
             except FolderError:
-                continue  # What is denied cannot be read as logs either.
+                continue  # The source itself is denied then, too.

@@ -1,4 +1,4 @@
-"""Which objects --include and --exclude choose, by globs on their paths below SOURCE.
+"""The globs of --include and --exclude: a path below SOURCE -> whether it is left out.
 
 A glob means what it means in a .gitignore file:
 
@@ -21,37 +21,39 @@ NOT_INCLUDED = "not --include"
 
 
 class Patterns:
-    """The globs of a run; all objects are chosen if there are none.
+    """The globs of a run; without any, all objects are chosen.
 
     Args:
-        include: An object is chosen if one of them matches it, or if there are none
-        exclude: and none of these does.
+        include: If there are any, one must match an object.
+        exclude: None may match it.
+
+    Attributes:
+        kinds: By what left-out objects are counted: the first glob that excludes them, or that no
+            glob includes them.
 
     Raises:
-        UsageError: One of them is none.
+        UsageError: A glob is not valid.
     """
 
     def __init__(self, include: Sequence[str] = (), exclude: Sequence[str] = ()) -> None:
         self._include = [_Glob("--include", pattern) for pattern in include]
         self._exclude = [_Glob("--exclude", pattern) for pattern in exclude]
         self.kinds = [f"--exclude {glob.pattern}" for glob in self._exclude]
-        """How objects that are left out are counted: by the first glob that excludes them,"""
         if self._include:
-            # and all that none includes.
             self.kinds.append(NOT_INCLUDED)
 
     def __bool__(self) -> bool:
         return bool(self.kinds)
 
     def refuses(self, path: str) -> tuple[str, str] | None:
-        """Tell why an object, or all that could be in a folder, is left out.
+        """Tell why an object, or everything that a folder may have, is left out.
 
         Args:
             path: Below the source; a folder's ends with a slash.
 
         Returns:
-            The kind, and the part of the path that decides: the outermost folder, with a slash at
-            its end, or all of it. None if it is wanted.
+            The kind, and the part of the path that decides: the outermost folder with its slash, or
+            the whole path. None if it is chosen.
         """
         excluded = [
             (kind, part)
@@ -82,15 +84,15 @@ class _Glob:
         try:
             self._matches = re.compile(_regex(parts), re.DOTALL).match
         except re.error:
-            raise _usage_error(option, pattern, "it has […] with a range that is none") from None
-        # Those levels of a folder that can be compared with it.
+            raise _usage_error(option, pattern, "a range in […] is not valid") from None
+        # The first levels, up to **, can be compared with a folder's.
         self._levels = parts.index("**") if "**" in parts else len(parts) - 1
         self._begins = [
             re.compile(_regex(parts[:n]), re.DOTALL).match for n in range(1, self._levels + 1)
         ]
 
     def matched_part(self, path: str) -> str | None:
-        """Return the outermost folder on the way to a path that matches, or the path itself."""
+        """Return the outermost folder of a path that matches, or the path itself if it does."""
         for folder in _folders(path):
             if self._matches(folder[:-1]):
                 return folder
@@ -99,7 +101,7 @@ class _Glob:
         return path if matches else None
 
     def may_match_below(self, folder: str) -> bool:
-        """Tell whether something in a folder could match, as far as its path shows."""
+        """Tell whether a path in this folder could match."""
         names = folder[:-1].split("/")
         compared = min(len(names), self._levels)
         if "**" not in self._parts and len(names) > self._levels:
@@ -108,7 +110,7 @@ class _Glob:
 
 
 def _folders(path: str) -> Iterator[str]:
-    """Give the folders on the way to a path, and itself if it is one, each with its slash."""
+    """Give the folders that a path lies in, and a folder itself, each with its slash."""
     end = path.find("/")
     while end >= 0:
         yield path[: end + 1]
@@ -120,22 +122,22 @@ def _check(option: str, pattern: str, parts: Sequence[str]) -> None:
     if not any(parts):
         wrong = "it is empty"
     elif "://" in pattern:
-        wrong = "it is matched with the path below SOURCE, which begins behind SOURCE"
+        wrong = "it is compared with paths below SOURCE, which do not include SOURCE"
     elif pattern.startswith("!"):
-        wrong = "a ! turns nothing round here; --include and --exclude are two options"
+        wrong = "! does not negate a pattern; use --include or --exclude"
     elif "" in parts[:-1] or ".." in parts or "." in parts:
-        wrong = "no path below SOURCE has such a part"
+        wrong = "paths below SOURCE have no empty part, . or .."
     elif any("**" in part and part != "**" for part in parts):
-        wrong = "** stands between slashes alone"
+        wrong = "** must stand alone between slashes"
     elif any(re.sub(r"\[!?\]?[^\]]*\]", "", part).count("[") for part in parts):
-        wrong = "a [ is not closed; write [[] for the character itself"
+        wrong = "a [ is not closed; for the character itself write [[]"
     if wrong:
         raise _usage_error(option, pattern, wrong)
 
 
 def _usage_error(option: str, pattern: str, wrong: str) -> UsageError:
     return UsageError(
-        f"{option}: {quote(pattern)} is no pattern: {wrong}. Write one such as '*.json', "
+        f"{option}: {quote(pattern)} is not a valid pattern: {wrong}. Write for example '*.json', "
         "'archive/' or 'AWSLogs/*/CloudTrail/**'."
     )
 
@@ -170,6 +172,6 @@ def _part_regex(part: str) -> str:
 def _class_regex(characters: str) -> str:
     negated = characters.startswith("!")
     characters = characters[negated:]
-    # Only - keeps its meaning, between two characters.
+    # Only the - between two characters keeps its meaning.
     escaped = re.sub(r"([\\\]\[^&~|])", r"\\\1", characters)
     return f"(?!/)[{'^' * negated}{escaped}]"

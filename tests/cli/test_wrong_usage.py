@@ -89,7 +89,7 @@ TYPED: dict[str, str] = {
     "convert nowhere lake2": "there is no such folder or file. Check the name.",
     "convert logs note.gz": "note.gz",
     "convert logs logs": "the same",
-    "convert cloudwatch: lake2": "this names no log group",
+    "convert cloudwatch: lake2": "this has no valid name of a log group",
     "convert logs cloudwatch:/aws/vpc": "only convert and verify read a log group",
     "inspect logs": "this is not a single object",
     "inspect s3:/bucket/key": "Write s3://bucket/prefix.",

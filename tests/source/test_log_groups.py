@@ -583,7 +583,7 @@ def test_nothing_is_asked_for_again_when_the_run_ends(
 @pytest.mark.parametrize(
     ("answer", "kind", "match"),
     [
-        (error("ThrottlingException"), FetchError, "AWS went on refusing more requests"),
+        (error("ThrottlingException"), FetchError, "AWS keeps refusing requests"),
         ((500, b""), FetchError, "CloudWatch Logs answers 500"),
         (error("AccessDeniedException"), StorageError, "access is denied"),
         (error("InvalidOperationException"), StorageError, "only log groups of the Standard class"),
@@ -609,7 +609,7 @@ def test_what_aws_refuses(
 @pytest.mark.parametrize(
     ("answer", "match"),
     [
-        (error("ThrottlingException"), "AWS went on refusing more requests"),
+        (error("ThrottlingException"), "AWS keeps refusing requests"),
         (error("AccessDeniedException"), "access is denied"),
         ((200, b'{"logStr'), "the answer lacks 'logStreams'"),
         ((200, {"logStreams": [{}]}), "the answer lacks 'creationTime'"),
@@ -685,9 +685,9 @@ def test_lines_of_messages(scripted: Scripted, messages: list[str], lines: list[
 @pytest.mark.parametrize(
     ("url", "options", "match"),
     [
-        ("cloudwatch:", {}, "names no log group"),
-        ("cloudwatch:a b", {}, "names no log group"),
-        ("cloudwatch:arn:aws:logs", {}, "names no log group"),
+        ("cloudwatch:", {}, "no valid name of a log group"),
+        ("cloudwatch:a b", {}, "no valid name of a log group"),
+        ("cloudwatch:arn:aws:logs", {}, "no valid name of a log group"),
         ("cloudwatch:g", {"anon": "true"}, "'anon' is not a source option of CloudWatch Logs"),
         ("cloudwatch:g", {"endpoint_url": "localhost:1"}, "write it as https://host"),
     ],
