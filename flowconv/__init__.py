@@ -1,17 +1,18 @@
 """AWS VPC Flow Logs to partitioned Parquet.
 
-The data's way, a package for each part of it:
+The packages follow the data:
 
 1. `source`: a prefix -> objects -> their bytes (on `storage`: folders and S3)
 2. `blocks`: bytes -> blocks of lines
 3. `rows`: blocks -> columns -> the table's columns -> pieces of one partition
 4. `lake`: pieces -> Parquet files, and the ledger that makes them count
 
-`conversion` runs them, `verification` holds a lake against its source, `samples` makes logs to try,
+`conversion` runs them, `verification` compares a lake with its source, `samples` makes sample logs,
 and `cli` is the command line. A package imports only from those named before it.
 
-Importing flowconv opens no connection, reads no environment and configures no logging; what it
-offers is imported when it is first used, as pyarrow and polars take a while.
+The names in `__all__` are public. Each is imported when it is first used, because pyarrow and
+polars take a while. Importing flowconv opens no connection, reads no environment and configures no
+logging.
 """
 
 from typing import TYPE_CHECKING
@@ -19,10 +20,20 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from flowconv.conversion.converting import convert
     from flowconv.conversion.report import ConvertReport
-    from flowconv.errors import FlowconvError
+    from flowconv.errors import (
+        FetchError,
+        FlowconvError,
+        LakeError,
+        ParseError,
+        StorageError,
+        UnreadableObjectError,
+        UsageError,
+    )
     from flowconv.lake.scanning import scan
     from flowconv.lake.status import LakeStatus, status
     from flowconv.options import ConvertOptions
+    from flowconv.rows.batch import RejectedLine
+    from flowconv.running import RunProgress
     from flowconv.streaming import read
     from flowconv.verification.problems import VerifyReport
     from flowconv.verification.verifying import verify
@@ -32,8 +43,16 @@ if TYPE_CHECKING:
 __all__ = [
     "ConvertOptions",
     "ConvertReport",
+    "FetchError",
     "FlowconvError",
+    "LakeError",
     "LakeStatus",
+    "ParseError",
+    "RejectedLine",
+    "RunProgress",
+    "StorageError",
+    "UnreadableObjectError",
+    "UsageError",
     "VerifyReport",
     "__version__",
     "convert",
@@ -48,8 +67,16 @@ if not TYPE_CHECKING:
     _HOMES = {
         "ConvertOptions": "flowconv.options",
         "ConvertReport": "flowconv.conversion.report",
+        "FetchError": "flowconv.errors",
         "FlowconvError": "flowconv.errors",
+        "LakeError": "flowconv.errors",
         "LakeStatus": "flowconv.lake.status",
+        "ParseError": "flowconv.errors",
+        "RejectedLine": "flowconv.rows.batch",
+        "RunProgress": "flowconv.running",
+        "StorageError": "flowconv.errors",
+        "UnreadableObjectError": "flowconv.errors",
+        "UsageError": "flowconv.errors",
         "VerifyReport": "flowconv.verification.problems",
         "convert": "flowconv.conversion.converting",
         "read": "flowconv.streaming",

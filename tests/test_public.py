@@ -1,6 +1,9 @@
 """The public interface: its names, where they come from, and the types that users see."""
 
 import ast
+import inspect
+import pkgutil
+import re
 import subprocess
 import sys
 from collections import Counter
@@ -15,12 +18,18 @@ import pyarrow as pa
 import pytest
 
 import flowconv
-from flowconv import ConvertOptions, ConvertReport, FlowconvError, LakeStatus, VerifyReport
+from flowconv import (
+    ConvertOptions,
+    ConvertReport,
+    FlowconvError,
+    LakeStatus,
+    RejectedLine,
+    RunProgress,
+    VerifyReport,
+)
 from flowconv.lake.layout import Layout
 from flowconv.lake.ledger_records import Run
 from flowconv.lake.status import LockStatus, PartitionStatus, RunStatus
-from flowconv.rows.batch import RejectedLine
-from flowconv.running import RunProgress
 from flowconv.verification.problems import Problem
 from support.lakes import ROW, V2, Key, write_objects
 
@@ -80,6 +89,23 @@ def test_star_import_gives_every_name() -> None:
 def test_unknown_name_is_an_attribute_error() -> None:
     with pytest.raises(AttributeError, match="module 'flowconv' has no attribute 'converts'"):
         flowconv.converts  # type: ignore[attr-defined] # noqa: B018
+
+
+@pytest.mark.parametrize("name", ["convert", "read", "scan", "status", "verify"])
+def test_what_a_function_takes_returns_and_raises_is_public(name: str) -> None:
+    function = getattr(flowconv, name)
+    annotations = " ".join(map(str, inspect.get_annotations(function).values()))
+    mentioned = set(re.findall(r"\bflowconv\.[\w.]*\.(\w+)", annotations))
+    raises = str(inspect.getdoc(function)).partition("Raises:\n")[2]
+    mentioned |= set(re.findall(r"^ +(\w+): ", raises, re.MULTILINE)) - {"TypeError"}
+    assert "StorageError" in mentioned
+    assert mentioned <= set(flowconv.__all__)
+
+
+def test_no_module_would_replace_a_public_name() -> None:
+    modules = {module.name for module in pkgutil.iter_modules(flowconv.__path__)}
+    assert "lake" in modules
+    assert not modules & set(flowconv.__all__)
 
 
 IMPORTS = """
