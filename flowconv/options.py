@@ -4,35 +4,52 @@ import os
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, timedelta
+from datetime import date
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from flowconv.errors import UsageError, did_you_mean, quote
+from flowconv.fields import ALWAYS_COLUMNS, Table
 from flowconv.source.patterns import Patterns
+from flowconv.values import as_day, check_choice, parse_size
 
 if TYPE_CHECKING:
     from flowconv.blocks.declared_formats import DeclaredFormats
-from flowconv.fields import ALWAYS_COLUMNS, Table
 
-MIB = 1 << 20
-
+MB = 1_000_000
 _LONGEST_GRACE_S = 86_400
 
 # What one worker takes at the most: a block of text and its columns, rows that wait for their row
 # group, the row group being written, and objects fetched ahead.
-WORKER_BYTES = 192 * MIB
+WORKER_BYTES = 200 * MB
 
 # Parquet's own codecs that polars, DuckDB, Athena and Spark all read.
 Compression = Literal["zstd", "snappy", "gzip", "lz4", "none"]
-COMPRESSIONS = get_args(Compression)
+OnBadLine = Literal["quarantine", "fail"]
+TimeType = Literal["timestamp", "epoch"]
 
 # Partition names that are not columns, in the order of AWS's own prefix.
 KEY_PARTITIONS = ("aws_account_id", "aws_region")
 TIME_PARTITIONS = ("date", "hour")
 
 
-def _described(help_: str, **kwargs: Any) -> Any:
-    return field(metadata={"help": help_}, **kwargs)
+def described(help_: str, *, default: Any = None, default_factory: Any = None, **shown: str) -> Any:
+    """Return a field of options that the command line takes as well.
+
+    Args:
+        help_: What it is for.
+        default: Its value if it is not given.
+        default_factory: What makes this value, in place of `default`.
+        shown: What cannot be told from its name, type and default: `metavar`, `flag`, `short` (a
+            second flag of one letter), and `typed`, the default as it is typed.
+    """
+    metadata = {"help": help_} | shown
+    if default_factory is not None:
+        return field(default_factory=default_factory, metadata=metadata)
+    return field(default=default, metadata=metadata)
+
+
+def _size(help_: str, typed: str) -> Any:
+    return described(help_, default=parse_size(typed), typed=typed, metavar="SIZE")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,123 +60,129 @@ class ConvertOptions:
         UsageError: An option is out of its range, or two do not go together.
     """
 
-    format: str | None = _described(
+    format: str | None = described(
         "Fields of objects that have no header line, in AWS's notation "
         "('${version} ${account-id} …'), or 'default' for the default version 2 format. "
         "A header always wins.",
-        default=None,
+        metavar="FIELDS",
     )
-    formats: str | None = _described(
+    formats: str | None = described(
         "TOML file with formats of objects without a header, by flow log id, log group or prefix: "
-        "see the README.",
-        default=None,
+        "see docs/shapes.md.",
+        metavar="FILE",
     )
-    allow_unknown_fields: tuple[str, ...] = _described(
-        "Name of a field that AWS does not have, but --format or --formats may name; may be "
-        "repeated. It becomes a column of text.",
+    allow_unknown_fields: tuple[str, ...] = described(
+        "Name of a field that AWS does not have, but --format or --formats may name; it becomes a "
+        "column of text. Can be repeated.",
         default=(),
+        metavar="NAME",
     )
-    account: str | None = _described(
-        "Account of the partition for objects whose key and name do not say it.", default=None
+    account: str | None = described(
+        "Account of the partition for objects whose key and name do not say it.", metavar="ACCOUNT"
     )
-    region: str | None = _described(
-        "Region of the partition for objects whose key and name do not say it.", default=None
+    region: str | None = described(
+        "Region of the partition for objects whose key and name do not say it.", metavar="REGION"
     )
-    partition_by: tuple[str, ...] = _described(
+    partition_by: tuple[str, ...] = described(
         "Partition names: aws_account_id, aws_region, date, hour, or a column such as vpc_id "
         "(its directories are then named aws_vpc_id=…).",
         default=(*KEY_PARTITIONS, "date"),
+        metavar="NAME,NAME…",
     )
-    time_type: Literal["timestamp", "epoch"] = _described(
+    time_type: TimeType = described(
         "Type of start and end: UTC timestamps, or AWS's INT64 seconds since 1970.",
         default="timestamp",
     )
-    with_source: bool = _described(
+    with_source: bool = described(
         "Add the columns source_uri and source_line: the object that a row is from, and its line "
         "in it.",
         default=False,
     )
-    since: date | None = _described(
+    since: date | None = described(
         "First day to read, by the day in the objects' keys, or of the events in CloudWatch Logs: "
         "YYYY-MM-DD, or 2d for two days ago.",
-        default=None,
+        metavar="DAY",
     )
-    until: date | None = _described(
-        "Last day to read, included: YYYY-MM-DD, or 1d for yesterday.", default=None
+    until: date | None = described(
+        "Last day to read, included: YYYY-MM-DD, or 1d for yesterday.", metavar="DAY"
     )
-    include: tuple[str, ...] = _described(
+    include: tuple[str, ...] = described(
         "Read only objects whose path below SOURCE matches: '*.gz' at any depth, 'tmp/' with all "
         "that is in it, 'AWSLogs/*/vpcflowlogs/**' from SOURCE on, as in a .gitignore file. Can be "
         "repeated.",
         default=(),
+        metavar="GLOB",
     )
-    exclude: tuple[str, ...] = _described(
-        "Leave out objects whose path below SOURCE matches, also where --include does. Can be "
+    exclude: tuple[str, ...] = described(
+        "Leave out objects whose path below SOURCE matches, even if --include does. Can be "
         "repeated.",
         default=(),
+        metavar="GLOB",
     )
-    allow_empty: bool = _described(
-        "A run that finds no flow log below SOURCE, and none converted before, is done all the "
-        "same (exit code 0, not 3).",
+    allow_empty: bool = described(
+        "Exit with 0, not 3, if no flow log is found below SOURCE and none was converted before.",
         default=False,
     )
-    compression: Compression = _described(
-        f"Parquet compression: {', '.join(COMPRESSIONS)}.", default="zstd"
+    compression: Compression = described("Compression of the Parquet files.", default="zstd")
+    target_file_size: int = _size(
+        "Size at which an output file is closed and the next begun.", "256MB"
     )
-    target_file_size: int = _described(
-        "Size at which an output file is closed and the next begun, such as 256MB.",
-        default=256 * MIB,
+    workers: int = described(
+        "Number of threads that parse and write; 0 uses all cores.", default=0, short="-w"
     )
-    workers: int = _described(
-        "Objects are parsed and written by so many threads; 0 takes all cores.", default=0
-    )
-    memory_limit: int = _described(
-        "Memory for buffers, such as 2GB; every worker needs 192 MB, so less memory means fewer "
+    memory_limit: int = _size(
+        "Memory for buffers, such as 2GB; every worker needs 200 MB, so less memory means fewer "
         "workers. 0 sets no limit. The process needs some 150 MB besides.",
-        default=0,
+        "0",
     )
-    max_object_size: int = _described(
-        "Text of one object, unpacked, beyond which it is taken for a gzip bomb and not converted, "
-        "such as 16GB.",
-        default=16 << 30,
+    max_object_size: int = _size(
+        "Most text that one object may unpack to; a larger one is taken for a gzip bomb and not "
+        "converted.",
+        "16GB",
     )
-    reprocess: bool = _described(
-        "Convert objects anew that changed since they were converted, or for which another format "
-        "is declared now, or, with --since or --until, all of those days; their old rows are "
-        "replaced in one commit.",
+    reprocess: bool = described(
+        "Convert again every object that has changed since, or for which another format is "
+        "declared now, or, with --since or --until, all of those days; their old rows are replaced "
+        "in one commit.",
         default=False,
     )
-    retry_rejected: bool = _described(
-        "Convert objects anew of which lines are in quarantine, such as after an upgrade or with "
-        "another --format; their old rows are replaced in one commit.",
+    retry_rejected: bool = described(
+        "Convert again every object that has lines in quarantine, for example after an upgrade or "
+        "with another --format; their old rows are replaced in one commit.",
         default=False,
     )
-    grace: float = _described(
+    grace: float = described(
         "Seconds that tasks under way have to finish after SIGTERM or Ctrl-C, before they are "
         "abandoned; a second signal abandons them at once.",
         default=10.0,
+        metavar="SECONDS",
     )
-    wait: bool = _described(
+    wait: bool = described(
         "Wait while another run writes to DEST, instead of failing.", default=False
     )
-    on_bad_line: Literal["quarantine", "fail"] = _described(
-        "What happens to a line that does not fit: set it aside below DEST/_flowconv/quarantine/ "
+    on_bad_line: OnBadLine = described(
+        "What to do with a line that does not fit: set it aside below DEST/_flowconv/quarantine/ "
         "and go on, or fail at the first.",
         default="quarantine",
     )
-    quarantine_per_object: int = _described(
-        "What the quarantine keeps of one object at the most, such as 16MB of its file; further "
-        "lines that do not fit are only counted.",
-        default=16 * MIB,
+    quarantine_per_object: int = _size(
+        "Size of one object's file in quarantine, beyond which its lines that do not fit are only "
+        "counted.",
+        "16MB",
     )
-    quarantine_per_run: int = _described("The same of one run, such as 1GB.", default=1024 * MIB)
-    source_options: Mapping[str, str] = _described(
-        "Storage options of SOURCE as KEY=VALUE: key, secret, token, profile, endpoint_url, "
-        "region and, for S3, anon=true, requester_pays=true.",
+    quarantine_per_run: int = _size("The same for all objects of one run.", "1GB")
+    source_options: Mapping[str, str] = described(
+        "Storage option of SOURCE: key, secret, token, profile, endpoint_url, region and, for S3, "
+        "anon=true, requester_pays=true. Can be repeated.",
         default_factory=dict,
+        metavar="KEY=VALUE",
+        flag="--source-option",
     )
-    dest_options: Mapping[str, str] = _described(
-        "Storage options of DEST, as for --source-option.", default_factory=dict
+    dest_options: Mapping[str, str] = described(
+        "Storage option of DEST, as for --source-option.",
+        default_factory=dict,
+        metavar="KEY=VALUE",
+        flag="--dest-option",
     )
     formats_text: str | None = field(init=False, repr=False, default=None)
     """What is in the file of `formats`, which may be a pipe and is read once."""
@@ -171,15 +194,15 @@ class ConvertOptions:
         _require(1 <= self.workers <= 1024, f"--workers: {self.workers} is not in 1 to 1024.")
         _require(
             self.memory_limit == 0 or self.memory_limit >= WORKER_BYTES,
-            f"--memory-limit: {self.memory_limit} bytes are too few; the least is 192MB.",
+            f"--memory-limit: {self.memory_limit} bytes are too few; the least is 200MB.",
         )
         _require(
-            self.target_file_size >= MIB,
-            f"--target-file-size: {self.target_file_size} bytes are too few; the least is 1 MB.",
+            self.target_file_size >= MB,
+            f"--target-file-size: {self.target_file_size} bytes are too few; the least is 1MB.",
         )
         _require(
-            self.max_object_size >= MIB,
-            f"--max-object-size: {self.max_object_size} bytes are too few; the least is 1 MB.",
+            self.max_object_size >= MB,
+            f"--max-object-size: {self.max_object_size} bytes are too few; the least is 1MB.",
         )
         for name in ("per_object", "per_run"):
             _require(
@@ -190,21 +213,9 @@ class ConvertOptions:
             0 <= self.grace <= _LONGEST_GRACE_S,
             f"--grace: {self.grace} is not in 0 to {_LONGEST_GRACE_S} seconds.",
         )
-        _require(
-            self.compression in COMPRESSIONS,
-            f"--compression: {quote(self.compression)} is none of {', '.join(COMPRESSIONS)}."
-            + did_you_mean(self.compression, COMPRESSIONS),
-        )
-        _require(
-            self.time_type in ("timestamp", "epoch"),
-            f"--time-type: {quote(self.time_type)} is neither timestamp nor epoch."
-            + did_you_mean(self.time_type, ("timestamp", "epoch")),
-        )
-        _require(
-            self.on_bad_line in ("quarantine", "fail"),
-            f"--on-bad-line: {quote(self.on_bad_line)} is neither quarantine nor fail."
-            + did_you_mean(self.on_bad_line, ("quarantine", "fail")),
-        )
+        check_choice(self.compression, get_args(Compression), "--compression")
+        check_choice(self.time_type, get_args(TimeType), "--time-type")
+        check_choice(self.on_bad_line, get_args(OnBadLine), "--on-bad-line")
         _require(
             not (self.since and self.until and self.since > self.until),
             f"--since {self.since} lies after --until {self.until}; exchange them.",
@@ -237,7 +248,7 @@ class ConvertOptions:
 
         for name in ("since", "until"):
             take(name, as_day(getattr(self, name), f"--{name}"))
-        for name in ("memory_limit", "target_file_size", "max_object_size"):
+        for name in _SIZES:
             size = getattr(self, name)
             take(name, parse_size(size, _flag(name)) if isinstance(size, str) else size)
         formats: Any = self.formats
@@ -283,9 +294,17 @@ class ConvertOptions:
         return min(self.workers, self.memory_limit // WORKER_BYTES)
 
 
+_SIZES = (
+    "memory_limit",
+    "target_file_size",
+    "max_object_size",
+    "quarantine_per_object",
+    "quarantine_per_run",
+)
+
 # Options of one type: the types that are taken, and what to write.
 _WANTED: tuple[tuple[tuple[str, ...], Any, str], ...] = (
-    (("workers", "memory_limit", "target_file_size", "max_object_size"), int, "whole number"),
+    (("workers", *_SIZES), int, "whole number"),
     (("grace",), int | float, "number"),
     (("format", "formats", "account", "region"), str | None, "text"),
     (("time_type", "compression", "on_bad_line"), str, "text"),
@@ -300,109 +319,6 @@ _WANTED: tuple[tuple[tuple[str, ...], Any, str], ...] = (
 
 def _flag(name: str) -> str:
     return f"--{name.replace('_', '-')}"
-
-
-def as_day(value: object, option: str) -> date | None:
-    """Return a value that is a day: a date, a time's day in UTC, a text of one, or None.
-
-    Raises:
-        UsageError: It is none of these.
-    """
-    if isinstance(value, str):
-        return parse_day(value, option)
-    if isinstance(value, datetime):
-        return (value.astimezone(UTC) if value.tzinfo else value).date()
-    _require(
-        value is None or isinstance(value, date),
-        f"{option}: a {type(value).__name__} is no day. Write a date, or a text such as "
-        "2026-01-14 or 2d.",
-    )
-    return value  # type: ignore[return-value]
-
-
-def parse_day(text: str, option: str = "", *, today: date | None = None) -> date:
-    """Return the day that `2026-01-14`, `2d` (two days ago), `today` or `yesterday` names, in UTC.
-
-    Args:
-        text: The day.
-        option: Whose value it is, for the message.
-        today: In place of today.
-
-    Raises:
-        UsageError: It is none of these.
-    """
-    today = today or datetime.now(UTC).date()
-    words = {"today": 0, "yesterday": 1}
-    if relative := re.fullmatch(r"([0-9]{1,5})d", text):
-        words[text] = int(relative[1])
-    if text in words:
-        return today - timedelta(days=words[text])
-    try:
-        return date.fromisoformat(text)
-    except ValueError:
-        raise UsageError(
-            f"{option}{': ' * bool(option)}{quote(text)} is no day; write 2026-01-14, or 2d for "
-            "two days ago, today or yesterday."
-        ) from None
-
-
-def parse_size(text: str, option: str = "") -> int:
-    """Return the bytes that `256MB`, `1.5GiB`, `600M` or `1000000` names (powers of 1024).
-
-    Args:
-        text: The size.
-        option: Whose value it is, for the message.
-
-    Raises:
-        UsageError: It is no size.
-    """
-    match = re.fullmatch(r"([0-9]{1,15}(?:\.[0-9]{1,15})?)\s*([KMGT]?)I?B?", text.strip().upper())
-    if match is None:
-        raise UsageError(
-            f"{option}{': ' * bool(option)}{quote(text)} is no size; write 256MB, 1.5GB or a "
-            "number of bytes."
-        )
-    return int(float(match[1]) * 1024 ** " KMGT".index(match[2] or " "))
-
-
-def parse_storage_options(pairs: list[str]) -> dict[str, str]:
-    """Return `KEY=VALUE` arguments as a dictionary; the values are not shown in errors.
-
-    Raises:
-        UsageError: An argument has no `=` or no value, or two are of one key.
-    """
-    options: dict[str, str] = {}
-    for pair in pairs:
-        name, equals, value = pair.partition("=")
-        if not equals or not name:
-            raise UsageError("a storage option is written KEY=VALUE, such as anon=true.")
-        if name in options:
-            raise UsageError("a storage option is given twice. Choose one value.")
-        options[name] = value
-    return options
-
-
-def take_texts(value: object, name: str) -> tuple[str, ...] | None:
-    """Return an argument that is several texts, or one text alone.
-
-    Raises:
-        TypeError: It is of another kind.
-    """
-    if value is None:
-        return None
-    if isinstance(value, str):
-        return (value,)
-    if isinstance(value, bytes) or not isinstance(value, Iterable):
-        texts: list[object] = [value]
-    else:
-        texts = list(value)
-    for text in texts:
-        if not isinstance(text, str):
-            zeros = " A number loses an account's zeros." if isinstance(text, int) else ""
-            raise TypeError(
-                f"{name}: a {type(text).__name__} is no text.{zeros} Write it in quotes."
-            )
-    return tuple(map(str, texts))
 
 
 def available_cores() -> int:
@@ -445,6 +361,3 @@ def _check_partitions(names: tuple[str, ...]) -> None:
 def _require(holds: bool, message: str) -> None:
     if not holds:
         raise UsageError(message)
-
-
-TimeType = Literal["timestamp", "epoch"]

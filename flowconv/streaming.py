@@ -10,7 +10,6 @@ from flowconv.blocks.declared_formats import DeclaredFormats, declared_formats
 from flowconv.blocks.formats import declared_format
 from flowconv.errors import FormatError, UsageError, quote
 from flowconv.fields import Table
-from flowconv.options import as_day, take_texts
 from flowconv.rows.batch import RejectedLine, bad_line_error
 from flowconv.rows.extracting import extract
 from flowconv.rows.normalising import FlowBatch, normalise
@@ -20,6 +19,7 @@ from flowconv.source.keys import LogObject
 from flowconv.source.opening import Source, open_source
 from flowconv.source.patterns import Patterns
 from flowconv.source.selection import Selection
+from flowconv.values import as_day, take_texts
 
 
 def read(

@@ -1,4 +1,4 @@
-"""What a conversion can be told, and how days, sizes and storage options are read."""
+"""What a conversion can be told."""
 
 from datetime import date, datetime, timedelta, timezone
 from pathlib import Path
@@ -8,7 +8,7 @@ import pytest
 
 from flowconv import ConvertOptions
 from flowconv.errors import UsageError
-from flowconv.options import MIB, WORKER_BYTES, parse_day, parse_size, parse_storage_options
+from flowconv.options import MB, WORKER_BYTES
 
 TODAY = date(2026, 3, 1)
 
@@ -29,7 +29,7 @@ def test_defaults() -> None:
         {"workers": 1025},
         {"memory_limit": -1},
         {"memory_limit": WORKER_BYTES - 1},
-        {"target_file_size": MIB - 1},
+        {"target_file_size": MB - 1},
         {"compression": "brotli"},
         {"time_type": "seconds"},
         {"on_bad_line": "skip"},
@@ -80,7 +80,7 @@ def test_what_cannot_be(given: dict[str, Any]) -> None:
     [
         {"workers": 1024},
         {"memory_limit": WORKER_BYTES},
-        {"target_file_size": MIB},
+        {"target_file_size": MB},
         {"since": TODAY, "until": TODAY},
         {"partition_by": ("hour", "vpc_id", "srcport", "traffic_path")},
         {"account": "000000000012", "region": "us-gov-east-1"},
@@ -99,11 +99,12 @@ def test_texts_whose_meaning_is_plain(tmp_path: Path) -> None:
         since="2026-01-14",  # type: ignore[arg-type]
         until=datetime(2026, 1, 15, 23, tzinfo=timezone(timedelta(hours=-2))),
         memory_limit="1GB",  # type: ignore[arg-type]
+        quarantine_per_run="20MB",  # type: ignore[arg-type]
         partition_by="date, vpc_id",  # type: ignore[arg-type]
         formats=file,  # type: ignore[arg-type]
     )
     assert (options.since, options.until) == (date(2026, 1, 14), date(2026, 1, 16))
-    assert options.memory_limit == 1 << 30
+    assert (options.memory_limit, options.quarantine_per_run) == (1000 * MB, 20 * MB)
     assert options.partition_by == ("date", "vpc_id")
     assert options.formats == str(file)
 
@@ -114,72 +115,3 @@ def test_texts_whose_meaning_is_plain(tmp_path: Path) -> None:
 )
 def test_memory_limits_the_workers(workers: int, memory: int, at_once: int) -> None:
     assert ConvertOptions(workers=workers, memory_limit=memory).tasks_at_once == at_once
-
-
-@pytest.mark.parametrize(
-    ("text", "day"),
-    [
-        ("2026-01-14", date(2026, 1, 14)),
-        ("today", TODAY),
-        ("yesterday", date(2026, 2, 28)),
-        ("0d", TODAY),
-        ("2d", date(2026, 2, 27)),
-        ("365d", date(2025, 3, 1)),
-    ],
-)
-def test_days(text: str, day: date) -> None:
-    assert parse_day(text, today=TODAY) == day
-
-
-@pytest.mark.parametrize(
-    "text", ["", "d", "-1d", "2 d", "1w", "2026-02-30", "14.1.2026", "tomorrow", "٢d"]
-)
-def test_no_days(text: str) -> None:
-    with pytest.raises(UsageError, match="is no day"):
-        parse_day(text, today=TODAY)
-
-
-@pytest.mark.parametrize(
-    ("text", "size_bytes"),
-    [
-        ("0", 0),
-        ("1000000", 1_000_000),
-        ("1B", 1),
-        ("10k", 10 << 10),
-        ("256MB", 256 << 20),
-        ("256 MB", 256 << 20),
-        ("600M", 600 << 20),
-        ("1.5GiB", 3 << 29),
-        ("2tb", 2 << 40),
-        (" 1G ", 1 << 30),
-    ],
-)
-def test_sizes(text: str, size_bytes: int) -> None:
-    assert parse_size(text) == size_bytes
-
-
-@pytest.mark.parametrize(
-    "text", ["", "MB", "-1", "1,5GB", "1e6", "1XB", "1.GB", "0x10", "all", "1" * 400, "٢MB"]
-)
-def test_no_sizes(text: str) -> None:
-    with pytest.raises(UsageError, match="is no size"):
-        parse_size(text)
-
-
-def test_storage_options() -> None:
-    pairs = ["anon=true", "endpoint_url=http://x/?a=b", "key="]
-    expected = {"anon": "true", "endpoint_url": "http://x/?a=b", "key": ""}
-    assert parse_storage_options(pairs) == expected
-
-
-def test_a_storage_option_has_one_value() -> None:
-    with pytest.raises(UsageError, match="given twice") as raised:
-        parse_storage_options(["secret=hush", "secret=hush2"])
-    assert "hush" not in str(raised.value)
-
-
-@pytest.mark.parametrize("pair", ["hush", "=hush", ""])
-def test_no_storage_options(pair: str) -> None:
-    with pytest.raises(UsageError, match="KEY=VALUE") as raised:
-        parse_storage_options([pair])
-    assert "hush" not in str(raised.value)

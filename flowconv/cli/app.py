@@ -4,14 +4,29 @@ import logging
 import signal
 import sys
 import threading
+from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from flowconv.cli import tables
+from flowconv.cli.arguments import (
+    ExcludeOption,
+    FormatOption,
+    FormatsOption,
+    IncludeOption,
+    JsonOption,
+    LakeArgument,
+    LakeOptions,
+    SourceOptions,
+    UnknownFieldsOption,
+    choice,
+    examples,
+    takes_options,
+)
 from flowconv.cli.failures import (
     FAILED,
     INCOMPLETE,
@@ -20,12 +35,13 @@ from flowconv.cli.failures import (
     describe_bug,
     explained,
 )
-from flowconv.cli.log import Log, TextLog, open_log
+from flowconv.cli.log import LOG_FORMATS, Log, TextLog, open_log
 from flowconv.cli.streams import open_closed_streams
-from flowconv.errors import StorageError, UsageError, quote, redact
-from flowconv.options import ConvertOptions, parse_day, parse_size, parse_storage_options
+from flowconv.errors import StorageError, redact
+from flowconv.options import ConvertOptions
 from flowconv.samples.generating import generate as generate_
 from flowconv.samples.options import GenerateOptions
+from flowconv.values import parse_day, parse_storage_options
 
 if TYPE_CHECKING:
     from flowconv.conversion.report import ConvertReport
@@ -38,49 +54,9 @@ app = typer.Typer(
     epilog="Begin with: flowconv generate logs && flowconv convert logs lake",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    rich_markup_mode="markdown",  # joins the lines of a paragraph
+    rich_markup_mode=None,  # `*` and `[` in help are themselves
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-
-_HELP = {f.name: f.metadata["help"] for f in fields(ConvertOptions) if f.init}
-_DEFAULTS = ConvertOptions(workers=1)
-_SAMPLE_HELP = {f.name: f.metadata["help"] for f in fields(GenerateOptions)}
-_SAMPLE = GenerateOptions()
-
-
-def _option(name: str, *declarations: str, **kwargs: Any) -> Any:
-    """An option of `convert`, with the help of the field of ConvertOptions."""
-    return typer.Option(*declarations, help=_HELP[name], **kwargs)
-
-
-def _sample(name: str, **kwargs: Any) -> Any:
-    """An option of `generate`, with the help of the field of GenerateOptions."""
-    return typer.Option(help=_SAMPLE_HELP[name], **kwargs)
-
-
-SourceOptions = Annotated[
-    list[str], _option("source_options", "--source-option", metavar="KEY=VALUE")
-]
-IncludeOption = Annotated[list[str], _option("include", "--include", metavar="GLOB")]
-ExcludeOption = Annotated[list[str], _option("exclude", "--exclude", metavar="GLOB")]
-FormatOption = Annotated[str | None, _option("format", "--format", metavar="FIELDS")]
-FormatsOption = Annotated[str | None, _option("formats", "--formats", metavar="FILE")]
-UnknownFieldsOption = Annotated[
-    list[str], _option("allow_unknown_fields", "--allow-unknown-fields", metavar="NAME")
-]
-LakeArgument = Annotated[
-    str,
-    typer.Argument(help="The lake: what was DEST of flowconv convert.", show_default=False),
-]
-LakeOptions = Annotated[
-    list[str],
-    typer.Option(
-        "--dest-option",
-        metavar="KEY=VALUE",
-        help="Storage options of LAKE, as for --source-option of flowconv convert.",
-    ),
-]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for programs on stdout.")]
 
 
 def _version(wanted: bool) -> None:
@@ -100,75 +76,45 @@ def main(
     """Convert AWS VPC Flow Logs to partitioned Parquet."""
 
 
-@app.command()
+@app.command(
+    epilog=examples(
+        "flowconv convert logs lake",
+        "flowconv convert s3://my-logs/AWSLogs/ s3://my-lake/flows --since 2d",
+        "flowconv convert exported lake --format default --account 123456789012",
+        "flowconv convert cloudwatch:/aws/vpc/flowlogs lake --format default",
+    )
+)
+@takes_options(ConvertOptions)
 def convert(
     source: Annotated[
         str,
         typer.Argument(
+            metavar="SOURCE",
             help="A folder, an object, an s3:// URL of a bucket, prefix or object, or "
             "cloudwatch:LOG-GROUP.",
             show_default=False,
         ),
     ],
     dest: Annotated[
-        str, typer.Argument(help="The lake: a folder or an s3:// URL.", show_default=False)
+        str,
+        typer.Argument(
+            metavar="DEST", help="The lake: a folder or an s3:// URL.", show_default=False
+        ),
     ],
-    format: FormatOption = None,
-    formats: FormatsOption = None,
-    allow_unknown_fields: UnknownFieldsOption = [],  # noqa: B006
-    account: Annotated[str | None, _option("account", "--account")] = None,
-    region: Annotated[str | None, _option("region", "--region")] = None,
-    with_source: Annotated[bool, _option("with_source", "--with-source")] = False,
-    since: Annotated[str | None, _option("since", "--since", metavar="DAY")] = None,
-    until: Annotated[str | None, _option("until", "--until", metavar="DAY")] = None,
-    include: IncludeOption = [],  # noqa: B006 - typer's way to repeat an option
-    exclude: ExcludeOption = [],  # noqa: B006
-    allow_empty: Annotated[bool, _option("allow_empty", "--allow-empty")] = False,
-    partition_by: Annotated[
-        str, _option("partition_by", "--partition-by", metavar="NAME,NAME…")
-    ] = ",".join(_DEFAULTS.partition_by),
-    time_type: Annotated[
-        str, _option("time_type", "--time-type", metavar="timestamp|epoch")
-    ] = _DEFAULTS.time_type,
-    compression: Annotated[
-        str, _option("compression", "--compression", metavar="CODEC")
-    ] = _DEFAULTS.compression,
-    target_file_size: Annotated[
-        str, _option("target_file_size", "--target-file-size", metavar="SIZE")
-    ] = "256MB",
-    workers: Annotated[int, _option("workers", "--workers", "-w", metavar="N")] = 0,
-    memory_limit: Annotated[str, _option("memory_limit", "--memory-limit", metavar="SIZE")] = "0",
-    max_object_size: Annotated[
-        str, _option("max_object_size", "--max-object-size", metavar="SIZE")
-    ] = "16GB",
-    reprocess: Annotated[bool, _option("reprocess", "--reprocess")] = False,
-    retry_rejected: Annotated[bool, _option("retry_rejected", "--retry-rejected")] = False,
-    grace: Annotated[float, _option("grace", "--grace", metavar="SECONDS")] = _DEFAULTS.grace,
-    wait: Annotated[bool, _option("wait", "--wait")] = False,
-    on_bad_line: Annotated[
-        str, _option("on_bad_line", "--on-bad-line", metavar="quarantine|fail")
-    ] = _DEFAULTS.on_bad_line,
-    quarantine_per_object: Annotated[
-        str, _option("quarantine_per_object", "--quarantine-per-object", metavar="SIZE")
-    ] = "16MB",
-    quarantine_per_run: Annotated[
-        str, _option("quarantine_per_run", "--quarantine-per-run", metavar="SIZE")
-    ] = "1GB",
-    source_option: SourceOptions = [],  # noqa: B006 - typer's way to repeat an option
-    dest_option: Annotated[
-        list[str], _option("dest_options", "--dest-option", metavar="KEY=VALUE")
-    ] = [],  # noqa: B006
+    make_options: Callable[[], ConvertOptions],
     log_format: Annotated[
         str,
-        typer.Option(
-            metavar="text|json",
-            help="What is written to stderr: progress for people, or one JSON event a line.",
+        choice(
+            LOG_FORMATS,
+            "--log-format",
+            help="What to write to stderr: progress for people, or one JSON event a line.",
         ),
     ] = "text",
     metrics_file: Annotated[
         Path | None,
         typer.Option(
-            help="Write the run's figures there in the OpenMetrics text format, for "
+            metavar="FILE",
+            help="Write the run's figures to FILE in the OpenMetrics text format, for "
             "node_exporter's textfile collector.",
             show_default=False,
         ),
@@ -178,73 +124,35 @@ def convert(
     ] = False,
     json_: JsonOption = False,
 ) -> None:
-    """Convert the flow logs below SOURCE to Parquet tables below DEST.
+    """Convert flow logs to a lake of Parquet files.
 
     Every object is read by its header line: any fields, in any order. Records go to
     DEST/vpc/aws_account_id=…/aws_region=…/date=…/ by their own start time in UTC. Lines that do
-    not fit are kept in DEST/_flowconv/quarantine/ and do not stop the run.
+    not fit are kept in DEST/_flowconv/quarantine/ and do not stop the run. In sizes, 1 MB is
+    1,000,000 bytes and 1 MiB is 1,048,576.
 
     Exit codes: 0 done, 1 failed, 2 wrong usage, 3 finished but some lines or objects could not be
     read, or no flow log was found, 130 stopped by Ctrl-C, 143 stopped by SIGTERM.
-
-    **Examples**
-
-    flowconv convert ./logs ./lake
-
-    flowconv convert s3://my-logs/AWSLogs/ s3://my-lake/flows --since 2d --until 1d
-
-    flowconv convert s3://my-logs/AWSLogs/123456789012/vpcflowlogs/eu-west-1/2026/01/ ./lake
-
-    flowconv convert ./exported ./lake --format default --account 123456789012
-
-    flowconv convert cloudwatch:/aws/vpc/flowlogs s3://my-lake/flows --format default --since 3d
     """
-    when_stopped = ": tasks under way are abandoned."
-    if grace > 0:
-        when_stopped = f": tasks under way have {grace:g} s to finish; once more abandons them."
-    with (
-        open_log(log_format) as log,
-        explained(log, as_json=json_, when_stopped="" if dry_run else when_stopped),
-    ):
-        options = ConvertOptions(
-            format=format,
-            formats=formats,
-            allow_unknown_fields=tuple(allow_unknown_fields),
-            account=account,
-            region=region,
-            partition_by=tuple(name.strip() for name in partition_by.split(",") if name.strip()),
-            time_type=time_type,  # type: ignore[arg-type]
-            with_source=with_source,
-            since=None if since is None else parse_day(since, "--since"),
-            until=None if until is None else parse_day(until, "--until"),
-            include=tuple(include),
-            exclude=tuple(exclude),
-            allow_empty=allow_empty,
-            compression=compression,  # type: ignore[arg-type]
-            target_file_size=parse_size(target_file_size, "--target-file-size"),
-            workers=workers,
-            memory_limit=parse_size(memory_limit, "--memory-limit"),
-            max_object_size=parse_size(max_object_size, "--max-object-size"),
-            reprocess=reprocess,
-            retry_rejected=retry_rejected,
-            grace=grace,
-            wait=wait,
-            on_bad_line=on_bad_line,  # type: ignore[arg-type]
-            quarantine_per_object=parse_size(quarantine_per_object),
-            quarantine_per_run=parse_size(quarantine_per_run),
-            source_options=parse_storage_options(source_option),
-            dest_options=parse_storage_options(dest_option),
-        )
+    with open_log(log_format) as log:
+        with explained(log, as_json=json_):
+            options = make_options()
         if dry_run:
-            from flowconv.conversion.dry_run import plan
-
-            planned = plan(source, dest, options)
-            tables.print_json(planned.to_dict()) if json_ else tables.print_plan(planned)
-            complete = planned.complete
+            complete = _plan(source, dest, options, log, json_=json_)
         else:
-            complete = _convert(source, dest, options, metrics_file, log, json_=json_).complete
+            complete = _convert(source, dest, options, metrics_file, log, json_=json_)
     if not complete:
         raise typer.Exit(INCOMPLETE)
+
+
+def _plan(source: str, dest: str, options: ConvertOptions, log: Log, *, json_: bool) -> bool:
+    """Print what a run would do, and return whether all could be read."""
+    with explained(log, as_json=json_):
+        from flowconv.conversion.dry_run import plan
+
+        planned = plan(source, dest, options)
+        tables.print_json(planned.to_dict()) if json_ else tables.print_plan(planned)
+    return planned.complete
 
 
 def _convert(
@@ -255,70 +163,85 @@ def _convert(
     log: Log,
     *,
     json_: bool,
-) -> "ConvertReport":
-    """Run the conversion as a job: with progress and metrics; and print its report."""
-    from flowconv.cli.metrics import check_metrics_file, write_metrics
-    from flowconv.conversion.converting import convert as convert_
-    from flowconv.storage.names import from_system, to_text
+) -> bool:
+    """Run the conversion with progress and metrics, print its report; return whether all was read.
 
-    def show(report: "ConvertReport") -> None:
-        tables.print_json(report.to_dict()) if json_ else tables.print_report(report)
+    Raises:
+        typer.Exit: It did not come to its end, or its metrics could not be written.
+    """
+    when_stopped = ": tasks under way are abandoned."
+    if options.grace > 0:
+        when_stopped = (
+            f": tasks under way have {options.grace:g} s to finish; a second signal abandons them."
+        )
+    with explained(log, as_json=json_, when_stopped=when_stopped):
+        from flowconv.cli.metrics import check_metrics_file, write_metrics
+        from flowconv.conversion.converting import convert as convert_
+        from flowconv.storage.names import from_system, to_text
 
-    if metrics_file:
-        check_metrics_file(metrics_file)
-    begun: list[ConvertReport] = []
-    failed = True
-    metrics_failed = False
-    try:
-        with log.progress() as on_progress:
-            report = convert_(source, dest, options, on_progress=on_progress, on_begin=begun.append)
-        failed = False
-    except KeyboardInterrupt:
-        if not begun:
-            raise
-        begun[0].cancelled = True
-        show(begun[0])
-        raise StoppedAndReported from None
-    finally:
+        def show(report: "ConvertReport") -> None:
+            tables.print_json(report.to_dict()) if json_ else tables.print_report(report)
+
         if metrics_file:
-            names = {"source": source, "lake": dest}
-            job = {name: redact(to_text(from_system(url))) for name, url in names.items()}
-            try:
-                write_metrics(metrics_file, job, begun[0] if begun else None, failed=failed)
-            except StorageError as error:
-                # What the run did, or why it failed, is not to be lost for this.
-                log.error(str(error))
-                metrics_failed = True
-    show(report)
+            check_metrics_file(metrics_file)
+        begun: list[ConvertReport] = []
+        failed = True
+        metrics_failed = False
+        try:
+            with log.progress() as on_progress:
+                report = convert_(
+                    source, dest, options, on_progress=on_progress, on_begin=begun.append
+                )
+            failed = False
+        except KeyboardInterrupt:
+            if not begun:
+                raise
+            begun[0].cancelled = True
+            show(begun[0])
+            raise StoppedAndReported from None
+        finally:
+            if metrics_file:
+                names = {"source": source, "lake": dest}
+                job = {name: redact(to_text(from_system(url))) for name, url in names.items()}
+                try:
+                    write_metrics(metrics_file, job, begun[0] if begun else None, failed=failed)
+                except StorageError as error:
+                    # Must not hide what the run did, or why it failed.
+                    log.error(str(error))
+                    metrics_failed = True
+        show(report)
     if metrics_failed:
         raise typer.Exit(FAILED)
-    return report
+    return report.complete
 
 
-@app.command()
+@app.command(
+    epilog=examples(
+        "flowconv inspect logs/AWSLogs/…/….log.gz",
+        "flowconv inspect --format default export/000000.gz",
+    )
+)
 def inspect(
     objects: Annotated[
         list[str],
-        typer.Argument(help="Objects of flow logs: files or s3:// URLs.", show_default=False),
+        typer.Argument(
+            metavar="OBJECTS",
+            help="Objects of flow logs: files or s3:// URLs.",
+            show_default=False,
+        ),
     ],
     format: FormatOption = None,
     formats: FormatsOption = None,
     allow_unknown_fields: UnknownFieldsOption = [],  # noqa: B006
     rows: Annotated[
-        int, typer.Option("--rows", "-n", min=0, help="So many records are shown.")
+        int, typer.Option("--rows", "-n", min=0, metavar="N", help="Number of records to show.")
     ] = 5,
     source_option: SourceOptions = [],  # noqa: B006
     json_: JsonOption = False,
 ) -> None:
-    """Show what an object holds: its fields and their versions, its first records, its bad lines.
+    """Show an object's fields, first records and bad lines.
 
-    Exit code 3 says that an object could not be read, or that lines of it do not fit.
-
-    **Examples**
-
-    flowconv inspect logs/AWSLogs/…/123456789012_vpcflowlogs_eu-west-1_fl-0abc_….log.gz
-
-    flowconv inspect --format default export/000000.gz
+    Exit code 3: an object could not be read, or some of its lines do not fit.
     """
     with explained(TextLog(), as_json=json_):
         from flowconv.blocks.declared_formats import declared_formats
@@ -338,16 +261,14 @@ def inspect(
         raise typer.Exit(INCOMPLETE)
 
 
-@app.command()
+@app.command(
+    epilog=examples(
+        "flowconv schema",
+        "flowconv schema --json",
+    )
+)
 def schema(json_: JsonOption = False) -> None:
-    """Show every field of flow logs, its column and type in the table, its version and meaning.
-
-    **Examples**
-
-    flowconv schema
-
-    flowconv schema --json
-    """
+    """Show the fields of flow logs: column, type, version and meaning."""
     from flowconv.fields import FIELDS
     from flowconv.rows.schema import column_type
 
@@ -369,90 +290,53 @@ def schema(json_: JsonOption = False) -> None:
         tables.print_schema(described)
 
 
-@app.command()
+@app.command(
+    epilog=examples(
+        "flowconv generate logs",
+        "flowconv generate big --versions 5 --objects 12 --records 250000",
+        "flowconv generate exported --shape cloudwatch-export --versions 2",
+    )
+)
+@takes_options(GenerateOptions)
 def generate(
-    directory: Annotated[Path, typer.Argument(help="Where to write.", show_default=False)],
-    shape: Annotated[str, _sample("shape", metavar="SHAPE")] = _SAMPLE.shape,
-    seed: Annotated[int, _sample("seed")] = 0,
-    versions: Annotated[str, _sample("versions", metavar="2,3,4,5")] = "2,3,4,5",
-    accounts: Annotated[int, _sample("accounts")] = _SAMPLE.accounts,
-    regions: Annotated[int, _sample("regions")] = _SAMPLE.regions,
-    days: Annotated[int, _sample("days")] = _SAMPLE.days,
-    start_day: Annotated[str, _sample("start_day", metavar="DAY")] = str(_SAMPLE.start_day),
-    objects: Annotated[int, _sample("objects")] = _SAMPLE.objects,
-    records: Annotated[int, _sample("records")] = _SAMPLE.records,
-    custom_orders: Annotated[bool, _sample("custom_orders")] = _SAMPLE.custom_orders,
-    ipv6_share: Annotated[float, _sample("ipv6_share")] = _SAMPLE.ipv6_share,
-    nodata_share: Annotated[float, _sample("nodata_share")] = _SAMPLE.nodata_share,
-    skipdata_share: Annotated[float, _sample("skipdata_share")] = _SAMPLE.skipdata_share,
-    bad_lines: Annotated[float, _sample("bad_lines", metavar="SHARE")] = _SAMPLE.bad_lines,
-    double_spaces: Annotated[bool, _sample("double_spaces")] = _SAMPLE.double_spaces,
-    hive: Annotated[bool, _sample("hive")] = _SAMPLE.hive,
-    per_hour: Annotated[bool, _sample("per_hour")] = _SAMPLE.per_hour,
+    directory: Annotated[
+        Path, typer.Argument(metavar="DIRECTORY", help="Where to write.", show_default=False)
+    ],
+    make_options: Callable[[], GenerateOptions],
     json_: JsonOption = False,
 ) -> None:
-    """Write sample flow logs in AWS's key layouts, to try flowconv without an AWS account.
+    """Write sample flow logs, to try flowconv without an AWS account.
 
-    The same seed and options give the same bytes. What has no header is converted with --format,
-    and the report says which.
-
-    **Examples**
-
-    flowconv generate logs
-
-    flowconv generate big --versions 5 --objects 12 --records 250000 --accounts 1 --regions 1
-
-    flowconv generate exported --shape cloudwatch-export --versions 2
+    They lie in AWS's key layouts; the same seed and options give the same bytes. Shapes without
+    a header are converted with --format; the report says which.
     """
     log = TextLog()
-    with explained(log, as_json=json_, when_stopped=": objects under way are finished first."):
-        try:
-            chosen = tuple(int(version) for version in versions.split(","))
-        except ValueError:
-            raise UsageError(f"--versions: {quote(versions)} is no list such as 2,5.") from None
-        options = GenerateOptions(
-            shape=shape,  # type: ignore[arg-type]
-            seed=seed,
-            versions=chosen,
-            accounts=accounts,
-            regions=regions,
-            days=days,
-            start_day=parse_day(start_day, "--start-day"),
-            objects=objects,
-            records=records,
-            custom_orders=custom_orders,
-            ipv6_share=ipv6_share,
-            nodata_share=nodata_share,
-            skipdata_share=skipdata_share,
-            bad_lines=bad_lines,
-            double_spaces=double_spaces,
-            hive=hive,
-            per_hour=per_hour,
-        )
-        report = generate_(directory, options)
+    with explained(log, as_json=json_, when_stopped=": objects begun are finished first."):
+        report = generate_(directory, make_options())
         if json_:
             tables.print_json(asdict(report))
         else:
             tables.print_generated(directory, report)
 
 
-@app.command()
+@app.command(
+    epilog=examples(
+        "flowconv status lake",
+        "flowconv status s3://my-lake/flows --json | jq '.runs[0].state'",
+    )
+)
 def status(
     lake: LakeArgument,
-    runs: Annotated[int, typer.Option("--runs", "-n", min=0, help="So many runs are shown.")] = 10,
+    runs: Annotated[
+        int, typer.Option("--runs", "-n", min=0, metavar="N", help="Number of runs to show.")
+    ] = 10,
     dest_option: LakeOptions = [],  # noqa: B006
     json_: JsonOption = False,
 ) -> None:
-    """Show what a lake holds: its last runs, its partitions, its quarantine, and who writes to it.
+    """Show a lake's runs, partitions, quarantine and lock.
 
-    Only flowconv's own notes in LAKE are read, so it takes no longer for large lakes. Whether the
-    files are what the notes say, flowconv verify finds out.
-
-    [bold]Examples[/bold]
-
-    flowconv status lake
-
-    flowconv status s3://my-lake/flows --json | jq '.runs[0].state'
+    Only LAKE's ledger is read, so large lakes take no longer. flowconv verify checks the files
+    against it.
     """
     with explained(TextLog(), as_json=json_):
         from flowconv.lake.status import status as status_
@@ -461,7 +345,13 @@ def status(
         tables.print_json(found.to_dict()) if json_ else tables.print_status(found)
 
 
-@app.command()
+@app.command(
+    epilog=examples(
+        "flowconv verify lake --source logs",
+        "flowconv verify s3://my-lake/flows --quick",
+        "flowconv verify lake --source logs --repair; flowconv convert logs lake",
+    )
+)
 def verify(
     lake: LakeArgument,
     source: Annotated[
@@ -469,8 +359,7 @@ def verify(
         typer.Option(
             "--source",
             metavar="SOURCE",
-            help="What was converted to LAKE: its objects are compared too, and their lines are "
-            "counted again.",
+            help="What was converted to LAKE: compare its objects too, and count lines again.",
         ),
     ] = None,
     since: Annotated[
@@ -484,7 +373,7 @@ def verify(
     exclude: ExcludeOption = [],  # noqa: B006
     quick: Annotated[
         bool,
-        typer.Option("--quick", help="Compare names and sizes alone; read no file and no object."),
+        typer.Option("--quick", help="Compare names and sizes only; read no file and no object."),
     ] = False,
     repair: Annotated[
         bool,
@@ -500,31 +389,29 @@ def verify(
     ] = False,
     workers: Annotated[
         int,
-        typer.Option("--workers", "-w", min=0, help="So many files at once; 0 takes all cores."),
+        typer.Option(
+            "--workers",
+            "-w",
+            min=0,
+            metavar="N",
+            help="Number of files to check at once; 0 uses all cores.",
+        ),
     ] = 0,
     source_option: SourceOptions = [],  # noqa: B006
     dest_option: LakeOptions = [],  # noqa: B006
     json_: JsonOption = False,
 ) -> None:
-    """Check that a lake is whole: every file is there, undamaged, with all its rows; and no other.
+    """Check that a lake has all its files and rows, and no other.
 
-    Every file is read, and its checksum compared. With --source also: objects that
-    were not converted or changed since, and lines that are in the objects but not in LAKE. Nothing
-    is changed without --repair.
+    Every file is read, and its checksum compared. --source also finds objects that were not
+    converted or have changed since, and lines of objects that are not in LAKE. Nothing is changed
+    without --repair.
 
-    Exit codes: 0 all is well, 1 failed, 2 wrong usage, 3 something is not as it should be, or was
-    forgotten and is to be converted again.
-
-    [bold]Examples[/bold]
-
-    flowconv verify lake --source logs
-
-    flowconv verify s3://my-lake/flows --quick
-
-    flowconv verify lake --source logs --repair; flowconv convert logs lake
+    Exit codes: 0 no problem, 1 failed, 2 wrong usage, 3 problems were found, or tasks forgotten
+    that are to be converted again.
     """
     log = TextLog()
-    with explained(log, as_json=json_, when_stopped=": checks under way are broken off."):
+    with explained(log, as_json=json_, when_stopped=": running checks are abandoned."):
         from flowconv.verification.verifying import verify as verify_
 
         with log.progress() as on_progress:
@@ -548,7 +435,13 @@ def verify(
         raise typer.Exit(INCOMPLETE)
 
 
-@app.command()
+@app.command(
+    epilog=examples(
+        "flowconv quarantine lake",
+        "flowconv quarantine lake --lines 0 --json | jq .reasons",
+        "flowconv quarantine lake --object s3://my-logs/AWSLogs/…/….log.gz",
+    )
+)
 def quarantine(
     lake: LakeArgument,
     object_: Annotated[
@@ -556,23 +449,15 @@ def quarantine(
         typer.Option("--object", metavar="URI", help="Only the lines of this object."),
     ] = None,
     lines: Annotated[
-        int, typer.Option("--lines", "-n", min=0, help="So many lines are shown.")
+        int, typer.Option("--lines", "-n", min=0, metavar="N", help="Number of lines to show.")
     ] = 10,
     dest_option: LakeOptions = [],  # noqa: B006
     json_: JsonOption = False,
 ) -> None:
-    """Show the lines that could not be converted: how many of which object, why, and the lines.
+    """Show the lines that could not be converted, and why.
 
     The lines are shown as they are in the logs, with your customers' addresses. Once flowconv can
-    read them, convert --retry-rejected converts their objects anew.
-
-    [bold]Examples[/bold]
-
-    flowconv quarantine lake
-
-    flowconv quarantine lake --lines 0 --json | jq .reasons
-
-    flowconv quarantine lake --object s3://my-logs/AWSLogs/…/….log.gz --lines 1000
+    read them, flowconv convert --retry-rejected converts their objects again.
     """
     with explained(TextLog(), as_json=json_):
         from flowconv.lake.quarantine import read_quarantine

@@ -11,11 +11,14 @@ from rich.text import Text
 
 from flowconv import events
 from flowconv.cli import console, progress
-from flowconv.errors import UsageError, quote, redact
+from flowconv.errors import redact
 from flowconv.events import log_event
+from flowconv.values import check_choice
 
 if TYPE_CHECKING:
     from flowconv.running import RunProgress
+
+LOG_FORMATS = ("text", "json")
 
 
 class TextLog:
@@ -67,8 +70,7 @@ def open_log(log_format: str) -> Iterator[Log]:
     Raises:
         UsageError: The format is neither `text` nor `json`.
     """
-    if log_format not in ("text", "json"):
-        raise UsageError(f"--log-format: {quote(log_format)} is neither text nor json.")
+    check_choice(log_format, LOG_FORMATS, "--log-format")
     if log_format == "json":
         with events.json_log(sys.stderr):
             yield JsonLog()

@@ -95,14 +95,14 @@ def print_report(report: "ConvertReport") -> None:
         )
     if report.empty:
         console.print(_EMPTY)
-    for header in _first(report.new_headers):
-        differs = [f"with {' '.join(header.added)}"] * bool(header.added)
-        differs += [f"without {' '.join(header.removed)}"] * bool(header.removed)
+    for new in _first(report.new_headers):
+        differs = [f"with {' '.join(new.came)}"] * bool(new.came)
+        differs += [f"without {' '.join(new.went)}"] * bool(new.went)
         console.print(
-            f"new header: {header.prefix}: {header.flow_log_id or 'objects'} since "
-            f"{header.since or 'this run'}: {', '.join(differs) or 'in another order'}"
+            f"new header: {new.prefix}: {new.flow_log_id or 'objects'} since "
+            f"{new.since or 'this run'}: {', '.join(differs) or 'in another order'}"
         )
-    _say_how_many_more(console, report.number_new_headers)
+    _say_how_many_more(console, len(report.new_headers))
     for uri in _first(sorted(report.changed)):
         console.print(f"changed since it was converted, not converted again: {uri}")
     _say_how_many_more(console, len(report.changed))
@@ -232,10 +232,16 @@ def print_generated(directory: Path, report: "GenerateReport") -> None:
 
 def print_schema(described: Sequence[dict[str, Any]]) -> None:
     """Print the fields of both tables."""
-    table = Table("table", "field", "column", "type", "version", "meaning", box=None)
+    table = Table(box=None, pad_edge=False)
+    for name in ("table", "field", "type", "version"):
+        table.add_column(name, no_wrap=True)
+    table.add_column("meaning")
     for row in described:
-        table.add_row(*(str(value) for value in row.values()))
+        # 80 columns have no room for the time zone, which is always UTC.
+        kind = row["type"].partition("[")[0]
+        table.add_row(row["table"], row["field"], kind, str(row["version"]), row["meaning"])
     stdout().print(table)
+    stdout().print("A field's column has its name, with _ in place of -.")
 
 
 def print_status(status: "LakeStatus") -> None:
@@ -266,7 +272,8 @@ def print_status(status: "LakeStatus") -> None:
     console.print(table)
     if status.runs:
         console.print()
-        runs = _columns(*("began (UTC)", "run", "state", ">took", ">objects", ">rows", ">rejected"))
+        # A run's id begins with the time at which it began, in UTC.
+        runs = _columns("run", "state", ">took", ">objects", ">rows", ">rejected")
         for run in status.runs:
             runs.add_row(*_run_row(run))
         console.print(runs)
@@ -282,24 +289,31 @@ def print_status(status: "LakeStatus") -> None:
             )
     if status.partitions:
         console.print()
-        partitions = _columns("table", "partition", ">files", ">rows", ">size")
-        for one in status.partitions[:_MOST_PARTITIONS]:
+        names = _partition_values(status.partitions[0].directory)
+        partitions = _columns("table", *names, ">files", ">rows", ">size")
+        for partition in status.partitions[:_MOST_PARTITIONS]:
             partitions.add_row(
-                one.table,
-                one.directory,
-                f"{one.files:,}",
-                f"{one.rows:,}",
-                format_size(one.size_bytes),
+                partition.table,
+                *_partition_values(partition.directory).values(),
+                f"{partition.files:,}",
+                f"{partition.rows:,}",
+                format_size(partition.size_bytes),
             )
         console.print(partitions)
         if len(status.partitions) > _MOST_PARTITIONS:
             console.print(f"… and {len(status.partitions) - _MOST_PARTITIONS:,} more; --json")
 
 
+def _partition_values(directory: str) -> dict[str, str]:
+    """Return the values in a directory such as `aws_region=eu-west-1/date=2026-01-14` by name."""
+    parts = (part.partition("=") for part in directory.split("/") if part)
+    return {name: value for name, _, value in parts}
+
+
 def _run_row(run: "RunStatus") -> list[str]:
     report = run.run.report
     took = "" if run.seconds is None else f"{run.seconds:,.1f} s"
-    row = [f"{run.run.began:%Y-%m-%d %H:%M:%S}", run.run.run_id, run.state, took]
+    row = [run.run.run_id, run.state, took]
     if report.get("repair"):
         return [*row, f"repair: {report['forgotten']:,} tasks forgotten", "", ""]
     if not report:

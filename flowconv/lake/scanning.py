@@ -11,12 +11,12 @@ from flowconv.fields import ALWAYS_COLUMNS, FIELDS, Field, Table, unknown_field
 from flowconv.lake.layout import Layout, read_layout
 from flowconv.lake.ledger import Ledger
 from flowconv.lake.ledger_records import DataFile
-from flowconv.options import as_day, take_texts
 from flowconv.rows.partitioning import NULL_PARTITION, directory_name, encode_value
 from flowconv.rows.schema import SOURCE_COLUMNS, table_schema
 from flowconv.storage.interface import Storage
 from flowconv.storage.names import from_text
 from flowconv.storage.opening import open_storage
+from flowconv.values import as_day, take_texts
 
 if TYPE_CHECKING:
     import polars as pl

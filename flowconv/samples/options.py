@@ -1,14 +1,12 @@
 """What sample logs can be asked for, and what was made."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import date
-from typing import TYPE_CHECKING, Any, Final, Literal, get_args
+from typing import Any, Final, Literal, get_args
 
-from flowconv.errors import UsageError
-
-if TYPE_CHECKING:
-    pass
-
+from flowconv.errors import UsageError, quote
+from flowconv.options import described
+from flowconv.values import as_day, check_choice
 
 Shape = Literal["header", "headerless", "cloudwatch-export", "subscription", "firehose", "parquet"]
 SHAPES: Final[tuple[str, ...]] = get_args(Shape)
@@ -35,8 +33,8 @@ _MAX_ACCOUNTS: Final = 1000
 BUCKET_S: Final = 300  # AWS publishes every five minutes; the time in a name is a bucket's end
 
 
-def _described(help_: str, default: Any) -> Any:
-    return field(default=default, metadata={"help": help_})
+def _share(help_: str, default: float) -> Any:
+    return described(help_, default=default, metavar="SHARE")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,41 +45,41 @@ class GenerateOptions:
         UsageError: An option is out of its range.
     """
 
-    shape: Shape = _described(
-        f"How the records reach the bucket: {', '.join(SHAPES[:-1])} or {SHAPES[-1]}. Logs without "
-        "a header all have the fields of the highest version, in AWS's order.",
-        "header",
+    shape: Shape = described(
+        "How the records reach the bucket. Logs without a header all have the fields of the "
+        "highest version, in AWS's order.",
+        default="header",
     )
-    seed: int = _described("The same seed and options give the same bytes.", 0)
-    versions: tuple[int, ...] = _described(
-        "Log versions, 2 to 5; each flow log has one of them.", VERSIONS
+    seed: int = described("The same seed and options give the same bytes.", default=0)
+    versions: tuple[int, ...] = described(
+        "Log versions, 2 to 5; each flow log has one of them.", default=VERSIONS, metavar="N,N…"
     )
-    accounts: int = _described("Number of accounts; the first one's id begins with 0.", 2)
-    regions: int = _described("Number of regions in each account.", 2)
-    days: int = _described("Number of days.", 2)
-    start_day: date = _described("First day, in UTC.", date(2026, 1, 14))
-    objects: int = _described("Objects per account, region and day.", 4)
-    records: int = _described("Records per object.", 500)
-    custom_orders: bool = _described(
-        "Add flow logs with a format of their own: shuffled, alphabetical, and a subset.", True
+    accounts: int = described("Number of accounts; the first one's id begins with 0.", default=2)
+    regions: int = described("Number of regions in each account.", default=2)
+    days: int = described("Number of days.", default=2)
+    start_day: date = described("First day, in UTC.", default=date(2026, 1, 14), metavar="DAY")
+    objects: int = described("Objects per account, region and day.", default=4)
+    records: int = described("Records per object.", default=500)
+    custom_orders: bool = described(
+        "Add flow logs with a format of their own: shuffled, alphabetical, and a subset.",
+        default=True,
     )
-    ipv6_share: float = _described("Share of conversations over IPv6, 0 to 1.", 0.05)
-    nodata_share: float = _described("Share of NODATA records, 0 to 1.", 0.02)
-    skipdata_share: float = _described("Share of SKIPDATA records, 0 to 1.", 0.001)
-    bad_lines: float = _described(
+    ipv6_share: float = _share("Share of conversations over IPv6, 0 to 1.", 0.05)
+    nodata_share: float = _share("Share of NODATA records, 0 to 1.", 0.02)
+    skipdata_share: float = _share("Share of SKIPDATA records, 0 to 1.", 0.001)
+    bad_lines: float = _share(
         "Share of bad lines, 0 to 1, evenly spread: too few values, too many, no number, no UTF-8.",
         0.0,
     )
-    double_spaces: bool = _described("Put two spaces between values.", False)
-    hive: bool = _described("Name the objects in AWS's Hive-compatible layout.", False)
-    per_hour: bool = _described("Give every hour a folder of its own.", False)
-    compresslevel: int = _described("Level of gzip, 0 to 9.", 6)
+    double_spaces: bool = described("Put two spaces between values.", default=False)
+    hive: bool = described("Name the objects in AWS's Hive-compatible layout.", default=False)
+    per_hour: bool = described("Give every hour a folder of its own.", default=False)
+    compresslevel: int = described("Level of gzip, 0 to 9.", default=6)
 
     def __post_init__(self) -> None:
-        if self.shape not in SHAPES:
-            raise UsageError(
-                f"--shape: {self.shape!r} is unknown; choose from {', '.join(SHAPES)}."
-            )
+        object.__setattr__(self, "start_day", as_day(self.start_day, "--start-day"))
+        object.__setattr__(self, "versions", _take_versions(self.versions))
+        check_choice(self.shape, SHAPES, "--shape")
         if self.shape == "parquet" and (self.bad_lines or self.double_spaces):
             raise UsageError(
                 "--shape: parquet has no lines; leave out --bad-lines and --double-spaces."
@@ -110,6 +108,16 @@ class GenerateOptions:
                 raise UsageError(f"--versions: {version} is unknown; choose from 2, 3, 4 and 5.")
         if not 1971 <= self.start_day.year <= 9900:
             raise UsageError(f"--start-day: {self.start_day} must lie in the years 1971 to 9900.")
+
+
+def _take_versions(versions: object) -> object:
+    """Take a text such as `2,5` too."""
+    if not isinstance(versions, str):
+        return versions
+    try:
+        return tuple(int(version) for version in versions.split(","))
+    except ValueError:
+        raise UsageError(f"--versions: {quote(versions)} is no list such as 2,5.") from None
 
 
 def _check_range(option: str, value: float, least: float, most: float) -> None:

@@ -10,14 +10,14 @@ import pytest
 
 from flowconv import ConvertOptions
 from flowconv.conversion.planning import plan_tasks
-from flowconv.options import MIB
+from flowconv.options import MB
 from flowconv.source.keys import LogObject
 from support.in_memory import log_object
 
 OPTIONS = ConvertOptions(workers=1)
 
 
-def some_objects(count: int, size_bytes: int = MIB, **facts: Any) -> list[LogObject]:
+def some_objects(count: int, size_bytes: int = MB, **facts: Any) -> list[LogObject]:
     said = {"account_id": "1", "region": "eu-west-1", "day": date(2026, 1, 14)} | facts
     return [log_object(f"s3://b/{said}/{n:04d}", size_bytes, **said) for n in range(count)]
 
@@ -75,10 +75,10 @@ def test_objects_of_a_flow_log_are_neighbours() -> None:
 )
 def test_sizes(sizes_mib: list[int], target_mib: int, tasks: int) -> None:
     objects = [
-        replace(one, size_bytes=size * MIB)
+        replace(one, size_bytes=size * MB)
         for one, size in zip(some_objects(len(sizes_mib)), sizes_mib, strict=True)
     ]
-    planned = plan_tasks(objects, ConvertOptions(target_file_size=target_mib * MIB))
+    planned = plan_tasks(objects, ConvertOptions(target_file_size=target_mib * MB))
     assert sum(len(task.log_objects) for task in planned) == len(objects)
     sizes = [task.size_bytes for task in planned]
     assert sizes == sorted(sizes, reverse=True)
@@ -113,7 +113,7 @@ def test_ids_stand_for_what_is_read_and_written() -> None:
         task_id(objects, account="1"),
         task_id(objects, region="x"),
         task_id(objects, compression="snappy"),
-        task_id(objects, target_file_size=5 * MIB),
+        task_id(objects, target_file_size=5 * MB),
     ]
     assert len({same, *different}) == 1 + len(different)
 

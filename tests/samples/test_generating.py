@@ -482,7 +482,7 @@ def test_bad_lines(tmp_path: Path, shape: Shape, double_spaces: bool) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"shape": "xml"}, "--shape: 'xml' is unknown; choose from header, headerless, "),
+        ({"shape": "xml"}, "--shape: 'xml' is not one of header, headerless, "),
         ({"shape": "parquet", "bad_lines": 0.1}, "--shape: parquet has no lines"),
         ({"shape": "parquet", "double_spaces": True}, "--shape: parquet has no lines"),
         ({"shape": "firehose", "hive": True}, "--shape: firehose has keys of its own"),

@@ -194,9 +194,11 @@ def option_table() -> str:
         if param.param_type_name != "option":
             continue
         names = ", ".join(f"`{name}`" for name in param.opts)
-        has_default = isinstance(param.default, str | int) and param.default is not False
+        has_default = isinstance(param.default, str | int | float) and param.default is not False
         default = f"`{param.default}`" if has_default else ""
-        rows.append(f"| {names} | {default} | {param.help} |")
+        choices = (param.metavar or "").split("|")
+        listed = f" One of {', '.join(f'`{name}`' for name in choices)}." * (len(choices) > 1)
+        rows.append(f"| {names} | {default} | {param.help}{listed} |")
     return "\n".join(["| Option | Default | Meaning |", "|---|---|---|", *rows])
 
 

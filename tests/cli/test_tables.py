@@ -1,0 +1,51 @@
+"""Reports on a terminal of 80 columns."""
+
+import gzip
+import io
+from collections.abc import Iterator
+from pathlib import Path
+from unittest import mock
+
+import pytest
+from typer.testing import CliRunner
+
+import flowconv
+from flowconv.cli import tables
+from flowconv.cli.app import app
+from flowconv.cli.console import Console
+from flowconv.fields import FIELDS
+from support.lakes import ROW, V2, aws_key, write_objects
+
+pytestmark = pytest.mark.usefixtures("quick_disk")
+
+
+@pytest.fixture
+def terminal() -> Iterator[io.StringIO]:
+    """What is shown on it."""
+    shown = io.StringIO()
+    console = Console(shown)
+    console.width = 80
+    with mock.patch.object(tables, "stdout", return_value=console):
+        yield shown
+
+
+def test_status_breaks_no_line(tmp_path: Path, terminal: io.StringIO) -> None:
+    write_objects(tmp_path / "logs", {aws_key(): gzip.compress(V2 + ROW * 2)})
+    lake = str(tmp_path / "lake")
+    flowconv.convert(str(tmp_path / "logs"), lake)
+    (run,) = flowconv.status(lake).runs
+    assert CliRunner().invoke(app, ["status", lake]).exit_code == 0
+    lines = [line.split() for line in terminal.getvalue().splitlines()]
+    assert [run.run.run_id, "done"] in [line[:2] for line in lines]
+    columns = ["table", "aws_account_id", "aws_region", "date", "files", "rows", "size"]
+    begin = lines.index(columns)
+    (partition,) = lines[begin + 1 :]
+    assert partition[:6] == ["vpc", "123456789012", "eu-west-1", "2026-01-14", "1", "2"]
+
+
+def test_schema_breaks_meanings_alone(terminal: io.StringIO) -> None:
+    assert CliRunner().invoke(app, ["schema"]).exit_code == 0
+    lines = terminal.getvalue().splitlines()
+    fields = [line.split()[1] for line in lines if line.startswith(("vpc ", "tgw "))]
+    assert fields == [field.name for table in FIELDS.values() for field in table]
+    assert all(len(line) <= 80 for line in lines)
