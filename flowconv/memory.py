@@ -1,4 +1,4 @@
-"""Memory that is free is given back at the end of a run: a process may do many of them."""
+"""Free memory is given back to the system at the end of a run: a process may do many runs."""
 
 import ctypes
 import sys
@@ -12,13 +12,13 @@ import pyarrow as pa
 
 @contextmanager
 def giving_memory_back() -> Iterator[None]:
-    """Give back, at the end of a block or of a function, what allocators keep of freed memory."""
+    """Give freed memory that allocators keep back to the system, at the end of the block."""
     try:
         yield
     finally:
         pa.default_memory_pool().release_unused()
-        # glibc keeps an arena for every thread, with all that was freed below its last piece in
-        # use: 100 MB after six runs over hostile objects. It takes some 10 ms.
+        # glibc keeps an arena for each thread, with all memory freed below the last piece in use:
+        # 100 MB after six runs over hostile objects. Trimming takes some 10 ms.
         # https://sourceware.org/glibc/wiki/MallocInternals
         if trim := getattr(_libc(), "malloc_trim", None):
             trim(0)
@@ -26,5 +26,5 @@ def giving_memory_back() -> Iterator[None]:
 
 @cache
 def _libc() -> Any:
-    """Return the C library where it may be glibc, loaded once."""
+    """Return the C library on Linux, loaded once; elsewhere None."""
     return ctypes.CDLL(None) if sys.platform == "linux" else None

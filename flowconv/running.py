@@ -13,24 +13,24 @@ from typing import Any, TypeVar
 Job = TypeVar("Job")
 Result = TypeVar("Result")
 
-# How often the caller hears of the progress.
+# Time between two calls of `on_progress`.
 _TICK_S = 0.2
 
 
 class Stopped(Exception):  # noqa: N818 - it is a request, not an error
-    """Raised within a task that was asked to stop."""
+    """Raised within a job that was asked to stop."""
 
 
 @dataclass(slots=True)
 class RunProgress:
-    """How far a run has come; workers add to it, the caller reads it.
+    """Progress of a run; jobs add to it, the caller reads it.
 
     Attributes:
-        total_objects: Objects to read.
-        total_bytes: Their size as they are stored; an estimate until they are read, where it is
-            not known before.
-        objects: Objects read so far.
-        source_bytes: Bytes of them.
+        total_objects: Number of objects to read.
+        total_bytes: Their size as they are stored; where this is not known before, an estimate
+            until they are read.
+        objects: Number of objects read so far.
+        source_bytes: Their size so far.
         rows: Rows parsed so far.
         text_bytes: Text parsed so far.
     """
@@ -53,10 +53,10 @@ class RunProgress:
         text_bytes: int = 0,
         total_bytes: int = 0,
     ) -> None:
-        """Count work that was done, and correct the estimate of what is to be done.
+        """Count work that was done, and correct the estimate of the total.
 
         Raises:
-            Stopped: The run is to end; the task must clean up and leave.
+            Stopped: The run is to end; the job must clean up and return.
         """
         if self._stop.is_set():
             raise Stopped
@@ -68,7 +68,7 @@ class RunProgress:
             self.total_bytes += total_bytes
 
     def stop(self) -> None:
-        """Ask all tasks to stop."""
+        """Ask all jobs to stop."""
         self._stop.set()
 
 
@@ -82,26 +82,29 @@ def run_all(
     on_progress: Callable[[RunProgress], None] | None = None,
     on_stop: Callable[[], None] | None = None,
 ) -> Iterator[Result]:
-    """Run jobs in threads; every heavy call of a job releases the interpreter's lock.
+    """Run jobs in threads; the heavy calls of a job must release the interpreter's lock.
 
-    When a job raises, those under way are asked to stop and are waited for; each leaves nothing
-    behind, or has its result yielded if it was done by then. When the caller is interrupted
-    (Ctrl-C) they have the grace first, in which they may finish; a second interrupt ends it.
+    - When a job raises, the jobs under way are asked to stop and waited for. Each either leaves
+      nothing behind, or is done and has its result yielded.
+    - When the caller is interrupted (Ctrl-C), they first have the grace to finish; a second
+      interrupt ends it.
 
     Args:
-        jobs: What to run, in this order.
-        run: Does one job. It calls `progress.add` several times a second, which ends it if asked.
+        jobs: The jobs, in the order in which they begin.
+        run: Does a job. It calls `progress.add` several times a second, which raises if it must
+            stop.
         workers: Number of threads.
-        progress: What the jobs add to.
+        progress: Gets what the jobs have done.
         grace_s: Time in seconds for jobs under way to finish after an interrupt.
         on_progress: Called in this thread several times a second.
-        on_stop: Called when the jobs under way are to end at once, such as to break off requests.
+        on_stop: Called when the jobs under way must end at once, for example to abort requests.
 
     Yields:
         Results, in the order in which jobs finish.
 
     Raises:
-        KeyboardInterrupt: The caller was interrupted; all that was done has been yielded.
+        KeyboardInterrupt: The caller was interrupted; the results of all finished jobs have been
+            yielded.
     """
     deadline: float | None = None
     failure: BaseException | None = None
@@ -117,9 +120,9 @@ def run_all(
         try:
             while True:
                 done: set[Future[Result]] = set()
-                # An interrupt may come at any point here, and is to mean the same.
+                # An interrupt may come at any point here, with the same effect.
                 try:
-                    # One more per thread waits, so that none idles while results are handled.
+                    # A second job per thread waits, so no thread idles while results are handled.
                     for job in islice(to_submit, 2 * workers - len(waiting)):
                         waiting.add(pool.submit(run, job))
                     if not waiting:
@@ -141,7 +144,7 @@ def run_all(
                     if error is None:
                         yield future.result()
                     elif not isinstance(error, Stopped):
-                        # Others may be committing: what they did is to be known.
+                        # Other jobs may be committing, and their results must be yielded.
                         failure = failure or error
                         to_submit = iter(())
                         _cancel(waiting)
@@ -162,15 +165,15 @@ def _cancel(futures: set[Future[Result]]) -> None:
 
 @contextmanager
 def uninterrupted() -> Iterator[None]:
-    """Let an interrupt wait for the end of this block, which must be short; a second one does not.
+    """Delay an interrupt until the end of this block, which must be short; a second one is not.
 
-    What a signal says is said at once.
+    Signal handlers are called at once; only the KeyboardInterrupt is delayed.
 
     Raises:
-        KeyboardInterrupt: An interrupt came meanwhile, and the block has ended well.
+        KeyboardInterrupt: There was an interrupt, and the block did not fail.
     """
     if threading.current_thread() is not threading.main_thread():
-        yield  # Interrupts come to the main thread alone.
+        yield  # Only the main thread is interrupted.
         return
     interrupts: list[KeyboardInterrupt] = []
     numbers = [getattr(signal, name, None) for name in ("SIGINT", "SIGTERM", "SIGHUP")]

@@ -95,14 +95,14 @@ def print_report(report: "ConvertReport") -> None:
         )
     if report.empty:
         console.print(_EMPTY)
-    for new in _first(report.new_headers):
-        differs = [f"with {' '.join(new.came)}"] * bool(new.came)
-        differs += [f"without {' '.join(new.went)}"] * bool(new.went)
+    for header in _first(report.new_headers):
+        differs = [f"with {' '.join(header.added)}"] * bool(header.added)
+        differs += [f"without {' '.join(header.removed)}"] * bool(header.removed)
         console.print(
-            f"new header: {new.prefix}: {new.flow_log_id or 'objects'} since "
-            f"{new.since or 'this run'}: {', '.join(differs) or 'in another order'}"
+            f"new header: {header.prefix}: {header.flow_log_id or 'objects'} since "
+            f"{header.since or 'this run'}: {', '.join(differs) or 'in another order'}"
         )
-    _say_how_many_more(console, len(report.new_headers))
+    _say_how_many_more(console, report.number_new_headers)
     for uri in _first(sorted(report.changed)):
         console.print(f"changed since it was converted, not converted again: {uri}")
     _say_how_many_more(console, len(report.changed))

@@ -1,4 +1,4 @@
-"""convert(): the stages in order."""
+"""convert(): a run, from the lock to the report."""
 
 import logging
 import secrets
@@ -55,23 +55,23 @@ def convert(
             `cloudwatch:LOG-GROUP`.
         dest: The lake: a folder or an `s3://` URL. Tables are written below `DEST/vpc/` and
             `DEST/tgw/`, everything else below `DEST/_flowconv/`.
-        options: How; see `ConvertOptions`.
+        options: The options of the run.
         on_progress: Called in this thread several times a second.
-        on_begin: Called once, with the report, which fills as the run goes on: who keeps it knows
-            the run's id and what it did also when the run fails.
+        on_begin: Called once with the report, which fills during the run. It has the run's id and
+            what was done even if the run fails.
 
-    Objects that the lake's ledger has are not read again, so a run converts what is new. A task's
-    rows count all at once, and a run that was killed leaves nothing that the next does not mend.
-    Where there is no lake yet, none is begun before an object is found.
+    A run converts new objects: those that the lake's ledger has are not read again. All rows of a
+    task count at once, and the next run cleans up after a run that was killed. A new lake is begun
+    only when an object is found.
 
     Returns:
-        What was read and written. Lines that do not fit and objects that cannot be read do not
-        stop the run; they are in the report, and the lines also in the lake's quarantine.
+        What was read and written. Rejected lines and unreadable objects do not stop the run; they
+        are in the report, and the lines also in the lake's quarantine.
 
     Raises:
-        UsageError: Source or destination is none.
-        StorageError: Source or destination does not answer, or the destination is full.
-        LakeError: The destination is no lake or one of other options, or another run writes to it.
+        UsageError: The source or destination is not a valid path or URL.
+        StorageError: The source or destination does not answer, or the destination is full.
+        LakeError: The destination is not a lake, its layout differs, or another run writes to it.
         ParseError: A line does not fit and `on_bad_line` is `fail`.
     """
     options = options or ConvertOptions()
@@ -108,7 +108,7 @@ def convert(
 def _note_pending(
     report: ConvertReport, pending: Pending, ledger: Ledger | None, options: ConvertOptions
 ) -> None:
-    """Put into the report and the log what is to be converted and what is not."""
+    """Report and log what is to be converted and what is not."""
     report.empty = is_empty(report.source, pending, report.unreadable, ledger, options)
     report.already_converted = pending.already_converted
     report.changed = pending.changed
@@ -158,7 +158,7 @@ def _convert_all(
     mutex = threading.Lock()
 
     def convert_and_count(task: Task) -> None:
-        # Counted here, since the thread that waits may be interrupted wherever it is.
+        # Counted in this thread, since the main thread may be interrupted anywhere.
         done = converter.convert(task, progress)
         with mutex:
             report.add(done)
@@ -170,16 +170,16 @@ def _convert_all(
     )
     for _ in run:
         pass
-    report.new_headers = headers.new()
-    for new in report.new_headers:
-        log_event("new_header", level=logging.WARNING, run_id=report.run_id, **new.to_dict())
+    report.new_headers, report.number_new_headers = headers.new(), headers.number_new
+    for header in report.new_headers:
+        log_event("new_header", level=logging.WARNING, run_id=report.run_id, **header.to_dict())
 
 
 @contextmanager
 def _recorded(
     ledger: Ledger, report: ConvertReport, layout: Layout, storages: Iterable[Source | Storage]
 ) -> Iterator[None]:
-    """Record the run's beginning and its end, also where it fails."""
+    """Record the run's begin, and its end even if it fails."""
     started = time.monotonic()
     run = Run(run_id=report.run_id, began=datetime.now(UTC), host=socket.gethostname())
     failure = ""
@@ -201,13 +201,13 @@ def _recorded(
         report.retries = sum(storage.retries for storage in storages)
         ended = replace(run, ended=datetime.now(UTC), report=_sum_up(report, failure))
         if begun:
-            # What went wrong first is what matters.
+            # Keep the first failure.
             with suppress(*[FlowconvError] if failure else ()), uninterrupted():
                 ledger.end(ended)
 
 
 def _sum_up(report: ConvertReport, failure: str) -> dict[str, Any]:
-    """Log a run's end, and return what the ledger keeps of its report."""
+    """Log a run's end, and return the part of its report that the ledger records."""
     described = report.to_dict()
     summary = {key: described[key] for key in _IN_LEDGER} | {"failure": failure}
     log_event("run_ended", level=logging.ERROR if failure else logging.INFO, **summary)
@@ -215,9 +215,24 @@ def _sum_up(report: ConvertReport, failure: str) -> dict[str, Any]:
 
 
 _IN_LEDGER = (
-    *("run_id", "source", "objects", "already_converted", "lines", "rejected", "source_bytes"),
-    *("text_bytes", "written_bytes", "files", "partitions", "retries"),
-    *("seconds", "number_changed", "number_changed_format", "number_unreadable", "new_headers"),
+    "run_id",
+    "source",
+    "objects",
+    "already_converted",
+    "lines",
+    "rejected",
+    "source_bytes",
+    "text_bytes",
+    "written_bytes",
+    "files",
+    "partitions",
+    "retries",
+    "seconds",
+    "number_changed",
+    "number_changed_format",
+    "number_unreadable",
+    "new_headers",
+    "number_new_headers",
 )
 
 

@@ -15,17 +15,17 @@ from flowconv.source.opening import open_source
 from flowconv.storage.opening import open_storage
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PlannedGroup:
     """Objects of one account, region and day that a run would read.
 
     Attributes:
-        account_id: As the keys say it; None if they do not.
-        region: As the keys say it; None if they do not.
-        day: As the keys say it; None if they do not.
+        account_id: The account of the keys; None if they have none.
+        region: The region of the keys; None if they have none.
+        day: The day of the keys; None if they have none.
         objects: Number of objects.
         size_bytes: Their size as they are stored.
-        tasks: Number of tasks that would convert them, each writing a file or more.
+        tasks: Number of tasks that would convert them; each writes one file or more.
     """
 
     account_id: str | None
@@ -36,20 +36,21 @@ class PlannedGroup:
     tasks: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
     """What a run would read and write.
 
     Attributes:
-        source: What would be read.
-        lake: Where it would be written.
-        groups: What would be read, by account, region and day.
-        already_converted: Objects that earlier runs converted.
-        changed: Objects that changed since they were converted, and would not be read.
-        changed_format: Objects that were converted by another format than is declared for them
-            now, and would not be read.
-        left_out: Kind -> number, of objects that would not be read.
-        unreadable: Uri -> reason, of what cannot be listed.
+        source: The source.
+        lake: The lake.
+        groups: Objects that would be read, by account, region and day.
+        already_converted: Number of objects that earlier runs converted.
+        changed: Number of objects that changed since they were converted, and would not be read.
+        changed_format: Number of objects that were converted by one declared format and now have
+            another, and would not be read.
+        left_out: Kind -> number of objects that would be left out.
+        unreadable: Uri -> reason, of objects and folders that cannot be listed, and of objects
+            that cannot be converted again.
         empty: As `ConvertReport.empty`.
     """
 
@@ -100,10 +101,10 @@ class Plan:
 
 
 def plan(source: str, dest: str, options: ConvertOptions | None = None) -> Plan:
-    """Say what `convert` would read and write; nothing is written.
+    """Return what `convert` would read and write; nothing is written.
 
     Raises:
-        UsageError: Source or destination is none.
+        UsageError: The source or destination is not a valid path or URL.
         StorageError: The source does not answer.
     """
     options = options or ConvertOptions()
@@ -113,7 +114,7 @@ def plan(source: str, dest: str, options: ConvertOptions | None = None) -> Plan:
     left_out: Counter[str] = Counter()
     unreadable: dict[str, str] = {}
     listed = list_source(logs, lake, options, left_out, unreadable)
-    is_lake(lake)  # Says so if it was one.
+    is_lake(lake)  # Raises if a lake has lost its layout.
     by_group: dict[tuple[str, str, date], list[Task]] = {}
     ledger = Ledger.read(lake)
     pending = find_pending(listed, ledger, options)
@@ -122,12 +123,12 @@ def plan(source: str, dest: str, options: ConvertOptions | None = None) -> Plan:
         by_group.setdefault(group, []).append(task)
     groups = tuple(
         PlannedGroup(
-            same[0].account_id,
-            same[0].region,
-            same[0].day,
-            sum(len(task.log_objects) for task in same),
-            sum(task.size_bytes for task in same),
-            len(same),
+            account_id=same[0].account_id,
+            region=same[0].region,
+            day=same[0].day,
+            objects=sum(len(task.log_objects) for task in same),
+            size_bytes=sum(task.size_bytes for task in same),
+            tasks=len(same),
         )
         for _, same in sorted(by_group.items())
     )

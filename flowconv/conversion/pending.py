@@ -1,4 +1,4 @@
-"""What a source has that the lake's ledger lacks, planned into tasks."""
+"""The objects that a run is to convert: those that the lake's ledger lacks, as tasks."""
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
@@ -18,13 +18,13 @@ from flowconv.storage.names import from_text, is_plain
 
 @dataclass(slots=True)
 class Pending:
-    """What a run is to convert, and what it leaves as it is.
+    """The objects that a run is to convert, and those that it leaves as they are.
 
     Attributes:
-        tasks: What is to be converted.
+        tasks: The objects to convert.
         already_converted: Number of objects that earlier runs converted.
         changed: Uris of objects that changed since they were converted.
-        changed_format: Uris of objects for which another format is declared now.
+        changed_format: Uris of objects whose declared format has changed.
         stuck: Uri -> reason, of objects that cannot be converted again.
     """
 
@@ -36,7 +36,7 @@ class Pending:
 
 
 def find_pending(listed: Iterable[LogObject], ledger: Ledger, options: ConvertOptions) -> Pending:
-    """Plan the objects that the ledger lacks, and those to be converted again."""
+    """Plan objects that the ledger lacks, and objects to convert again."""
     pending = Pending()
     new: list[LogObject] = []
     again: dict[str, LogObject] = {}
@@ -60,7 +60,12 @@ def find_pending(listed: Iterable[LogObject], ledger: Ledger, options: ConvertOp
 
 
 def require_apart(logs: Source, lake: Storage) -> None:
-    """Raise if source and lake lie in one another, or no other program could read the lake."""
+    """Check that the source is not within the lake, and that other programs can read the lake.
+
+    Raises:
+        UsageError: The source is within the lake, or the name of DEST is not UTF-8 or has
+            control characters.
+    """
     if logs.is_within(lake):
         raise UsageError(
             "SOURCE lies within DEST, or is the same. Write the lake to a place of its own; it may "
@@ -82,13 +87,13 @@ def list_source(
     left_out: Counter[str],
     unreadable: dict[str, str],
 ) -> Iterator[LogObject]:
-    """List the source; the lake may lie within it and is left out.
+    """List the source without the lake, which may lie within it.
 
     Args:
         logs: The source.
         lake: The lake.
-        options: Which objects are wanted.
-        left_out: Counts the others, as `ConvertReport.left_out`.
+        options: Days and patterns of the objects to list.
+        left_out: Gets the counts of the other objects, as `ConvertReport.left_out`.
         unreadable: Gets what cannot be listed, as `ConvertReport.unreadable`.
     """
     selection = Selection(
@@ -107,14 +112,14 @@ def is_empty(
     ledger: Ledger | None,
     options: ConvertOptions,
 ) -> bool:
-    """Tell whether a source has no flow log (of its days, if some are chosen), and had none before.
+    """Tell whether a source has no flow log of the chosen days, and had none before.
 
     Args:
         root: The source.
-        pending: What it has; None if no object was listed.
-        unreadable: What could not be listed.
-        ledger: The lake's ledger, if there is a lake.
-        options: Which days are wanted, and whether it may be empty.
+        pending: Its pending objects; None if no object was listed.
+        unreadable: Objects and folders that could not be listed.
+        ledger: The lake's ledger; None if there is no lake.
+        options: The chosen days, and whether the source may be empty.
     """
     if options.allow_empty or unreadable:
         return False
@@ -126,27 +131,26 @@ def is_empty(
 def _has_other_format(
     log_object: LogObject, converted_by: tuple[str, ...], formats: DeclaredFormats
 ) -> bool:
-    """Tell whether another format is declared for an object than it was converted by."""
+    """Tell whether an object was converted by other formats than are now declared for it."""
     if not converted_by:
         return False
-    o = log_object
-    now = formats.names_for(o.path, o.flow_log_id, o.log_group)
-    return bool(now) and not now.issuperset(converted_by)
+    names = formats.names_for(log_object.path, log_object.flow_log_id, log_object.log_group)
+    return bool(names) and not names.issuperset(converted_by)
 
 
 def _with_replacements(
     pending: Pending, again: dict[str, LogObject], ledger: Ledger, options: ConvertOptions
 ) -> Pending:
-    """Plan whole tasks again: a file holds the rows of many objects, and is replaced as one.
+    """Plan whole tasks again: a file has the rows of many objects, and is replaced as a whole.
 
     Args:
-        pending: What was found.
-        again: The listed objects that the ledger has, by their uris.
+        pending: The pending objects so far.
+        again: Uri -> object, of listed objects that the ledger has.
         ledger: The ledger.
-        options: What is to be converted again.
+        options: Which objects to convert again.
 
     Returns:
-        What is to be converted now; each object is counted once, as what becomes of it.
+        The pending objects with these; each object counts once.
     """
     whole_days = options.since is not None or options.until is not None
     wanted = set(ledger.rejected()) if options.retry_rejected else set()
@@ -157,26 +161,26 @@ def _with_replacements(
     stuck: dict[str, str] = {}
     taken: set[str] = set()
     for task_id, converted in ledger.tasks_of(wanted).items():
-        gone = sum(one.uri not in again for one in converted)
-        if gone:
+        uris = {task_object.uri for task_object in converted}
+        if lost := uris - again.keys():
             reason = (
-                f"cannot be converted anew: {gone} objects that were converted with it are no "
-                "longer there, and their rows would be lost. Restore them."
+                f"cannot be converted again: {len(lost)} objects that were converted with it are "
+                "no longer there, and their rows would be lost. Restore them."
             )
-            stuck |= dict.fromkeys(wanted.intersection(one.uri for one in converted), reason)
+            stuck |= dict.fromkeys(wanted & uris, reason)
             continue
         log_objects = []
         with_rows = set()
-        for one in converted:
-            log_object = again[one.uri]
-            if one.etag == log_object.etag:
-                # Only the ledger knows the size of what comes from CloudWatch Logs.
-                log_object = replace(log_object, size_bytes=one.size_bytes)
-            elif one.rows:
-                with_rows.add(one.uri)
+        for task_object in converted:
+            log_object = again[task_object.uri]
+            if task_object.etag == log_object.etag:
+                # Sizes listed in CloudWatch Logs are estimates; the ledger has the size.
+                log_object = replace(log_object, size_bytes=task_object.size_bytes)
+            elif task_object.rows:
+                with_rows.add(task_object.uri)
             log_objects.append(log_object)
         replacements.append(plan_replacement(task_id, log_objects, options, with_rows))
-        taken.update(one.uri for one in converted)
+        taken |= uris
     moved = taken | stuck.keys()
     return Pending(
         tasks=pending.tasks + replacements,

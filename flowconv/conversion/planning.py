@@ -1,4 +1,4 @@
-"""Stage 2, objects -> tasks: what is converted, and committed, together."""
+"""Stage 2, objects -> tasks: each task is converted and committed as a whole."""
 
 import hashlib
 from collections.abc import Collection, Iterable, Sequence
@@ -9,27 +9,26 @@ from itertools import groupby
 from flowconv.options import MB, ConvertOptions
 from flowconv.source.keys import LogObject
 
-# A run is cut into some 16 tasks at the least, so that all cores have work to the end, but not
-# into crumbs.
+# A run has at least some 16 tasks, so that all cores have work to the end; small runs have fewer.
 _TASKS_PER_RUN = 16
 _LEAST_TASK_BYTES = 16 * MB
 
-# Parquet takes 0.6 to 0.8 of the gzip's size, so this fills a file of the wanted size.
+# Parquet is 0.6 to 0.8 times as large as gzip, so a task of this size fills a file.
 _GZIP_BYTES_PER_PARQUET_BYTE = 1.5
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Task:
-    """Some objects of one account, region and day; small, picklable, and safe to run twice.
+    """Objects of one account, region and day; small, picklable, and safe to run twice.
 
     Attributes:
-        id: A hash of what is read and of the options that shape the output: 20 hexadecimal digits.
-        account_id: Of the objects' keys, if they say it.
-        region: Of the objects' keys, if they say it.
-        day: Of the objects' keys, if they say it; their records may be of the day before.
-        log_objects: What is read, in this order.
-        replaces: Tasks whose rows count no more when this one's do.
-        with_rows: Uris of objects that changed, and had rows in those tasks.
+        id: A hash of the objects and of the options that shape the output: 20 hexadecimal digits.
+        account_id: The account of the keys; None if they have none.
+        region: The region of the keys; None if they have none.
+        day: The day of the keys; None if they have none. Records may be of the day before.
+        log_objects: The objects, in the order in which they are read.
+        replaces: Tasks whose rows no longer count when this task's rows do.
+        with_rows: Uris of objects that have changed, and had rows in those tasks.
     """
 
     id: str
@@ -47,7 +46,7 @@ class Task:
 
 
 def plan_tasks(log_objects: Iterable[LogObject], options: ConvertOptions) -> list[Task]:
-    """Group objects into tasks; each object is in exactly one.
+    """Group objects into tasks; each object is in exactly one task.
 
     Returns:
         Tasks, the largest first. The same objects and options give the same tasks on any machine,
@@ -62,7 +61,15 @@ def plan_tasks(log_objects: Iterable[LogObject], options: ConvertOptions) -> lis
         for chunk in _chunks(list(group), limit):
             first = chunk[0]
             task_id = _task_id(chunk, options)
-            tasks.append(Task(task_id, first.account_id, first.region, first.day, tuple(chunk)))
+            tasks.append(
+                Task(
+                    id=task_id,
+                    account_id=first.account_id,
+                    region=first.region,
+                    day=first.day,
+                    log_objects=tuple(chunk),
+                )
+            )
     return sorted(tasks, key=lambda task: (-task.size_bytes, task.id))
 
 
@@ -72,41 +79,44 @@ def plan_replacement(
     options: ConvertOptions,
     with_rows: Collection[str] = (),
 ) -> Task:
-    """Return the task that converts a task's objects anew and replaces its rows.
+    """Return the task that converts a task's objects again and replaces its rows.
 
     Args:
-        old_task_id: The task.
+        old_task_id: The task to replace.
         log_objects: Its objects, as they are now.
-        options: Those of the run.
-        with_rows: Uris of those that changed, and had rows.
+        options: The options of the run.
+        with_rows: Uris of objects that have changed, and had rows.
     """
     ordered = tuple(sorted(log_objects, key=_group_and_place))
     first = ordered[0]
     return Task(
-        _task_id(ordered, options, old_task_id),
-        first.account_id,
-        first.region,
-        first.day,
-        ordered,
+        id=_task_id(ordered, options, old_task_id),
+        account_id=first.account_id,
+        region=first.region,
+        day=first.day,
+        log_objects=ordered,
         replaces=(old_task_id,),
         with_rows=frozenset(with_rows),
     )
 
 
-def _group_and_place(o: LogObject) -> tuple[bool, str, bool, str, bool, date, str, str]:
-    # None sorts first. Within a group the objects of a flow log, which share a header, are
-    # neighbours.
+def _group_and_place(log_object: LogObject) -> tuple[bool, str, bool, str, bool, date, str, str]:
+    """Return a key to sort by: its first six values are the same for a group of objects."""
+    # None sorts first. Objects of a flow log share a header, and are neighbours in their group.
     return (
-        *(o.account_id is not None, o.account_id or ""),
-        *(o.region is not None, o.region or ""),
-        *(o.day is not None, o.day or date.min),
-        o.flow_log_id or "",
-        o.uri,
+        log_object.account_id is not None,
+        log_object.account_id or "",
+        log_object.region is not None,
+        log_object.region or "",
+        log_object.day is not None,
+        log_object.day or date.min,
+        log_object.flow_log_id or "",
+        log_object.uri,
     )
 
 
 def _chunks(group: Sequence[LogObject], limit: int) -> Iterable[list[LogObject]]:
-    """Cut a group into runs of nearly equal size, of the limit or a little more."""
+    """Cut a group into chunks of nearly equal size: the limit or a little more."""
     total = sum(log_object.size_bytes for log_object in group)
     share = total / max(1, -(-total // limit))
     chunk: list[LogObject] = []
@@ -123,8 +133,14 @@ def _chunks(group: Sequence[LogObject], limit: int) -> Iterable[list[LogObject]]
 def _task_id(log_objects: Sequence[LogObject], options: ConvertOptions, replaced: str = "") -> str:
     shape = (
         replaced,
-        *(options.format, options.account, options.region, options.partition_by),
-        *(options.time_type, options.with_source, options.compression, options.target_file_size),
+        options.format,
+        options.account,
+        options.region,
+        options.partition_by,
+        options.time_type,
+        options.with_source,
+        options.compression,
+        options.target_file_size,
         options.formats_text,
     )
     digest = hashlib.sha256(repr(shape).encode())

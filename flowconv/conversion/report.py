@@ -1,4 +1,4 @@
-"""What a run says when it is done: counts of lines, objects, files and bytes."""
+"""The report of a run: counts of lines, objects, files and bytes."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -10,18 +10,18 @@ from flowconv.blocks.counts import GROUPS_COUNTED, OTHER_GROUPS, LineCounts
 from flowconv.lake.ledger_records import ConvertedObject, DataFile
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TaskResult:
     """What a task read and wrote.
 
     Attributes:
         task_id: The task.
         objects: The objects that were converted.
-        unreadable: Uri -> reason, of the others.
-        rejected: Reason -> number of lines that do not fit.
+        unreadable: Uri -> reason, of the other objects.
+        rejected: Reason -> number of rejected lines.
         unknown_fields: Names in headers that AWS does not document.
         left_out_columns: Columns of Parquet that were not read.
-        left_out_log_groups: Log group -> lines of it that were not read.
+        left_out_log_groups: Log group -> number of its lines that were left out.
         unfit_log_groups: Log group -> rejected lines, where no line of it in an object fits.
         text_bytes: Size of the text.
         files: The files written.
@@ -39,25 +39,25 @@ class TaskResult:
     files: tuple[DataFile, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class NewHeader:
     """A header that no object of its prefix had in earlier runs.
 
     Attributes:
-        prefix: Uri of what stands before the day in the objects' keys, else of their folder.
-        flow_log_id: The flow log of the first object that has it, if its key says it.
-        since: That object's day, if its key says it.
+        prefix: Uri of the objects up to the day, else of their folder.
+        flow_log_id: The flow log of the first object that has it; None if its key has none.
+        since: The day of that object; None if its key has none.
         fields: The header: AWS's names, separated by spaces.
-        came: Fields that the header most like it, of those known before, does not have.
-        went: Fields that it lacks, and that one has.
+        added: Its fields that the most similar known header does not have.
+        removed: Fields of the most similar known header that it does not have.
     """
 
     prefix: str
     flow_log_id: str | None
     since: date | None
     fields: str
-    came: tuple[str, ...]
-    went: tuple[str, ...]
+    added: tuple[str, ...]
+    removed: tuple[str, ...]
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for JSON."""
@@ -69,41 +69,41 @@ class ConvertReport:
     """What a run of `convert` read and wrote.
 
     Attributes:
-        source: What was read.
-        lake: Where the tables are.
+        source: The source.
+        lake: The lake.
         run_id: The run, as the ledger and the logs name it.
-        objects: Objects that were converted.
-        already_converted: Objects that earlier runs converted.
-        changed: Uris of objects that changed since they were converted; their rows are the old
-            ones until they are reprocessed.
-        changed_format: Uris of objects that were converted by a declared format, and for which
-            another one is declared now; their rows are the old ones until they are reprocessed.
-        unreadable: Uri -> reason, of objects of which nothing was converted, and of folders that
-            could not be listed.
-        left_out: Kind -> number, of objects that were not to be read, such as `undated` ones
-            when days are chosen, or `--exclude *.json`; folders that were left out whole count
-            once.
-        empty: No flow log was found below the source, and none was converted from there (with
-            since or until, of those days) before; and that was not allowed.
+        objects: Number of objects that were converted.
+        already_converted: Number of objects that earlier runs converted.
+        changed: Uris of objects that changed since they were converted; the lake has their old
+            rows until they are reprocessed.
+        changed_format: Uris of objects that were converted by one declared format and now have
+            another; the lake has their old rows until they are reprocessed.
+        unreadable: Uri -> reason, of objects that were not converted, and of folders that could
+            not be listed.
+        left_out: Kind -> number of objects that were left out, such as `undated` when days are
+            chosen, or `--exclude *.json`. A folder that was left out as a whole counts once.
+        empty: No flow log was found below the source, none was converted from there before (with
+            since or until: of those days), and this was not allowed.
         lines: Lines of the converted objects by kind.
-        rejected: Reason -> number, of lines that do not fit; `lines.dropped` of them are not in
-            the quarantine.
+        rejected: Reason -> number of rejected lines; `lines.dropped` of them are not in the
+            quarantine.
         unknown_fields: Names in headers that AWS does not document; kept as text columns.
         left_out_columns: Columns of Parquet that were not read: nested ones, and those whose names
             or types cannot be a field's.
-        left_out_log_groups: Log group -> lines of it that were not to be read; beyond the first
-            hundred, `others`.
+        left_out_log_groups: Log group -> number of its lines that were left out; `others` for
+            groups beyond the first hundred.
         unfit_log_groups: Log group -> rejected lines, of those objects in which no line of it fits;
             beyond the first hundred, `others`.
         source_bytes: Size of the converted objects as they are stored.
         text_bytes: Size of their text.
         written_bytes: Size of the Parquet files.
-        tables: Table -> rows.
+        tables: Table -> number of rows written.
         directories: Partitions that got files.
-        files: Parquet files.
-        new_headers: Headers that prefixes did not have in earlier runs.
-        retries: Requests to S3 that were made again.
-        cancelled: A signal stopped the run before its end; what is counted is converted.
+        files: Number of Parquet files.
+        new_headers: Headers that no object of their prefix had in earlier runs; the first hundred.
+        number_new_headers: Number of all new headers.
+        retries: Number of requests to S3 that were repeated.
+        cancelled: A signal stopped the run before its end; everything counted is converted.
         seconds: Wall time.
     """
 
@@ -130,12 +130,13 @@ class ConvertReport:
     directories: set[str] = field(default_factory=set)
     files: int = 0
     new_headers: list[NewHeader] = field(default_factory=list)
+    number_new_headers: int = 0
     retries: int = 0
     cancelled: bool = False
     seconds: float = 0.0
 
     def add(self, done: TaskResult) -> None:
-        """Count in what a task did."""
+        """Add a task's result."""
         self.objects += len(done.objects)
         self.unreadable |= done.unreadable
         for converted in done.objects:
@@ -181,7 +182,7 @@ class ConvertReport:
             "directories": sorted(self.directories),
             "partitions": self.partitions,
             "unknown_fields": sorted(self.unknown_fields),
-            "new_headers": [new.to_dict() for new in self.new_headers],
+            "new_headers": [header.to_dict() for header in self.new_headers],
             "left_out_columns": sorted(self.left_out_columns),
             "left_out_log_groups": dict(sorted(self.left_out_log_groups.items())),
             "unfit_log_groups": dict(sorted(self.unfit_log_groups.items())),

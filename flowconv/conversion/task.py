@@ -40,21 +40,21 @@ from flowconv.source.keys import LogObject
 from flowconv.source.opening import Source
 from flowconv.storage.interface import Storage
 
-# Committing waits for disks and answers, meanwhile the cores go on; so many tasks may do so at
-# once. Only the cores' own threads handle rows: memory is kept per thread.
+# Tasks that may commit while the cores go on: committing waits for disks and answers. Only the
+# cores' own threads handle rows, since allocators keep memory for each thread.
 COMMITTING_AT_ONCE = 4
 
 
 class TaskConverter:
-    """Converts the tasks of a run, within a `with` block; used by all its threads.
+    """Converts the tasks of a run within a `with` block; shared by its threads.
 
     Args:
-        source: Where the objects are.
-        requests: Runs the requests for objects that are fetched ahead; None for a local source.
-        lake: Where the tables are.
-        ledger: Records what is done.
+        source: The source.
+        requests: Runs requests for objects that are fetched ahead; None for a local source.
+        lake: The lake.
+        ledger: Its ledger.
         run_id: The run.
-        options: How.
+        options: The options of the run.
     """
 
     def __init__(
@@ -83,10 +83,10 @@ class TaskConverter:
         self._cores.shutdown()
 
     def convert(self, task: Task, progress: RunProgress) -> TaskResult:
-        """Convert a task's objects and commit their rows; what fails leaves nothing behind.
+        """Convert a task's objects and commit their rows; a failure leaves nothing behind.
 
         Raises:
-            ParseError: A line does not fit, and the run is to fail at the first.
+            ParseError: A line does not fit, and `on_bad_line` is `fail`.
             StorageError: The lake does not answer, or is full.
             LakeError: Another run has taken the lake over.
             Stopped: The run is to end.
@@ -100,8 +100,8 @@ class TaskConverter:
             source_bytes=task.size_bytes,
         )
         while True:
-            # No other run's files are called so. One that was paused, and wakes up when another
-            # has taken over, can neither replace that one's files nor remove them.
+            # No other run's files have such names, so a paused run can neither replace nor remove
+            # the files of the run that took over.
             name = f"{task.id}-{self._ledger.generation}"
             attempt = _Attempt(
                 task,
@@ -133,15 +133,15 @@ class TaskConverter:
                 uri=uri,
                 reason=reason,
             )
-        for one in result.objects:
+        for converted in result.objects:
             log_event(
                 "object_converted",
                 run_id=self._run_id,
                 task_id=result.task_id,
-                uri=one.uri,
-                source_bytes=one.size_bytes,
-                rows=one.counts.rows,
-                rejected=one.counts.rejected,
+                uri=converted.uri,
+                source_bytes=converted.size_bytes,
+                rows=converted.counts.rows,
+                rejected=converted.counts.rejected,
             )
         if not result.objects:
             return
@@ -150,8 +150,8 @@ class TaskConverter:
             run_id=self._run_id,
             task_id=result.task_id,
             objects=len(result.objects),
-            rows=sum(one.counts.rows for one in result.objects),
-            rejected=sum(one.counts.rejected for one in result.objects),
+            rows=sum(converted.counts.rows for converted in result.objects),
+            rejected=sum(converted.counts.rejected for converted in result.objects),
             files=sum(file.is_data for file in result.files),
             written_bytes=sum(file.size_bytes for file in result.files if file.is_data),
         )
@@ -163,15 +163,15 @@ class TaskConverter:
         failures: dict[LogObject, UnreadableObjectError],
         progress: RunProgress,
     ) -> None:
-        """Bring the objects' rows into whole files, which stay invisible.
+        """Write the objects' rows to complete files, which are not visible yet.
 
-        Large objects may fail after some of their rows were written. The attempt is spoilt then;
-        the others are only read, so that all such objects are known before the next one.
+        A large object may fail after some of its rows were written. This spoils the attempt: the
+        other objects are then only read, so the next attempt knows all objects that fail.
         """
         rest = log_objects
         while rest:
             rest = self._read_on(rest, attempt, failures, progress)
-        # What comes from CloudWatch Logs had an estimate.
+        # Sizes from CloudWatch Logs were estimates.
         estimate = sum(log_object.size_bytes for log_object in log_objects)
         progress.add(total_bytes=attempt.source_bytes.total() - estimate)
         if not attempt.is_spoilt:
@@ -184,7 +184,7 @@ class TaskConverter:
         failures: dict[LogObject, UnreadableObjectError],
         progress: RunProgress,
     ) -> Sequence[LogObject]:
-        """Read objects up to one that spoils the attempt; return those behind it."""
+        """Read objects up to one that spoils the attempt; return the objects after it."""
         options = self._options
 
         def on_piece(log_object: LogObject, size_bytes: int) -> None:
@@ -238,9 +238,9 @@ class TaskConverter:
         """Publish the files, then make them count."""
         result = attempt.result(failures)
         if task.replaces and failures:
-            # The old rows of what cannot be read now must not go, and the others' lie beside them.
+            # Keep the old rows of unreadable objects, and with them all rows in the same files.
             reason = (
-                f"cannot be converted anew: {len(failures)} objects that were converted with it "
+                f"cannot be converted again: {len(failures)} objects that were converted with it "
                 "cannot be read now. Its rows are the old ones."
             )
             unreadable = {**{one.uri: reason for one in task.log_objects}, **result.unreadable}
@@ -278,23 +278,23 @@ class TaskConverter:
     def _taking_back(
         self, paths: Sequence[str], intent: str, *errors: type[Exception]
     ) -> Iterator[None]:
-        """Remove what was published in vain; what cannot be removed is left to the next run."""
+        """Remove published files if one of the errors is raised, or leave them to the next run."""
         try:
             yield
         except errors:
-            # Where another run took over it may have looked for leftovers before these were there.
+            # A run that took over may have looked for leftovers before these files were there.
             with suppress(FlowconvError):
                 self._lake.delete(paths)
                 self._lake.delete([intent])
             raise
 
 
-# Objects of these shapes say themselves which fields they have.
+# Objects of these shapes name their fields.
 _WITH_OWN_FIELDS = (Shape.HEADER, Shape.PARQUET, Shape.JSON_RECORDS)
 
 
 class _Attempt:
-    """What one run through a task's objects has made so far."""
+    """The files and counts of one pass over a task's objects."""
 
     def __init__(
         self,
@@ -334,14 +334,14 @@ class _Attempt:
         self._files: list[DataFile] = []
 
     def add(self, block: Block, parsed: ParsedBlock) -> None:
-        """Write a block's rows, count its lines, and set those aside that do not fit.
+        """Write a block's rows, count its lines, and quarantine those that do not fit.
 
         Raises:
-            ParseError: There is one, and the run is to fail at the first.
+            ParseError: A line does not fit, and `on_bad_line` is `fail`.
         """
         options = self._options
         for batch in parsed.batches:
-            # A block of very short lines has millions of rows, and each gets all columns.
+            # A block of very short lines has millions of rows, and each row gets all columns.
             for piece in batch.pieces(ROW_GROUP_ROWS):
                 flows = normalise(piece, options.time_type, with_source=options.with_source)
                 partitions = find_partitions(
@@ -372,7 +372,7 @@ class _Attempt:
                     self._headers[log_object][batch.format.names] = None
         for log_object, counts in parsed.counts:
             self._counts[log_object] = self._counts.get(log_object, LineCounts()) + counts
-            # One without rows, that has no other, is of the block's first.
+            # An object without rows and without another header has the block's.
             if counts.header + counts.rejected and log_object not in self._headers:
                 self._headers[log_object][block.format.names] = None
         if parsed.unfit_log_groups:
@@ -395,7 +395,7 @@ class _Attempt:
         self._left_out.update(block.left_out)
 
     def forget(self, log_object: LogObject) -> None:
-        """Take back what was counted and set aside of an object that has no row."""
+        """Drop the counts and quarantined lines of an object without rows."""
         self._quarantine.forget(log_object)
         if log_object == self._left_out_of:
             self._left_out = Counter()
@@ -410,7 +410,7 @@ class _Attempt:
             counted.pop(log_object, None)
 
     def close(self) -> None:
-        """Finish the files, which stay invisible."""
+        """Finish the files; they are not visible yet."""
         self._staged = self.writer.close()
         self._files = [*(staged.file for staged in self._staged), *self._quarantine.close()]
 
@@ -442,20 +442,22 @@ class _Attempt:
         }
 
     def result(self, failures: Mapping[LogObject, UnreadableObjectError]) -> TaskResult:
-        """Sum up what the closed files hold."""
+        """Return the result of the closed files."""
         return TaskResult(
-            self.task_id,
-            tuple(
+            task_id=self.task_id,
+            objects=tuple(
                 self._converted(log_object, counts) for log_object, counts in self._counts.items()
             ),
-            {one.uri: error.reason_with_line for one, error in failures.items()},
-            sum(self._rejected.values(), Counter()),
-            frozenset(chain.from_iterable(self._unknown_fields.values())),
-            frozenset(chain.from_iterable(self._left_out_columns.values())),
-            self._left_out_log_groups + self._left_out,
-            sum(self._unfit_log_groups.values(), Counter()),
-            self._text_bytes,
-            tuple(self._files),
+            unreadable={
+                log_object.uri: error.reason_with_line for log_object, error in failures.items()
+            },
+            rejected=sum(self._rejected.values(), Counter()),
+            unknown_fields=frozenset(chain.from_iterable(self._unknown_fields.values())),
+            left_out_columns=frozenset(chain.from_iterable(self._left_out_columns.values())),
+            left_out_log_groups=self._left_out_log_groups + self._left_out,
+            unfit_log_groups=sum(self._unfit_log_groups.values(), Counter()),
+            text_bytes=self._text_bytes,
+            files=tuple(self._files),
         )
 
     def _converted(self, log_object: LogObject, counts: LineCounts) -> ConvertedObject:
@@ -478,8 +480,8 @@ class _Attempt:
         """Make the files visible.
 
         Raises:
-            StorageError: One could not be made so; others may be visible.
-            Stopped: The run is to end; some may be visible.
+            StorageError: A file could not be published; others may be visible.
+            Stopped: The run is to end; some files may be visible.
         """
         for staged in self._staged:
             self._progress.add()
@@ -487,6 +489,6 @@ class _Attempt:
         self._quarantine.publish()
 
     def discard_unpublished(self) -> None:
-        """Remove what was written, unless it is published."""
+        """Remove all files that are not published."""
         self.writer.discard()
         self._quarantine.discard()

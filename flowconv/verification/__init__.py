@@ -1,7 +1,8 @@
-"""verify(): a lake and its source held against the ledger.
+"""verify(): a lake and its source compared with the ledger.
 
-1. `verifying`: the lake's files.
-2. `recounting`: the source's objects, and their lines counted again.
-3. `repairing`: what is damaged is forgotten, if it can be converted again.
-4. `problems`: what was found, and what to do.
+1. `verifying`: all steps in order.
+2. `lake_files`: the lake's files.
+3. `recounting`: the source's objects, and their lines counted again.
+4. `repairing`: damaged tasks are forgotten if they can be converted again.
+5. `problems`: what was found, and what to do.
 """

@@ -1,4 +1,4 @@
-"""The lake's files held against the ledger: names, checksums, schemas, rows."""
+"""The lake's files compared with the ledger: names, checksums, schemas, rows."""
 
 import errno
 import io
@@ -25,17 +25,17 @@ from flowconv.verification.problems import Check, Problem, problem_of
 from flowconv.verification.recounting import PIECE_BYTES, StoredReader
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LakeNow:
     """A lake at one moment.
 
     Attributes:
-        stored: Path -> size, of the files below the tables and in the quarantine, and of those
-            among the ledger's that are none.
-        staged: Files that are not published.
-        intents: Path of a note -> the paths that it is about.
+        stored: Path -> size, of files below the tables and in the quarantine, and of files in the
+            ledger's folder that are not the ledger's.
+        staged: Paths of files that are not published.
+        intents: Path of an intent -> the paths in it.
         ledger: The ledger.
-        files: Its files: path -> file and task.
+        files: The files that count: path -> file and task.
     """
 
     stored: dict[str, int]
@@ -46,14 +46,14 @@ class LakeNow:
 
     @classmethod
     def take(cls, storage: Storage) -> "LakeNow":
-        """Look at a lake."""
-        # In this order: a file that is published and neither noted nor committed is a stray, though
-        # a run may be under way.
+        """List and read a lake."""
+        # The order matters while a run is under way: a file that is listed as stored has its
+        # intent or its commit read later, else it is a stray.
         stored = {
             file.path: file.size_bytes
             for folder in (*Table, QUARANTINE)
             for file in storage.list_files(folder)
-            if not file.path.endswith("/")  # What S3's console makes for a folder.
+            if not file.path.endswith("/")  # S3's console creates such an object for a folder.
         }
         stored |= {
             file.path: file.size_bytes
@@ -65,11 +65,13 @@ class LakeNow:
         noted = [file.path for file in storage.list_files(INTENTS)]
         intents = {path: read_intent(storage, path) for path in noted}
         ledger = Ledger.read(storage, with_gaps=True)
-        return cls(stored, staged, intents, ledger, ledger.files())
+        return cls(
+            stored=stored, staged=staged, intents=intents, ledger=ledger, files=ledger.files()
+        )
 
 
 def check_names(storage: Storage, lake: LakeNow) -> Iterator[Problem]:
-    """Compare what is there with what the ledger names."""
+    """Compare the stored files with those that the ledger names."""
     for gap in lake.ledger.missing_records:
         found = "no such file" + (f", nor are the {len(gap) - 1:,} after it" if gap[1:] else "")
         expected = "a record of the ledger"
@@ -90,7 +92,7 @@ def check_names(storage: Storage, lake: LakeNow) -> Iterator[Problem]:
 
 
 def check_sums(storage: Storage, lake: LakeNow) -> Iterator[Problem]:
-    """Compare the rows of each task's files with the lines of its objects, in the ledger."""
+    """Compare the rows of each task's files with those of its objects, both from the ledger."""
     in_files: defaultdict[str, Counter[str]] = defaultdict(Counter)
     for file, task_id in lake.files.values():
         in_files[task_id]["rows" if file.is_data else "rejected lines"] += file.rows
@@ -112,7 +114,7 @@ def check_sums(storage: Storage, lake: LakeNow) -> Iterator[Problem]:
 def file_checks(
     storage: Storage, layout: Layout, lake: LakeNow, problems: Iterable[Problem]
 ) -> list[Check]:
-    """Return the checks of the files with which nothing is wrong yet."""
+    """Return the checks of the files without a problem so far."""
     wrong = {problem.path for problem in problems}
     return [
         Check(file.size_bytes, partial(_check_file, storage, layout, file, task_id))
@@ -127,8 +129,8 @@ def _check_file(
     """Read a whole file, and compare its bytes, rows and columns with the ledger's.
 
     Raises:
-        StorageError: It cannot be opened, for a reason that may pass.
-        FetchError: The same.
+        StorageError: It cannot be opened; this may pass.
+        FetchError: It cannot be fetched; this may pass.
     """
     damaged = partial(problem_of, "damaged-file", storage, file.path, task_id=task_id)
     try:
@@ -154,7 +156,7 @@ def _check_file(
             raise
         return damaged("no such file any longer", f"{file.rows:,} rows")
     except (OSError, pa.ArrowException) as error:
-        # Parquet that is damaged is an OSError without a number.
+        # Damaged Parquet raises an OSError without a number.
         if isinstance(error, OSError) and error.errno not in (None, errno.EIO):
             uri = storage.uri(file.path)
             raise StorageError(f"the file cannot be read: {error}.", uri=uri) from error
@@ -174,7 +176,7 @@ def _open(storage: Storage, file: DataFile) -> io.RawIOBase:
 
 
 def _schema(layout: Layout, file: DataFile) -> pa.Schema:
-    """Return the schema that a file of these columns has."""
+    """Return the schema that a file with these columns has."""
     table = Table(file.path.partition("/")[0])
     types = {field.column: column_type(field, layout.time_type) for field in FIELDS[table]}
     types |= {field.name: field.type for field in SOURCE_COLUMNS}

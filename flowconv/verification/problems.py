@@ -49,20 +49,20 @@ ADVICE: dict[ProblemKind, str] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Problem:
     """Something that is not as it should be.
 
     Attributes:
-        kind: What it is.
-        uri: Where.
+        kind: Its kind.
+        uri: The file or object.
         found: What was found there.
         expected: What should be there.
         advice: What to do.
-        repaired: It was repaired; of damaged files, they are forgotten, and the next run converts
-            their objects again.
-        path: Below the lake; None if it is an object.
-        task_id: The task whose file it is.
+        repaired: It was repaired. Damaged files are forgotten, and the next run converts their
+            objects again.
+        path: The file's path below the lake; None if it is an object.
+        task_id: The task whose file it is; None if it is of no task.
     """
 
     kind: ProblemKind
@@ -75,18 +75,18 @@ class Problem:
     task_id: str | None = None
 
     def __str__(self) -> str:
-        """Say it in one line."""
+        """Describe it in one line."""
         expected = f", expected {self.expected}" if self.expected else ""
         return f"{self.uri}: {self.found}{expected}. {self.advice}"
 
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """Something to read and check.
+    """A file or object to read and check.
 
     Attributes:
-        size_bytes: What is read.
-        run: Reads it; calls what it is given for each piece, which raises if all is to end.
+        size_bytes: Its size.
+        run: Reads it, and calls its argument for each piece; that raises if verifying is to end.
     """
 
     size_bytes: int
@@ -99,23 +99,22 @@ class VerifyReport:
 
     Attributes:
         lake: The lake.
-        source: The source, if one was named.
-        files: Files of data and of rejected lines that the ledger names.
+        source: The source; None if none was given.
+        files: Number of files of data and of rejected lines that the ledger names.
         size_bytes: Their size.
-        rows: Rows of data.
-        rejected: Lines in the quarantine.
-        objects: Objects that were converted.
-        listed: Objects in the source.
-        lines: Lines counted in the source.
-        expired: Objects of this source that were converted and are no longer there, such as by a
-            lifecycle rule; no problem, but they cannot be converted again.
-        under_way: The run that was writing to the lake meanwhile; what it had not finished was
-            left out.
-        problems: What is not as it should be.
-        removed: Files that were removed.
-        set_aside: Files that were moved below `_flowconv/set-aside/`: no record names them, but a
-            run wrote them, and their rows may be nowhere else.
-        forgotten: Tasks that were forgotten; run `convert` to convert their objects again.
+        rows: Number of rows of data.
+        rejected: Number of lines in the quarantine.
+        objects: Number of converted objects.
+        listed: Number of objects in the source.
+        lines: Number of lines counted in the source.
+        expired: Number of objects of this source that were converted and are no longer there, for
+            example after a lifecycle rule. This is no problem, but they cannot be converted again.
+        under_way: A run that was writing to the lake meanwhile; its unfinished work was left out.
+        problems: The problems that were found.
+        removed: Number of files that were removed.
+        set_aside: Number of files that were moved below `_flowconv/set-aside/`: no record names
+            them, but a run wrote them, and their rows may be nowhere else.
+        forgotten: Number of tasks that were forgotten; `convert` converts their objects again.
         seconds: Wall time.
     """
 
@@ -138,7 +137,7 @@ class VerifyReport:
 
     @property
     def complete(self) -> bool:
-        """All is well: nothing was found, or it was repaired and nothing is to be converted."""
+        """No problem was found, or all were repaired and nothing is to be converted again."""
         return not self.forgotten and all(problem.repaired for problem in self.problems)
 
     @property
@@ -167,4 +166,17 @@ def problem_of(
 ) -> Problem:
     """Return a problem with a file of the lake."""
     uri = storage.uri(path)
-    return Problem(kind, uri, found, expected, ADVICE[kind], path=path, task_id=task_id)
+    return Problem(
+        kind=kind,
+        uri=uri,
+        found=found,
+        expected=expected,
+        advice=ADVICE[kind],
+        path=path,
+        task_id=task_id,
+    )
+
+
+def object_problem(kind: ProblemKind, uri: str, found: str, expected: str = "") -> Problem:
+    """Return a problem with an object of the source."""
+    return Problem(kind=kind, uri=uri, found=found, expected=expected, advice=ADVICE[kind])

@@ -1,7 +1,7 @@
-"""The source held against the ledger: its objects' names, and their lines counted again.
+"""The source compared with the ledger: its objects' names, and their lines counted again.
 
-Lines of text are counted with the standard library alone, and rows of Parquet are those that its
-footer names: a mistake in `reading` cannot hide.
+Text is counted with the standard library alone, and Parquet by the number of rows in its footer: so
+a mistake in `reading` is found.
 """
 
 import codecs
@@ -33,22 +33,22 @@ from flowconv.source.opening import Source
 from flowconv.source.patterns import Patterns
 from flowconv.source.selection import Selection
 from flowconv.storage.interface import Storage
-from flowconv.verification.problems import ADVICE, Check, Problem, ProblemKind
+from flowconv.verification.problems import Check, Problem, ProblemKind, object_problem
 
 # A request to S3, and what a thread holds of an object.
 PIECE_BYTES = 8 << 20
 
 
 class SourceObjects:
-    """The source's objects beside those that the ledger has.
+    """The source's objects and those that the ledger has.
 
     Args:
-        logs: The source; None if none is named.
-        lake_root: The lake, which may lie within it.
-        ledger: What was converted.
+        logs: The source; None if none is given.
+        lake_root: The lake, which may lie within the source.
+        ledger: The lake's ledger.
         since: First day.
-        until: Last day.
-        patterns: Which paths.
+        until: Last day, included.
+        patterns: Patterns of the objects' paths.
     """
 
     def __init__(
@@ -91,7 +91,7 @@ class SourceObjects:
 
     @property
     def expired(self) -> int:
-        """Number of objects of this source that the ledger has and the source has no longer."""
+        """Number of objects that the ledger has of this source, and the source no longer has."""
         if self._logs is None or not self._all:
             return 0
         below = f"{self._logs.root}/"
@@ -106,14 +106,15 @@ class SourceObjects:
     def unconvertible(
         self, uris: Sequence[str], at_least: int | None, workers: int
     ) -> dict[str, str]:
-        """Return those of a task's objects that would not come to the rows that they had, and why.
+        """Return uri -> reason, of the objects of a task that would now give fewer rows.
 
-        Each is read to its end, by the format that it was converted with.
+        Each object is read to its end, with the format that it was converted by.
 
         Args:
             uris: All objects of the task.
-            at_least: So many rows must come together; None asks of each what the ledger says.
-            workers: So many are read at once.
+            at_least: Rows that all objects must give together; None: each must give the rows that
+                the ledger has of it.
+            workers: Number of objects read at once.
 
         Raises:
             StorageError: The source does not answer.
@@ -152,9 +153,9 @@ class SourceObjects:
     def _count_rows(
         self, go_on: Callable[[], None], uri: str, formats: Sequence[str]
     ) -> LineCounts | str:
-        """Return what an object comes to now, or why it cannot be read."""
+        """Return an object's lines by kind as it is now, or why it cannot be read."""
         assert self._logs is not None
-        # Which message of a document was read by which of several formats, only its log group says.
+        # With several formats, only the log group says which one a message was read by.
         names = formats[0] if formats else ""
         declared = declared_formats(names or None, allow_unknown_fields=names.split())
         try:
@@ -163,20 +164,20 @@ class SourceObjects:
             return error.reason.removesuffix(".")
 
     def check_names(self) -> Iterator[Problem]:
-        """Compare what is there with what was converted."""
+        """Compare the listed objects with the converted ones."""
         for uri, reason in self._unlisted.items():
-            yield Problem("not-listed", uri, reason.removesuffix("."), "", ADVICE["not-listed"])
+            yield object_problem("not-listed", uri, reason.removesuffix("."))
         for uri, log_object in self._listed.items():
             etag, _ = self._converted.get(uri, (None, 0))
             if etag is None:
                 found = f"an object of {log_object.size_bytes:,} bytes that was not converted"
-                yield Problem("not-converted", uri, found, "", ADVICE["not-converted"])
+                yield object_problem("not-converted", uri, found)
             elif etag != log_object.etag:
                 found, expected = f"etag {log_object.etag}", f"{etag}, as it was converted"
-                yield Problem("changed", uri, found, expected, ADVICE["changed"])
+                yield object_problem("changed", uri, found, expected)
 
     def line_checks(self) -> list[Check]:
-        """Return the checks of the objects that are as they were converted."""
+        """Return the checks of the objects that have not changed."""
         return [
             Check(log_object.size_bytes, partial(self._check_lines, log_object))
             for uri, log_object in self._listed.items()
@@ -193,7 +194,7 @@ class SourceObjects:
             found = error.reason
         except (FlowconvError, Stopped):
             raise
-        except Exception as error:  # noqa: BLE001 - whatever a decoder raises is for the data
+        except Exception as error:  # noqa: BLE001 - decoders raise anything for damaged data
             found = f"damaged data ({str(error) or type(error).__name__})"
         else:
             with self._mutex:
@@ -202,13 +203,13 @@ class SourceObjects:
                 return None
             kind, found = "wrong-lines", f"{lines:,} lines"
         wanted = f"{expected:,} lines, as when it was converted"
-        return Problem(kind, log_object.uri, found.removesuffix("."), wanted, ADVICE[kind])
+        return object_problem(kind, log_object.uri, found.removesuffix("."), wanted)
 
 
 def count_lines(logs: Source, log_object: LogObject, go_on: Callable[[], None]) -> int:
     """Count an object's lines of all kinds, or its rows if it is Parquet.
 
-    `go_on` is called for each piece, and raises if all is to end.
+    `go_on` is called for each piece, and raises if verifying is to end.
 
     Raises:
         UnreadableObjectError: It cannot be fetched, or its JSON or Parquet cannot be read.
@@ -216,7 +217,7 @@ def count_lines(logs: Source, log_object: LogObject, go_on: Callable[[], None]) 
     """
     text: Any = io.BufferedReader(_Pieces(logs.requests(log_object)), PIECE_BYTES)
     for _ in range(2):
-        # Firehose packs what came packed once more.
+        # Firehose compresses compressed records again.
         if text.peek(2)[:2] == b"\x1f\x8b":
             text = gzip.GzipFile(fileobj=text, mode="rb")
     if text.peek(4)[:4] == b"PAR1":
@@ -241,12 +242,12 @@ def count_lines(logs: Source, log_object: LogObject, go_on: Callable[[], None]) 
     return lines + (size > 0 and last[-1:] != b"\n" and (size, last) != (3, codecs.BOM_UTF8))
 
 
-# Behind blank lines and comments.
+# Blank lines and comments may precede the JSON.
 _JSON = re.compile(rb"(?:\xef\xbb\xbf)?(?:[ \t\r]*(?:#[^\n]*)?\n)*[ \t\r]*\{")
 
 
 def _count_messages(logs: Source, log_object: LogObject, go_on: Callable[[], None]) -> int:
-    """Count the lines that messages have, as they are read; the format does not matter."""
+    """Count the lines in messages; the format does not matter."""
     return _parse(logs, log_object, declared_formats("default"), go_on).lines
 
 
@@ -263,7 +264,7 @@ def _parse(
 
 
 class _Pieces(io.RawIOBase):
-    """An object as Python's readers want it; fetched as it is read."""
+    """An object as a file object, fetched as it is read."""
 
     def __init__(self, requests: Iterator[Callable[[], bytes]]) -> None:
         self._requests = requests
@@ -283,13 +284,13 @@ class _Pieces(io.RawIOBase):
 
 
 class StoredReader(io.RawIOBase):
-    """A file as Arrow's readers want it; fetched as it is read."""
+    """A file of the lake as a seekable file object, fetched as it is read."""
 
     def __init__(self, storage: Storage, path: str, size_bytes: int) -> None:
         self._storage = storage
         self._path = path
         self._size_bytes = size_bytes
-        self._at = 0
+        self._position = 0
 
     def readable(self) -> bool:
         """See `io.RawIOBase`."""
@@ -301,18 +302,20 @@ class StoredReader(io.RawIOBase):
 
     def tell(self) -> int:
         """See `io.RawIOBase`."""
-        return self._at
+        return self._position
 
     def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
         """See `io.RawIOBase`."""
-        self._at = offset + {io.SEEK_SET: 0, io.SEEK_CUR: self._at}.get(whence, self._size_bytes)
-        return self._at
+        self._position = offset + {io.SEEK_SET: 0, io.SEEK_CUR: self._position}.get(
+            whence, self._size_bytes
+        )
+        return self._position
 
     def readinto(self, buffer: Any, /) -> int:
         """See `io.RawIOBase`."""
         view = memoryview(buffer)
-        wanted = min(len(view), max(0, self._size_bytes - self._at))
+        wanted = min(len(view), max(0, self._size_bytes - self._position))
         if wanted:
-            view[:wanted] = self._storage.fetch(self._path, self._at, wanted)
-        self._at += wanted
+            view[:wanted] = self._storage.fetch(self._path, self._position, wanted)
+        self._position += wanted
         return wanted

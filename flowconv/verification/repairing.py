@@ -1,8 +1,8 @@
-"""A lake repaired: strays removed, and damaged tasks forgotten if they can be converted again.
+"""Repairs: strays are removed, and damaged tasks forgotten if they can be converted again.
 
-No row is removed that might be nowhere else. A task goes only if each of its objects was read
-again, just now, and came to the rows that it had. A stray that a run wrote is kept aside, since a
-record that is gone may have named it.
+No row is removed that may be nowhere else: a task is forgotten only if each of its objects was just
+read again and gave the rows that it had, and a stray that a run wrote is set aside, since a lost
+record may have named it.
 """
 
 import socket
@@ -24,10 +24,10 @@ from flowconv.storage.interface import Storage
 from flowconv.verification.problems import Problem, ProblemKind, VerifyReport
 from flowconv.verification.recounting import SourceObjects
 
-# What forgetting a task mends.
+# Problems that forgetting a task repairs.
 _DAMAGE: tuple[ProblemKind, ...] = ("missing-file", "damaged-file", "wrong-rows")
 
-# What can be removed for good.
+# Problems that are repaired without converting anything again.
 _REMOVABLE = frozenset({"missing-layout", "missing-record", "dead-lock", "leftover", "stray-file"})
 
 
@@ -40,10 +40,12 @@ def repair_lake(
     report: VerifyReport,
     workers: int,
 ) -> None:
-    """Remove what does not count, and forget what is damaged; the caller holds the lock."""
+    """Remove files that do not count, and forget damaged tasks; the caller holds the lock."""
     forgotten, reasons = _forgettable(ledger, objects, report, workers)
     if not forgotten and not _REMOVABLE.intersection(report.kinds):
-        report.problems = [_after_repair(one, forgotten, reasons, {}) for one in report.problems]
+        report.problems = [
+            _after_repair(problem, forgotten, reasons, {}) for problem in report.problems
+        ]
         return
     if report.kinds["missing-layout"]:
         restore_layout(storage, layout)
@@ -51,28 +53,37 @@ def repair_lake(
     unfinished = list_unfinished(storage)
     ledger.begin(run, asdict(layout))
     remove_leftovers(storage, ledger, unfinished)
-    strays = [one.path for one in report.problems if one.kind == "stray-file" and one.path]
+    strays = [
+        problem.path for problem in report.problems if problem.kind == "stray-file" and problem.path
+    ]
     moved = set_aside(storage, filter(is_written_here, strays), ledger.generation)
-    doomed = [path for path in strays if path not in moved]
-    doomed += [file.path for file in ledger.files_of(forgotten)]
-    intent = write_intent(storage, run_id, doomed)
+    removable = [path for path in strays if path not in moved]
+    removable += [file.path for file in ledger.files_of(forgotten)]
+    intent = write_intent(storage, run_id, removable)
     if forgotten:
         ledger.forget(run_id, forgotten)
-    storage.delete(doomed)
+    storage.delete(removable)
     storage.delete([intent])
-    report.removed, report.forgotten = len(doomed), len(forgotten)
+    report.removed, report.forgotten = len(removable), len(forgotten)
     report.set_aside = len(moved)
-    summary = {"repair": True, "removed": len(doomed), "forgotten": len(forgotten), "failure": ""}
+    summary = {
+        "repair": True,
+        "removed": len(removable),
+        "forgotten": len(forgotten),
+        "failure": "",
+    }
     ledger.end(replace(run, ended=datetime.now(UTC), report=summary))
     if ledger.missing_records:
         ledger.merge()
-    report.problems = [_after_repair(one, forgotten, reasons, moved) for one in report.problems]
+    report.problems = [
+        _after_repair(problem, forgotten, reasons, moved) for problem in report.problems
+    ]
 
 
 def _forgettable(
     ledger: Ledger, objects: SourceObjects, report: VerifyReport, workers: int
 ) -> tuple[set[str], dict[str, str]]:
-    """Return the damaged tasks whose objects can be converted again, and why the others cannot."""
+    """Return the damaged tasks that can be converted again, and task -> reason of the others."""
     damaged = {problem.task_id for problem in report.problems if problem.kind in _DAMAGE}
     table = ledger.objects("task_id", "uri")
     chosen = table.filter(pc.is_in(table["task_id"], pa.array(list(damaged), pa.string())))
@@ -83,9 +94,9 @@ def _forgettable(
         reason = "give --source, so that it is known whether its objects can be converted again."
         return set(), dict.fromkeys(uris, reason)
     reasons = {}
-    contradictory = {one.task_id for one in report.problems if one.kind == "wrong-rows"}
+    contradictory = {problem.task_id for problem in report.problems if problem.kind == "wrong-rows"}
     for task_id, of_task in uris.items():
-        # Where the ledger's counts contradict each other, what is in the files must come again.
+        # If the ledger's counts contradict each other, the objects must give the files' rows.
         in_files = sum(file.rows for file in ledger.files_of([task_id]) if file.is_data)
         at_least = in_files if task_id in contradictory else None
         if lost := objects.unconvertible(of_task, at_least, workers):
@@ -101,16 +112,16 @@ def _forgettable(
 def _after_repair(
     problem: Problem, forgotten: set[str], reasons: Mapping[str, str], moved: Mapping[str, str]
 ) -> Problem:
-    """Say of a problem what became of it."""
+    """Return a problem with what the repair did about it."""
     if problem.kind in _DAMAGE:
         if problem.task_id in forgotten:
             advice = "Its task was forgotten; flowconv convert converts its objects again."
             return replace(problem, advice=advice, repaired=True)
         return replace(problem, advice=f"Not repaired: {reasons[problem.task_id or '']}")
-    if to := moved.get(problem.path or ""):
+    if target := moved.get(problem.path or ""):
         advice = (
-            f"It was moved to {to}: a run wrote it, and no record names it. Delete it when its "
-            "rows are needed no more."
+            f"It was moved to {target}: a run wrote it, and no record names it. Delete it when its "
+            "rows are no longer needed."
         )
         return replace(problem, advice=advice, repaired=True)
     if problem.kind == "missing-layout":

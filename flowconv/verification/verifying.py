@@ -1,12 +1,12 @@
-"""verify(): a lake and its source held against the ledger, and what is damaged repaired.
+"""verify(): a lake and its source compared with the ledger, and damage repaired.
 
-    files     each that the ledger names is there, whole, and has its rows and columns
-    strays    nothing else lies below the tables and among flowconv's own files
+    files     each file that the ledger names is there, whole, and has its rows and columns
+    strays    there are no other files below the tables and among flowconv's own files
     objects   each was converted as it is now, and has as many lines as were counted then
 
 A task's rows in the ledger are the sum of its objects' lines, so each line of the source is a row
-in the lake, a line of the quarantine, or a header, blank or comment. A file whose checksum fits is
-as it was written, to the last byte of its footer.
+in the lake, a line of the quarantine, or a header, blank or comment. A file with the right checksum
+is as it was written.
 """
 
 import secrets
@@ -51,33 +51,33 @@ def verify(
     source_options: Mapping[str, str] | None = None,
     on_progress: Callable[[RunProgress], None] | None = None,
 ) -> VerifyReport:
-    """Check that a lake is what its ledger says, and that its ledger is what the source says.
+    """Check that a lake agrees with its ledger, and the ledger with the source.
 
     Args:
-        lake: The lake, as it was given to `convert`.
-        source: What was converted to it; without one the objects are not looked at.
+        lake: The lake: the DEST given to `convert`.
+        source: The SOURCE that was converted to it; None: objects are not checked.
         since: First day of the source, as for `ConvertOptions.since`.
         until: Last day of the source, included.
         include: Patterns of the source's paths, as for `ConvertOptions.include`.
         exclude: Patterns of the source's paths, as for `ConvertOptions.exclude`.
-        quick: Compare names, sizes and counts alone; read neither files nor objects.
-        repair: Remove leftovers and strays, or set them aside if a run wrote them, and forget the
-            tasks of damaged files if all of their objects can be converted again; takes the lake's
+        quick: Compare names, sizes and counts only; read neither files nor objects.
+        repair: Remove leftovers and strays (strays that a run wrote are set aside), and forget the
+            tasks of damaged files if all of their objects can be converted again. Takes the lake's
             lock.
         wait: With `repair`: wait while a run writes to the lake, instead of failing.
-        workers: Files and objects read at once; 0 takes all cores.
+        workers: Number of files and objects read at once; 0 takes all cores.
         options: Storage options of the lake, as for `ConvertOptions.dest_options`.
         source_options: Storage options of the source.
         on_progress: Called in this thread several times a second, with files and objects read.
 
     Returns:
-        What was checked and found. A run may be under way: what it is about to write is left out.
+        What was checked and found. If a run is under way, its unfinished work is left out.
 
     Raises:
-        UsageError: The lake or the source is none.
+        UsageError: The lake or the source is not a valid path or URL.
         LakeError: There is no lake, its ledger is damaged, or, with `repair`, a run writes to it.
         StorageError: The lake or the source does not answer.
-        FetchError: A file of the lake cannot be fetched, which may pass.
+        FetchError: A file of the lake cannot be fetched; this may pass.
     """
     started = time.monotonic()
     since, until = as_day(since, "since"), as_day(until, "until")
@@ -88,6 +88,7 @@ def verify(
     logs = None if source is None else open_source(source, source_options)
     report = VerifyReport(storage.root, logs.root if logs else None)
     run_id = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
+    cores = workers or available_cores()
     if lost:
         found, expected = "no such file", "the lake's layout"
         report.problems.append(problem_of("missing-layout", storage, LAYOUT, found, expected))
@@ -97,26 +98,22 @@ def verify(
         if lock:
             lock.confirm()
         objects = SourceObjects(logs, storage.root, lake_now.ledger, since, until, patterns)
-        report.problems += [
-            *check_names(storage, lake_now),
-            *check_sums(storage, lake_now),
-            *objects.check_names(),
-        ]
+        report.problems += check_names(storage, lake_now)
+        report.problems += check_sums(storage, lake_now)
+        report.problems += objects.check_names()
         if not quick:
             checks = file_checks(storage, layout, lake_now, report.problems)
             checks += objects.line_checks()
-            read_from: list[Storage | Source] = [storage, *([logs] if logs else [])]
-            cores = workers or available_cores()
+            read_from = (storage, logs) if logs else (storage,)
             report.problems += _run_checks(checks, cores, on_progress, read_from)
             report.lines = objects.lines
         if repair:
-            cores = workers or available_cores()
             repair_lake(storage, layout, lake_now.ledger, run_id, objects, report, cores)
         else:
-            _leave_out_what_is_under_way(storage, lake_now, report)
+            _leave_out_work_under_way(storage, lake_now, report)
         _sum_up(lake_now, objects, report)
-    order = list(ADVICE)
-    report.problems.sort(key=lambda problem: (order.index(problem.kind), problem.uri))
+    kinds = list(ADVICE)
+    report.problems.sort(key=lambda problem: (kinds.index(problem.kind), problem.uri))
     report.seconds = time.monotonic() - started
     return report
 
@@ -129,7 +126,7 @@ def _check_lock(storage: Storage, report: VerifyReport) -> None:
         found = f"the lock of {lock.holder}, which is gone"
         report.problems.append(problem_of("dead-lock", storage, LOCK, found, "none"))
     elif lock.state == "damaged":
-        found = "something else than a lock"
+        found = "a file that is not a lock"
         report.problems.append(problem_of("damaged-lock", storage, LOCK, found, "one, or no file"))
 
 
@@ -158,31 +155,31 @@ def _run_checks(
             yield problem
 
 
-def _leave_out_what_is_under_way(storage: Storage, lake: LakeNow, report: VerifyReport) -> None:
-    """Take away problems that are none, since a run was writing meanwhile."""
+def _leave_out_work_under_way(storage: Storage, lake: LakeNow, report: VerifyReport) -> None:
+    """Drop problems that are the unfinished work of a run that was writing meanwhile."""
     lock = read_lock(storage)
     if lock.state == "held":
         report.under_way = str(lock.holder)
     if report.under_way is None or not report.problems:
         return
-    pending = {path for paths in lake.intents.values() for path in paths}
-    files = Ledger.read(storage, with_gaps=True).files()
-    report.problems = [
-        problem
-        for problem in report.problems
-        if problem.kind != "leftover"
-        and problem.path not in pending
-        and (problem.kind != "stray-file" or problem.path not in files)
-        and (
-            problem.task_id is None
-            or problem.kind == "wrong-rows"
-            or (files.get(problem.path or "") == lake.files[problem.path or ""])
+    noted = {path for paths in lake.intents.values() for path in paths}
+    files_now = Ledger.read(storage, with_gaps=True).files()
+
+    def is_under_way(problem: Problem) -> bool:
+        path = problem.path or ""
+        is_committed_since = problem.kind == "stray-file" and path in files_now
+        # Contradictory sums have no file of their own.
+        is_of_a_file = problem.task_id is not None and problem.kind != "wrong-rows"
+        is_replaced_since = is_of_a_file and files_now.get(path) != lake.files[path]
+        return (
+            problem.kind == "leftover" or path in noted or is_committed_since or is_replaced_since
         )
-    ]
+
+    report.problems = [problem for problem in report.problems if not is_under_way(problem)]
 
 
 def _sum_up(lake: LakeNow, objects: SourceObjects, report: VerifyReport) -> None:
-    """Say how much was checked."""
+    """Count what was checked."""
     files = [file for file, _ in lake.files.values()]
     report.files = len(files)
     report.size_bytes = sum(file.size_bytes for file in files)

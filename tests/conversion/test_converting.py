@@ -265,7 +265,7 @@ def test_objects_that_cannot_be_converted_anew(tmp_path: Path, how: str) -> None
     assert report.unreadable.keys() == {str(tmp_path / "logs" / key.path) for key in keys}
     for key in (bad, changed):
         reason = report.unreadable[str(tmp_path / "logs" / key.path)]
-        assert "cannot be converted anew: 1 objects that were converted with it" in reason
+        assert "cannot be converted again: 1 objects that were converted with it" in reason
     assert report.lines.lines == 0
     assert not report.rejected
     assert not report.complete
@@ -439,11 +439,12 @@ def test_a_new_header_is_reported_and_recorded(tmp_path: Path) -> None:
     report = convert(str(logs), str(lake))
     assert report.complete
     (new,) = report.new_headers
-    assert (new.since, new.came, new.went) == (date(2026, 1, 15), ("flow-direction",), ())
+    assert (new.since, new.added, new.removed) == (date(2026, 1, 15), ("flow-direction",), ())
     assert new.prefix == str(logs / "AWSLogs/123456789012/vpcflowlogs/eu-west-1")
     assert new.flow_log_id is not None
     *_, last = Ledger.read(open_storage(str(lake))).runs()
-    assert last.report["new_headers"][0]["came"] == ["flow-direction"]
+    assert last.report["new_headers"][0]["added"] == ["flow-direction"]
+    assert (report.number_new_headers, last.report["number_new_headers"]) == (1, 1)
     assert convert(str(logs), str(lake)).new_headers == []
 
 

@@ -6,7 +6,7 @@ import pyarrow as pa
 import pytest
 
 from flowconv.blocks.counts import LineCounts
-from flowconv.conversion.new_headers import KnownHeaders
+from flowconv.conversion.new_headers import MAX_LISTED, KnownHeaders
 from flowconv.conversion.report import NewHeader
 from flowconv.lake.ledger_records import ConvertedObject, split_headers
 from flowconv.source.keys import parse_key
@@ -49,13 +49,22 @@ def test_a_new_header_is_found_once_and_since_its_first_day(prefix: str) -> None
     headers = known((key(prefix, 1, "fl-1"), OLD), (key(prefix, 2, "fl-1"), OTHER))
     headers.add([converted(key(prefix, 5, "fl-2"), NEW, 5), converted(key(prefix, 5, "fl-1"), OLD)])
     headers.add([converted(key(prefix, 4, "fl-3"), NEW, 4)])
-    assert headers.new() == [NewHeader(prefix, "fl-3", date(2026, 1, 4), NEW, ("vpc-id",), ())]
+    assert headers.new() == [
+        NewHeader(
+            prefix=prefix,
+            flow_log_id="fl-3",
+            since=date(2026, 1, 4),
+            fields=NEW,
+            added=("vpc-id",),
+            removed=(),
+        )
+    ]
 
 
-def test_what_came_and_went_is_told_from_the_header_most_like_it() -> None:
+def test_a_new_header_is_compared_with_the_most_similar_known_header() -> None:
     headers = known(("/logs/a", OLD), ("/logs/b", OTHER))
     headers.add([converted("/logs/c", "srcaddr bytes packets"), converted("/logs/d", "version")])
-    assert [(new.fields, new.came, new.went) for new in headers.new()] == [
+    assert [(new.fields, new.added, new.removed) for new in headers.new()] == [
         ("srcaddr bytes packets", ("packets",), ()),
         ("version", ("version",), ("srcaddr", "bytes")),
     ]
@@ -86,8 +95,8 @@ def test_a_header_in_the_middle_of_an_object_counts_too() -> None:
         "flow_log_id": None,
         "since": None,
         "fields": NEW,
-        "came": ("vpc-id",),
-        "went": (),
+        "added": ("vpc-id",),
+        "removed": (),
     }
 
 
@@ -95,3 +104,23 @@ def test_an_object_without_values_makes_no_header_known() -> None:
     headers = known(("/logs/a", ""))
     headers.add([converted("/logs/b", OLD)])
     assert headers.new() == []
+
+
+def test_the_first_hundred_are_listed_and_all_are_counted() -> None:
+    headers = known((key(PLAIN, 1, "fl-1"), OLD), ("/logs/a", OLD))
+    for number in range(MAX_LISTED - 1):
+        header = f"{OLD} x{number}"
+        headers.add([converted(f"/logs/{number}", header), converted("/logs/again", header)])
+    for day in range(31, 1, -1):
+        headers.add([converted(key(PLAIN, day, "fl-2"), f"{OLD} y{day}", day)])
+    listed = headers.new()
+    assert (len(listed), headers.number_new) == (MAX_LISTED, MAX_LISTED - 1 + 30)
+    assert {header.prefix for header in listed[:-1]} == {"/logs"}
+    assert listed[-1] == NewHeader(
+        prefix=PLAIN,
+        flow_log_id="fl-2",
+        since=date(2026, 1, 2),
+        fields=f"{OLD} y2",
+        added=("y2",),
+        removed=(),
+    )

@@ -1,0 +1,140 @@
+"""Jobs in threads: results, failures, interrupts."""
+
+import signal
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from flowconv.running import RunProgress, Stopped, run_all, uninterrupted
+
+
+def progress() -> RunProgress:
+    return RunProgress(total_objects=0, total_bytes=0)
+
+
+def wait_for_stop(of: RunProgress) -> None:
+    while True:
+        of.add()
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+@pytest.mark.parametrize("jobs", [0, 1, 10])
+def test_each_job_has_a_result(workers: int, jobs: int) -> None:
+    results = run_all(range(jobs), lambda job: job * 2, workers, progress())
+    assert sorted(results) == [job * 2 for job in range(jobs)]
+
+
+def test_jobs_are_taken_as_threads_are_free() -> None:
+    """A long list of jobs is not read ahead by more than one for each thread."""
+    taken: list[int] = []
+
+    def jobs() -> Iterator[int]:
+        for job in range(100):
+            taken.append(job)
+            yield job
+
+    results = run_all(jobs(), lambda job: job, 2, progress())
+    next(results)
+    assert len(taken) <= 2 * 2
+    assert len(list(results)) == 99
+
+
+def test_a_failure_stops_the_others_and_is_raised() -> None:
+    of, both_run = progress(), threading.Barrier(2)
+    stops: list[str] = []
+
+    def run(job: str) -> None:
+        both_run.wait(5)
+        if job == "fails":
+            raise ValueError(job)
+        wait_for_stop(of)
+
+    with pytest.raises(ValueError, match="fails"):
+        list(run_all(["fails", "waits"], run, 2, of, on_stop=lambda: stops.append("stop")))
+    assert stops == ["stop"]
+
+
+def test_what_was_done_when_another_failed_is_yielded() -> None:
+    both_run, has_failed = threading.Barrier(2), threading.Event()
+
+    def run(job: str) -> str:
+        both_run.wait(5)
+        if job == "fails":
+            raise ValueError(job)
+        has_failed.wait(5)
+        return job
+
+    results = run_all(["fails", "done"], run, 2, progress(), on_stop=has_failed.set)
+    assert next(results) == "done"
+    with pytest.raises(ValueError, match="fails"):
+        next(results)
+
+
+def test_an_interrupt_without_grace_stops_all() -> None:
+    of = progress()
+
+    def interrupt(_: RunProgress) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        list(run_all(range(3), lambda _: wait_for_stop(of), 1, of, on_progress=interrupt))
+
+
+def test_within_the_grace_jobs_under_way_finish() -> None:
+    of, has_begun, is_interrupted = progress(), threading.Event(), threading.Event()
+
+    def run(job: int) -> int:
+        has_begun.set()
+        is_interrupted.wait(5)
+        return job
+
+    def interrupt(_: RunProgress) -> None:
+        if has_begun.is_set() and not is_interrupted.is_set():
+            is_interrupted.set()
+            raise KeyboardInterrupt
+
+    done: list[int] = []
+    with pytest.raises(KeyboardInterrupt):  # noqa: PT012 - results come before the interrupt
+        for job in run_all(range(9), run, 1, of, grace_s=60, on_progress=interrupt):
+            done.append(job)  # noqa: PERF402 - kept though the loop raises
+    assert done == [0]
+
+
+def test_progress_counts_and_stops() -> None:
+    of = RunProgress(total_objects=2, total_bytes=10)
+    of.add(objects=1, source_bytes=4, rows=3, text_bytes=9, total_bytes=-1)
+    of.add(objects=1)
+    counts = (of.objects, of.source_bytes, of.rows, of.text_bytes, of.total_bytes)
+    assert counts == (2, 4, 3, 9, 9)
+    of.stop()
+    with pytest.raises(Stopped):
+        of.add(objects=1)
+    assert of.objects == 2
+
+
+def test_an_interrupt_waits_for_the_end_of_the_block() -> None:
+    steps = []
+    with pytest.raises(KeyboardInterrupt):  # noqa: PT012 - the whole block is what is tested
+        with uninterrupted():
+            signal.raise_signal(signal.SIGINT)
+            steps.append("end of the block")
+        steps.append("behind it")
+    assert steps == ["end of the block"]
+
+
+def test_a_second_interrupt_does_not_wait() -> None:
+    steps = []
+    with pytest.raises(KeyboardInterrupt), uninterrupted():  # noqa: PT012 - as above
+        signal.raise_signal(signal.SIGINT)
+        steps.append("first")
+        signal.raise_signal(signal.SIGINT)
+        steps.append("second")
+    assert steps == ["first"]
+
+
+def test_handlers_come_back() -> None:
+    before = signal.getsignal(signal.SIGINT)
+    with uninterrupted():
+        assert signal.getsignal(signal.SIGINT) != before
+    assert signal.getsignal(signal.SIGINT) == before
