@@ -61,6 +61,8 @@ def read_layout(storage: Storage) -> Layout:
             "write one with flowconv convert.",
             uri=storage.root,
         )
+    if written is None:
+        written = storage.read(LAYOUT)  # A run began the lake in this moment.
     try:
         described = unseal(written or b"")
         if described["version"] != 1:

@@ -253,7 +253,7 @@ def test_memory_is_given_back(tmp_path: Path, call: str) -> None:
 WIDE_SCAN = """
 import sys
 import pyarrow.parquet as pq, pyarrow as pa
-import flowconv, flowconv.lake
+import flowconv, flowconv.lake.scanning
 from flowconv.lake.ledger_records import DataFile
 
 files = []

@@ -49,7 +49,7 @@ def test_soak(tmp_path: Path) -> None:
     arguments = [str(source), str(lake), str(RUNS), str(OBJECTS), str(SEED)]
     done = subprocess.run(
         [sys.executable, "-c", SOAK, *arguments],
-        cwd=Path(__file__).parent,
+        cwd=Path(__file__).parents[1],
         capture_output=True,
         text=True,
         check=False,

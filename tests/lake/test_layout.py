@@ -1,0 +1,20 @@
+"""lake.json: what all files of a lake have in common."""
+
+from pathlib import Path
+
+from flowconv.lake.layout import ensure_layout, read_layout
+from flowconv.lake.paths import LAYOUT
+from flowconv.options import ConvertOptions
+from flowconv.storage.local import LocalStorage
+
+
+def test_a_lake_that_begins_while_it_is_read(tmp_path: Path) -> None:
+    class BegunMeanwhile(LocalStorage):
+        reads = 0
+
+        def read(self, path: str) -> bytes | None:
+            self.reads += path == LAYOUT
+            return None if self.reads == 1 else super().read(path)
+
+    begun = ensure_layout(LocalStorage(str(tmp_path)), ConvertOptions(workers=1))
+    assert read_layout(BegunMeanwhile(str(tmp_path))) == begun
