@@ -83,12 +83,16 @@ test-lowest: ## Run the tests with the lowest releases that pyproject.toml allow
 		--constraint $(VENV)-lowest/constraints.txt
 	$(VENV)-lowest/bin/python -m pytest $(PARALLEL) -m 'not s3server' $(PYTEST_ARGS)
 
-# The dependencies' own bounds, `>=` made `==`.
+# The dependencies' own bounds, `>=` made `==`. moto's boto3 goes with botocore: pip would try each
+# newer release before it finds that one.
 define LOWEST
 import tomllib
 with open('pyproject.toml', 'rb') as file:
     for requirement in tomllib.load(file)['project']['dependencies']:
-        print(requirement.replace('>=', '=='))
+        lowest = requirement.replace('>=', '==')
+        print(lowest)
+        if lowest.startswith('botocore=='):
+            print(lowest.replace('botocore', 'boto3'))
 endef
 export LOWEST
 
