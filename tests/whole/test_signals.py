@@ -273,7 +273,11 @@ REPAIR = ("verify", "--source=logs", "--repair")
 @pytest.mark.parametrize(
     ("command", "step", "said"),
     [
-        (("verify",), TERM(0, "before check file", until="after stop"), "running checks are abandoned"),
+        (
+            ("verify",),
+            TERM(0, "before check file", until="after stop"),
+            "running checks are abandoned",
+        ),
         (
             ("verify", "--source=logs"),
             TERM(0, "before check lines", until="after stop"),
