@@ -109,8 +109,8 @@ def make(name: str, cache: Path, *, smoke: bool) -> Dataset:
     spec = (SMOKE_SPECS if smoke else SPECS)[name]
     folder = cache / f"smoke_{name}" if smoke else cache / name
     described = folder.with_suffix(".json")
-    modules = ("generating.py", "sampling.py", "delivering.py")
-    generator = b"".join((ROOT / "flowconv" / module).read_bytes() for module in modules)
+    modules = sorted((ROOT / "flowconv" / "samples").glob("*.py"))
+    generator = b"".join(module.read_bytes() for module in modules)
     fingerprint = hashlib.sha256(generator + repr((1, spec)).encode()).hexdigest()
     if described.exists() and folder.exists():
         dataset = Dataset.read(described)
