@@ -3,7 +3,6 @@
 import logging
 import signal
 import sys
-import threading
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict
@@ -32,7 +31,6 @@ from flowconv.cli.failures import (
     INCOMPLETE,
     Commands,
     StoppedAndReported,
-    describe_bug,
     explained,
 )
 from flowconv.cli.log import LOG_FORMATS, Log, TextLog, open_log
@@ -473,7 +471,6 @@ def run() -> None:
     open_closed_streams()
     # What other libraries log is for developers; flowconv says itself what they mean.
     logging.getLogger().addHandler(logging.NullHandler())
-    threading.excepthook = lambda failed: TextLog().error(describe_bug(failed.exc_value))
     try:
         app()
     finally:

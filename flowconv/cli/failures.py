@@ -3,6 +3,7 @@
 import os
 import re
 import sys
+import threading
 import traceback
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -74,8 +75,11 @@ def explained(log: Log, *, as_json: bool, when_stopped: str = "") -> Iterator[No
         as_json: Print JSON on stdout.
         when_stopped: What a signal waits for: said at once when it comes.
     """
+    hook = threading.excepthook
     with heard_signals(log, when_stopped) as heard:
         try:
+            # A thread that fails says so in the same log.
+            threading.excepthook = lambda failed: log.error(describe_bug(failed.exc_value))
             yield
         except FlowconvError as error:
             raise typer.Exit(_explain(error, log, as_json=as_json)) from None
@@ -84,6 +88,8 @@ def explained(log: Log, *, as_json: bool, when_stopped: str = "") -> Iterator[No
             if as_json and not isinstance(stopped, StoppedAndReported):
                 print_json({"error": _STOPPED, **_NOWHERE})
             raise typer.Exit(128 + heard[0] if heard else INTERRUPTED) from None
+        finally:
+            threading.excepthook = hook
 
 
 def describe_bug(exc: BaseException | None) -> str:

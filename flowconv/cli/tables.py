@@ -109,7 +109,7 @@ def print_report(report: "ConvertReport") -> None:
     for uri in _first(sorted(report.changed_format)):
         console.print(
             f"changed-format: converted by another format than is declared now; --reprocess "
-            f"converts it anew: {uri}"
+            f"converts it again: {uri}"
         )
     _say_how_many_more(console, len(report.changed_format))
     _print_unreadable(console, report.unreadable)

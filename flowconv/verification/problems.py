@@ -44,7 +44,7 @@ ADVICE: dict[ProblemKind, str] = {
     "not-listed": "What it holds was not compared. Let it be read, or leave it out with --exclude.",
     "not-converted": "Run flowconv convert.",
     "changed": "The lake has its old rows; flowconv convert --reprocess replaces them.",
-    "unreadable-object": "The lake has its rows. Copy it anew if it is to be kept.",
+    "unreadable-object": "The lake has its rows. Copy it again to keep it.",
     "wrong-lines": "Please report this; flowconv convert --reprocess converts it again.",
 }
 

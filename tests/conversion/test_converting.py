@@ -559,7 +559,7 @@ def test_another_format_than_before(
     shown = CliRunner().invoke(app, ["convert", logs, lake, "--format", SWAPPED])
     assert shown.exit_code == 3
     assert "4 changed-format" in shown.stdout
-    assert f"converts it anew: {logs}/a/plain.log\n" in shown.stdout
+    assert f"converts it again: {logs}/a/plain.log\n" in shown.stdout
     assert "4 changed-format" in CliRunner().invoke(app, ["status", lake]).stdout
     dry = CliRunner().invoke(app, ["convert", logs, lake, "--format", SWAPPED, "--dry-run"])
     assert "changed-format, read with --reprocess alone: 4 objects" in dry.stdout
