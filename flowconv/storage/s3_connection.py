@@ -141,8 +141,12 @@ class Connection:
     async def _request(self, s3: Any, method: str, **request: Any) -> Any:
         """Do what `s3fs.S3FileSystem.call_s3` does, without its retries."""
         call = getattr(s3.s3, method)
+        request["Bucket"] = self._bucket
+        if self._requester_pays:
+            # s3fs drops it where S3 does not take it; before 2026.9 it adds it to few requests.
+            request["RequestPayer"] = "requester"
         try:
-            return await call(**s3._get_s3_method_kwargs(call, Bucket=self._bucket, **request))
+            return await call(**s3._get_s3_method_kwargs(call, **request))
         except botocore_errors.ClientError as exc:
             raise translate_boto_error(exc) from exc
 
@@ -180,7 +184,6 @@ class Connection:
         s3 = s3fs.S3FileSystem(
             anon=self._is_anonymous,
             endpoint_url=self._options.get("endpoint_url"),
-            requester_pays=self._requester_pays,
             client_kwargs={"region_name": region} if region else {},
             session=session,
             use_listings_cache=False,
