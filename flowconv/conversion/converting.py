@@ -78,7 +78,7 @@ def convert(
     logs = open_source(source, options.source_options)
     lake = open_storage(dest, options.dest_options)
     require_apart(logs, lake)
-    report = ConvertReport(logs.root, lake.root, _new_run_id())
+    report = ConvertReport(source=logs.root, lake=lake.root, run_id=_new_run_id())
     log_event("run_began", run_id=report.run_id, source=report.source, lake=report.lake)
     if on_begin:
         on_begin(report)

@@ -16,7 +16,7 @@ from flowconv.storage.interface import Storage
 from flowconv.storage.names import from_text, is_plain
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, kw_only=True)
 class Pending:
     """The objects that a run is to convert, and those that it leaves as they are.
 

@@ -64,7 +64,7 @@ class NewHeader:
         return asdict(self) | {"since": self.since and self.since.isoformat()}
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, kw_only=True)
 class ConvertReport:
     """What a run of `convert` read and wrote.
 

@@ -30,6 +30,8 @@ _ROWS_PER_GROUP = 1 << 16
 
 Part = Literal["objects", "files", "runs"]
 
+_COUNTS = [(kind.name, pa.int64()) for kind in fields(LineCounts)]
+
 OBJECTS_SCHEMA: pa.Schema = pa.schema(
     [  # type: ignore[arg-type]
         ("task_id", pa.string()),
@@ -37,7 +39,7 @@ OBJECTS_SCHEMA: pa.Schema = pa.schema(
         ("size_bytes", pa.int64()),
         ("etag", pa.string()),
         ("day", pa.date32()),
-        *((kind.name, pa.int64()) for kind in fields(LineCounts)),
+        *_COUNTS,
         # Headers joined by `join_headers`: a few different texts, of 400 bytes each.
         ("fields", pa.dictionary(pa.int32(), pa.string())),
         ("declared", pa.dictionary(pa.int32(), pa.string())),

@@ -172,7 +172,7 @@ class RejectedLines(Sequence[RejectedLine]):
         raise IndexError(place)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ParsedBlock:
     """What became of a block: every line of it is counted once.
 
@@ -195,10 +195,10 @@ class ParsedBlock:
     def joined(cls, parts: Sequence[Self], end: BlockEnd) -> Self:
         """Return parts of a block as one."""
         return cls(
-            tuple(batch for part in parts for batch in part.batches),
-            tuple(count for part in parts for count in part.counts),
-            RejectedLines([rejected for part in parts for rejected in part.rejected.parts]),
-            end,
+            batches=tuple(batch for part in parts for batch in part.batches),
+            counts=tuple(count for part in parts for count in part.counts),
+            rejected=RejectedLines([kept for part in parts for kept in part.rejected.parts]),
+            end=end,
         )
 
 

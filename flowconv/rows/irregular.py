@@ -96,7 +96,8 @@ def parse_irregular(
         lines=lines.numbers(line_of_row),
         events=events,
     )
-    return ParsedBlock((batch,), counts, lines.rejected_lines(), end), odd
+    rejected = lines.rejected_lines()
+    return ParsedBlock(batches=(batch,), counts=counts, rejected=rejected, end=end), odd
 
 
 def _headers(

@@ -52,18 +52,17 @@ def parse_rows(block: RowBlock) -> ParsedBlock:
         if block.texts
         else list(_texts(pa.table(stored).take(pa.array(rejected, pa.int64())), format_))
     )
+    batch = RawBatch(
+        format=format_,
+        table=table,
+        sources=((block.log_object, table.num_rows),),
+        lines=lines,
+    )
     return ParsedBlock(
-        (
-            RawBatch(
-                format=format_,
-                table=table,
-                sources=((block.log_object, table.num_rows),),
-                lines=lines,
-            ),
-        ),
-        ((block.log_object, counts),),
-        _rejected_rows(block, rejected, [bad[row] for row in rejected], texts),
-        BlockEnd(format_, block.first_row + block.rows.num_rows),
+        batches=(batch,),
+        counts=((block.log_object, counts),),
+        rejected=_rejected_rows(block, rejected, [bad[row] for row in rejected], texts),
+        end=BlockEnd(format_, block.first_row + block.rows.num_rows),
     )
 
 

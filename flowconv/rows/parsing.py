@@ -98,7 +98,7 @@ def _parse_clean(block: LogBlock) -> ParsedBlock | None:
     )
     sources = tuple((span.log_object, count) for span, count in zip(spans, rows, strict=True))
     batch = RawBatch(format=block.format, table=table, sources=sources, lines=lines, events=events)
-    return ParsedBlock((batch,), counts, RejectedLines(), end)
+    return ParsedBlock(batches=(batch,), counts=counts, rejected=RejectedLines(), end=end)
 
 
 def _read_clean(block: LogBlock) -> pa.Table | None:

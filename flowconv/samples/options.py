@@ -128,7 +128,7 @@ def _check_range(option: str, value: float, least: float, most: float) -> None:
         raise UsageError(f"{name}: {value} is too large; the most is {most}.")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class GenerateReport:
     """What was written.
 

@@ -138,6 +138,14 @@ def _draw_values(
     wobble = pl.col("wobble_bytes") * _bits("chance", 12, 10) // 1024
     text_bytes = pl.col("packets") * pl.col("packet_bytes") + pl.col("packets").sqrt() * wobble
 
+    # Null where the interface had no traffic, or its data was skipped.
+    traffic = {
+        "srcport": pl.col("src_port") + pl.col("port") % pl.col("src_ports"),
+        "dstport": pl.col("dst_port") + pl.col("port") % pl.col("dst_ports"),
+        "packets": pl.col("packets"),
+        "bytes": text_bytes.cast(pl.Int64),
+        "tcp_flags": pl.lit(_TCP_FLAGS).gather(pl.col("flags") * _PHASES + pl.col("phase")),
+    }
     talks = pl.col("log_status") == "OK"
     return (
         choices.hstack([*network.sides.select(DRAWN)[choices["side"]], chance])
@@ -146,18 +154,7 @@ def _draw_values(
             "side",
             (end - length + pl.when(talks).then(late).fill_null(0)).alias("start"),
             end.alias("end"),
-            *(
-                pl.when(talks).then(value).alias(name)
-                for name, value in {
-                    "srcport": pl.col("src_port") + pl.col("port") % pl.col("src_ports"),
-                    "dstport": pl.col("dst_port") + pl.col("port") % pl.col("dst_ports"),
-                    "packets": pl.col("packets"),
-                    "bytes": text_bytes.cast(pl.Int64),
-                    "tcp_flags": pl.lit(_TCP_FLAGS).gather(
-                        pl.col("flags") * _PHASES + pl.col("phase")
-                    ),
-                }.items()
-            ),
+            *(pl.when(talks).then(value).alias(name) for name, value in traffic.items()),
         )
     )
 

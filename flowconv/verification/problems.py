@@ -93,7 +93,7 @@ class Check:
     run: Callable[[Callable[[], None]], Problem | None]
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, kw_only=True)
 class VerifyReport:
     """What was checked and found.
 

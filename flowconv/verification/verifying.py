@@ -86,7 +86,7 @@ def verify(
     layout = lost or read_layout(storage)
     patterns = Patterns(include, exclude)
     logs = None if source is None else open_source(source, source_options)
-    report = VerifyReport(storage.root, logs.root if logs else None)
+    report = VerifyReport(lake=storage.root, source=logs.root if logs else None)
     run_id = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
     cores = workers or available_cores()
     if lost:

@@ -162,7 +162,9 @@ def test_metrics_of_a_run(logs: Path, tmp_path: Path) -> None:
 
 def test_metrics_are_of_the_kinds_that_node_exporter_knows(tmp_path: Path) -> None:
     """It parses Prometheus' older format, which has none of OpenMetrics' new types."""
-    write_metrics(tmp_path / "m.prom", JOB, ConvertReport("a", "b", "1"), failed=False)
+    write_metrics(
+        tmp_path / "m.prom", JOB, ConvertReport(source="a", lake="b", run_id="1"), failed=False
+    )
     text = (tmp_path / "m.prom").read_text()
     assert set(re.findall(r"^# TYPE \w+ (\w+)$", text, re.MULTILINE)) == {"gauge"}
     assert text.endswith("\n# EOF\n")

@@ -95,7 +95,12 @@ def test_page_names_every_metric(tmp_path: Path) -> None:
 
 
 def metrics(folder: Path) -> set[str]:
-    write_metrics(folder / "m.prom", {"lake": "b"}, ConvertReport("a", "b", "1"), failed=False)
+    write_metrics(
+        folder / "m.prom",
+        {"lake": "b"},
+        ConvertReport(source="a", lake="b", run_id="1"),
+        failed=False,
+    )
     return set(re.findall(r"^# TYPE (\w+)", (folder / "m.prom").read_text(), re.MULTILINE))
 
 
