@@ -166,15 +166,12 @@ def recognise(
     if start >= end and whole:
         return _without_format(Shape.EMPTY, start, lines)
     # A line that is not a header, is not text or has no end, or too many lines without values.
-    format_ = declared.find(log_object.path, log_object.flow_log_id, log_object.log_group)
-    if format_ is None and commented is not None:
+    if head := _with_declared_format(log_object, declared, shape, start, lines):
+        return head
+    if commented is not None:
         raise _header_in_comment(log_object, commented)
-    if format_ is None:
-        first = bytes(text[start : min(end, start + _SHOWN_BYTES)]).partition(b"\n")[0]
-        raise no_format(log_object, shape, lines.lines + 1, unknown, first)
-    if shape is Shape.CLOUDWATCH_EXPORT:
-        format_ = with_timestamp(format_)
-    return Head(shape=shape, format=format_, start=start, lines=lines, is_declared=True)
+    first = bytes(text[start : min(end, start + _SHOWN_BYTES)]).partition(b"\n")[0]
+    raise no_format(log_object, shape, lines.lines + 1, unknown, first)
 
 
 def _header(
@@ -190,6 +187,18 @@ def _header(
         return find_header(tokens, declared.all, timed=timed)
     except FormatError as error:
         raise error.at(log_object.uri, line) from None
+
+
+def _with_declared_format(
+    log_object: LogObject, declared: DeclaredFormats, shape: Shape, start: int, lines: LineCounts
+) -> Head | None:
+    """Return the head of an object without a header, or None if no format is declared for it."""
+    format_ = declared.find(log_object.path, log_object.flow_log_id, log_object.log_group)
+    if format_ is None:
+        return None
+    if shape is Shape.CLOUDWATCH_EXPORT:
+        format_ = with_timestamp(format_)
+    return Head(shape=shape, format=format_, start=start, lines=lines, is_declared=True)
 
 
 def _without_format(shape: Shape, start: int, lines: LineCounts) -> Head:

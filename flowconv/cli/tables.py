@@ -39,30 +39,27 @@ def print_json(value: Any) -> None:
 
 def print_report(report: "ConvertReport") -> None:
     """Print what a run read and wrote."""
-    lines = report.lines
-    rows = ", ".join(f"{n:,} in {table}/" for table, n in sorted(report.tables.items()))
+    console = stdout()
+    console.print(_run_figures(report))
+    _print_where_rejected_lines_are(console, report)
+    if report.empty:
+        console.print(_EMPTY)
+    _print_new_headers(console, report)
+    _print_changed(console, report)
+    _print_unreadable(console, report.unreadable)
+
+
+def _run_figures(report: "ConvertReport") -> Table:
     table = _key_values()
     table.add_row("source", report.source)
     table.add_row("lake", report.lake)
-    table.add_row(
-        "objects",
-        f"{report.objects:,} converted, {report.already_converted:,} converted before, "
-        f"{len(report.changed):,} changed, {len(report.unreadable):,} unreadable",
-    )
-    for kind, number in sorted(report.left_out.items()):
-        table.add_row("left out", f"{number:,} {kind}")
-    if report.changed_format:
-        table.add_row("", f"{len(report.changed_format):,} changed-format")
+    _add_objects(table, report)
+    rows = ", ".join(f"{n:,} in {name}/" for name, n in sorted(report.tables.items()))
     table.add_row("rows", rows or "0")
-    _add_lines(table, lines)
+    _add_lines(table, report.lines)
     for reason, number in sorted(report.rejected.items()):
         table.add_row("rejected", f"{number:,} {reason}")
-    if report.unknown_fields:
-        names = ", ".join(sorted(report.unknown_fields))
-        table.add_row("new fields", f"{names} (not documented by AWS; kept as text)")
-    if report.left_out_columns:
-        names = ", ".join(sorted(report.left_out_columns))
-        table.add_row("left out", f"{names} (columns or keys that cannot be fields)")
+    _add_fields(table, report)
     for group, number in sorted(report.left_out_log_groups.items()):
         table.add_row("left out", f"{number:,} lines of the log group {group}")
     for group, number in sorted(report.unfit_log_groups.items()):
@@ -81,20 +78,44 @@ def print_report(report: "ConvertReport") -> None:
     if report.cancelled:
         table.add_row("stopped", "before its end; the next run goes on from here")
     table.add_row("time", f"{report.seconds:.1f} s, {report.text_megabytes_per_second:.0f} MB/s")
-    console = stdout()
-    console.print(table)
+    return table
+
+
+def _add_objects(table: Table, report: "ConvertReport") -> None:
+    table.add_row(
+        "objects",
+        f"{report.objects:,} converted, {report.already_converted:,} converted before, "
+        f"{len(report.changed):,} changed, {len(report.unreadable):,} unreadable",
+    )
+    for kind, number in sorted(report.left_out.items()):
+        table.add_row("left out", f"{number:,} {kind}")
+    if report.changed_format:
+        table.add_row("", f"{len(report.changed_format):,} changed-format")
+
+
+def _add_fields(table: Table, report: "ConvertReport") -> None:
+    if report.unknown_fields:
+        names = ", ".join(sorted(report.unknown_fields))
+        table.add_row("new fields", f"{names} (not documented by AWS; kept as text)")
+    if report.left_out_columns:
+        names = ", ".join(sorted(report.left_out_columns))
+        table.add_row("left out", f"{names} (columns or keys that cannot be fields)")
+
+
+def _print_where_rejected_lines_are(console: Console, report: "ConvertReport") -> None:
     if report.rejected:
         console.print(
             f"Rejected lines are in {report.lake}/_flowconv/quarantine/, "
             "each with its object, number and reason."
         )
-    if lines.dropped:
+    if report.lines.dropped:
         console.print(
-            f"{lines.dropped:,} of them were only counted: the quarantine has a limit "
+            f"{report.lines.dropped:,} of them were only counted: the quarantine has a limit "
             "(--quarantine-per-object, --quarantine-per-run)."
         )
-    if report.empty:
-        console.print(_EMPTY)
+
+
+def _print_new_headers(console: Console, report: "ConvertReport") -> None:
     for header in _first(report.new_headers):
         differs = [f"with {' '.join(header.added)}"] * bool(header.added)
         differs += [f"without {' '.join(header.removed)}"] * bool(header.removed)
@@ -103,6 +124,9 @@ def print_report(report: "ConvertReport") -> None:
             f"{header.since or 'this run'}: {', '.join(differs) or 'in another order'}"
         )
     _say_how_many_more(console, report.number_new_headers)
+
+
+def _print_changed(console: Console, report: "ConvertReport") -> None:
     for uri in _first(sorted(report.changed)):
         console.print(f"changed since it was converted, not converted again: {uri}")
     _say_how_many_more(console, len(report.changed))
@@ -112,7 +136,6 @@ def print_report(report: "ConvertReport") -> None:
             f"converts it again: {uri}"
         )
     _say_how_many_more(console, len(report.changed_format))
-    _print_unreadable(console, report.unreadable)
 
 
 _EMPTY = (
