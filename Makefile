@@ -72,7 +72,7 @@ test: $(STAMP) ## Run the tests that need pip's packages alone; PYTEST_ARGS='-k 
 
 .PHONY: test-s3
 test-s3: $(STAMP) ## Run the tests against Ceph; without it they are skipped, or fail if FLOWCONV_REQUIRE_S3=1
-	$(BIN)/python -m pytest -m s3server $(PYTEST_ARGS)
+	$(BIN)/python -m pytest $(PARALLEL) -m s3server $(PYTEST_ARGS)
 
 .PHONY: test-lowest
 test-lowest: ## Run the tests with the lowest releases that pyproject.toml allows, in .venv-lowest

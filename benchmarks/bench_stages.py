@@ -84,7 +84,7 @@ def run_task(
     task: Task, source: Source, dest: Storage, options: ConvertOptions, clock: Clock
 ) -> int:
     """Convert a task's objects; return how many rows were written."""
-    fetcher = ObjectFetcher(source, None, task.log_objects)
+    fetcher = ObjectFetcher(source, task.log_objects)
     declared = declared_formats()
     parser = BlockParser(declared)
     writer = TaskWriter(dest, task.id, options)

@@ -119,7 +119,7 @@ def inspect_object(
         )
     inspection = Inspection(uri=source.root, size_bytes=log_objects[0].size_bytes)
     try:
-        with closing(ObjectFetcher(source, None, log_objects)) as fetcher:
+        with closing(ObjectFetcher(source, log_objects)) as fetcher:
             for block, parsed in extract(log_objects, fetcher.open, formats):
                 inspection.shape = inspection.shape or block.shape
                 _add(inspection, parsed, rows)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 from flowconv.errors import UsageError, did_you_mean, quote
 from flowconv.fields import ALWAYS_COLUMNS, Table
 from flowconv.source.patterns import Patterns
+from flowconv.storage.opening import MAX_REQUESTS
 from flowconv.values import as_day, check_choice, parse_size
 
 if TYPE_CHECKING:
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 MB = 1_000_000
 _LONGEST_GRACE_S = 86_400
+_MOST_REQUESTS = 10_000
 
 # What one worker takes at the most: a block of text and its columns, rows that wait for their row
 # group, the row group being written, and objects fetched ahead.
@@ -130,6 +132,10 @@ class ConvertOptions:
     workers: int = described(
         "Number of threads that parse and write; 0 uses all cores.", default=0, short="-w"
     )
+    max_requests: int = described(
+        "Most objects to fetch from S3 at once. Fewer are while S3 asks to slow down.",
+        default=MAX_REQUESTS,
+    )
     memory_limit: int = _size(
         "Memory for buffers, such as 2GB; every worker needs 200 MB, so less memory means fewer "
         "workers. 0 sets no limit. The process needs some 150 MB besides.",
@@ -192,6 +198,10 @@ class ConvertOptions:
         if self.workers == 0:
             object.__setattr__(self, "workers", available_cores())
         _require(1 <= self.workers <= 1024, f"--workers: {self.workers} is not in 1 to 1024.")
+        _require(
+            1 <= self.max_requests <= _MOST_REQUESTS,
+            f"--max-requests: {self.max_requests} is not in 1 to {_MOST_REQUESTS}.",
+        )
         _require(
             self.memory_limit == 0 or self.memory_limit >= WORKER_BYTES,
             f"--memory-limit: {self.memory_limit} bytes are too few; the least is 200MB.",
@@ -304,7 +314,7 @@ _SIZES = (
 
 # Options of one type: the types that are taken, and what to write.
 _WANTED: tuple[tuple[tuple[str, ...], Any, str], ...] = (
-    (("workers", *_SIZES), int, "whole number"),
+    (("workers", "max_requests", *_SIZES), int, "whole number"),
     (("grace",), int | float, "number"),
     (("format", "formats", "account", "region"), str | None, "text"),
     (("time_type", "compression", "on_bad_line"), str, "text"),

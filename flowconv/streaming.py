@@ -14,7 +14,7 @@ from flowconv.rows.batch import RejectedLine, bad_line_error
 from flowconv.rows.extracting import extract
 from flowconv.rows.normalising import FlowBatch, normalise
 from flowconv.rows.schema import known_extra_fields, table_schema
-from flowconv.source.fetching import ObjectFetcher, request_pool
+from flowconv.source.fetching import ObjectFetcher, requests_ended
 from flowconv.source.keys import LogObject
 from flowconv.source.opening import Source, open_source
 from flowconv.source.patterns import Patterns
@@ -108,7 +108,7 @@ def _read_batches(
     schema: pa.Schema,
     on_rejected: Callable[[RejectedLine], None] | None,
 ) -> Iterator[pa.RecordBatch]:
-    with request_pool(logs) as pool, closing(ObjectFetcher(logs, pool, log_objects)) as fetcher:
+    with requests_ended(logs), closing(ObjectFetcher(logs, log_objects)) as fetcher:
         for _, parsed in extract(log_objects, fetcher.open, declared):
             for line in parsed.rejected:
                 if on_rejected is None:

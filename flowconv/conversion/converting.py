@@ -5,7 +5,7 @@ import secrets
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
@@ -33,7 +33,7 @@ from flowconv.lake.locking import Lock
 from flowconv.memory import giving_memory_back
 from flowconv.options import ConvertOptions
 from flowconv.running import RunProgress, run_all, uninterrupted
-from flowconv.source.fetching import request_pool
+from flowconv.source.fetching import requests_ended
 from flowconv.source.opening import Source, open_source
 from flowconv.storage.interface import Storage
 from flowconv.storage.opening import open_storage
@@ -75,7 +75,7 @@ def convert(
         ParseError: A line does not fit and `on_bad_line` is `fail`.
     """
     options = options or ConvertOptions()
-    logs = open_source(source, options.source_options)
+    logs = open_source(source, options.source_options, options.max_requests)
     lake = open_storage(dest, options.dest_options)
     require_apart(logs, lake)
     report = ConvertReport(source=logs.root, lake=lake.root, run_id=_new_run_id())
@@ -92,15 +92,15 @@ def convert(
             return report
         listed = chain([first], listed)
     layout = ensure_layout(lake, options)
-    with Lock(lake, report.run_id, wait=options.wait) as lock, request_pool(logs) as requests:
+    with Lock(lake, report.run_id, wait=options.wait) as lock, requests_ended(logs):
         ledger = Ledger.read(lake)
         lock.confirm()
         unfinished = list_unfinished(lake)
-        with _recorded(ledger, report, layout, (logs, lake)):
+        with _recorded(ledger, report, layout, {"source": logs, "lake": lake}):
             remove_leftovers(lake, ledger, unfinished)
             pending = find_pending(listed, ledger, options)
             _note_pending(report, pending, ledger, options)
-            with TaskConverter(logs, requests, lake, ledger, report.run_id, options) as converter:
+            with TaskConverter(logs, lake, ledger, report.run_id, options) as converter:
                 _convert_all(pending.tasks, converter, ledger, report, options, on_progress)
     return report
 
@@ -177,7 +177,10 @@ def _convert_all(
 
 @contextmanager
 def _recorded(
-    ledger: Ledger, report: ConvertReport, layout: Layout, storages: Iterable[Source | Storage]
+    ledger: Ledger,
+    report: ConvertReport,
+    layout: Layout,
+    storages: Mapping[str, Source | Storage],
 ) -> Iterator[None]:
     """Record the run's begin, and its end even if it fails."""
     started = time.monotonic()
@@ -198,7 +201,10 @@ def _recorded(
         raise
     finally:
         report.seconds = time.monotonic() - started
-        report.retries = sum(storage.retries for storage in storages)
+        report.retries = sum(storage.retries for storage in storages.values())
+        report.requests = {
+            name: storage.times.to_dict() for name, storage in storages.items() if storage.times
+        }
         ended = replace(run, ended=datetime.now(UTC), report=_sum_up(report, failure))
         if begun:
             # Keep the first failure.

@@ -3,7 +3,7 @@
 import logging
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import Executor, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
 from itertools import chain
@@ -50,7 +50,6 @@ class TaskConverter:
 
     Args:
         source: The source.
-        requests: Runs requests for objects that are fetched ahead; None for a local source.
         lake: The lake.
         ledger: Its ledger.
         run_id: The run.
@@ -60,14 +59,12 @@ class TaskConverter:
     def __init__(
         self,
         source: Source,
-        requests: Executor | None,
         lake: Storage,
         ledger: Ledger,
         run_id: str,
         options: ConvertOptions,
     ) -> None:
         self._source = source
-        self._requests = requests
         self._lake = lake
         self._ledger = ledger
         self._run_id = run_id
@@ -114,7 +111,12 @@ class TaskConverter:
             )
             log_objects = [o for o in task.log_objects if o not in failures]
             try:
-                self._cores.submit(self._read, log_objects, attempt, failures, progress).result()
+                with closing(self._fetcher(log_objects, attempt)) as fetcher:
+                    # While the cores are busy with other tasks.
+                    fetcher.begin()
+                    self._cores.submit(
+                        self._read, log_objects, fetcher, attempt, failures, progress
+                    ).result()
                 if not attempt.is_spoilt:
                     failures = attempt.shrunk() | failures
                     result = self._commit(task, attempt, failures)
@@ -122,6 +124,9 @@ class TaskConverter:
                     return result
             finally:
                 attempt.discard_unpublished()
+
+    def _fetcher(self, log_objects: Sequence[LogObject], attempt: "_Attempt") -> ObjectFetcher:
+        return ObjectFetcher(self._source, log_objects, attempt.add_source_bytes)
 
     def _log(self, result: TaskResult) -> None:
         for uri, reason in result.unreadable.items():
@@ -159,6 +164,7 @@ class TaskConverter:
     def _read(
         self,
         log_objects: Sequence[LogObject],
+        fetcher: ObjectFetcher,
         attempt: "_Attempt",
         failures: dict[LogObject, UnreadableObjectError],
         progress: RunProgress,
@@ -168,9 +174,11 @@ class TaskConverter:
         A large object may fail after some of its rows were written. This spoils the attempt: the
         other objects are then only read, so the next attempt knows all objects that fail.
         """
-        rest = log_objects
+        rest = self._read_on(log_objects, fetcher, attempt, failures, progress)
         while rest:
-            rest = self._read_on(rest, attempt, failures, progress)
+            # Some of them may have been opened before.
+            with closing(self._fetcher(rest, attempt)) as again:
+                rest = self._read_on(rest, again, attempt, failures, progress)
         # Sizes from CloudWatch Logs were estimates.
         estimate = sum(log_object.size_bytes for log_object in log_objects)
         progress.add(total_bytes=attempt.source_bytes.total() - estimate)
@@ -180,38 +188,32 @@ class TaskConverter:
     def _read_on(
         self,
         log_objects: Sequence[LogObject],
+        fetcher: ObjectFetcher,
         attempt: "_Attempt",
         failures: dict[LogObject, UnreadableObjectError],
         progress: RunProgress,
     ) -> Sequence[LogObject]:
         """Read objects up to one that spoils the attempt; return the objects after it."""
-        options = self._options
-
-        def on_piece(log_object: LogObject, size_bytes: int) -> None:
-            attempt.source_bytes[log_object] += size_bytes
-            progress.add(source_bytes=size_bytes)
 
         def on_failure(log_object: LogObject, error: UnreadableObjectError) -> None:
             failures[log_object] = error
             attempt.forget(log_object)
 
-        fetcher = ObjectFetcher(self._source, self._requests, log_objects, on_piece)
         try:
-            with closing(fetcher):
-                for block, parsed in extract(
-                    log_objects,
-                    fetcher.open,
-                    self._declared,
-                    on_failure,
-                    max_object_bytes=options.max_object_size,
-                ):
-                    if not attempt.is_spoilt:
-                        attempt.add(block, parsed)
-                    progress.add(
-                        objects=len(block.ended),
-                        rows=sum(batch.table.num_rows for batch in parsed.batches),
-                        text_bytes=block.text_bytes,
-                    )
+            for block, parsed in extract(
+                log_objects,
+                fetcher.open,
+                self._declared,
+                on_failure,
+                max_object_bytes=self._options.max_object_size,
+            ):
+                if not attempt.is_spoilt:
+                    attempt.add(block, parsed)
+                progress.add(
+                    objects=len(block.ended),
+                    rows=sum(batch.table.num_rows for batch in parsed.batches),
+                    text_bytes=block.text_bytes,
+                )
         except UnreadableObjectError as error:
             place = next((n for n, o in enumerate(log_objects) if o.uri == error.uri), None)
             if place is None:
@@ -332,6 +334,15 @@ class _Attempt:
         self._without_header: set[LogObject] = set()
         self._staged: list[StagedFile] = []
         self._files: list[DataFile] = []
+
+    def add_source_bytes(self, log_object: LogObject, size_bytes: int) -> None:
+        """Count what was fetched of an object.
+
+        Raises:
+            Stopped: The run is to end.
+        """
+        self.source_bytes[log_object] += size_bytes
+        self._progress.add(source_bytes=size_bytes)
 
     def add(self, block: Block, parsed: ParsedBlock) -> None:
         """Write a block's rows, count its lines, and quarantine those that do not fit.

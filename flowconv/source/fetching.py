@@ -2,34 +2,32 @@
 
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Executor, Future, ThreadPoolExecutor, wait
+from concurrent.futures import Future, wait
 from contextlib import contextmanager
 
+from flowconv.errors import FetchError
 from flowconv.source.keys import LogObject
 from flowconv.source.opening import PIECE_BYTES, Source
 
-# Fetched ahead for each worker: enough small objects to hide a round trip of 30 ms, few enough
+# Fetched ahead for each worker: enough small objects to hide a round trip of 100 ms, few enough
 # large ones for the memory limit.
-AHEAD_OBJECTS = 32
+AHEAD_OBJECTS = 512
 AHEAD_BYTES = 2 * PIECE_BYTES
+
+# For a task that waits for its worker.
+BEGUN_BYTES = AHEAD_BYTES // 4
 
 # How often a waiting reader checks whether the run is to end.
 _TICK_S = 0.5
 
 
 @contextmanager
-def request_pool(source: Source) -> Iterator[Executor | None]:
-    """Give the threads that fetch ahead; None for a local source."""
-    if not source.requests_at_once:
-        yield None
-        return
-    pool = ThreadPoolExecutor(source.requests_at_once, "flowconv-fetch")
+def requests_ended(source: Source) -> Iterator[None]:
+    """At the end of the block, repeat no request and wait for none."""
     try:
-        yield pool
+        yield
     finally:
-        # Do not wait for a request that hangs: other runs may be waiting for the lock.
         source.give_up()
-        pool.shutdown(wait=False, cancel_futures=True)
 
 
 def _ignore(log_object: LogObject, size_bytes: int, /) -> None:
@@ -39,12 +37,8 @@ def _ignore(log_object: LogObject, size_bytes: int, /) -> None:
 class ObjectFetcher:
     """Opens a task's objects in order, while the next ones are being fetched.
 
-    Local objects are read in the caller's thread: the page cache answers at once, and passing them
-    between threads cost more than it saved.
-
     Args:
         source: Where the objects are.
-        pool: Runs the requests; None: the caller's thread does.
         log_objects: The objects that will be opened, in this order.
         on_piece: Called with the object and the size of each piece when the reader gets it, and
             with 0 now and then while the reader waits. It ends the wait by raising.
@@ -53,20 +47,23 @@ class ObjectFetcher:
     def __init__(
         self,
         source: Source,
-        pool: Executor | None,
         log_objects: Sequence[LogObject],
         on_piece: Callable[[LogObject, int], None] = _ignore,
     ) -> None:
         self._source = source
-        self._pool = pool
         self._rest = iter(log_objects)
         self._ahead: deque[FetchedObject] = deque()
         self._ahead_bytes = 0
         self._on_piece = on_piece
 
+    def begin(self) -> None:
+        """Begin to fetch some of the objects; the others follow as these are opened."""
+        if not self._source.is_local:
+            self._fetch_ahead(BEGUN_BYTES)
+
     def open(self, log_object: LogObject) -> "FetchedObject":
         """Return the next object; `log_object` must be the next in order."""
-        self._fetch_ahead()
+        self._fetch_ahead(0 if self._source.is_local else AHEAD_BYTES)
         opened = self._ahead.popleft()
         assert opened.log_object is log_object
         self._ahead_bytes -= opened.first_bytes
@@ -78,16 +75,14 @@ class ObjectFetcher:
             opened.close()
         self._ahead.clear()
 
-    def _fetch_ahead(self) -> None:
+    def _fetch_ahead(self, most_bytes: int) -> None:
         while not self._ahead or (
-            self._pool is not None
-            and len(self._ahead) < AHEAD_OBJECTS
-            and self._ahead_bytes < AHEAD_BYTES
+            len(self._ahead) < AHEAD_OBJECTS and self._ahead_bytes < most_bytes
         ):
             log_object = next(self._rest, None)
             if log_object is None:
                 return
-            opened = FetchedObject(self._source, self._pool, log_object, self._on_piece)
+            opened = FetchedObject(self._source, log_object, self._on_piece)
             self._ahead.append(opened)
             self._ahead_bytes += opened.first_bytes
 
@@ -98,16 +93,15 @@ class FetchedObject:
     def __init__(
         self,
         source: Source,
-        pool: Executor | None,
         log_object: LogObject,
         on_piece: Callable[[LogObject, int], None],
     ) -> None:
         self.log_object = log_object
         self.first_bytes = min(PIECE_BYTES, log_object.size_bytes)
         self._requests = source.requests(log_object)
-        self._pool = pool
+        self._is_local = source.is_local
         self._on_piece = on_piece
-        self._next = self._begin_next()
+        self._next = None if self._is_local else self._begin_next()
         self._current = memoryview(b"")
 
     def fetch_first(self) -> bytes:
@@ -136,7 +130,7 @@ class FetchedObject:
 
     def close(self) -> None:
         """Cancel the next request and drop the buffers."""
-        if isinstance(self._next, Future):
+        if self._next:
             self._next.cancel()
         self._next = None
         # Callers may keep this object for long.
@@ -145,12 +139,16 @@ class FetchedObject:
 
     def _advance(self) -> None:
         """Get the piece that was requested before, and request the next one."""
-        waiting, self._next = self._next, None
+        waiting = self._begin_next() if self._is_local else self._next
         if waiting is None:
             self._current = memoryview(b"")
             return
-        piece = self._await(waiting) if isinstance(waiting, Future) else waiting()
-        self._next = self._begin_next()
+        try:
+            piece = self._await(waiting)
+        except FetchError as error:
+            error.at(self.log_object.uri)
+            raise
+        self._next = None if self._is_local else self._begin_next()
         self._current = memoryview(piece)
         self._on_piece(self.log_object, len(piece))
 
@@ -159,6 +157,6 @@ class FetchedObject:
             self._on_piece(self.log_object, 0)
         return waiting.result()
 
-    def _begin_next(self) -> "Future[bytes] | Callable[[], bytes] | None":
+    def _begin_next(self) -> "Future[bytes] | None":
         request = next(self._requests, None)
-        return self._pool.submit(request) if self._pool and request else request
+        return request() if request else None

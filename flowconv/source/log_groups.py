@@ -14,9 +14,10 @@ import re
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, date, datetime, time, timedelta
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 from urllib.parse import quote as percent_encode
 from urllib.parse import unquote
@@ -33,6 +34,7 @@ from flowconv.source.keys import CLOUDWATCH, LogObject
 from flowconv.source.selection import ALL, Selection
 from flowconv.storage.aws import ADVICE, OPTION_NAMES, check_options
 from flowconv.storage.interface import Storage
+from flowconv.storage.request_times import RequestTimes
 
 # A day is listed this long after its end. Flow logs are delivered within some ten minutes, and
 # DescribeLogStreams shows events within an hour.
@@ -67,7 +69,7 @@ class CloudWatchSource:
         UsageError: The name of the log group is not valid, or an option is not known.
     """
 
-    requests_at_once = _REQUESTS_AT_ONCE
+    is_local = False
 
     def __init__(self, url: str, options: Mapping[str, str]) -> None:
         self.root = url
@@ -81,6 +83,8 @@ class CloudWatchSource:
         self.retries = 0
         self._mutex = threading.Lock()
         self._given_up = False
+        self._requests = ThreadPoolExecutor(_REQUESTS_AT_ONCE, "flowconv-fetch")
+        self.times = RequestTimes()  # botocore's requests are not timed.
 
     def give_up(self) -> None:
         """See `opening.Source`."""
@@ -118,13 +122,13 @@ class CloudWatchSource:
                         continue
                     yield log_object
 
-    def requests(self, log_object: LogObject) -> Iterator[Callable[[], bytes]]:
+    def requests(self, log_object: LogObject) -> Iterator[Callable[[], "Future[bytes]"]]:
         """See `opening.Source`."""
         stream, _, day = log_object.path.rpartition("/")
         request = {"logGroupName": self.log_group, "logStreamName": unquote(stream)}
         pages = _Pages(self._client, request, date.fromisoformat(day), log_object.uri)
         while not pages.at_end:
-            yield pages.fetch
+            yield partial(self._requests.submit, pages.fetch)
 
     def _streams(self) -> Iterator[dict[str, Any]]:
         paginator = self._client.get_paginator("describe_log_streams")

@@ -6,23 +6,22 @@
 import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future
 from functools import partial
 from typing import Protocol
 
-from flowconv.errors import FetchError, FolderError, UsageError
+from flowconv.errors import FolderError, UsageError
 from flowconv.fields import Table
 from flowconv.source.keys import CLOUDWATCH, LogObject
 from flowconv.source.listing import LAKE_FOLDER, list_objects
 from flowconv.source.selection import ALL, Selection
 from flowconv.storage.interface import Storage
 from flowconv.storage.names import from_text
-from flowconv.storage.opening import open_storage, path_text
+from flowconv.storage.opening import MAX_REQUESTS, open_storage, path_text
+from flowconv.storage.request_times import RequestTimes
 
 # Each piece is one request. Nearly all objects are smaller, and one piece.
 PIECE_BYTES = 8 << 20
-
-# Enough to hide a round trip of 30 ms to S3 behind the parsing of small objects.
-_S3_REQUESTS_AT_ONCE = 32
 
 
 class Source(Protocol):
@@ -31,12 +30,18 @@ class Source(Protocol):
     root: str
     """Its uri. The uris of its objects begin with it, except those reached by links."""
 
-    requests_at_once: int
-    """Highest number of concurrent requests; 0 if it is local and needs no threads."""
+    is_local: bool
+    """Its bytes are best read where they are used: the page cache answers at once, and passing
+    them between threads cost more than it saved."""
 
     @property
     def retries(self) -> int:
         """Number of repeated requests so far."""
+        ...
+
+    @property
+    def times(self) -> RequestTimes:
+        """How many requests were answered so far, and in what time."""
         ...
 
     def give_up(self) -> None:
@@ -62,19 +67,23 @@ class Source(Protocol):
         """
         ...
 
-    def requests(self, log_object: LogObject) -> Iterator[Callable[[], bytes]]:
+    def requests(self, log_object: LogObject) -> Iterator[Callable[[], "Future[bytes]"]]:
         """Give the requests that fetch an object's bytes, piece by piece.
 
-        The caller makes each request, in any thread, and waits for its answer before it takes the
-        next one. Only the last piece may be empty.
+        The caller begins each request, and waits for its answer before it takes the next one. Only
+        the last piece may be empty. Requests of many objects may be begun together.
 
-        Requests raise FetchError if the object cannot be fetched, and StorageError if no object of
+        Answers raise FetchError if the object cannot be fetched, and StorageError if no object of
         the source can.
         """
         ...
 
 
-def open_source(url: str | os.PathLike[str], options: Mapping[str, str] | None = None) -> Source:
+def open_source(
+    url: str | os.PathLike[str],
+    options: Mapping[str, str] | None = None,
+    max_requests: int = MAX_REQUESTS,
+) -> Source:
     """Return the source at a local path, an `s3://` URL or `cloudwatch:LOG-GROUP`.
 
     It neither connects nor checks that the place exists.
@@ -82,6 +91,7 @@ def open_source(url: str | os.PathLike[str], options: Mapping[str, str] | None =
     Args:
         url: The path or URL.
         options: As for `storage.opening.open_storage`.
+        max_requests: Highest number of objects fetched at once.
 
     Raises:
         UsageError: The path or URL is not valid, or an option is not known.
@@ -91,7 +101,7 @@ def open_source(url: str | os.PathLike[str], options: Mapping[str, str] | None =
         from flowconv.source.log_groups import CloudWatchSource
 
         return CloudWatchSource(url, options or {})
-    return StorageSource(open_storage(url, options), options)
+    return StorageSource(open_storage(url, options, max_requests), options)
 
 
 class StorageSource:
@@ -104,7 +114,7 @@ class StorageSource:
 
     def __init__(self, storage: Storage, options: Mapping[str, str] | None = None) -> None:
         self.root = storage.root
-        self.requests_at_once = 0 if storage.is_local else _S3_REQUESTS_AT_ONCE
+        self.is_local = storage.is_local
         self._storage = storage
         self._options = options
 
@@ -112,6 +122,11 @@ class StorageSource:
     def retries(self) -> int:
         """See `Source`."""
         return self._storage.retries
+
+    @property
+    def times(self) -> RequestTimes:
+        """See `Source`."""
+        return self._storage.times
 
     def give_up(self) -> None:
         """See `Source`."""
@@ -127,23 +142,17 @@ class StorageSource:
         self._refuse_lakes()
         yield from list_objects(self._storage, selection, left_out, unreadable)
 
-    def requests(self, log_object: LogObject) -> Iterator[Callable[[], bytes]]:
+    def requests(self, log_object: LogObject) -> Iterator[Callable[[], "Future[bytes]"]]:
         """See `Source`."""
+        path = from_text(log_object.path)
         size_bytes = log_object.size_bytes
         for start in range(0, size_bytes, PIECE_BYTES):
             size = min(PIECE_BYTES, size_bytes - start)
-            yield partial(self._fetch, log_object, start, size)
+            yield partial(self._storage.start_fetch, path, start, size)
 
     def is_within(self, lake: Storage) -> bool:
         """See `Source`."""
         return self._storage.is_within(lake)
-
-    def _fetch(self, log_object: LogObject, start: int, size: int) -> bytes:
-        try:
-            return self._storage.fetch(from_text(log_object.path), start, size)
-        except FetchError as error:
-            error.at(log_object.uri)
-            raise
 
     def _refuse_lakes(self) -> None:
         """Raise if the source is a lake or a folder of one."""

@@ -4,10 +4,13 @@ Paths are relative to the storage's root. They are names; `root` and `uri` are t
 """
 
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import pyarrow as pa
+
+from flowconv.storage.request_times import RequestTimes
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +134,11 @@ class Storage(Protocol):
         """Number of repeated requests so far; 0 locally."""
         ...
 
+    @property
+    def times(self) -> RequestTimes:
+        """How many requests were answered so far, and in what time; none locally."""
+        ...
+
     def give_up(self) -> None:
         """Repeat no request from now on; a request that waits to be repeated fails."""
         ...
@@ -189,6 +197,14 @@ class Storage(Protocol):
 
         Raises:
             FetchError: The file is gone, access is denied, or the file is too short.
+        """
+        ...
+
+    def start_fetch(self, path: str, start: int = 0, size: int | None = None) -> "Future[bytes]":
+        """Begin what `fetch` does; its result is `fetch`'s. Locally it is done at once.
+
+        Cancelling the future ends the request. Any number may be begun: as many are under way as
+        the storage bears, in the order in which they began.
         """
         ...
 

@@ -8,6 +8,7 @@ import secrets
 import stat
 import zlib
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from flowconv.storage.interface import (
 )
 from flowconv.storage.local_errors import explain_os_error, storage_errors
 from flowconv.storage.names import from_system, from_text, to_system, to_text
+from flowconv.storage.request_times import RequestTimes
 
 # Small files that are being written; a crash may leave them.
 _UNFINISHED = re.compile(r"\.unfinished-[0-9a-f]{16}")
@@ -55,6 +57,7 @@ class LocalStorage:
         self._root = from_system(Path(os.path.realpath(name)).as_posix())
         self._given = from_system(Path(os.path.abspath(name)).as_posix())  # noqa: PTH100
         self.root = to_text(self._root)
+        self.times = RequestTimes()
 
     def give_up(self) -> None:
         """See `Storage`; nothing is repeated here."""
@@ -158,6 +161,15 @@ class LocalStorage:
                 uri=uri,
             )
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    def start_fetch(self, path: str, start: int = 0, size: int | None = None) -> "Future[bytes]":
+        """See `Storage`."""
+        done: Future[bytes] = Future()
+        try:
+            done.set_result(self.fetch(path, start, size))
+        except FetchError as error:
+            done.set_exception(error)
+        return done
 
     def read(self, path: str) -> bytes | None:
         """See `Storage`."""

@@ -5,12 +5,14 @@ logged. Two repeats are decided elsewhere: `s3` fetches once more when a body ha
 and botocore repeats requests to CloudWatch Logs (`source.log_groups`).
 """
 
+import asyncio
 import logging
 import random
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections import deque
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 
 from flowconv.events import log_event
 
@@ -23,8 +25,11 @@ LONGEST_DELAY_S = 10.0
 # No attempt begins later than this: each may take until its timeout.
 GIVE_UP_AFTER_S = 180.0
 
-# The bound rises by one after this many requests succeed at the bound. With fewer, a store that
-# takes four at once would refuse about one request in ten.
+# The bound at first: what one round trip of any store bears.
+_FIRST_BOUND = 64
+
+# After the store has asked to slow down, the bound rises by one after this many requests succeed at
+# the bound. With fewer, a store that takes four at once would refuse about one request in ten.
 _REQUESTS_PER_STEP = 50
 
 
@@ -92,59 +97,83 @@ class Backoff:
 
 
 class RequestLimit:
-    """Bounds the number of concurrent requests by the store's answers.
+    """Bounds the number of concurrent requests by the store's answers; used in one event loop.
 
-    - At first there is no bound.
+    - At first each request that succeeds at the bound raises it by one: it doubles with each round
+      trip, until it is the highest allowed.
     - An answer that asks to slow down halves the bound, or the number under way if that is lower.
       Of requests made together only the first such answer counts.
-    - Every `_REQUESTS_PER_STEP` requests that succeed at the bound raise it by one.
+    - From then on it rises by one after every `_REQUESTS_PER_STEP` requests that succeed at the
+      bound.
 
     Args:
         uri: The store, for the log.
         asks_to_slow_down: Tells whether an error does.
+        most: The highest bound.
 
     Attributes:
-        bound: The highest number of concurrent requests.
+        bound: The highest number of concurrent requests at this time.
     """
 
-    def __init__(self, uri: str, asks_to_slow_down: Callable[[BaseException], bool]) -> None:
+    def __init__(
+        self, uri: str, asks_to_slow_down: Callable[[BaseException], bool], most: int
+    ) -> None:
         self._uri = uri
         self._asks_to_slow_down = asks_to_slow_down
-        self.bound = float("inf")
+        self._most = most
+        self.bound = min(_FIRST_BOUND, most)
         self._under_way = 0
         self._successes = 0
         self._cuts = 0
-        self._free = threading.Condition()
+        self._waiting: deque[asyncio.Future[None]] = deque()
 
-    @contextmanager
-    def request(self) -> Iterator[None]:
+    @asynccontextmanager
+    async def request(self) -> AsyncIterator[None]:
         """Wait for room; the request is made within the block."""
-        with self._free:
-            self._free.wait_for(lambda: self._under_way < self.bound)
-            self._under_way += 1
-            cuts = self._cuts
+        await self._begin()
+        cuts = self._cuts
         try:
             yield
         except BaseException as exc:
-            if self._asks_to_slow_down(exc):
-                with self._free:
-                    if cuts == self._cuts and self.bound > 1:
-                        self._cuts += 1
-                        self._change(max(1, min(self.bound, self._under_way) // 2))
+            if self._asks_to_slow_down(exc) and cuts == self._cuts and self.bound > 1:
+                self._cuts += 1
+                self._change(max(1, min(self.bound, self._under_way) // 2))
             raise
         else:
-            with self._free:
-                # Success with fewer requests says nothing about the bound.
-                self._successes += self._under_way >= self.bound
-                if self._successes >= _REQUESTS_PER_STEP:
-                    self._change(self.bound + 1)
+            # Success with fewer requests says nothing about the bound.
+            self._successes += self._under_way >= self.bound
+            if self._successes >= (_REQUESTS_PER_STEP if self._cuts else 1):
+                self._change(min(self.bound + 1, self._most))
         finally:
-            with self._free:
-                self._under_way -= 1
-                self._free.notify()
+            self._end()
 
-    def _change(self, bound: float) -> None:
-        level = logging.WARNING if bound < self.bound else logging.INFO
-        log_event("concurrency", level=level, uri=self._uri, requests=int(bound))
+    async def _begin(self) -> None:
+        if self._under_way < self.bound:
+            self._under_way += 1
+            return
+        room = asyncio.get_running_loop().create_future()
+        self._waiting.append(room)
+        try:
+            await room
+        except asyncio.CancelledError:
+            if room.done() and not room.cancelled():
+                self._end()
+            raise
+
+    def _end(self) -> None:
+        self._under_way -= 1
+        self._admit()
+
+    def _admit(self) -> None:
+        while self._waiting and self._under_way < self.bound:
+            room = self._waiting.popleft()
+            if not room.done():
+                self._under_way += 1
+                room.set_result(None)
+
+    def _change(self, bound: int) -> None:
+        if self._cuts and bound != self.bound:
+            level = logging.WARNING if bound < self.bound else logging.INFO
+            log_event("concurrency", level=level, uri=self._uri, requests=bound)
         self.bound, self._successes = bound, 0
-        self._free.notify_all()
+        self._admit()

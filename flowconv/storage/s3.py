@@ -13,6 +13,7 @@ import pyarrow as pa
 from flowconv.errors import FetchError, FlowconvError, StorageError, UsageError
 from flowconv.storage.interface import Folder, StagedSink, Storage, StoredFile, Unfinished
 from flowconv.storage.names import to_text
+from flowconv.storage.request_times import RequestTimes
 from flowconv.storage.s3_connection import REQUESTS_AT_ONCE, Connection, check_s3_options
 from flowconv.storage.s3_errors import (
     CLIENT_ERRORS,
@@ -45,6 +46,7 @@ class S3Storage:
     Args:
         url: `s3://bucket` or `s3://bucket/prefix`.
         options: As for `opening.open_storage`.
+        max_requests: Highest number of objects fetched at once.
 
     Raises:
         UsageError: The URL is not valid, or the options do not go together.
@@ -52,7 +54,7 @@ class S3Storage:
 
     is_local = False
 
-    def __init__(self, url: str, options: Mapping[str, str]) -> None:
+    def __init__(self, url: str, options: Mapping[str, str], max_requests: int) -> None:
         self._bucket, _, key = url.removeprefix("s3://").partition("/")
         if "@" in self._bucket or re.match(r"[^/@]*:[^@]*@", url.removeprefix("s3://")):
             # The error leaves the login out of the URL.
@@ -69,12 +71,17 @@ class S3Storage:
         self._root_key = key.rstrip("/")
         self.root = to_text(f"s3://{self._bucket}/{self._root_key}".rstrip("/"))
         self._endpoint_url = options.get("endpoint_url")
-        self._connection = Connection(self._bucket, options)
+        self._connection = Connection(self._bucket, options, max_requests)
 
     @property
     def retries(self) -> int:
         """See `Storage`."""
         return self._connection.retries.count
+
+    @property
+    def times(self) -> RequestTimes:
+        """See `Storage`."""
+        return self._connection.times
 
     def give_up(self) -> None:
         """See `Storage`."""
@@ -115,12 +122,20 @@ class S3Storage:
 
     def fetch(self, path: str, start: int = 0, size: int | None = None) -> bytes:
         """See `Storage`."""
+        return self.start_fetch(path, start, size).result()
+
+    def start_fetch(self, path: str, start: int = 0, size: int | None = None) -> "Future[bytes]":
+        """Begin what `fetch` does; cancelling the future ends the request."""
+        with storage_errors(self.root):
+            return self._connection.submit(lambda: self._fetch(path, start, size))
+
+    async def _fetch(self, path: str, start: int, size: int | None) -> bytes:
         if size == 0:
             return b""
         uri = self.uri(path)
         for attempt in (1, 2):
             try:
-                body = self._connection.get(self._key(path), start, size)
+                body = await self._connection.get(self._key(path), start, size)
             except CLIENT_ERRORS as exc:
                 error = StorageError if concerns_bucket(exc) else FetchError
                 raise error(explain(exc), uri=uri) from exc
@@ -136,9 +151,10 @@ class S3Storage:
 
     def read(self, path: str) -> bytes | None:
         """See `Storage`."""
+        key = self._key(path)
         with storage_errors(self.uri(path)):
             try:
-                return self._connection.get(self._key(path), 0, None)
+                return self._connection.submit(lambda: self._connection.get(key, 0, None)).result()
             except FileNotFoundError as exc:
                 if code_of(exc) == "NoSuchBucket":
                     raise

@@ -11,7 +11,7 @@ import re
 import tempfile
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import fields
 from datetime import date
@@ -256,7 +256,7 @@ def _parse(
 ) -> LineCounts:
     """Read an object as a run would, and count its lines by kind."""
     total = LineCounts()
-    with closing(ObjectFetcher(logs, None, [log_object])) as fetcher:
+    with closing(ObjectFetcher(logs, [log_object])) as fetcher:
         for _, parsed in extract([log_object], fetcher.open, declared, must_fit=False):
             go_on()
             total = sum((counts for _, counts in parsed.counts), total)
@@ -266,7 +266,7 @@ def _parse(
 class _Pieces(io.RawIOBase):
     """An object as a file object, fetched as it is read."""
 
-    def __init__(self, requests: Iterator[Callable[[], bytes]]) -> None:
+    def __init__(self, requests: Iterator[Callable[[], Future[bytes]]]) -> None:
         self._requests = requests
         self._piece = memoryview(b"")
 
@@ -275,7 +275,7 @@ class _Pieces(io.RawIOBase):
 
     def readinto(self, buffer: Any, /) -> int:
         if not self._piece and (request := next(self._requests, None)):
-            self._piece = memoryview(request())
+            self._piece = memoryview(request().result())
         view = memoryview(buffer)
         count = min(len(view), len(self._piece))
         view[:count] = self._piece[:count]

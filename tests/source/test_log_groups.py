@@ -26,7 +26,7 @@ from flowconv.cli.app import app
 from flowconv.conversion.dry_run import plan
 from flowconv.errors import FetchError, FlowconvError, StorageError, UsageError
 from flowconv.source import log_groups
-from flowconv.source.fetching import ObjectFetcher, request_pool
+from flowconv.source.fetching import ObjectFetcher, requests_ended
 from flowconv.source.keys import LogObject
 from flowconv.source.log_groups import LIKELY_BYTES, CloudWatchSource
 from flowconv.source.opening import open_source
@@ -104,8 +104,8 @@ def record(moment: datetime) -> Event:
 def read(source: CloudWatchSource, log_objects: list[LogObject]) -> list[bytes]:
     """Fetch objects as a run does."""
     texts = []
-    with request_pool(source) as pool:
-        fetcher = ObjectFetcher(source, pool, log_objects)
+    with requests_ended(source):
+        fetcher = ObjectFetcher(source, log_objects)
         for log_object in log_objects:
             opened = fetcher.open(log_object)
             first = opened.fetch_first()

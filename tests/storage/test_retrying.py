@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import threading
-import time
+import asyncio
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -16,8 +15,8 @@ class SlowDownError(Exception):
     pass
 
 
-def _limit() -> RequestLimit:
-    return RequestLimit("s3://bucket", lambda error: isinstance(error, SlowDownError))
+def _limit(most: int = 100) -> RequestLimit:
+    return RequestLimit("s3://bucket", lambda error: isinstance(error, SlowDownError), most)
 
 
 def _delays(retries: Retries) -> list[float]:
@@ -59,63 +58,115 @@ def test_giving_up_ends_every_wait() -> None:
     assert _delays(retries) == []
 
 
+async def _fail_together(limit: RequestLimit, number: int) -> None:
+    """Begin so many requests, of which each is told to slow down once all are under way."""
+    begun: list[int] = []
+    all_begun = asyncio.Event()
+
+    async def request() -> None:
+        async with limit.request():
+            begun.append(1)
+            if len(begun) == number:
+                all_begun.set()
+            await all_begun.wait()
+            raise SlowDownError
+
+    failures = await asyncio.gather(*(request() for _ in range(number)), return_exceptions=True)
+    assert [type(failure) for failure in failures] == [SlowDownError] * number
+
+
+async def _succeed(limit: RequestLimit) -> None:
+    async with limit.request():
+        await asyncio.sleep(0)
+
+
 def test_a_burst_halves_the_limit_once() -> None:
-    limit = _limit()
-    together = threading.Barrier(8)
+    async def run() -> None:
+        limit = _limit()
+        await _fail_together(limit, 8)
+        assert limit.bound == 4
+        for _ in range(2):
+            await _fail_together(limit, 1)
+        assert limit.bound == 1  # One request is always allowed.
 
-    def request(number: int) -> None:
-        with limit.request():
-            together.wait(5)
-            raise SlowDownError
+    asyncio.run(run())
 
-    with ThreadPoolExecutor(8) as threads:
-        for failed in [threads.submit(request, number) for number in range(8)]:
-            with pytest.raises(SlowDownError):
-                failed.result(5)
-    assert limit.bound == 4
-    for _ in range(3):  # One request is always allowed.
-        with pytest.raises(SlowDownError), limit.request():
-            raise SlowDownError
-        assert limit.bound == 1
+
+def test_the_limit_doubles_with_each_round_trip_at_first() -> None:
+    async def run() -> None:
+        limit = _limit(most=200)
+        bounds = [limit.bound]
+        for _ in range(3):
+            await asyncio.gather(*(_succeed(limit) for _ in range(limit.bound)))
+            bounds.append(limit.bound)
+        assert bounds[0] < bounds[1] <= 2 * bounds[0]
+        assert bounds[1] < bounds[2] <= 200
+        await asyncio.gather(*(_succeed(limit) for _ in range(1000)))
+        assert limit.bound == 200
+
+    asyncio.run(run())
 
 
 def test_the_limit_holds_and_rises_where_it_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(retrying, "_REQUESTS_PER_STEP", 5)
-    limit = _limit()
-    with pytest.raises(SlowDownError), limit.request():
-        raise SlowDownError
-    assert limit.bound == 1
-    for _ in range(5):
-        with limit.request():
-            pass
-    assert limit.bound == 2
-    for _ in range(50):  # One at a time is below the bound.
-        with limit.request():
-            pass
-    assert limit.bound == 2
+
+    async def run() -> None:
+        limit = _limit()
+        await _fail_together(limit, 1)
+        assert limit.bound == 1
+        for _ in range(5):
+            await _succeed(limit)
+        assert limit.bound == 2
+        for _ in range(50):  # One at a time is below the bound.
+            await _succeed(limit)
+        assert limit.bound == 2
+
+    asyncio.run(run())
 
 
-def test_no_more_than_the_limit_are_made_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(retrying, "_REQUESTS_PER_STEP", 1000)
-    limit = _limit()
-    limit.bound = 3
-    at_once: list[int] = []
-    counted: list[int] = []
+def test_no_more_than_the_limit_are_made_at_once() -> None:
+    async def run() -> None:
+        limit = _limit(most=3)
+        at_once = 0
+        counted: list[int] = []
 
-    def request(number: int) -> None:
-        with limit.request():
-            at_once.append(number)
-            time.sleep(0.001)
-            counted.append(len(at_once))
-            at_once.remove(number)
+        async def request() -> None:
+            nonlocal at_once
+            async with limit.request():
+                at_once += 1
+                await asyncio.sleep(0)
+                counted.append(at_once)
+                at_once -= 1
 
-    with ThreadPoolExecutor(8) as threads:
-        list(threads.map(request, range(100)))
-    assert max(counted) == 3
+        await asyncio.gather(*(request() for _ in range(100)))
+        assert len(counted) == 100
+        assert max(counted) == 3
+
+    asyncio.run(run())
+
+
+def test_a_request_that_is_cancelled_takes_no_room() -> None:
+    async def run() -> None:
+        limit = _limit(most=1)
+        async with limit.request():
+            waiting = [asyncio.create_task(_succeed(limit)) for _ in range(3)]
+            await asyncio.sleep(0)
+            waiting[0].cancel()  # While it waits,
+        waiting[1].cancel()  # and when it was just let in.
+        await asyncio.wait(waiting)
+        assert [task.cancelled() for task in waiting] == [True, True, False]
+        await asyncio.wait_for(_succeed(limit), 5)
+
+    asyncio.run(run())
 
 
 def test_other_failures_leave_the_limit_alone() -> None:
-    limit = _limit()
-    with pytest.raises(ValueError, match="why"), limit.request():
-        raise ValueError("why")
-    assert limit.bound == float("inf")
+    async def run() -> None:
+        limit = _limit()
+        bound = limit.bound
+        with pytest.raises(ValueError, match="why"):
+            async with limit.request():
+                raise ValueError("why")
+        assert limit.bound == bound
+
+    asyncio.run(run())

@@ -1,0 +1,86 @@
+"""How long requests take: counts, medians and percentiles, of few numbers for any many requests."""
+
+import math
+from collections import Counter, defaultdict
+from dataclasses import dataclass, field
+from typing import Any
+
+# What a report calls the requests that it counts.
+KINDS = {
+    "get_object": "GET",
+    "list_objects_v2": "LIST",
+    "put_object": "PUT",
+    "upload_part": "PUT",
+}
+
+# A quantile is exact to 5 %.
+_STEP = math.log(1.05)
+
+# A request is not usual before some of its kind were answered.
+_FEW = 20
+
+
+@dataclass(slots=True)
+class RequestTimes:
+    """The answered requests of a storage; added to by one thread, read by any.
+
+    Attributes:
+        most_at_once: The highest number of requests that were under way together.
+        hedges: Requests that were made once more while the first was still under way.
+    """
+
+    most_at_once: int = 0
+    hedges: int = 0
+    _under_way: int = 0
+    _buckets: defaultdict[str, Counter[int]] = field(default_factory=lambda: defaultdict(Counter))
+    _counts: Counter[str] = field(default_factory=Counter)
+    _medians_s: dict[str, float] = field(default_factory=dict)
+
+    def __bool__(self) -> bool:
+        return bool(self._counts)
+
+    def begin(self) -> None:
+        """Count a request under way."""
+        self._under_way += 1
+        self.most_at_once = max(self.most_at_once, self._under_way)
+
+    def end(self) -> None:
+        """Count a request that is over."""
+        self._under_way -= 1
+
+    def add(self, kind: str, seconds: float) -> None:
+        """Count an answer, and its time in seconds."""
+        self._buckets[kind][round(math.log(max(seconds, 1e-6)) / _STEP)] += 1
+        self._counts[kind] += 1
+        if self._counts[kind] % _FEW == 0:
+            self._medians_s[kind] = self.quantile_s(kind, 0.5)
+
+    def count(self, kind: str) -> int:
+        """Return the number of answers of a kind."""
+        return self._counts[kind]
+
+    def usual_s(self, kind: str) -> float | None:
+        """Return the median in seconds as it was lately; None after few answers."""
+        return self._medians_s.get(kind)
+
+    def quantile_s(self, kind: str, share: float) -> float:
+        """Return the time in seconds within which this share of the answers came; 0 without any."""
+        buckets = dict(self._buckets.get(kind, {}))
+        rest = share * sum(buckets.values())
+        for bucket in sorted(buckets):
+            rest -= buckets[bucket]
+            if rest <= 0:
+                return math.exp(bucket * _STEP)
+        return 0.0
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values for JSON; times are in milliseconds."""
+        kinds = {
+            kind: {
+                "count": self._counts[kind],
+                "median_ms": round(1000 * self.quantile_s(kind, 0.5), 1),
+                "p99_ms": round(1000 * self.quantile_s(kind, 0.99), 1),
+            }
+            for kind in sorted(self._counts)
+        }
+        return {"kinds": kinds, "most_at_once": self.most_at_once, "hedges": self.hedges}
