@@ -22,6 +22,7 @@ from flowconv.blocks.parquet_pages import (
     check_footer,
     check_gaps,
     column_pages,
+    read_footer,
     rows_at_once,
 )
 from flowconv.blocks.parquet_types import (
@@ -100,9 +101,10 @@ def _read(log_object: LogObject, file: IO[bytes], data: Unpacked) -> BlockReader
     check_footer(file)
     parquet = pq.ParquetFile(file, page_checksum_verification=True)
     metadata = parquet.metadata
-    check_gaps(file, metadata)
+    chunks = read_footer(file, metadata.schema)
+    check_gaps(file, chunks)
     format_, names = _recognise(parquet.schema_arrow)
-    groups = list(column_pages(file, metadata, names))
+    groups = list(column_pages(file, chunks, names))
     # Thousands of rows may share one long value: decode it once.
     coded = {c.name for columns in groups for c in columns if c.longest_entry > _LONG_ENTRY}
     large = any(metadata.row_group(n).total_byte_size > BLOCK_BYTES for n in range(len(groups)))

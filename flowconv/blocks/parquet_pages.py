@@ -33,9 +33,16 @@ _LARGE_DICTIONARY = 4 << 20
 
 _DATA, _DICTIONARY, _DATA_V2 = 0, 2, 3
 _PLAIN_DICTIONARY, _DELTA_LENGTH, _DELTA_TEXT, _RLE_DICTIONARY = 2, 6, 7, 8
+# By their numbers. pyarrow has no codec of its own for LZO and for Hadoop's LZ4.
+_CODECS = ("uncompressed", "snappy", "gzip", "lzo", "brotli", "hadoop_lz4", "zstd", "lz4_raw")
 _WIDTHS = {"BOOLEAN": 1, "INT32": 4, "INT64": 8, "INT96": 12, "FLOAT": 4, "DOUBLE": 8}
 
 _PIECE_BYTES = 1 << 20
+
+_ENCRYPTED = (
+    "this Parquet is encrypted, which flowconv does not read. Leave it out with --exclude, or copy "
+    "it without encryption."
+)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -73,10 +80,7 @@ def check_footer(file: IO[bytes]) -> None:
     file.seek(size_bytes - 8)
     last = file.read(8)
     if last[4:] == b"PARE":
-        raise FormatError(
-            "this Parquet is encrypted, which flowconv does not read. Leave it out with --exclude, "
-            "or copy it without encryption."
-        )
+        raise FormatError(_ENCRYPTED)
     length = int.from_bytes(last[:4], "little")
     if last[4:] == b"PAR1" and length > _LONGEST_FOOTER:
         raise FormatError(
@@ -85,7 +89,80 @@ def check_footer(file: IO[bytes]) -> None:
         )
 
 
-def check_gaps(file: IO[bytes], metadata: pq.FileMetaData) -> None:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chunk:
+    """A column of a row group, as the footer describes it.
+
+    Attributes:
+        name: The column.
+        physical_type: Parquet's type: INT32, BYTE_ARRAY, ….
+        type_length: Bytes of a value of FIXED_LEN_BYTE_ARRAY.
+        codec: The name of its compression, one of `_CODECS`.
+        values: Their number, nulls included.
+        start: Where its first data page begins.
+        dictionary_start: Where its dictionary begins; 0 if there is none.
+        size_bytes: The length of its pages.
+    """
+
+    name: str
+    physical_type: str
+    type_length: int
+    codec: str
+    values: int
+    start: int
+    dictionary_start: int
+    size_bytes: int
+
+
+def read_footer(file: IO[bytes], schema: pq.ParquetSchema) -> list[list[Chunk]]:
+    """Return the columns of each row group.
+
+    pyarrow is not asked: its `ColumnChunkMetaData` ends the process at a codec that it does not
+    know, at an encrypted column and at histograms of another length than the column's levels.
+
+    Raises:
+        FormatError: A column is encrypted.
+        ValueError: The footer is damaged.
+    """
+    size_bytes = file.seek(0, 2)
+    file.seek(size_bytes - 8)
+    length = int.from_bytes(file.read(4), "little")
+    file.seek(size_bytes - 8 - length)
+    try:
+        footer, _ = _read_struct(file.read(length), 0, 0)
+    except IndexError:
+        raise ValueError("its footer ends early") from None
+    columns = [schema.column(place) for place in range(len(schema))]
+    groups = []
+    for group in footer.get((4, _LIST), ()):
+        chunks = group.get((1, _LIST), ())
+        if len(chunks) != len(columns):
+            raise ValueError(f"a row group has {len(chunks)} columns, the schema {len(columns)}")
+        groups.append([_chunk(*both) for both in zip(chunks, columns, strict=True)])
+    return groups
+
+
+def _chunk(described: dict[Any, Any], column: Any) -> Chunk:
+    """Return what a footer's ColumnChunk says of a column of the schema."""
+    if (8, _STRUCT) in described or (9, _BINARY) in described:
+        raise FormatError(_ENCRYPTED)
+    facts = described.get((3, _STRUCT), {})
+    codec = _number(facts, 4)
+    if codec not in range(len(_CODECS)):
+        raise ValueError(f"a column has the unknown compression {codec}")
+    return Chunk(
+        name=column.path,
+        physical_type=column.physical_type,
+        type_length=column.length or 0,
+        codec=_CODECS[codec],
+        values=int(facts.get((5, _INT64), 0)),
+        start=int(facts.get((9, _INT64), 0)),
+        dictionary_start=int(facts.get((11, _INT64), 0)),
+        size_bytes=int(facts.get((7, _INT64), 0)),
+    )
+
+
+def check_gaps(file: IO[bytes], groups: Iterable[Iterable[Chunk]]) -> None:
     """Look for another file's footer among the bytes that a file's columns do not account for.
 
     Two files that were glued have one after the other, and readers know but the last.
@@ -97,11 +174,7 @@ def check_gaps(file: IO[bytes], metadata: pq.FileMetaData) -> None:
     size_bytes = file.seek(0, 2)
     file.seek(size_bytes - 8)
     end = size_bytes - 8 - int.from_bytes(file.read(4), "little")
-    chunks: list[tuple[int, int]] = []
-    for number in range(metadata.num_row_groups):
-        group = metadata.row_group(number)
-        columns = (group.column(place) for place in range(metadata.num_columns))
-        chunks += [_bounds(chunk, end) for chunk in columns if chunk.num_values]
+    chunks = [_bounds(chunk, end) for group in groups for chunk in group if chunk.values]
     covered = 4
     for start, stop in [*sorted(chunks), (end, end)]:
         if start > covered and _has_footer(file, covered, start):
@@ -128,13 +201,13 @@ def _has_footer(file: IO[bytes], start: int, stop: int) -> bool:
 
 
 def column_pages(
-    file: IO[bytes], metadata: pq.FileMetaData, names: Iterable[str]
+    file: IO[bytes], groups: Iterable[Iterable[Chunk]], names: Iterable[str]
 ) -> Iterator[list[ColumnPages]]:
     """Read what the pages of some columns take.
 
     Args:
         file: The file; where it stands afterwards is not said.
-        metadata: Its footer.
+        groups: What its footer says.
         names: The columns, none of them nested.
 
     Yields:
@@ -146,14 +219,8 @@ def column_pages(
     """
     wanted = set(names)
     size_bytes = file.seek(0, 2)
-    for number in range(metadata.num_row_groups):
-        group = metadata.row_group(number)
-        columns = []
-        for place in range(metadata.num_columns):
-            chunk = group.column(place)
-            if chunk.path_in_schema in wanted:
-                type_length = metadata.schema.column(place).length or 0
-                columns.append(_read_chunk(file, chunk, type_length, size_bytes))
+    for group in groups:
+        columns = [_read_chunk(file, chunk, size_bytes) for chunk in group if chunk.name in wanted]
         together = sum(column.page_bytes for column in columns)
         if together > _PAGES_BYTES:
             largest = max(columns, key=lambda column: column.page_bytes)
@@ -186,26 +253,24 @@ def rows_at_once(
     return max(1, min(most_rows, int(_ROWS_BYTES / row_bytes)))
 
 
-def _bounds(chunk: Any, end: int) -> tuple[int, int]:
+def _bounds(chunk: Chunk, end: int) -> tuple[int, int]:
     """Return where a column's pages begin and end, as the decoder finds them."""
-    start = chunk.data_page_offset
-    if chunk.dictionary_page_offset and 0 < chunk.dictionary_page_offset < start:
-        start = chunk.dictionary_page_offset
-    stop = start + chunk.total_compressed_size
+    start = chunk.start
+    if 0 < chunk.dictionary_start < start:
+        start = chunk.dictionary_start
+    stop = start + chunk.size_bytes
     if not 4 <= start <= stop <= end:
         raise ValueError(f"a column lies at {start} to {stop} of {end} bytes")
     return start, stop
 
 
-def _read_chunk(file: IO[bytes], chunk: Any, type_length: int, size_bytes: int) -> ColumnPages:
-    place, stop = _bounds(chunk, size_bytes) if chunk.num_values else (0, 0)
+def _read_chunk(file: IO[bytes], chunk: Chunk, size_bytes: int) -> ColumnPages:
+    place, stop = _bounds(chunk, size_bytes) if chunk.values else (0, 0)
     is_text = chunk.physical_type == "BYTE_ARRAY"
-    width = _WIDTHS.get(chunk.physical_type, max(type_length, 1))
-    pages = ColumnPages(
-        name=chunk.path_in_schema, is_text=is_text, row_bytes=4 if is_text else width
-    )
+    width = _WIDTHS.get(chunk.physical_type, max(chunk.type_length, 1))
+    pages = ColumnPages(name=chunk.name, is_text=is_text, row_bytes=4 if is_text else width)
     packed = unpacked = dictionary = values = 0
-    while values < chunk.num_values:
+    while values < chunk.values:
         header, length = _read_header(file, place, stop)
         kind, unpacked_bytes, packed_bytes = (_number(header, n) for n in (1, 2, 3))
         count = encoding = 0
@@ -221,7 +286,7 @@ def _read_chunk(file: IO[bytes], chunk: Any, type_length: int, size_bytes: int) 
             if is_text and 0 <= unpacked_bytes <= _LARGE_DICTIONARY and packed_bytes >= 0:
                 file.seek(place + length)
                 entries = file.read(min(packed_bytes, stop - place))
-                longest = _longest_entry(entries, chunk.compression, unpacked_bytes, count)
+                longest = _longest_entry(entries, chunk.codec, unpacked_bytes, count)
             else:
                 longest = unpacked_bytes
             pages.longest_entry = max(pages.longest_entry, longest)
@@ -245,13 +310,13 @@ def _read_chunk(file: IO[bytes], chunk: Any, type_length: int, size_bytes: int) 
     return pages
 
 
-def _longest_entry(packed: bytes, compression: str, size_bytes: int, count: int) -> int:
+def _longest_entry(packed: bytes, codec: str, size_bytes: int, count: int) -> int:
     """Return the length of the longest text in a dictionary; all of it where that is not known."""
     try:
-        if compression == "UNCOMPRESSED":
+        if codec == "uncompressed":
             data = packed
         else:
-            name: Any = compression.lower()
+            name: Any = codec
             data = pa.Codec(name).decompress(packed, size_bytes, asbytes=True)
     except (pa.ArrowException, OSError, ValueError):
         return size_bytes
@@ -294,7 +359,7 @@ def _read_header(file: IO[bytes], place: int, stop: int) -> tuple[dict[Any, Any]
 
 def _read_struct(data: bytes, place: int, depth: int) -> tuple[dict[Any, Any], int]:
     if depth > _DEEPEST:
-        raise ValueError("a page's header is nested too deep")
+        raise ValueError("a header is nested too deep")
     values: dict[Any, Any] = {}
     field = 0
     while first := data[place]:
@@ -332,10 +397,12 @@ def _read_value(data: bytes, place: int, kind: int, depth: int) -> tuple[Any, in
         count = first >> 4
         if count == 15:
             count, place = _read_varint(data, place)
+        entries = []
         for _ in range(count):
-            _, place = _read_value(data, place, first & 15, depth + 1)
-        return None, place
-    raise ValueError("a page's header is damaged")
+            entry, place = _read_value(data, place, first & 15, depth + 1)
+            entries.append(entry)
+        return entries, place
+    raise ValueError("a header is damaged")
 
 
 def _read_varint(data: bytes, place: int) -> tuple[int, int]:
@@ -348,7 +415,7 @@ def _read_varint(data: bytes, place: int) -> tuple[int, int]:
             return number, place
         shift += 7
         if shift > 63:
-            raise ValueError("a page's header is damaged")
+            raise ValueError("a header is damaged")
 
 
 def _signed(number: int) -> int:

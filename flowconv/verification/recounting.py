@@ -22,7 +22,7 @@ import pyarrow.parquet as pq
 
 from flowconv.blocks.counts import LineCounts
 from flowconv.blocks.declared_formats import DeclaredFormats, declared_formats
-from flowconv.blocks.parquet_pages import check_footer, check_gaps
+from flowconv.blocks.parquet_pages import check_footer, check_gaps, read_footer
 from flowconv.errors import FlowconvError, UnreadableObjectError
 from flowconv.lake.ledger import Ledger
 from flowconv.rows.extracting import extract
@@ -227,7 +227,7 @@ def count_lines(logs: Source, log_object: LogObject, go_on: Callable[[], None]) 
                 file.write(piece)
             check_footer(file)
             metadata = pq.ParquetFile(file).metadata
-            check_gaps(file, metadata)
+            check_gaps(file, read_footer(file, metadata.schema))
             return int(metadata.num_rows)
     lines = size = 0
     last = b""
