@@ -15,7 +15,7 @@ import tempfile
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
@@ -279,43 +279,75 @@ def compare(bench: Bench, name: str) -> None:
 
 
 def compare_s3(bench: Bench) -> None:
-    """flowconv on the many small objects, read from a folder and from an S3 server."""
+    """The many small objects from an S3 server, near and far: flowconv and polars."""
     dataset = bench.dataset("small_v5")
-    with s3_server() as server:
+    readers = [c for c in (OURS, "polars_scan_csv") if c in bench.contenders]
+    with ExitStack() as stack:
+        server = stack.enter_context(s3_server())
         bucket = server.make_bucket()
         upload(server, bucket, Path(dataset.folder))
-        results = bench.run_case(
-            "s3",
-            [
-                Entry(OURS, dataset, label=f"{OURS}, folder"),
+        entries = [Entry(OURS, dataset, label=f"{OURS}, folder")]
+        for delay_ms in (0, 30, 100):
+            endpoint_url = stack.enter_context(delayed(server.endpoint_url, delay_ms))
+            variables = {"AWS_ENDPOINT_URL": endpoint_url, "AWS_ALLOW_HTTP": "true"}
+            entries += [
                 Entry(
-                    OURS,
+                    contender,
                     dataset,
-                    label=f"{OURS}, {server.kind}",
+                    label=f"{contender}, {delay_ms} ms",
                     source=f"s3://{bucket}",
-                    environment=server.environment(),
+                    environment=server.environment() | variables,
                     server_pids=server.pids,
-                ),
-            ],
-        )
-    local, remote = results
-    print_table(
-        f"s3: small_v5 read from a folder and from {server.kind}'s S3 server, written to a folder",
-        (*HEADER, "wall / folder", "CPU / folder", "server's CPU s"),
-        [
+                )
+                for contender in readers
+            ]
+        results = bench.run_case("s3", entries)
+    by_label = {result.contender: result for result in results}
+    local = results[0]
+    rows = []
+    for result in results:
+        polars = by_label.get(result.contender.replace(OURS, "polars_scan_csv"))
+        rows.append(
             [
                 *common_cells(result),
                 f"{result.ratio_to(local, wall):.2f}",
-                f"{result.ratio_to(local, cpu):.2f}",
-                f"{result.median(lambda run: run.server_cpu_s or 0):.2f}"
-                if result is remote
-                else "",
+                f"{result.ratio_to(polars, wall):.2f}" if polars else "",
+                f"{result.median(lambda run: run.server_cpu_s or 0):.2f}",
             ]
-            for result in results
-        ],
+        )
+    print_table(
+        f"s3: small_v5 from {server.kind}'s S3 server, each request delayed, written to a folder",
+        (*HEADER, "wall / folder", "wall / polars", "server's CPU s"),
+        rows,
     )
-    if not bench.smoke:
-        print_target("wall / folder", remote.ratio_to(local, wall), 1.5)
+    if bench.smoke or len(readers) < 2:
+        return
+    near, far, farther = (by_label[f"{OURS}, {delay} ms"] for delay in (0, 30, 100))
+    for result, most in ((far, 0.75), (farther, 0.75)):
+        polars = by_label[result.contender.replace(OURS, "polars_scan_csv")]
+        print_target(f"{result.contender}: wall / polars", result.ratio_to(polars, wall), most)
+    print_target("wall at 100 ms / without delay", farther.ratio_to(near, wall), 1.25)
+    besides = near.cpu_s - local.cpu_s
+    print_target("CPU s besides the folder's, per 1,000 objects", besides / 4, 0.35)
+
+
+@contextmanager
+def delayed(endpoint_url: str, delay_ms: int) -> Iterator[str]:
+    """Give the URL of a server behind a link with a round trip; see `delaying_proxy`."""
+    if not delay_ms:
+        yield endpoint_url
+        return
+    command = [sys.executable, "-m", "delaying_proxy", "--to", endpoint_url.partition("//")[2]]
+    with subprocess.Popen(
+        [*command, "--delay-ms", str(delay_ms)],
+        env=environment({}),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as proxy:
+        assert proxy.stdout is not None
+        yield f"http://127.0.0.1:{proxy.stdout.readline().strip()}"
+        proxy.terminate()
 
 
 def compare_memory(bench: Bench) -> None:

@@ -86,11 +86,16 @@ class Dataset:
         return cls(**values | {"totals": Totals(**values["totals"])})
 
     def task(self, dest: Path, threads: int, source: str | None = None) -> Task:
+        """Return what a contender is given; with a source, its files are below that URL."""
+        groups = group_files(Path(self.folder))
+        if source:
+            for group in groups:
+                group.files[:] = [file.replace(self.folder, source, 1) for file in group.files]
         return Task(
             source=source or self.folder,
             dest=str(dest),
             threads=threads,
-            groups=group_files(Path(self.folder)),
+            groups=groups,
             log_fields=self.log_fields,
             columns=self.columns,
         )

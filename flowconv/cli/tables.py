@@ -73,6 +73,8 @@ def _run_figures(report: "ConvertReport") -> Table:
         f"{format_size(report.written_bytes)} in {report.files:,} files, "
         f"{report.partitions:,} partitions",
     )
+    for place, requests in report.requests.items():
+        table.add_row("requests", _requests(place, requests))
     if report.retries:
         table.add_row("retries", f"{report.retries:,} requests to S3 were made again")
     if report.cancelled:
@@ -91,6 +93,17 @@ def _add_objects(table: Table, report: "ConvertReport") -> None:
         table.add_row("left out", f"{number:,} {kind}")
     if report.changed_format:
         table.add_row("", f"{len(report.changed_format):,} changed-format")
+
+
+def _requests(place: str, requests: Mapping[str, Any]) -> str:
+    kinds = [
+        f"{times['count']:,} {kind} ({times['median_ms']:.0f} ms, 99 % within "
+        f"{times['p99_ms']:.0f} ms)"
+        for kind, times in requests["kinds"].items()
+    ]
+    hedges = f"; {requests['hedges']:,} GET twice for slowness" if requests["hedges"] else ""
+    at_once = f"; at most {requests['most_at_once']:,} at once"
+    return f"{place}: {', '.join(kinds)}{at_once}{hedges}"
 
 
 def _add_fields(table: Table, report: "ConvertReport") -> None:

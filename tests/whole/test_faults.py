@@ -364,6 +364,21 @@ def test_fewer_at_once_where_s3_asks_for_it(site: Site, caplog: pytest.LogCaptur
 
 
 @both
+def test_a_get_that_hangs_is_made_again_beside_itself(site: Site) -> None:
+    lake = site.new_lake()
+    storage = open_storage(f"s3://{site.bucket}/logs", lake.options)
+    path = object_path(0)
+    wanted = storage.fetch(path)
+    for _ in range(40):  # So that it is known how long one usually takes.
+        storage.fetch(path, 0, len(wanted))
+    site.proxy.calm()
+    site.proxy.faults = [Fault("silence", "GetObject", LOGS)]
+    assert storage.fetch(path, 0, len(wanted)) == wanted
+    assert len(site.proxy.requests) == 2
+    assert (storage.times.hedges, storage.retries) == (1, 0)
+
+
+@both
 def test_a_run_against_a_store_that_takes_one_request_at_once(site: Site) -> None:
     lake = site.new_lake()
     site.proxy.calm()

@@ -1,0 +1,65 @@
+"""Counts, medians and percentiles of requests."""
+
+import random
+import threading
+
+import pytest
+
+from flowconv.storage.request_times import RequestTimes
+
+
+@pytest.mark.parametrize("share", [0.5, 0.9, 0.99])
+def test_quantiles_are_near_those_of_all_times(share: float) -> None:
+    chance = random.Random(1)
+    seconds = [chance.lognormvariate(-3, 1) for _ in range(5000)]
+    times = RequestTimes()
+    for one in seconds:
+        times.add("GET", one)
+    exact = sorted(seconds)[round(share * len(seconds)) - 1]
+    assert times.quantile_s("GET", share) == pytest.approx(exact, rel=0.06)
+    assert times.quantile_s("LIST", share) == 0
+
+
+def test_what_is_usual_is_known_after_some_answers() -> None:
+    times = RequestTimes()
+    assert not times
+    for number in range(20):
+        assert times.usual_s("GET") is None
+        times.add("GET", 9.0 if number == 0 else 0.03)
+    assert times
+    assert times.usual_s("GET") == pytest.approx(0.03, rel=0.06)
+
+
+def test_the_most_at_once() -> None:
+    times = RequestTimes()
+    for _ in range(3):
+        times.begin()
+    times.end()
+    times.begin()
+    times.add("PUT", 0.02)
+    times.hedges += 1
+    assert times.to_dict() == {
+        "kinds": {
+            "PUT": {"count": 1, "median_ms": pytest.approx(20, rel=0.06)}
+            | {"p99_ms": pytest.approx(20, rel=0.06)}
+        },
+        "most_at_once": 3,
+        "hedges": 1,
+    }
+
+
+def test_it_is_read_while_it_grows() -> None:
+    times = RequestTimes()
+    over = threading.Event()
+
+    def read() -> None:
+        while not over.is_set():
+            times.to_dict()
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    for number in range(20_000):
+        times.add(("GET", "LIST", "PUT")[number % 3], number / 1000)
+    over.set()
+    reader.join()
+    assert sum(kind["count"] for kind in times.to_dict()["kinds"].values()) == 20_000
