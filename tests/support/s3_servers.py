@@ -105,11 +105,12 @@ class S3User:
     secret_key: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class S3Server:
     """A running server with two users, neither of whom may use the other's buckets.
 
-    `pids` are the server's processes; the last one answers the HTTP requests.
+    `pids` are the server's processes; the last one answers the HTTP requests. A page of a listing
+    has `page_keys` keys at most.
     """
 
     kind: Literal["moto", "ceph"]
@@ -117,6 +118,7 @@ class S3Server:
     region: str
     users: tuple[S3User, S3User]
     pids: tuple[int, ...]
+    page_keys: int
 
     def storage_options(self, user: int = 0) -> dict[str, str]:
         """Return the storage options by which flowconv acts as a user."""
@@ -205,6 +207,9 @@ def moto_server(policies: Mapping[str, str] | None = None) -> Iterator[S3Server]
         # and a test's first request would pass with any secret, one more and the last is refused.
         calls_per_user = 3
         environment["INITIAL_NO_AUTH_ACTION_COUNT"] = str(calls_per_user * len(policies))
+        # As 1000 in S3, but a test of several pages need not write so many objects.
+        page_keys = 100
+        environment["MOTO_S3_DEFAULT_MAX_KEYS"] = str(page_keys)
         command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
         process = _start(stack, command, folder / "moto.log", environment)
         _wait_until(lambda: _accepts(port), "moto", [process], folder)
@@ -216,7 +221,14 @@ def moto_server(policies: Mapping[str, str] | None = None) -> Iterator[S3Server]
             key = iam.create_access_key(UserName=name)["AccessKey"]
             iam.put_user_policy(UserName=name, PolicyName="own", PolicyDocument=policy)
             users.append(S3User(name, key["AccessKeyId"], key["SecretAccessKey"]))
-        yield S3Server("moto", endpoint_url, region, (users[0], users[1]), (process.pid,))
+        yield S3Server(
+            kind="moto",
+            endpoint_url=endpoint_url,
+            region=region,
+            users=(users[0], users[1]),
+            pids=(process.pid,),
+            page_keys=page_keys,
+        )
 
 
 def ceph_available() -> str | None:
@@ -280,7 +292,14 @@ def ceph_server() -> Iterator[S3Server]:
                 *(f"--access-key={user.access_key}", f"--secret-key={user.secret_key}"),
             )
         pids = tuple(daemon.pid for daemon in daemons)
-        yield S3Server("ceph", f"http://127.0.0.1:{port}", "us-east-1", users, pids)
+        yield S3Server(
+            kind="ceph",
+            endpoint_url=f"http://127.0.0.1:{port}",
+            region="us-east-1",
+            users=users,
+            pids=pids,
+            page_keys=1000,
+        )
 
 
 def _new_user(name: str) -> S3User:

@@ -55,13 +55,13 @@ def test_put_if_absent_keeps_the_first(s3: S3Server) -> None:
     assert client.get_object(Bucket=bucket, Key="key")["Body"].read() == b"first"
 
 
-def test_more_than_a_thousand_keys_take_two_pages(s3: S3Server) -> None:
+def test_pages_of_a_listing(s3: S3Server) -> None:
     bucket, client = s3.make_bucket(), s3.client()
-    keys = [f"{number:04}" for number in range(1001)]
+    keys = [f"{number:04}" for number in range(s3.page_keys + 1)]
     with ThreadPoolExecutor(8) as threads:
         list(threads.map(lambda key: client.put_object(Bucket=bucket, Key=key, Body=b""), keys))
     pages = list(client.get_paginator("list_objects_v2").paginate(Bucket=bucket))
-    assert [page["KeyCount"] for page in pages] == [1000, 1]
+    assert [page["KeyCount"] for page in pages] == [s3.page_keys, 1]
     assert [entry["Key"] for page in pages for entry in page["Contents"]] == keys
 
 
