@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     )
     from flowconv.lake.scanning import scan
     from flowconv.lake.status import LakeStatus, status
-    from flowconv.options import ConvertOptions
+    from flowconv.options import ConvertOptions, ReadOptions, VerifyOptions
     from flowconv.rows.batch import RejectedLine
     from flowconv.running import RunProgress
     from flowconv.streaming import read
@@ -48,11 +48,13 @@ __all__ = [
     "LakeError",
     "LakeStatus",
     "ParseError",
+    "ReadOptions",
     "RejectedLine",
     "RunProgress",
     "StorageError",
     "UnreadableObjectError",
     "UsageError",
+    "VerifyOptions",
     "VerifyReport",
     "__version__",
     "convert",
@@ -72,11 +74,13 @@ if not TYPE_CHECKING:
         "LakeError": "flowconv.errors",
         "LakeStatus": "flowconv.lake.status",
         "ParseError": "flowconv.errors",
+        "ReadOptions": "flowconv.options",
         "RejectedLine": "flowconv.rows.batch",
         "RunProgress": "flowconv.running",
         "StorageError": "flowconv.errors",
         "UnreadableObjectError": "flowconv.errors",
         "UsageError": "flowconv.errors",
+        "VerifyOptions": "flowconv.options",
         "VerifyReport": "flowconv.verification.problems",
         "convert": "flowconv.conversion.converting",
         "read": "flowconv.streaming",

@@ -1,17 +1,18 @@
-"""What a conversion can be told: described once, here; the command line takes its help from it."""
+"""What the calls can be told: described once, here; the command line takes its help from it."""
 
 import os
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import date
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from flowconv.errors import UsageError, did_you_mean, quote
 from flowconv.fields import ALWAYS_COLUMNS, Table
 from flowconv.source.patterns import Patterns
 from flowconv.storage.opening import MAX_REQUESTS
-from flowconv.values import as_day, check_choice, parse_size
+from flowconv.values import as_day, check_choice, parse_size, take_texts
 
 if TYPE_CHECKING:
     from flowconv.blocks.declared_formats import DeclaredFormats
@@ -52,6 +53,21 @@ def described(help_: str, *, default: Any = None, default_factory: Any = None, *
 
 def _size(help_: str, typed: str) -> Any:
     return described(help_, default=parse_size(typed), typed=typed, metavar="SIZE")
+
+
+# Of ConvertOptions and VerifyOptions.
+_INCLUDE = (
+    "Read only objects whose path below SOURCE matches: '*.gz' at any depth, 'tmp/' with all "
+    "that is in it, 'AWSLogs/*/vpcflowlogs/**' from SOURCE on, as in a .gitignore file. Can be "
+    "repeated."
+)
+_EXCLUDE = (
+    "Leave out objects whose path below SOURCE matches, even if --include does. Can be repeated."
+)
+_SOURCE_OPTION = (
+    "Storage option of SOURCE: key, secret, token, profile, endpoint_url, region and, for S3, "
+    "anon=true, requester_pays=true. Can be repeated."
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,15 +125,12 @@ class ConvertOptions:
         "Last day to read, included: YYYY-MM-DD, or 1d for yesterday.", metavar="DAY"
     )
     include: tuple[str, ...] = described(
-        "Read only objects whose path below SOURCE matches: '*.gz' at any depth, 'tmp/' with all "
-        "that is in it, 'AWSLogs/*/vpcflowlogs/**' from SOURCE on, as in a .gitignore file. Can be "
-        "repeated.",
+        _INCLUDE,
         default=(),
         metavar="GLOB",
     )
     exclude: tuple[str, ...] = described(
-        "Leave out objects whose path below SOURCE matches, even if --include does. Can be "
-        "repeated.",
+        _EXCLUDE,
         default=(),
         metavar="GLOB",
     )
@@ -178,8 +191,7 @@ class ConvertOptions:
     )
     quarantine_per_run: int = _size("The same for all objects of one run.", "1GB")
     source_options: Mapping[str, str] = described(
-        "Storage option of SOURCE: key, secret, token, profile, endpoint_url, region and, for S3, "
-        "anon=true, requester_pays=true. Can be repeated.",
+        _SOURCE_OPTION,
         default_factory=dict,
         metavar="KEY=VALUE",
         flag="--source-option",
@@ -195,9 +207,8 @@ class ConvertOptions:
 
     def __post_init__(self) -> None:
         self._take_texts()
-        if self.workers == 0:
-            object.__setattr__(self, "workers", available_cores())
-        _require(1 <= self.workers <= 1024, f"--workers: {self.workers} is not in 1 to 1024.")
+        _check_types(self)
+        _check_workers(self)
         _require(
             1 <= self.max_requests <= _MOST_REQUESTS,
             f"--max-requests: {self.max_requests} is not in 1 to {_MOST_REQUESTS}.",
@@ -226,16 +237,10 @@ class ConvertOptions:
         check_choice(self.compression, get_args(Compression), "--compression")
         check_choice(self.time_type, get_args(TimeType), "--time-type")
         check_choice(self.on_bad_line, get_args(OnBadLine), "--on-bad-line")
-        _require(
-            not (self.since and self.until and self.since > self.until),
-            f"--since {self.since} lies after --until {self.until}; exchange them.",
-        )
-        for name in ("include", "exclude"):
-            _require(
-                not isinstance(getattr(self, name), str),
-                f"{name}: write a list of patterns, such as [{getattr(self, name)!r}].",
-            )
-        Patterns(self.include, self.exclude)
+        _check_days(self)
+        _check_patterns(self)
+        for name in self.partition_by:
+            _require(isinstance(name, str), "--partition-by: its names are texts.")
         _check_partitions(self.partition_by)
         if self.format is not None or self.formats is not None:
             from flowconv.blocks.declared_formats import read_formats
@@ -252,33 +257,16 @@ class ConvertOptions:
 
     def _take_texts(self) -> None:
         """Take what is plain of other types, such as days as text, and nothing else."""
-
-        def take(name: str, value: object) -> None:
-            object.__setattr__(self, name, value)
-
-        for name in ("since", "until"):
-            take(name, as_day(getattr(self, name), f"--{name}"))
+        _take_days(self)
         for name in _SIZES:
             size = getattr(self, name)
-            take(name, parse_size(size, _flag(name)) if isinstance(size, str) else size)
-        formats: Any = self.formats
-        if isinstance(formats, os.PathLike):
-            take("formats", os.fspath(formats))
+            _take(self, name, parse_size(size, _flag(name)) if isinstance(size, str) else size)
+        _take_formats(self)
         partitions: Any = self.partition_by
         if isinstance(partitions, str):
             partitions = [name.strip() for name in partitions.split(",") if name.strip()]
         _require(isinstance(partitions, Iterable), "--partition-by: write a list of names.")
-        take("partition_by", tuple(partitions))
-        names: Any = self.allow_unknown_fields
-        take("allow_unknown_fields", (names,) if isinstance(names, str) else tuple(names))
-        for of_kind, kinds, wanted in _WANTED:
-            for name in of_kind:
-                value = getattr(self, name)
-                # True is a number for Python.
-                fits = isinstance(value, kinds) and (kinds is bool or not isinstance(value, bool))
-                _require(fits, f"{_flag(name)}: a {type(value).__name__} is no {wanted}.")
-        for name in self.partition_by:
-            _require(isinstance(name, str), "--partition-by: its names are texts.")
+        _take(self, "partition_by", tuple(partitions))
 
     def declared_formats(self) -> "DeclaredFormats":
         """Return the formats of objects without a header."""
@@ -304,6 +292,109 @@ class ConvertOptions:
         return min(self.workers, self.memory_limit // WORKER_BYTES)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReadOptions:
+    """What is read of a source without a lake; checked when it is made.
+
+    Attributes:
+        format: Fields of objects without a header, as for `ConvertOptions`.
+        formats: A TOML file of formats, as for `ConvertOptions`.
+        allow_unknown_fields: As for `ConvertOptions`.
+        table: `vpc`, or `tgw` for transit gateway logs; records of the other are left out.
+        extra_fields: AWS's names of the fields that are wanted beyond those of versions 2 to 5.
+            None takes the known ones of all versions.
+        since: First day, by the day in the objects' keys.
+        until: Last day, included.
+        include: Patterns of paths, as for `ConvertOptions`.
+        exclude: Patterns of paths, as for `ConvertOptions`.
+        source_options: Storage options of the source, as for `ConvertOptions`.
+
+    Raises:
+        UsageError: An option is out of its range, or two do not go together.
+    """
+
+    format: str | None = None
+    formats: str | None = None
+    allow_unknown_fields: tuple[str, ...] = ()
+    table: str = Table.VPC
+    extra_fields: tuple[str, ...] | None = None
+    since: date | None = None
+    until: date | None = None
+    include: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+    source_options: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        _take_days(self)
+        _take_formats(self)
+        _take(self, "extra_fields", take_texts(self.extra_fields, "extra_fields"))
+        _check_types(self)
+        _check_days(self)
+        _check_patterns(self)
+        _require(self.table in list(Table), f"{self.table!r} is not a table; write vpc or tgw.")
+
+    def declared_formats(self) -> "DeclaredFormats":
+        """Return the formats of objects without a header."""
+        from flowconv.blocks.declared_formats import declared_formats
+
+        return declared_formats(
+            self.format, self.formats, allow_unknown_fields=self.allow_unknown_fields
+        )
+
+    @property
+    def patterns(self) -> Patterns:
+        """What `include` and `exclude` choose."""
+        return Patterns(self.include, self.exclude)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VerifyOptions:
+    """How a lake is verified; checked when it is made.
+
+    Raises:
+        UsageError: An option is out of its range, or two do not go together.
+    """
+
+    since: date | None = described("First day of SOURCE to compare.", metavar="DAY")
+    until: date | None = described("Last day of SOURCE to compare, included.", metavar="DAY")
+    include: tuple[str, ...] = described(_INCLUDE, default=(), metavar="GLOB")
+    exclude: tuple[str, ...] = described(_EXCLUDE, default=(), metavar="GLOB")
+    quick: bool = described(
+        "Compare names and sizes only; read no file and no object.", default=False
+    )
+    repair: bool = described(
+        "Remove files that do not belong to LAKE (those that a run wrote are set aside), and "
+        "forget damaged ones, so that the next run converts their objects again; these must still "
+        "be in SOURCE.",
+        default=False,
+    )
+    wait: bool = described("With --repair: wait while a run writes to LAKE.", default=False)
+    workers: int = described(
+        "Number of files to check at once; 0 uses all cores.", default=0, short="-w"
+    )
+    source_options: Mapping[str, str] = described(
+        _SOURCE_OPTION, default_factory=dict, metavar="KEY=VALUE", flag="--source-option"
+    )
+    dest_options: Mapping[str, str] = described(
+        "Storage option of LAKE, as for --source-option. Can be repeated.",
+        default_factory=dict,
+        metavar="KEY=VALUE",
+        flag="--dest-option",
+    )
+
+    def __post_init__(self) -> None:
+        _take_days(self)
+        _check_types(self)
+        _check_workers(self)
+        _check_days(self)
+        _check_patterns(self)
+
+    @property
+    def patterns(self) -> Patterns:
+        """What --include and --exclude choose."""
+        return Patterns(self.include, self.exclude)
+
+
 _SIZES = (
     "memory_limit",
     "target_file_size",
@@ -317,9 +408,9 @@ _WANTED: tuple[tuple[tuple[str, ...], Any, str], ...] = (
     (("workers", "max_requests", *_SIZES), int, "whole number"),
     (("grace",), int | float, "number"),
     (("format", "formats", "account", "region"), str | None, "text"),
-    (("time_type", "compression", "on_bad_line"), str, "text"),
+    (("time_type", "compression", "on_bad_line", "table"), str, "text"),
     (
-        ("with_source", "reprocess", "retry_rejected", "wait"),
+        ("with_source", "reprocess", "retry_rejected", "wait", "quick", "repair"),
         bool,
         "yes or no; write True or False",
     ),
@@ -329,6 +420,56 @@ _WANTED: tuple[tuple[tuple[str, ...], Any, str], ...] = (
 
 def _flag(name: str) -> str:
     return f"--{name.replace('_', '-')}"
+
+
+def _take(options: Any, name: str, value: object) -> None:
+    """Set a field of options that are being made, and are frozen."""
+    object.__setattr__(options, name, value)
+
+
+def _take_days(options: Any) -> None:
+    for name in ("since", "until"):
+        _take(options, name, as_day(getattr(options, name), f"--{name}"))
+
+
+def _take_formats(options: Any) -> None:
+    if isinstance(options.formats, os.PathLike):
+        _take(options, "formats", os.fspath(options.formats))
+    names = options.allow_unknown_fields
+    _take(options, "allow_unknown_fields", (names,) if isinstance(names, str) else tuple(names))
+
+
+def _check_types(options: Any) -> None:
+    for names, kinds, wanted in _WANTED:
+        for name in filter(partial(hasattr, options), names):
+            value = getattr(options, name)
+            # True is a number for Python.
+            fits = isinstance(value, kinds) and (kinds is bool or not isinstance(value, bool))
+            _require(fits, f"{_flag(name)}: a {type(value).__name__} is no {wanted}.")
+
+
+def _check_workers(options: Any) -> None:
+    if options.workers == 0:
+        _take(options, "workers", available_cores())
+    _require(1 <= options.workers <= 1024, f"--workers: {options.workers} is not in 1 to 1024.")
+
+
+def _check_days(options: Any) -> None:
+    since, until = options.since, options.until
+    _require(
+        not (since and until and since > until),
+        f"--since {since} lies after --until {until}; exchange them.",
+    )
+
+
+def _check_patterns(options: Any) -> None:
+    for name in ("include", "exclude"):
+        patterns = getattr(options, name)
+        _require(
+            not isinstance(patterns, str),
+            f"{name}: write a list of patterns, such as [{patterns!r}].",
+        )
+    Patterns(options.include, options.exclude)
 
 
 def available_cores() -> int:

@@ -1,15 +1,15 @@
 """read(): flow logs as a stream of Arrow record batches, without writing anything."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
-from datetime import date
 
 import pyarrow as pa
 
-from flowconv.blocks.declared_formats import DeclaredFormats, declared_formats
+from flowconv.blocks.declared_formats import DeclaredFormats
 from flowconv.blocks.formats import declared_format
-from flowconv.errors import FormatError, UsageError, quote
-from flowconv.fields import Table
+from flowconv.errors import FormatError, quote
+from flowconv.fields import Field, Table
+from flowconv.options import ReadOptions
 from flowconv.rows.batch import RejectedLine, bad_line_error
 from flowconv.rows.extracting import extract
 from flowconv.rows.normalising import FlowBatch, normalise
@@ -17,24 +17,13 @@ from flowconv.rows.schema import known_extra_fields, table_schema
 from flowconv.source.fetching import ObjectFetcher, requests_ended
 from flowconv.source.keys import LogObject
 from flowconv.source.opening import Source, open_source
-from flowconv.source.patterns import Patterns
 from flowconv.source.selection import Selection
-from flowconv.values import as_day, take_texts
 
 
 def read(
     source: str,
+    options: ReadOptions | None = None,
     *,
-    format: str | None = None,
-    formats: str | None = None,
-    allow_unknown_fields: Sequence[str] = (),
-    table: str = "vpc",
-    extra_fields: Sequence[str] | None = None,
-    since: date | None = None,
-    until: date | None = None,
-    include: Sequence[str] = (),
-    exclude: Sequence[str] = (),
-    source_options: Mapping[str, str] | None = None,
     on_rejected: Callable[[RejectedLine], None] | None = None,
 ) -> pa.RecordBatchReader:
     """Read the flow logs below a prefix as a stream of Arrow record batches.
@@ -46,17 +35,7 @@ def read(
     Args:
         source: A folder, an object, an `s3://` URL of a bucket, a prefix or an object, or
             `cloudwatch:LOG-GROUP`.
-        format: Fields of objects without a header, as for `ConvertOptions.format`.
-        formats: A TOML file of formats, as for `ConvertOptions.formats`.
-        allow_unknown_fields: As for `ConvertOptions.allow_unknown_fields`.
-        table: `vpc`, or `tgw` for transit gateway logs; records of the other are left out.
-        extra_fields: AWS's names of the fields that are wanted beyond those of versions 2 to 5.
-            None takes the known ones of all versions.
-        since: First day, by the day in the objects' keys.
-        until: Last day, included.
-        include: Patterns of paths, as for `ConvertOptions.include`.
-        exclude: Patterns of paths, as for `ConvertOptions.exclude`.
-        source_options: Storage options, as for `ConvertOptions.source_options`.
+        options: What is read of it; by default all records of VPC flow logs.
         on_rejected: Called with each line that does not fit. Without it, the first one raises. An
             object of which no line fits raises at its end.
 
@@ -72,32 +51,22 @@ def read(
             already if it is larger than a block of 8 MB.
         ParseError: While the stream is read: a line does not fit, and there is no `on_rejected`.
     """
-    try:
-        wanted = Table(table)
-    except ValueError:
-        raise UsageError(f"{table!r} is not a table; write vpc or tgw.") from None
-    declared = declared_formats(format, formats, allow_unknown_fields=allow_unknown_fields)
-    if extra_fields is None:
-        extra = known_extra_fields(wanted)
-    else:
-        extra = (
-            declared_format(
-                " ".join(take_texts(extra_fields, "extra_fields") or ()), wanted
-            ).extra_fields
-            if extra_fields
-            else ()
-        )
-    schema = table_schema(wanted, extra_fields=extra)
-    logs = open_source(source, source_options)
-    selection = Selection(
-        since=as_day(since, "since"),
-        until=as_day(until, "until"),
-        patterns=Patterns(include, exclude),
-    )
+    options = options or ReadOptions()
+    table = Table(options.table)
+    declared = options.declared_formats()
+    schema = table_schema(table, extra_fields=_extra_fields(options.extra_fields, table))
+    logs = open_source(source, options.source_options)
+    selection = Selection(since=options.since, until=options.until, patterns=options.patterns)
     listed = logs.list_objects(selection)
     log_objects = sorted(listed, key=lambda o: o.uri)
-    batches = _read_batches(logs, log_objects, declared, wanted, schema, on_rejected)
+    batches = _read_batches(logs, log_objects, declared, table, schema, on_rejected)
     return pa.RecordBatchReader.from_batches(schema, batches)
+
+
+def _extra_fields(names: tuple[str, ...] | None, table: Table) -> tuple[Field, ...]:
+    if names is None:
+        return known_extra_fields(table)
+    return declared_format(" ".join(names), table).extra_fields if names else ()
 
 
 def _read_batches(

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from flowconv import ConvertOptions
+from flowconv import ConvertOptions, ReadOptions, VerifyOptions
 from flowconv.errors import UsageError
 from flowconv.options import MB, WORKER_BYTES
 
@@ -115,3 +115,60 @@ def test_texts_whose_meaning_is_plain(tmp_path: Path) -> None:
 )
 def test_memory_limits_the_workers(workers: int, memory: int, at_once: int) -> None:
     assert ConvertOptions(workers=workers, memory_limit=memory).tasks_at_once == at_once
+
+
+@pytest.mark.parametrize("options", [ReadOptions, VerifyOptions])
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"since": "14.1.2026"}, "--since: '14.1.2026' is no day"),
+        ({"until": 20260114}, "--until: a int is no day"),
+        ({"since": date(2026, 1, 2), "until": date(2026, 1, 1)}, "lies after --until"),
+        ({"include": "*.gz"}, r"include: write a list of patterns, such as \['\*.gz'\]"),
+        ({"exclude": ("",)}, "--exclude: '' is not a valid pattern"),
+        ({"source_options": "anon=true"}, "--source-options: a str is no mapping"),
+    ],
+    ids=str,
+)
+def test_what_a_source_cannot_be_asked_for(
+    options: Any, given: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(UsageError, match=message):
+        options(**given)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"workers": -1}, "--workers: -1 is not in 1 to 1024"),
+        ({"workers": "2"}, "--workers: a str is no whole number"),
+        ({"repair": "no"}, "--repair: a str is no yes or no"),
+        ({"quick": 1}, "--quick: a int is no yes or no"),
+    ],
+    ids=str,
+)
+def test_how_a_lake_cannot_be_verified(given: dict[str, Any], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        VerifyOptions(**given)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"table": "flows"}, "'flows' is not a table; write vpc or tgw"),
+        ({"table": None}, "--table: a NoneType is no text"),
+        ({"format": ["version"]}, "--format: a list is no text"),
+    ],
+    ids=str,
+)
+def test_what_cannot_be_read(given: dict[str, Any], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        ReadOptions(**given)
+
+
+def test_plain_values_are_taken(tmp_path: Path) -> None:
+    taken: Any = {"formats": tmp_path / "formats.toml", "extra_fields": ["a"]}
+    read = ReadOptions(since="2026-01-14", allow_unknown_fields="a", **taken)  # type: ignore[arg-type]
+    assert (read.since, read.allow_unknown_fields) == (date(2026, 1, 14), ("a",))
+    assert (read.formats, read.extra_fields) == (str(tmp_path / "formats.toml"), ("a",))
+    assert VerifyOptions().workers >= 1

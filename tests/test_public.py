@@ -23,8 +23,10 @@ from flowconv import (
     ConvertReport,
     FlowconvError,
     LakeStatus,
+    ReadOptions,
     RejectedLine,
     RunProgress,
+    VerifyOptions,
     VerifyReport,
 )
 from flowconv.lake.layout import Layout
@@ -163,7 +165,7 @@ def test_types_of_convert(source: str, tmp_path: Path) -> None:
 
 def test_types_of_read(source: str) -> None:
     rejected: list[RejectedLine] = []
-    reader = flowconv.read(source, include=("*.log",), on_rejected=rejected.append)
+    reader = flowconv.read(source, ReadOptions(include=("*.log",)), on_rejected=rejected.append)
     assert_type(reader, pa.RecordBatchReader)
     assert isinstance(reader, pa.RecordBatchReader)
     assert reader.read_all().num_rows == 1
@@ -195,7 +197,7 @@ def test_types_of_status(lake: str) -> None:
 
 
 def test_types_of_verify(source: str, lake: str) -> None:
-    report = flowconv.verify(lake, source=source, quick=True)
+    report = flowconv.verify(lake, source=source, options=VerifyOptions(quick=True))
     assert_type(report, VerifyReport)
     assert_type(report.problems, list[Problem])
     assert_type(report.to_dict(), dict[str, Any])

@@ -24,6 +24,7 @@ from flowconv.errors import (
     UsageError,
 )
 from flowconv.fields import Table
+from flowconv.options import ReadOptions
 from flowconv.rows.batch import RejectedLine
 from flowconv.rows.parsing import BlockParser
 from flowconv.rows.schema import known_extra_fields, table_schema
@@ -60,13 +61,13 @@ def test_the_rows_are_the_oracles(sample_logs: Path) -> None:
         for path in sorted(sample_logs.rglob("*.log.gz"), key=str)
         for row in reference.read_object(path.read_bytes()).rows
     ]
-    rows = flowconv.read(str(sample_logs), extra_fields=()).read_all().to_pylist()
+    rows = flowconv.read(str(sample_logs), ReadOptions(extra_fields=())).read_all().to_pylist()
     assert len(rows) == len(expected) > 0
     assert rows == expected
 
 
 def test_transit_gateway_logs(tmp_path: Path) -> None:
-    table = flowconv.read(logs(tmp_path, V2 + ROW, TGW), table="tgw").read_all()
+    table = flowconv.read(logs(tmp_path, V2 + ROW, TGW), ReadOptions(table="tgw")).read_all()
     assert table.column_names == [name.replace("-", "_") for name in reference.TGW]
     assert table["tgw_id"].to_pylist() == ["tgw-1"]
 
@@ -88,23 +89,23 @@ def test_polars_and_duckdb_take_it(tmp_path: Path) -> None:
 
 def test_extra_fields(tmp_path: Path) -> None:
     source = logs(tmp_path, NEW, V2 + ROW)
-    table = flowconv.read(source, extra_fields=["new-field", "ecs-task-id"]).read_all()
+    table = flowconv.read(source, ReadOptions(extra_fields=("new-field", "ecs-task-id"))).read_all()
     assert table.column_names[29:] == ["ecs_task_id", "new_field"]
     assert table["new_field"].to_pylist() == ["x", None]
 
 
 def test_fields_that_are_not_asked_for(tmp_path: Path) -> None:
-    for extra, field in ((None, "new_field"), ((), "new_field"), (["x"], "new_field")):
+    for extra, field in ((None, "new_field"), ((), "new_field"), (("x",), "new_field")):
         with pytest.raises(FormatError, match=field) as raised:
-            flowconv.read(logs(tmp_path, V2 + ROW, NEW), extra_fields=extra).read_all()
+            flowconv.read(logs(tmp_path, V2 + ROW, NEW), ReadOptions(extra_fields=extra)).read_all()
         assert raised.value.uri == str(tmp_path / "logs/001.log")
     with pytest.raises(FormatError, match="'ecs_task_id'"):
-        flowconv.read(logs(tmp_path, LATER, V2), extra_fields=()).read_all()
+        flowconv.read(logs(tmp_path, LATER, V2), ReadOptions(extra_fields=())).read_all()
 
 
 def test_extra_fields_of_transit_gateways(tmp_path: Path) -> None:
     source = logs(tmp_path, b"tgw-id action\nt ACCEPT\n")
-    table = flowconv.read(source, table="tgw", extra_fields=["action"]).read_all()
+    table = flowconv.read(source, ReadOptions(table="tgw", extra_fields=("action",))).read_all()
     assert table["action"].to_pylist() == ["ACCEPT"]
 
 
@@ -153,12 +154,16 @@ def test_unreadable_objects(
     ("call", "kind", "message"),
     [
         (lambda path: flowconv.read(f"{path}/nowhere"), StorageError, "no such folder"),
-        (lambda path: flowconv.read(path, table="flows"), UsageError, "'flows' is not a table"),
-        (lambda path: flowconv.read(path, format="a=b"), UsageError, "--format"),
-        (lambda path: flowconv.read(path, extra_fields=["a=b"]), UsageError, "'a=b'"),
+        (
+            lambda path: flowconv.read(path, ReadOptions(table="flows")),
+            UsageError,
+            "'flows' is not a table",
+        ),
+        (lambda path: flowconv.read(path, ReadOptions(format="a=b")), UsageError, "--format"),
+        (lambda path: flowconv.read(path, ReadOptions(extra_fields=("a=b",))), UsageError, "'a=b'"),
         (lambda path: flowconv.read("gs://b"), UsageError, "gs://"),
         (
-            lambda path: flowconv.read(path, source_options={"x": "y"}),
+            lambda path: flowconv.read(path, ReadOptions(source_options={"x": "y"})),
             UsageError,
             "not a storage option",
         ),
@@ -178,7 +183,7 @@ def test_days_and_formats(tmp_path: Path) -> None:
     keys = [aws_key(time=f"2026-01-{day}T00:05") for day in (13, 14, 15)]
     write_objects(tmp_path, {key: ROW.replace(b"10.0.0.1", f"{key.day}".encode()) for key in keys})
     days = {"since": date(2026, 1, 14), "until": date(2026, 1, 14)}
-    reader = flowconv.read(str(tmp_path), format="default", **days)  # type: ignore[arg-type]
+    reader = flowconv.read(str(tmp_path), ReadOptions(format="default", **days))  # type: ignore[arg-type]
     assert reader.read_all()["srcaddr"].to_pylist() == ["2026-01-14"]
 
 

@@ -13,10 +13,8 @@ import typer
 
 from flowconv.cli import tables
 from flowconv.cli.arguments import (
-    ExcludeOption,
     FormatOption,
     FormatsOption,
-    IncludeOption,
     JsonOption,
     LakeArgument,
     LakeOptions,
@@ -36,10 +34,10 @@ from flowconv.cli.failures import (
 from flowconv.cli.log import LOG_FORMATS, Log, TextLog, open_log
 from flowconv.cli.streams import open_closed_streams
 from flowconv.errors import StorageError, redact
-from flowconv.options import ConvertOptions
+from flowconv.options import ConvertOptions, VerifyOptions
 from flowconv.samples.generating import generate as generate_
 from flowconv.samples.options import GenerateOptions
-from flowconv.values import parse_day, parse_storage_options
+from flowconv.values import parse_storage_options
 
 if TYPE_CHECKING:
     from flowconv.conversion.report import ConvertReport
@@ -350,8 +348,10 @@ def status(
         "flowconv verify lake --source logs --repair; flowconv convert logs lake",
     )
 )
+@takes_options(VerifyOptions)
 def verify(
     lake: LakeArgument,
+    *,
     source: Annotated[
         str | None,
         typer.Option(
@@ -360,43 +360,7 @@ def verify(
             help="What was converted to LAKE: compare its objects too, and count lines again.",
         ),
     ] = None,
-    since: Annotated[
-        str | None, typer.Option("--since", metavar="DAY", help="First day of SOURCE to compare.")
-    ] = None,
-    until: Annotated[
-        str | None,
-        typer.Option("--until", metavar="DAY", help="Last day of SOURCE to compare, included."),
-    ] = None,
-    include: IncludeOption = [],  # noqa: B006
-    exclude: ExcludeOption = [],  # noqa: B006
-    quick: Annotated[
-        bool,
-        typer.Option("--quick", help="Compare names and sizes only; read no file and no object."),
-    ] = False,
-    repair: Annotated[
-        bool,
-        typer.Option(
-            "--repair",
-            help="Remove files that do not belong to LAKE, and forget damaged ones, so that the "
-            "next run converts their objects again; these must still be in SOURCE.",
-        ),
-    ] = False,
-    wait: Annotated[
-        bool,
-        typer.Option("--wait", help="With --repair: wait while a run writes to LAKE."),
-    ] = False,
-    workers: Annotated[
-        int,
-        typer.Option(
-            "--workers",
-            "-w",
-            min=0,
-            metavar="N",
-            help="Number of files to check at once; 0 uses all cores.",
-        ),
-    ] = 0,
-    source_option: SourceOptions = [],  # noqa: B006
-    dest_option: LakeOptions = [],  # noqa: B006
+    make_options: Callable[[], VerifyOptions],
     json_: JsonOption = False,
 ) -> None:
     """Check that a lake has all its files and rows, and no other.
@@ -413,21 +377,7 @@ def verify(
         from flowconv.verification.verifying import verify as verify_
 
         with log.progress() as on_progress:
-            report = verify_(
-                lake,
-                source=source,
-                since=None if since is None else parse_day(since, "--since"),
-                until=None if until is None else parse_day(until, "--until"),
-                include=include,
-                exclude=exclude,
-                quick=quick,
-                repair=repair,
-                wait=wait,
-                workers=workers,
-                options=parse_storage_options(dest_option),
-                source_options=parse_storage_options(source_option),
-                on_progress=on_progress,
-            )
+            report = verify_(lake, source, make_options(), on_progress=on_progress)
         tables.print_json(report.to_dict()) if json_ else tables.print_verification(report)
     if not report.complete:
         raise typer.Exit(INCOMPLETE)

@@ -1,4 +1,4 @@
-"""Options of the commands, made from the fields of ConvertOptions and GenerateOptions.
+"""Options of the commands, made from the fields of ConvertOptions and its like.
 
 A field's name, type, default and metadata say everything about its option.
 """
@@ -119,8 +119,6 @@ _CONVERT = {field.name: field for field in fields(ConvertOptions)}
 FormatOption = Annotated[str | None, _option(_CONVERT["format"])]
 FormatsOption = Annotated[str | None, _option(_CONVERT["formats"])]
 UnknownFieldsOption = Annotated[list[str], _option(_CONVERT["allow_unknown_fields"])]
-IncludeOption = Annotated[list[str], _option(_CONVERT["include"])]
-ExcludeOption = Annotated[list[str], _option(_CONVERT["exclude"])]
 SourceOptions = Annotated[list[str], _option(_CONVERT["source_options"])]
 LakeArgument = Annotated[
     str,

@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import fields
-from datetime import date
 from functools import partial
 from typing import Any
 
@@ -25,12 +24,12 @@ from flowconv.blocks.declared_formats import DeclaredFormats, declared_formats
 from flowconv.blocks.parquet_pages import check_footer, check_gaps, read_footer
 from flowconv.errors import FlowconvError, UnreadableObjectError
 from flowconv.lake.ledger import Ledger
+from flowconv.options import VerifyOptions
 from flowconv.rows.extracting import extract
 from flowconv.running import RunProgress, Stopped
 from flowconv.source.fetching import ObjectFetcher
 from flowconv.source.keys import LogObject
 from flowconv.source.opening import Source
-from flowconv.source.patterns import Patterns
 from flowconv.source.selection import Selection
 from flowconv.storage.interface import Storage
 from flowconv.verification.problems import Check, Problem, ProblemKind, object_problem
@@ -46,22 +45,14 @@ class SourceObjects:
         logs: The source; None if none is given.
         lake_root: The lake, which may lie within the source.
         ledger: The lake's ledger.
-        since: First day.
-        until: Last day, included.
-        patterns: Patterns of the objects' paths.
+        options: Which days and paths are compared.
     """
 
     def __init__(
-        self,
-        logs: Source | None,
-        lake_root: str,
-        ledger: Ledger,
-        since: date | None,
-        until: date | None,
-        patterns: Patterns,
+        self, logs: Source | None, lake_root: str, ledger: Ledger, options: VerifyOptions
     ) -> None:
         self._logs = logs
-        self._all = since is None and until is None and not patterns
+        self._all = options.since is None and options.until is None and not options.patterns
         kinds = [f.name for f in fields(LineCounts)]
         self._converted = {
             row["uri"]: (row["etag"], LineCounts(**{kind: row[kind] for kind in kinds}).lines)
@@ -72,7 +63,12 @@ class SourceObjects:
         self._listed: dict[str, LogObject] = {}
         self._unlisted: dict[str, str] = {}
         if logs is not None:
-            selection = Selection(since=since, until=until, patterns=patterns, leave_out=lake_root)
+            selection = Selection(
+                since=options.since,
+                until=options.until,
+                patterns=options.patterns,
+                leave_out=lake_root,
+            )
             listed = logs.list_objects(selection, unreadable=self._unlisted)
             self._listed = {log_object.uri: log_object for log_object in listed}
         self._mutex = threading.Lock()

@@ -11,9 +11,9 @@ is as it was written.
 
 import secrets
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime
 
 from flowconv.lake.layout import lost_layout, read_layout
 from flowconv.lake.ledger import Ledger
@@ -21,13 +21,11 @@ from flowconv.lake.locking import Lock
 from flowconv.lake.paths import LAYOUT, LOCK
 from flowconv.lake.status import read_lock
 from flowconv.memory import giving_memory_back
-from flowconv.options import available_cores
+from flowconv.options import VerifyOptions
 from flowconv.running import RunProgress, run_all
 from flowconv.source.opening import Source, open_source
-from flowconv.source.patterns import Patterns
 from flowconv.storage.interface import Storage
 from flowconv.storage.opening import open_storage
-from flowconv.values import as_day
 from flowconv.verification.lake_files import LakeNow, check_names, check_sums, file_checks
 from flowconv.verification.problems import ADVICE, Check, Problem, VerifyReport, problem_of
 from flowconv.verification.recounting import SourceObjects
@@ -37,18 +35,9 @@ from flowconv.verification.repairing import repair_lake
 @giving_memory_back()
 def verify(
     lake: str,
-    *,
     source: str | None = None,
-    since: date | None = None,
-    until: date | None = None,
-    include: Sequence[str] = (),
-    exclude: Sequence[str] = (),
-    quick: bool = False,
-    repair: bool = False,
-    wait: bool = False,
-    workers: int = 0,
-    options: Mapping[str, str] | None = None,
-    source_options: Mapping[str, str] | None = None,
+    options: VerifyOptions | None = None,
+    *,
     on_progress: Callable[[RunProgress], None] | None = None,
 ) -> VerifyReport:
     """Check that a lake agrees with its ledger, and the ledger with the source.
@@ -56,18 +45,9 @@ def verify(
     Args:
         lake: The lake: the DEST given to `convert`.
         source: The SOURCE that was converted to it; None: objects are not checked.
-        since: First day of the source, as for `ConvertOptions.since`.
-        until: Last day of the source, included.
-        include: Patterns of the source's paths, as for `ConvertOptions.include`.
-        exclude: Patterns of the source's paths, as for `ConvertOptions.exclude`.
-        quick: Compare names, sizes and counts only; read neither files nor objects.
-        repair: Remove leftovers and strays (strays that a run wrote are set aside), and forget the
-            tasks of damaged files if all of their objects can be converted again. Takes the lake's
-            lock.
-        wait: With `repair`: wait while a run writes to the lake, instead of failing.
-        workers: Number of files and objects read at once; 0 takes all cores.
-        options: Storage options of the lake, as for `ConvertOptions.dest_options`.
-        source_options: Storage options of the source.
+        options: How it is verified; by default all files and objects are read, and nothing is
+            repaired. To repair takes the lake's lock; strays that a run wrote are set aside, and
+            the tasks of damaged files forgotten if all of their objects can be converted again.
         on_progress: Called in this thread several times a second, with files and objects read.
 
     Returns:
@@ -80,35 +60,33 @@ def verify(
         FetchError: A file of the lake cannot be fetched; this may pass.
     """
     started = time.monotonic()
-    since, until = as_day(since, "since"), as_day(until, "until")
-    storage = open_storage(lake, options)
+    options = options or VerifyOptions()
+    storage = open_storage(lake, options.dest_options)
     lost = lost_layout(storage)
     layout = lost or read_layout(storage)
-    patterns = Patterns(include, exclude)
-    logs = None if source is None else open_source(source, source_options)
+    logs = None if source is None else open_source(source, options.source_options)
     report = VerifyReport(lake=storage.root, source=logs.root if logs else None)
     run_id = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
-    cores = workers or available_cores()
     if lost:
         found, expected = "no such file", "the lake's layout"
         report.problems.append(problem_of("missing-layout", storage, LAYOUT, found, expected))
     _check_lock(storage, report)
-    with Lock(storage, run_id, wait=wait) if repair else nullcontext() as lock:
+    with Lock(storage, run_id, wait=options.wait) if options.repair else nullcontext() as lock:
         lake_now = LakeNow.take(storage)
         if lock:
             lock.confirm()
-        objects = SourceObjects(logs, storage.root, lake_now.ledger, since, until, patterns)
+        objects = SourceObjects(logs, storage.root, lake_now.ledger, options)
         report.problems += check_names(storage, lake_now)
         report.problems += check_sums(storage, lake_now)
         report.problems += objects.check_names()
-        if not quick:
+        if not options.quick:
             checks = file_checks(storage, layout, lake_now, report.problems)
             checks += objects.line_checks()
             read_from = (storage, logs) if logs else (storage,)
-            report.problems += _run_checks(checks, cores, on_progress, read_from)
+            report.problems += _run_checks(checks, options.workers, on_progress, read_from)
             report.lines = objects.lines
-        if repair:
-            repair_lake(storage, layout, lake_now.ledger, run_id, objects, report, cores)
+        if options.repair:
+            repair_lake(storage, layout, lake_now.ledger, run_id, objects, report, options.workers)
         else:
             _leave_out_work_under_way(storage, lake_now, report)
         _sum_up(lake_now, objects, report)

@@ -21,7 +21,15 @@ import pytest
 from typer.testing import CliRunner
 
 import flowconv
-from flowconv import ConvertOptions, ConvertReport, convert, scan, verify
+from flowconv import (
+    ConvertOptions,
+    ConvertReport,
+    ReadOptions,
+    VerifyOptions,
+    convert,
+    scan,
+    verify,
+)
 from flowconv.cli.app import app
 from flowconv.conversion.dry_run import plan
 from flowconv.errors import FetchError, FlowconvError, StorageError, UsageError
@@ -268,10 +276,10 @@ def test_converts_what_is_new(server: S3Server, group: str, tmp_path: Path) -> N
     # What came late is found, and can be had.
     found = verify(
         str(lake),
-        source=f"cloudwatch:{group}",
-        since=DAYS_AGO[4],
-        until=DAYS_AGO[3],
-        source_options=server.storage_options(),
+        f"cloudwatch:{group}",
+        VerifyOptions(
+            since=DAYS_AGO[4], until=DAYS_AGO[3], source_options=server.storage_options()
+        ),
     )
     assert [(problem.kind, problem.uri) for problem in found.problems] == [
         ("wrong-lines", f"cloudwatch:{group}/eni-1-all/{DAYS_AGO[4]}")
@@ -381,10 +389,12 @@ def test_reads_without_writing(server: S3Server, group: str) -> None:
     put(server, group, "eni-1-all", [record(at(4)), record(at(3))])
     reader = flowconv.read(
         f"cloudwatch:{group}",
-        format="default",
-        since=DAYS_AGO[4],
-        until=DAYS_AGO[3],
-        source_options=server.storage_options(),
+        ReadOptions(
+            format="default",
+            since=DAYS_AGO[4],
+            until=DAYS_AGO[3],
+            source_options=server.storage_options(),
+        ),
     )
     assert reader.read_all()["start"].to_pylist() == [at(4), at(3)]
 

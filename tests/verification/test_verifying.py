@@ -17,7 +17,7 @@ import pytest
 from typer.testing import CliRunner
 
 import flowconv
-from flowconv import ConvertOptions, VerifyReport, convert
+from flowconv import ConvertOptions, VerifyOptions, VerifyReport, convert
 from flowconv.cli.app import app
 from flowconv.conversion.dry_run import plan
 from flowconv.errors import FetchError, FormatError, LakeError, StorageError, UsageError
@@ -61,7 +61,8 @@ def lake(logs: Path, tmp_path: Path) -> Path:
 
 
 def check(lake: Path, logs: Path | None = None, **kwargs: Any) -> VerifyReport:
-    return flowconv.verify(str(lake), source=None if logs is None else str(logs), **kwargs)
+    source = None if logs is None else str(logs)
+    return flowconv.verify(str(lake), source, VerifyOptions(**kwargs))
 
 
 def kinds(report: VerifyReport) -> dict[str, int]:
@@ -677,7 +678,8 @@ def test_in_s3(s3: S3Server) -> None:
         convert(logs, lake, ConvertOptions(source_options=options, dest_options=options))
 
     def found(**kwargs: Any) -> VerifyReport:
-        return flowconv.verify(lake, source=logs, options=options, source_options=options, **kwargs)
+        how = VerifyOptions(source_options=options, dest_options=options, **kwargs)
+        return flowconv.verify(lake, logs, how)
 
     client.delete_object(Bucket=bucket, Key="lake/vpc/")
     run()
@@ -716,9 +718,9 @@ def test_bucket_that_fails_is_not_damaged(
 
     monkeypatch.setattr("flowconv.storage.s3.S3Storage.fetch", no_answer)
     with pytest.raises(FetchError, match="does not answer"):
-        flowconv.verify(lake, source=str(logs), options=options, repair=True)
+        flowconv.verify(lake, str(logs), VerifyOptions(dest_options=options, repair=True))
     monkeypatch.undo()
-    assert flowconv.verify(lake, source=str(logs), options=options).problems == []
+    assert flowconv.verify(lake, str(logs), VerifyOptions(dest_options=options)).problems == []
 
 
 def test_lines_of_every_shape_are_counted_again(tmp_path: Path) -> None:
@@ -1104,11 +1106,11 @@ def test_set_aside_in_s3(moto_s3: S3Server, logs: Path) -> None:
     storage.delete([file.path for file in storage.list_files("_flowconv/ledger")])
     with pytest.raises(LakeError, match="is gone"):
         flowconv.scan(lake, options=options)
-    repaired = flowconv.verify(lake, source=str(logs), repair=True, options=options)
+    repaired = flowconv.verify(lake, str(logs), VerifyOptions(dest_options=options, repair=True))
     assert repaired.set_aside == 5
     assert list(storage.list_files("vpc")) == []
     convert(str(logs), lake, ConvertOptions(dest_options=options))
-    assert flowconv.verify(lake, source=str(logs), options=options).problems == []
+    assert flowconv.verify(lake, str(logs), VerifyOptions(dest_options=options)).problems == []
     gone = next(storage.list_files("vpc")).path
     storage.delete([gone])
     with pytest.raises(LakeError, match=f"the file {gone} is gone"):

@@ -11,7 +11,7 @@ import polars as pl
 import pytest
 
 import flowconv
-from flowconv import ConvertOptions
+from flowconv import ConvertOptions, ReadOptions
 from flowconv.errors import LakeError, StorageError
 from flowconv.lake import writing
 from flowconv.source import keys
@@ -137,7 +137,7 @@ def test_multi_part_output(buckets: Buckets) -> None:
 
 def test_records_without_a_copy(buckets: Buckets) -> None:
     buckets.put(V2 + ROW * 3, V2 + ROW)
-    reader = flowconv.read(buckets.source, source_options=options(buckets.server, 0))
+    reader = flowconv.read(buckets.source, ReadOptions(source_options=options(buckets.server, 0)))
     assert reader.read_all().num_rows == 4
 
 

@@ -39,7 +39,7 @@ from hypothesis.stateful import (
 )
 
 import flowconv
-from flowconv import ConvertOptions, ConvertReport
+from flowconv import ConvertOptions, ConvertReport, VerifyOptions
 from flowconv.blocks.counts import LineCounts
 from flowconv.errors import LakeError
 from oracle import reference
@@ -441,7 +441,9 @@ class LakeAndModel(RuleBasedStateMachine):
         if rotten and self._rot(rotten):
             repairable = False
         if killed_at is None:
-            repaired = flowconv.verify(self.lake.url, source=str(self.named_source), repair=True)
+            repaired = flowconv.verify(
+                self.lake.url, source=str(self.named_source), options=VerifyOptions(repair=True)
+            )
             assert (repaired.forgotten, repaired.complete) == (repairable, False)
         else:
             self._kill(killed_at, self._repair)
@@ -467,7 +469,7 @@ class LakeAndModel(RuleBasedStateMachine):
         return True
 
     def _repair(self, url: str) -> None:
-        flowconv.verify(url, source=str(self.named_source), repair=True)
+        flowconv.verify(url, source=str(self.named_source), options=VerifyOptions(repair=True))
 
     def _kill(self, at: float, act: Callable[[str], object]) -> None:
         """Let something be done to the lake, and kill it on its way; 0 is the beginning."""
@@ -544,7 +546,7 @@ class LakeAndModel(RuleBasedStateMachine):
         stray.write_bytes(b"PAR1")
         found = flowconv.verify(self.lake.url)
         assert ("stray-file", str(stray)) in [(p.kind, p.uri) for p in found.problems]
-        assert flowconv.verify(self.lake.url, repair=True).complete
+        assert flowconv.verify(self.lake.url, options=VerifyOptions(repair=True)).complete
         assert not stray.exists()
         self.clean = True
 

@@ -18,7 +18,7 @@ from unittest import mock
 import pytest
 
 import flowconv
-from flowconv import ConvertOptions, convert
+from flowconv import ConvertOptions, VerifyOptions, convert
 from flowconv.lake.ledger import Ledger
 from flowconv.lake.locking import Lock, read_holder
 from flowconv.running import RunProgress, run_all
@@ -312,7 +312,7 @@ def test_a_command_stops_at_any_step(
     if step.until:
         assert step.name.replace("before", "after") not in done.steps
     assert not (lake / "_flowconv/lock.json").exists()
-    flowconv.verify(str(lake), source=str(logs), repair=True)
+    flowconv.verify(str(lake), source=str(logs), options=VerifyOptions(repair=True))
     convert(str(logs), str(lake), ConvertOptions(workers=2))
     assert flowconv.verify(str(lake), source=str(logs)).complete
 
