@@ -126,26 +126,26 @@ def test_rejected_lines(tmp_path: Path) -> None:
 
 
 def test_the_first_rejected_line_raises(tmp_path: Path) -> None:
-    with pytest.raises(ParseError) as raised:
+    with pytest.raises(ParseError, match="it has 1 value, and the format has 14") as raised:
         flowconv.read(logs(tmp_path, BAD)).read_all()
     assert (raised.value.uri, raised.value.line) == (str(tmp_path / "logs/000.log"), 3)
 
 
 @pytest.mark.parametrize(
-    ("body", "kind"),
+    ("body", "kind", "message"),
     [
-        (gzip.compress(V2 + ROW)[:-9], CorruptObjectError),
-        (ROW, FormatError),
-        (b"srcaddr action srcaddr\na b c\n", FormatError),
+        (gzip.compress(V2 + ROW)[:-9], CorruptObjectError, "the gzip data ends early"),
+        (ROW, FormatError, "this line is not a header"),
+        (b"srcaddr action srcaddr\na b c\n", FormatError, "names column 'srcaddr' twice"),
     ],
 )
 @pytest.mark.parametrize("place", [0, 1, 2])
 def test_unreadable_objects(
-    tmp_path: Path, body: bytes, kind: type[UnreadableObjectError], place: int
+    tmp_path: Path, body: bytes, kind: type[UnreadableObjectError], message: str, place: int
 ) -> None:
     bodies = [V2 + ROW, V2 + ROW]
     bodies.insert(place, body)
-    with pytest.raises(kind) as raised:
+    with pytest.raises(kind, match=message) as raised:
         flowconv.read(logs(tmp_path, *bodies)).read_all()
     assert raised.value.uri == str(tmp_path / f"logs/{place:03d}.log")
 

@@ -135,7 +135,7 @@ def test_fetch_errors_pass_through() -> None:
         def readinto(self, buffer: memoryview, /) -> int:
             raise FetchError("gone", uri="x")
 
-    with pytest.raises(FetchError):
+    with pytest.raises(FetchError, match="gone"):
         Unpacked(log_object("x"), Broken(NEIGHBOUR)).readinto(memoryview(bytearray(9)))
 
 
@@ -145,7 +145,7 @@ def test_without_isal(members: list[bytes], piece_bytes: int, read_bytes: int) -
     stored = b"".join(members)
     with mock.patch.object(unpacking, "_zlib", zlib):
         assert unpack(stored, piece_bytes, read_bytes) == gzip.decompress(stored)
-        with pytest.raises(CorruptObjectError):
+        with pytest.raises(CorruptObjectError, match="the gzip data ends early"):
             unpack(stored[:-1], piece_bytes, read_bytes)
 
 

@@ -325,7 +325,7 @@ def test_a_source_that_does_not_exist(tmp_path: Path) -> None:
 @pytest.mark.parametrize("url", ["gs://bucket/x", "", "a\0b"])
 def test_places_that_are_none(tmp_path: Path, url: str) -> None:
     for source, dest in ((url, str(tmp_path / "lake")), (str(tmp_path), url)):
-        with pytest.raises(UsageError):
+        with pytest.raises(UsageError, match="Write a local folder or s3://bucket/prefix"):
             convert(source, dest)
 
 

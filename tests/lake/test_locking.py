@@ -68,7 +68,7 @@ def test_silent_elsewhere(storage: LocalStorage) -> None:
     with Lock(storage, "mine") as lock:
         lock.confirm()
         hold(storage, OTHER)
-        with pytest.raises(LostLockError):
+        with pytest.raises(LostLockError, match="another run has taken this lake over"):
             lock.confirm()
     found = read_holder(storage)
     assert found

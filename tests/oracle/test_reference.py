@@ -329,9 +329,8 @@ CORRUPT = {
 @pytest.mark.parametrize("body", CORRUPT.values(), ids=CORRUPT.keys())
 def test_corrupt(body: bytes) -> None:
     for format in (None, "default"):
-        with pytest.raises(Unreadable) as caught:
+        with pytest.raises(Unreadable, match="^corrupt$"):
             read_object(body, format=format)
-        assert caught.value.reason == "corrupt"
 
 
 def test_half_of_the_magic_is_text() -> None:
@@ -399,9 +398,8 @@ NO_HEADERS = {
 
 @pytest.mark.parametrize("body", NO_HEADERS.values(), ids=NO_HEADERS.keys())
 def test_unreadable_without_a_format(body: bytes) -> None:
-    with pytest.raises(Unreadable) as caught:
+    with pytest.raises(Unreadable, match="^format$"):
         read_object(body)
-    assert caught.value.reason == "format"
 
 
 def test_512_names_are_the_most() -> None:

@@ -104,9 +104,8 @@ OF_ANOTHER_KIND = [
 
 @pytest.mark.parametrize("body", OF_ANOTHER_KIND)
 def test_json_of_another_kind(body: bytes) -> None:
-    with pytest.raises(Unreadable) as caught:
+    with pytest.raises(Unreadable, match="^format$"):
         read(body)
-    assert caught.value.reason == "format"
 
 
 @pytest.mark.parametrize(
@@ -115,9 +114,8 @@ def test_json_of_another_kind(body: bytes) -> None:
     ids=["headerless", "export", "firehose", "subscription"],
 )
 def test_without_a_format(body: bytes) -> None:
-    with pytest.raises(Unreadable) as caught:
+    with pytest.raises(Unreadable, match="^format$"):
         read(body, format=None)
-    assert caught.value.reason == "format"
 
 
 @pytest.mark.parametrize(
@@ -447,7 +445,7 @@ def test_documents_cut_off(indent: int | None) -> None:
         assert [line.text for line in got.rejected] == texts
     # Glued, all is one line, and nothing of it is guessed.
     glued = body.replace(b"\n", b"")
-    with pytest.raises(Unreadable):
+    with pytest.raises(Unreadable, match="^format$"):
         read(glued[:-1])
 
 
@@ -513,7 +511,7 @@ def test_formats_by_log_group() -> None:
     assert bad(got) == [(2, "too-few-values", None), (3, "too-few-values", None)]
     got = read(subscription(documents[2:]), log_group="g", formats=read_formats(FORMATS))
     assert got.formats == [("type", "packets")]
-    with pytest.raises(Unreadable):
+    with pytest.raises(Unreadable, match="^format$"):
         read(
             subscription(documents),
             format=None,
@@ -523,7 +521,7 @@ def test_formats_by_log_group() -> None:
 
 def test_formats_that_say_nothing() -> None:
     assert read(A.encode(), formats=read_formats("")).formats == [COLUMNS]
-    with pytest.raises(Unreadable):
+    with pytest.raises(Unreadable, match="^format$"):
         read(A.encode(), format=None, formats=read_formats(""))
 
 
@@ -858,9 +856,8 @@ def test_parquet_columns_that_are_left_out(other: "pa.Array[Any]") -> None:
     got = read(parquet({"other": other, "srcaddr": ["a"]}))
     assert got.rows == [Row(1, "vpc", {"srcaddr": "a"})]
     # A known field cannot be that.
-    with pytest.raises(Unreadable) as caught:
+    with pytest.raises(Unreadable, match="^format$"):
         read(parquet({"srcport": other, "srcaddr": ["a"]}))
-    assert caught.value.reason == "format"
 
 
 @pytest.mark.parametrize(
@@ -891,9 +888,8 @@ def test_parquet_columns_that_are_left_out(other: "pa.Array[Any]") -> None:
     ids=lambda columns: " ".join(columns)[:40],
 )
 def test_parquet_that_cannot_be(columns: dict[str, Any]) -> None:
-    with pytest.raises(Unreadable) as caught:
+    with pytest.raises(Unreadable, match="^format$"):
         read(parquet(columns))
-    assert caught.value.reason == "format"
 
 
 def test_parquet_without_rows() -> None:
@@ -903,18 +899,16 @@ def test_parquet_without_rows() -> None:
 
 @pytest.mark.parametrize("end", [4, 8, 20, 100, -100, -8, -4, -1])
 def test_damaged_parquet(end: int) -> None:
-    with pytest.raises(Unreadable) as caught:
+    with pytest.raises(Unreadable, match="^corrupt$"):
         read(parquet(V2)[:end])
-    assert caught.value.reason == "corrupt"
 
 
 def test_parquet_with_text_that_is_not_utf8() -> None:
     """Its file says that it is."""
     buffers = [None, pa.py_buffer(b"\0\0\0\0\1\0\0\0"), pa.py_buffer(b"\xff")]
     array = pa.Array.from_buffers(pa.string(), 1, buffers)
-    with pytest.raises(Unreadable) as caught:
+    with pytest.raises(Unreadable, match="^corrupt$"):
         read(parquet({"srcaddr": array}))
-    assert caught.value.reason == "corrupt"
 
 
 # --- anything -------------------------------------------------------------------------------------

@@ -79,7 +79,7 @@ def test_what_is_no_file_is_never_waited_for(
 ) -> None:
     monkeypatch.chdir(tmp_path)  # Names of sockets are short.
     make(Path("x"))
-    with pytest.raises(FetchError):
+    with pytest.raises(FetchError, match="the operating system reports: "):
         open_storage(str(tmp_path)).fetch("x", 0, 1)
     with pytest.raises(StorageError, match=r"a named pipe|a socket"):
         list(open_storage(str(tmp_path / "x")).list_folder())

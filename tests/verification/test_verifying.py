@@ -574,7 +574,7 @@ def test_a_source_that_does_not_exist(lake: Path, tmp_path: Path) -> None:
 def test_no_lake(tmp_path: Path) -> None:
     with pytest.raises(LakeError, match="no lake of flowconv"):
         check(tmp_path)
-    with pytest.raises(UsageError):
+    with pytest.raises(UsageError, match="gs:// is not supported"):
         flowconv.verify("gs://bucket")
 
 
