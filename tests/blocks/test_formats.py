@@ -107,7 +107,7 @@ def test_spellings_of_other_tools_among_rows_of_text(line: str) -> None:
 )
 def test_headers_that_cannot_be(names: str) -> None:
     tokens = names.split(" ")
-    with pytest.raises(reference.Unreadable, match="^format$"):
+    with pytest.raises(reference.Unreadable, match=r"^format$"):
         reference.header_of(tokens)
     if 2 * sum(reference.known_field(token) is not None for token in tokens) >= len(tokens):
         with pytest.raises(FormatError, match="the header"):

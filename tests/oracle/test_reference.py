@@ -329,7 +329,7 @@ CORRUPT = {
 @pytest.mark.parametrize("body", CORRUPT.values(), ids=CORRUPT.keys())
 def test_corrupt(body: bytes) -> None:
     for format in (None, "default"):
-        with pytest.raises(Unreadable, match="^corrupt$"):
+        with pytest.raises(Unreadable, match=r"^corrupt$"):
             read_object(body, format=format)
 
 
@@ -398,7 +398,7 @@ NO_HEADERS = {
 
 @pytest.mark.parametrize("body", NO_HEADERS.values(), ids=NO_HEADERS.keys())
 def test_unreadable_without_a_format(body: bytes) -> None:
-    with pytest.raises(Unreadable, match="^format$"):
+    with pytest.raises(Unreadable, match=r"^format$"):
         read_object(body)
 
 

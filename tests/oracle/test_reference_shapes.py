@@ -104,7 +104,7 @@ OF_ANOTHER_KIND = [
 
 @pytest.mark.parametrize("body", OF_ANOTHER_KIND)
 def test_json_of_another_kind(body: bytes) -> None:
-    with pytest.raises(Unreadable, match="^format$"):
+    with pytest.raises(Unreadable, match=r"^format$"):
         read(body)
 
 
@@ -114,7 +114,7 @@ def test_json_of_another_kind(body: bytes) -> None:
     ids=["headerless", "export", "firehose", "subscription"],
 )
 def test_without_a_format(body: bytes) -> None:
-    with pytest.raises(Unreadable, match="^format$"):
+    with pytest.raises(Unreadable, match=r"^format$"):
         read(body, format=None)
 
 
@@ -445,7 +445,7 @@ def test_documents_cut_off(indent: int | None) -> None:
         assert [line.text for line in got.rejected] == texts
     # Glued, all is one line, and nothing of it is guessed.
     glued = body.replace(b"\n", b"")
-    with pytest.raises(Unreadable, match="^format$"):
+    with pytest.raises(Unreadable, match=r"^format$"):
         read(glued[:-1])
 
 
@@ -511,7 +511,7 @@ def test_formats_by_log_group() -> None:
     assert bad(got) == [(2, "too-few-values", None), (3, "too-few-values", None)]
     got = read(subscription(documents[2:]), log_group="g", formats=read_formats(FORMATS))
     assert got.formats == [("type", "packets")]
-    with pytest.raises(Unreadable, match="^format$"):
+    with pytest.raises(Unreadable, match=r"^format$"):
         read(
             subscription(documents),
             format=None,
@@ -521,7 +521,7 @@ def test_formats_by_log_group() -> None:
 
 def test_formats_that_say_nothing() -> None:
     assert read(A.encode(), formats=read_formats("")).formats == [COLUMNS]
-    with pytest.raises(Unreadable, match="^format$"):
+    with pytest.raises(Unreadable, match=r"^format$"):
         read(A.encode(), format=None, formats=read_formats(""))
 
 
@@ -856,7 +856,7 @@ def test_parquet_columns_that_are_left_out(other: "pa.Array[Any]") -> None:
     got = read(parquet({"other": other, "srcaddr": ["a"]}))
     assert got.rows == [Row(1, "vpc", {"srcaddr": "a"})]
     # A known field cannot be that.
-    with pytest.raises(Unreadable, match="^format$"):
+    with pytest.raises(Unreadable, match=r"^format$"):
         read(parquet({"srcport": other, "srcaddr": ["a"]}))
 
 
@@ -888,7 +888,7 @@ def test_parquet_columns_that_are_left_out(other: "pa.Array[Any]") -> None:
     ids=lambda columns: " ".join(columns)[:40],
 )
 def test_parquet_that_cannot_be(columns: dict[str, Any]) -> None:
-    with pytest.raises(Unreadable, match="^format$"):
+    with pytest.raises(Unreadable, match=r"^format$"):
         read(parquet(columns))
 
 
@@ -899,7 +899,7 @@ def test_parquet_without_rows() -> None:
 
 @pytest.mark.parametrize("end", [4, 8, 20, 100, -100, -8, -4, -1])
 def test_damaged_parquet(end: int) -> None:
-    with pytest.raises(Unreadable, match="^corrupt$"):
+    with pytest.raises(Unreadable, match=r"^corrupt$"):
         read(parquet(V2)[:end])
 
 
@@ -907,7 +907,7 @@ def test_parquet_with_text_that_is_not_utf8() -> None:
     """Its file says that it is."""
     buffers = [None, pa.py_buffer(b"\0\0\0\0\1\0\0\0"), pa.py_buffer(b"\xff")]
     array = pa.Array.from_buffers(pa.string(), 1, buffers)
-    with pytest.raises(Unreadable, match="^corrupt$"):
+    with pytest.raises(Unreadable, match=r"^corrupt$"):
         read(parquet({"srcaddr": array}))
 
 
