@@ -19,6 +19,7 @@ import pytest
 
 import flowconv
 from flowconv import ConvertOptions, VerifyOptions, convert
+from flowconv.lake.layout import is_lake
 from flowconv.lake.ledger import Ledger
 from flowconv.lake.locking import Lock, read_holder
 from flowconv.running import RunProgress, run_all
@@ -49,14 +50,14 @@ signal.signal(signal.SIGHUP, signal.SIG_DFL)
 seconds, notes = float(sys.argv.pop(1)), Path(sys.argv.pop(1))
 read = TaskConverter._read
 
-def read_slowly(self, log_objects, attempt, failures, progress):
+def read_slowly(self, log_objects, fetcher, attempt, failures, progress):
     with notes.open("a") as file:
         file.write("read\\n")
     until = time.monotonic() + seconds
     while time.monotonic() < until:
         time.sleep(0.02)
         progress.add()
-    read(self, log_objects, attempt, failures, progress)
+    read(self, log_objects, fetcher, attempt, failures, progress)
 
 TaskConverter._read = read_slowly
 app()
@@ -404,9 +405,10 @@ def test_a_second_signal_ends_the_grace(logs: Path) -> None:
 
 
 def test_after_a_kill_the_next_run_goes_on(logs: Path) -> None:
+    lake = open_storage(str(logs.parent / "lake"))
     with under_way(logs, 0.2) as process:
         until = time.monotonic() + DEADLINE_S
-        while not list((logs.parent / "lake/_flowconv/ledger").glob("*2")):
+        while not (is_lake(lake) and Ledger.read(lake).converted()):
             assert time.monotonic() < until
             time.sleep(0.01)
         process.kill()
