@@ -8,7 +8,7 @@ import json
 import os
 import time
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from hashlib import md5
 from itertools import islice
@@ -26,6 +26,7 @@ from flowconv.source.listing import list_objects
 from flowconv.source.opening import StorageSource
 from flowconv.storage.interface import Folder, Storage, StoredFile
 from flowconv.storage.opening import open_storage
+from flowconv.storage.request_times import RequestTimes
 
 # What AWS delivers of one flow log: an object every five minutes.
 OBJECTS_PER_DAY = 288
@@ -57,6 +58,7 @@ class Source:
     root: str = f"s3://{_BUCKET}"
     is_local: bool = False
     retries: int = 0
+    times: RequestTimes = field(default_factory=RequestTimes)
 
     def give_up(self) -> None:
         """Nothing is under way."""
