@@ -25,6 +25,9 @@ LONGEST_DELAY_S = 10.0
 # No attempt begins later than this: each may take until its timeout.
 GIVE_UP_AFTER_S = 180.0
 
+# How often a wait looks whether it is given up.
+_TICK_S = 0.1
+
 # The bound at first: what one round trip of any store bears.
 _FIRST_BOUND = 64
 
@@ -53,9 +56,17 @@ class Retries:
         """Repeat no request from now on; end all waits."""
         self._given_up.set()
 
-    def wait(self, delay_s: float) -> bool:
-        """Wait in this thread; return False at once when `give_up` is called."""
-        return not self._given_up.wait(delay_s)
+    @property
+    def is_given_up(self) -> bool:
+        """Whether no request is repeated any more."""
+        return self._given_up.is_set()
+
+    async def wait(self, delay_s: float) -> bool:
+        """Wait in this event loop; return False soon after `give_up` is called."""
+        until = time.monotonic() + delay_s
+        while not self.is_given_up and (rest_s := until - time.monotonic()) > 0:
+            await asyncio.sleep(min(rest_s, _TICK_S))
+        return not self.is_given_up
 
     def note(self, request: str, uri: str, reason: str, attempt: int, delay_s: float) -> None:
         """Count and log a request that is about to be repeated."""
@@ -85,7 +96,7 @@ class Backoff:
     def delay_s(self, reason: str) -> float | None:
         """Return the delay before the next attempt, in seconds; None to give up."""
         is_late = time.monotonic() - self._began > GIVE_UP_AFTER_S
-        if is_late or self._attempt >= ATTEMPTS or not self._retries.wait(0):
+        if is_late or self._attempt >= ATTEMPTS or self._retries.is_given_up:
             return None
         # Random, so that requests that failed together are not repeated together.
         # https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/

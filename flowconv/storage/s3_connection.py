@@ -175,9 +175,8 @@ class Connection:
                     return await self._timed(attempt, method)
             except CLIENT_ERRORS as exc:
                 delay_s = backoff.delay_s(reason_of(exc)) if may_pass(exc) else None
-                if delay_s is None:
+                if delay_s is None or not await self.retries.wait(delay_s):
                     raise
-            await asyncio.sleep(delay_s)
 
     async def _timed(self, attempt: Callable[[], Awaitable[Any]], method: str) -> Any:
         self.times.begin()

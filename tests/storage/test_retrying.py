@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -51,10 +50,14 @@ def test_no_attempt_begins_late(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_giving_up_ends_every_wait() -> None:
     retries = Retries()
-    with ThreadPoolExecutor(1) as thread:
-        waiting = thread.submit(retries.wait, 60)
+
+    async def run() -> None:
+        waiting = asyncio.create_task(retries.wait(60))
+        await asyncio.sleep(0)
         retries.give_up()
-        assert waiting.result(5) is False
+        assert await asyncio.wait_for(waiting, 5) is False
+
+    asyncio.run(run())
     assert _delays(retries) == []
 
 
