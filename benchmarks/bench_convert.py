@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import KW_ONLY, asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 from statistics import median
@@ -40,7 +40,7 @@ HEADER = ("", "wall s", "CPU s", "MB/s of text", "peak MB", "output MB", "files"
 UPLOADS_AT_ONCE = 8
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
     """One contender's one run, as its process was measured from outside.
 
@@ -99,6 +99,7 @@ class Entry:
 
     contender: str
     dataset: Dataset
+    _: KW_ONLY
     label: str = ""
     source: str | None = None
     environment: Mapping[str, str] = field(default_factory=dict)
@@ -222,7 +223,11 @@ def run_process(
             text = (output.read() + errors.read()).decode(errors="replace")[-3000:]
             raise SystemExit(f"{what}: exit code {process.returncode}\n{text}")
         unit = 1 if sys.platform == "darwin" else 1024
-        run = Run(wall_s, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * unit)
+        run = Run(
+            wall_s=wall_s,
+            cpu_s=usage.ru_utime + usage.ru_stime,
+            peak_bytes=usage.ru_maxrss * unit,
+        )
         return run, output.read()
 
 

@@ -35,7 +35,7 @@ MOST_BAD_LINES = 1.5
 MOST_DOUBLE_SPACES = 2.0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Converted:
     """One run of `flowconv convert`, as its process was measured from outside.
 
@@ -87,7 +87,13 @@ def convert(logs: Path, cache: Path) -> Converted:
     if report["unreadable"]:
         raise SystemExit(f"{logs}: {report['unreadable']}")
     rows, text_bytes = report["lines"]["rows"], report["text_bytes"]
-    return Converted(run.wall_s, run.cpu_s, run.peak_bytes, rows, text_bytes)
+    return Converted(
+        wall_s=run.wall_s,
+        cpu_s=run.cpu_s,
+        peak_bytes=run.peak_bytes,
+        rows=rows,
+        text_bytes=text_bytes,
+    )
 
 
 def cells(name: str, runs: list[Converted], base: list[Converted]) -> list[str]:

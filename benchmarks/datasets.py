@@ -56,7 +56,7 @@ class Totals:
         return Totals(self.rows * copies, self.sum_of_bytes * copies, self.tcp_flags_nulls * copies)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Dataset:
     """Generated logs.
 

@@ -52,6 +52,7 @@ class Source:
 
     Attributes:
         objects: Their number.
+    _: KW_ONLY
     """
 
     objects: int

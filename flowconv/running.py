@@ -8,7 +8,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
@@ -21,7 +21,7 @@ class Stopped(Exception):  # noqa: N818 - it is a request, not an error
     """Raised within a job that was asked to stop."""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, kw_only=True)
 class RunProgress:
     """Progress of a run; jobs add to it, the caller reads it.
 
@@ -107,9 +107,6 @@ def run_all(
             yielded.
     """
     deadline: float | None = None
-    failure: BaseException | None = None
-    to_submit = iter(jobs)
-    waiting: set[Future[Result]] = set()
 
     def stop() -> None:
         progress.stop()
@@ -117,50 +114,86 @@ def run_all(
             on_stop()
 
     with ThreadPoolExecutor(workers, "flowconv-worker") as pool:
+        under_way = _UnderWay(pool, workers, jobs, run, stop)
         try:
             while True:
-                done: set[Future[Result]] = set()
                 # An interrupt may come at any point here, with the same effect.
                 try:
-                    # A second job per thread waits, so no thread idles while results are handled.
-                    for job in islice(to_submit, 2 * workers - len(waiting)):
-                        waiting.add(pool.submit(run, job))
-                    if not waiting:
+                    if not under_way.wait():
                         break
-                    done, waiting = wait(waiting, _TICK_S, FIRST_COMPLETED)
                     if on_progress:
                         on_progress(progress)
                 except KeyboardInterrupt:
                     now = time.monotonic()
                     deadline = now + grace_s if deadline is None else now
-                    to_submit = iter(())
-                    _cancel(waiting)
+                    under_way.begin_no_more()
                 if deadline is not None and time.monotonic() >= deadline:
                     stop()
-                for future in done:
-                    if future.cancelled():
-                        continue
-                    error = future.exception()
-                    if error is None:
-                        yield future.result()
-                    elif not isinstance(error, Stopped):
-                        # Other jobs may be committing, and their results must be yielded.
-                        failure = failure or error
-                        to_submit = iter(())
-                        _cancel(waiting)
-                        stop()
+                yield from under_way.results()
         finally:
             progress.stop()
-            _cancel(waiting)
-    if failure is not None:
-        raise failure
+            under_way.begin_no_more()
+    if under_way.failure is not None:
+        raise under_way.failure
     if deadline is not None:
         raise KeyboardInterrupt
 
 
-def _cancel(futures: set[Future[Result]]) -> None:
-    for future in futures:
-        future.cancel()
+class _UnderWay(Generic[Job, Result]):
+    """Jobs that have begun, or wait for a thread.
+
+    Attributes:
+        failure: What the first job that failed raised.
+    """
+
+    def __init__(
+        self,
+        pool: ThreadPoolExecutor,
+        workers: int,
+        jobs: Iterable[Job],
+        run: Callable[[Job], Result],
+        stop: Callable[[], None],
+    ) -> None:
+        self.failure: BaseException | None = None
+        self._pool = pool
+        self._workers = workers
+        self._jobs = iter(jobs)
+        self._run = run
+        self._stop = stop
+        self._waiting: set[Future[Result]] = set()
+        self._done: set[Future[Result]] = set()
+
+    def wait(self) -> bool:
+        """Begin jobs and wait until one has ended, or for a tick; False when all have ended."""
+        # A second job per thread waits, so no thread idles while results are handled.
+        for job in islice(self._jobs, 2 * self._workers - len(self._waiting)):
+            self._waiting.add(self._pool.submit(self._run, job))
+        if not self._waiting:
+            return False
+        # One statement: an interrupt must not lose what was done.
+        self._done, self._waiting = wait(self._waiting, _TICK_S, FIRST_COMPLETED)
+        return True
+
+    def results(self) -> Iterator[Result]:
+        """Yield the results of the jobs that have ended; the first failure stops all others."""
+        done, self._done = self._done, set()
+        for future in done:
+            if future.cancelled():
+                continue
+            error = future.exception()
+            if error is None:
+                yield future.result()
+            elif not isinstance(error, Stopped):
+                # Other jobs may be committing, and their results must be yielded.
+                self.failure = self.failure or error
+                self.begin_no_more()
+                self._stop()
+
+    def begin_no_more(self) -> None:
+        """Forget the jobs that have not begun."""
+        self._jobs = iter(())
+        for future in self._waiting:
+            future.cancel()
 
 
 @contextmanager

@@ -48,7 +48,7 @@ def read(
         StorageError: The source does not answer, or a folder of it cannot be listed.
         UnreadableObjectError: While the stream is read: an object cannot be read whole, no line
             of it fits, or it has a field beyond `extra_fields`. Rows of it may have been given out
-            already if it is larger than a block of 8 MB.
+            already if it is larger than a block of 8 MiB.
         ParseError: While the stream is read: a line does not fit, and there is no `on_rejected`.
     """
     options = options or ReadOptions()

@@ -30,7 +30,7 @@ class Group:
         return f"aws_account_id={self.account}/aws_region={self.region}"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Task:
     """Convert all files below `source` to Parquet below `dest`.
 

@@ -13,7 +13,7 @@ from flowconv.blocks.formats import LogFormat
 from flowconv.blocks.shapes import Shape
 from flowconv.source.keys import LogObject
 
-# Blocks of 8 MB stay in the caches and reuse their pages: whole 61 MB objects at once took 1.4
+# Blocks of 8 MiB stay in the caches and reuse their pages: whole 61 MB objects at once took 1.4
 # times as long. It is also the longest line that is read.
 BLOCK_BYTES = 8 << 20
 

@@ -114,7 +114,7 @@ def _exported(log_object: LogObject, text: Unpacked, line: int) -> Iterator[tupl
             lines.pop()
         if len(waiting) > BLOCK_BYTES:
             raise FormatError(
-                f"a line of more than {BLOCK_BYTES >> 20} MB is not a record of a flow log. Leave "
+                f"a line of more than {BLOCK_BYTES >> 20} MiB is not a record of a flow log. Leave "
                 "it out with --exclude.",
                 uri=log_object.uri,
                 line=line + len(lines),

@@ -155,7 +155,7 @@ def read_formats(file: str) -> str:
             data = opened.read(_MOST_BYTES + 1)
         if len(data) > _MOST_BYTES:
             raise UsageError(
-                f"--formats: {file} cannot be a file of formats: it is larger than 32 MB."
+                f"--formats: {file} cannot be a file of formats: it is larger than 32 MiB."
             )
         return data.decode()
     except OSError as error:

@@ -21,7 +21,8 @@ from flowconv.blocks.shapes import Shape
 from flowconv.errors import FormatError
 from flowconv.source.keys import LogObject
 
-# JSON is read in pieces of this size. There are several copies of each: 8 MB took twice the memory.
+# JSON is read in pieces of this size. There are several copies of each: 8 MiB took twice the
+# memory.
 STRETCH_BYTES = 2 << 20
 
 # CloudWatch's documents have at most 1 MB when compressed.
@@ -178,7 +179,7 @@ def _plain(text: _Text, *, are_events: bool) -> Iterator[Stretch]:
         elif len(text.waiting) >= MAX_DOCUMENT_BYTES:
             raise unreadable_json(
                 text.log_object,
-                f"a JSON document has more than {MAX_DOCUMENT_BYTES >> 20} MB, or is damaged and "
+                f"a JSON document has more than {MAX_DOCUMENT_BYTES >> 20} MiB, or is damaged and "
                 "has no newline behind it. Leave it out with --exclude.",
             )
         text.read_on()

@@ -217,7 +217,7 @@ def _has_length(type_: Any) -> bool:
 
 def _row_too_long() -> FormatError:
     return FormatError(
-        f"a row of more than {BLOCK_BYTES >> 20} MB is not a record of a flow log. "
+        f"a row of more than {BLOCK_BYTES >> 20} MiB is not a record of a flow log. "
         "Leave this object out with --exclude."
     )
 

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from flowconv.errors import FormatError
 
 # Of all columns together: one page of each, its dictionary, and what they take when unpacked.
-# Writers make pages of 1 MB, dictionaries too.
+# Writers make pages of 1 MiB, dictionaries too.
 _PAGES_BYTES = 160 << 20
 
 # Rows that are decoded at once take so much, pages aside.
@@ -28,7 +28,7 @@ _LONGEST_HEADER = 1 << 20
 # The decoder takes 20 to 60 times a footer's length. That of 1,000 row groups has 4 MB.
 _LONGEST_FOOTER = 4 << 20
 
-# Dictionaries of more are not looked into; writers end them at 1 MB.
+# Dictionaries of more are not looked into; writers end them at 1 MiB.
 _LARGE_DICTIONARY = 4 << 20
 
 _DATA, _DICTIONARY, _DATA_V2 = 0, 2, 3
@@ -227,7 +227,7 @@ def column_pages(
             raise FormatError(
                 f"the pages of this Parquet unpack to {together:,} bytes a row group, those of one "
                 f"column to {largest.page_bytes:,}; at most {_PAGES_BYTES:,} are read. If it is no "
-                "bomb, write it with pages of 1 MB, as most writers do."
+                "bomb, write it with pages of 1 MiB, as most writers do."
             )
         yield columns
 

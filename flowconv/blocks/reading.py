@@ -247,7 +247,7 @@ _READERS: Mapping[Shape, Callable[[LogObject, Unpacked, DeclaredFormats, Head], 
 
 def _line_too_long(log_object: LogObject, line: int) -> FormatError:
     return FormatError(
-        f"a line of more than {BLOCK_BYTES >> 20} MB is not a record of a flow log. "
+        f"a line of more than {BLOCK_BYTES >> 20} MiB is not a record of a flow log. "
         "Leave it out with --exclude.",
         uri=log_object.uri,
         line=line,

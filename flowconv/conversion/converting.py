@@ -153,7 +153,8 @@ def _convert_all(
     """Convert and commit the tasks, on as many threads as the options allow."""
     headers = KnownHeaders(ledger.headers() if tasks else ())
     progress = RunProgress(
-        sum(len(task.log_objects) for task in tasks), sum(task.size_bytes for task in tasks)
+        total_objects=sum(len(task.log_objects) for task in tasks),
+        total_bytes=sum(task.size_bytes for task in tasks),
     )
     mutex = threading.Lock()
 

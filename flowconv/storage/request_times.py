@@ -20,7 +20,7 @@ _STEP = math.log(1.05)
 _FEW = 20
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, kw_only=True)
 class RequestTimes:
     """The answered requests of a storage; added to by one thread, read by any.
 

@@ -125,7 +125,7 @@ class SourceObjects:
             return reasons
         before = self._ledger.counts_of(uris)
         with ThreadPoolExecutor(workers, "flowconv-recount") as pool:
-            progress = RunProgress(len(uris), 0)
+            progress = RunProgress(total_objects=len(uris), total_bytes=0)
             count = partial(self._count_rows, progress.add)
             try:
                 counted = list(pool.map(count, uris, (before[uri][1] for uri in uris)))

@@ -114,7 +114,9 @@ def _run_checks(
     on_progress: Callable[[RunProgress], None] | None,
     read_from: Sequence[Storage | Source],
 ) -> Iterator[Problem]:
-    progress = RunProgress(len(checks), sum(check.size_bytes for check in checks))
+    progress = RunProgress(
+        total_objects=len(checks), total_bytes=sum(check.size_bytes for check in checks)
+    )
 
     def run(check: Check) -> Problem | None:
         progress.add()

@@ -465,7 +465,7 @@ def test_a_row_too_long() -> None:
     for how in ({}, {"use_dictionary": False}):
         body = parquet({"srcaddr": ["a" * (9 << 20), "b"]}, **how)
         (got,) = convert_in_memory([body])
-        assert "a row of more than 8 MB is not a record" in str(got.failure)
+        assert "a row of more than 8 MiB is not a record" in str(got.failure)
 
 
 def test_bomb() -> None:

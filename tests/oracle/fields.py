@@ -150,7 +150,7 @@ class Header:
     columns: list[Column]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Formats:
     """The formats of logs that have no header, by where these come from."""
 
@@ -336,7 +336,13 @@ def read_formats(text: str) -> Formats:
     if default is not None and not isinstance(default, str):
         raise ValueError("formats: default: no format")
     header = None if default is None else format_header(default)
-    return Formats(header, tables[0], tables[1], tables[2], left_out)
+    return Formats(
+        default=header,
+        flow_logs=tables[0],
+        log_groups=tables[1],
+        prefixes=tables[2],
+        left_out=left_out,
+    )
 
 
 def leaves_out(formats: Formats, log_group: str) -> bool:

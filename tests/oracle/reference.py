@@ -92,6 +92,7 @@ class Row:
     line: int
     table: str
     values: dict[str, Value]
+    _: dataclasses.KW_ONLY
     logged: datetime | None = dataclasses.field(default=None, compare=False)
     owner: str | None = dataclasses.field(default=None, compare=False)
 
@@ -106,7 +107,7 @@ class Rejected:
     text: bytes
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ReferenceObject:
     """One object; lines = header + blank + comment + len(rows) + len(rejected) - split.
 
@@ -219,7 +220,7 @@ def read_text(
         raise Unreadable("format")
 
     lines = split_lines(text)
-    reading = Reading(time_type)
+    reading = Reading(time_type=time_type)
     shape = shape_of(lines, declared(log_group))
     if shape == "json":
         entries: list[Any]
@@ -270,7 +271,7 @@ def read_text(
     return reading.result(len(lines), shape)
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Reading:
     """What an object's lines have come to so far."""
 
@@ -659,7 +660,7 @@ def read_parquet(body: bytes, time_type: str) -> ReferenceObject:
         if column.field is not None and not can_be(stored.kind, column.kind):
             raise Unreadable("format")
 
-    reading = Reading(time_type)
+    reading = Reading(time_type=time_type)
     reading.formats.append(tuple(column.column for column in header.columns))
     cells = read_rows(body, found)
     for number, row in enumerate(cells, start=1):

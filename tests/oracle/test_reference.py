@@ -1,7 +1,7 @@
 """The oracle itself, pinned by small cases whose answers are spelled out by hand."""
 
 import gzip
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from datetime import UTC, date, datetime
 
 import pytest
@@ -134,6 +134,7 @@ class Text:
     body: bytes
     lines: int
     header: int = 0
+    _: KW_ONLY
     blank: int = 0
     comment: int = 0
     rows: list[tuple[int, str, str]] = field(default_factory=list)
@@ -185,7 +186,7 @@ TEXTS = [
     Text("commas", b"srcaddr action\na,b c\\\n", 2, 1, rows=[(2, "a,b", "c\\")]),
     Text("non-ASCII", b"srcaddr action\n\xc3\xa9 \xf0\x9f\x98\x80\n", 2, 1, rows=[(2, "é", "😀")]),
     Text("comment", b"# hello\nsrcaddr action\n #a b\n#\n", 4, 1, comment=3),
-    Text("blank first", b"\n \n\t\nsrcaddr action\na b\n", 5, 1, 3, rows=[(5, "a", "b")]),
+    Text("blank first", b"\n \n\t\nsrcaddr action\na b\n", 5, 1, blank=3, rows=[(5, "a", "b")]),
     Text("comment behind", b"srcaddr action #x\na b # c d\n", 2, 1, rows=[(2, "a", "b")]),
     Text("# inside a token", b"srcaddr action\na# b#c\n", 2, 1, rows=[(2, "a#", "b#c")]),
     Text(
@@ -547,7 +548,9 @@ def test_format_is_in_force_for_a_first_line_that_is_not_utf8() -> None:
 
 
 def test_format_needs_no_line() -> None:
-    assert read_object(b"\n#\n", format="default") == ReferenceObject(0, 1, 1, [], [], 2, [])
+    assert read_object(b"\n#\n", format="default") == ReferenceObject(
+        header=0, blank=1, comment=1, rows=[], rejected=[], lines=2, formats=[]
+    )
 
 
 @pytest.mark.parametrize("format", ["", " ", "version version", "accountId account-id"])
@@ -831,7 +834,7 @@ def test_date_and_hour(
     hour_value: str | None,
 ) -> None:
     got = partition(
-        Row(2, "vpc", {"start": start, "end": end}, logged),
+        Row(2, "vpc", {"start": start, "end": end}, logged=logged),
         account="012345678901",
         region="eu-west-1",
         time=time,

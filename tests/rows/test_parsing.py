@@ -1,7 +1,7 @@
 """Every case goes through the fast path and the oracle, which must agree in everything."""
 
 import gzip
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from unittest import mock
 
 import pytest
@@ -30,6 +30,7 @@ class Case:
     body: bytes
     rows: int
     rejected: tuple[tuple[int, str, str | None], ...] = ()
+    _: KW_ONLY
     format: str | None = None
 
 
@@ -107,10 +108,10 @@ CASES = [
     Case("header changed to the same number of names", b"srcaddr version\na 1\nversion srcaddr\n2 b\n", 2),
     Case("header changed without a number in it", b"srcaddr dstaddr\na b\ndstaddr srcaddr\nc d\n", 2),
     Case("header changed to another table", b"srcaddr tgw-id\na b\n" + V2 + ROW, 2),
-    Case("header named by format", b"a 1\nfoo version\nb 2\n", 2, (), "foo version"),
-    Case("no header", ROW + ROW, 2, (), "default"),
-    Case("no header, comments first", b"\n#c\n" + ROW, 1, (), "default"),
-    Case("a header wins over the format", b"action version\na 2\n", 1, (), "default"),
+    Case("header named by format", b"a 1\nfoo version\nb 2\n", 2, format="foo version"),
+    Case("no header", ROW + ROW, 2, format="default"),
+    Case("no header, comments first", b"\n#c\n" + ROW, 1, format="default"),
+    Case("a header wins over the format", b"action version\na 2\n", 1, format="default"),
     Case("no header, bad first line", b"\xff\n" + ROW, 1, ((1, "not-utf8", None),), "default"),
 ]  # fmt: skip
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from datetime import UTC, date, datetime
 from pathlib import Path
 
@@ -256,6 +256,7 @@ class CountingStorage:
     """A bucket of keys that remembers what it was asked for."""
 
     keys: list[str]
+    _: KW_ONLY
     root: str = "s3://bucket"
     is_local: bool = False
     folders: list[str] = field(default_factory=list)

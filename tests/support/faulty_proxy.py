@@ -24,7 +24,7 @@ from support.s3_servers import S3Server
 TRICKLE_S = 0.05
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Request:
     """A request that came.
 
@@ -56,6 +56,7 @@ class Fault:
         what: One of `FAULTS`.
         kind: To requests of this kind,
         below: whose path has this in it.
+    _: KW_ONLY
         numbers: To these of them, counted from 0; to all if there are none. A request that is made
             again has the number that it had.
         times: To so many attempts at each.
@@ -254,7 +255,14 @@ def _request(handler: BaseHTTPRequestHandler, body: bytes) -> Request:
     kind = _kind(handler.command, set(query), "if-none-match" in map(str.lower, headers))
     # The prefix of a listing is its path.
     path = parts.path + "/" + query.get("prefix", [""])[0]
-    return Request(kind, path, handler.command, handler.path, headers, body)
+    return Request(
+        kind=kind,
+        path=path,
+        method=handler.command,
+        target=handler.path,
+        headers=headers,
+        body=body,
+    )
 
 
 def _kind(method: str, names: set[str], conditional: bool) -> str:

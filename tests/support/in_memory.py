@@ -54,7 +54,7 @@ class Stored:
         pass
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Converted:
     """What the fast path made of one object.
 

@@ -7,7 +7,7 @@ import subprocess
 import sys
 from collections import Counter, defaultdict
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from datetime import date, datetime
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,7 @@ class Key:
     """Where an object is below its source, and what that says, as the oracle has it."""
 
     path: str
+    _: KW_ONLY
     account_id: str | None = None
     region: str | None = None
     flow_log_id: str | None = None
@@ -54,7 +55,14 @@ def aws_key(
     folder = layout.format(account=account_id, region=region, time=moment)
     name = f"{account_id}_vpcflowlogs_{region}_{flow_log_id}_{moment:%Y%m%dT%H%MZ}_{hash_}.log.gz"
     path = f"{prefix}AWSLogs/{folder}{name}"
-    return Key(path, account_id, region, flow_log_id, moment.date(), moment)
+    return Key(
+        path,
+        account_id=account_id,
+        region=region,
+        flow_log_id=flow_log_id,
+        day=moment.date(),
+        time=moment,
+    )
 
 
 def write_objects(source: Path, objects: Mapping[Key, bytes]) -> None:
@@ -88,7 +96,7 @@ def read_quarantine(lake: Path) -> list[tuple[str, int, str, str | None, bytes]]
 Piece = tuple[str, str, tuple[str, ...], tuple[tuple[Any, ...], ...]]
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Expected:
     """What a conversion must come to, by the oracle."""
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 # What the README promises: for every worker, for every worker that reads Parquet, and besides.
-WORKER_MB = 192
+WORKER_MB = 200
 PARQUET_WORKER_MB = 250
 PROCESS_MB = 150
 
@@ -27,7 +27,7 @@ signal.alarm(int(timeout_s))
 _, status, usage = os.wait4(process.pid, 0)
 unit = 1 if sys.platform == "darwin" else 1024
 with open(result, "w") as file:
-    json.dump([os.waitstatus_to_exitcode(status), usage.ru_maxrss * unit / (1 << 20)], file)
+    json.dump([os.waitstatus_to_exitcode(status), usage.ru_maxrss * unit / 1e6], file)
 """
 
 # Addresses, not memory: far beyond any promise, so that a mistake is found and the machine lives.
@@ -36,7 +36,7 @@ _MOST_ADDRESSES = 12 << 30
 
 @dataclass(frozen=True)
 class Peak:
-    """What a process took and said; `mb` counts 1,048,576 bytes as one, as options do."""
+    """What a process took and said; `mb` are millions of bytes, as in reports."""
 
     exit_code: int
     mb: float

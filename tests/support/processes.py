@@ -22,7 +22,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, redirect_stdout, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import KW_ONLY, asdict, dataclass
 from functools import cache, wraps
 from pathlib import Path
 from typing import Any, NoReturn
@@ -79,6 +79,7 @@ class Step:
 
     number: int = 0
     name: str = ""
+    _: KW_ONLY
     signal: int = signal.SIGKILL
     times: int = 1
     until: str = ""

@@ -40,7 +40,7 @@ NOT_MOTO = pytest.mark.parametrize(
 )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Story:
     """Logs, and the lake that they meet.
 
@@ -103,7 +103,15 @@ def _story(runs: Runs, name: str, source: Path, before: Lake, more: tuple[str, .
     steps = run(runs, source, calm, *more).steps
     new = _versions(calm)
     assert_exact(calm, new)
-    return Story(name, source, before, more, old | new, new, steps)
+    return Story(
+        name=name,
+        source=source,
+        before=before,
+        more=more,
+        versions=old | new,
+        wanted=new,
+        steps=steps,
+    )
 
 
 def _versions(lake: Lake) -> dict[tuple[str, str], Rows]:

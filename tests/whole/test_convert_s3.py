@@ -131,7 +131,7 @@ def test_multi_part_output(buckets: Buckets) -> None:
     with mock.patch.object(writing, "ROW_GROUP_ROWS", 50_000):
         report = buckets.convert(compression="none", target_file_size=12 << 20)
     assert report.files > 1
-    assert report.written_bytes > 15 << 20  # parts are of 5 MB
+    assert report.written_bytes > 15 << 20  # parts are of 5 MiB
     assert buckets.scan().select(pl.len()).collect().item() == 300_000
 
 

@@ -56,7 +56,7 @@ MEASURED = re.compile(
 )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Example:
     """A block of a page to be run; `shown` is the output below it, if there is one."""
 
@@ -85,7 +85,16 @@ def find_examples(page: str, text: str) -> list[Example]:
         shown = after[2] if after is not None and follows else None
         place = after.span(2) if after is not None and follows else (0, 0)
         line = text.count("\n", 0, block.start()) + 1
-        examples.append(Example(page, line, block[1], block[2], shown, place))
+        examples.append(
+            Example(
+                page=page,
+                line=line,
+                language=block[1],
+                code=block[2],
+                shown=shown,
+                shown_at=place,
+            )
+        )
     return examples
 
 
@@ -165,7 +174,14 @@ def test_polars_reads_files_whose_columns_differ_as_shown(tmp_path: Path) -> Non
     run(BEGIN, tmp_path)
     later = tmp_path / "logs" / "later.log"
     later.write_text("srcaddr start reject-reason\n10.0.0.1 1768392000 BPA\n", encoding="ascii")
-    again = Example("", 0, "shell", "rm -r lake; flowconv convert logs lake", None, (0, 0))
+    again = Example(
+        page="",
+        line=0,
+        language="shell",
+        code="rm -r lake; flowconv convert logs lake",
+        shown=None,
+        shown_at=(0, 0),
+    )
     run(again, tmp_path)
     (shown,) = [e for e in LOCAL if 'missing_columns="insert"' in e.code]
     assert run(shown, tmp_path) == "16001\n"

@@ -137,7 +137,7 @@ def test_anything(stored: bytes) -> None:
 # --- damaged lakes ------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True, repr=False, kw_only=True)
 class Story:
     """A lake whose last run was killed, and what it holds.
 
@@ -181,7 +181,15 @@ def story(quick_disk: None, tmp_path_factory: pytest.TempPathFactory) -> Story:
                 killed_run(source, Path(lake.url))
     calm = LocalLake(folder / "calm")
     flowconv.convert(str(source), calm.url)
-    found = Story(source, lake, scanned(lake), scanned(calm), {}, {}, {})
+    found = Story(
+        source=source,
+        lake=lake,
+        before=scanned(lake),
+        after=scanned(calm),
+        status={},
+        rejected={},
+        all_rejected={},
+    )
     shown = command("status", lake.url)
     quarantine = command("quarantine", lake.url)
     assert len(found.files()) > 15

@@ -60,7 +60,7 @@ KEYS = [
 KINDS = ("good", "good", "good", "bad lines", "header only", "empty", "cut", "no header")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Version:
     """An object's content, as the oracle reads it; `counts` is None if it cannot be read."""
 
@@ -290,7 +290,15 @@ class LakeAndModel(RuleBasedStateMachine):
         try:
             read = reference.read_object(content, delivered=key.day)
         except reference.Unreadable:
-            self._put(Version(key, content, etag, None, Counter(), Counter()))
+            version = Version(
+                key=key,
+                content=content,
+                etag=etag,
+                counts=None,
+                rejected=Counter(),
+                rows=Counter(),
+            )
+            self._put(version)
             return
         rows: Rows = Counter()
         for row in read.rows:
@@ -308,7 +316,10 @@ class LakeAndModel(RuleBasedStateMachine):
             left_out=read.left_out,
         )
         rejected = Counter(line.reason for line in read.rejected)
-        self._put(Version(key, content, etag, counts, rejected, rows))
+        version = Version(
+            key=key, content=content, etag=etag, counts=counts, rejected=rejected, rows=rows
+        )
+        self._put(version)
 
     def _put(self, version: Version) -> None:
         path = self.source / version.key.path

@@ -109,7 +109,11 @@ KEYS = [
     Key("copies/a.log"),
     Key("copies/b with spaces.txt.gz"),
     replace(FLAT, path="flat/" + FLAT.path.split("/")[-1]),
-    Key("AWSLogs/123456789012/vpcflowlogs/eu-west-1/unnamed", "123456789012", "eu-west-1"),
+    Key(
+        "AWSLogs/123456789012/vpcflowlogs/eu-west-1/unnamed",
+        account_id="123456789012",
+        region="eu-west-1",
+    ),
     # No UTF-8; what would break lines, or the writing; and what is like our way to show these.
     Key("copies/caf\udce9.log"),
     Key("copies/\udcff\udcc3/a\n\x1b[1m\u202e%0A%3D%.log"),

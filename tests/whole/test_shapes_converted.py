@@ -203,7 +203,7 @@ def test_log_groups_left_out_of_what_is_unreadable_do_not_count(tmp_path: Path) 
         (b'[log-groups]\ng = "bytes bytes"', "'g' in ~: the header names column 'bytes' twice."),
         (b"[flow-logs]\nx.y = 'bytes'", "'x' in ~ is not a text of field names."),
         (b"default = " + b"[" * 100_000, "is not a TOML file of formats"),
-        (b"#" * (33 << 20), "larger than 32 MB."),
+        (b"#" * (33 << 20), "larger than 32 MiB."),
     ],
 )
 def test_files_that_are_no_formats(tmp_path: Path, text: bytes | None, message: str) -> None:
@@ -268,7 +268,7 @@ DEEP = b"[" * 4_000_000
         ),
         (b'{"message":"%s"}' % (b"}{" * 2_000_000), 0, 1),
     ],
-    ids=["9 MB", "documents", "deep", "deep and open", "open lines", "log groups", "braces"],
+    ids=["9 MiB", "documents", "deep", "deep and open", "open lines", "log groups", "braces"],
 )
 def test_hostile(body: bytes, rows: int, rejected: int) -> None:
     """Such objects take seconds, not minutes."""
@@ -293,6 +293,6 @@ def test_documents_that_never_end(tmp_path: Path, packed: bool) -> None:
         found = inspect_object(str(path), format="default")
     _, most = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    assert str(found.unreadable).startswith("a JSON document has more than 1 MB, or is damaged")
+    assert str(found.unreadable).startswith("a JSON document has more than 1 MiB, or is damaged")
     assert found.shape is Shape.JSON
     assert most < 30_000_000

@@ -319,7 +319,7 @@ def test_a_command_stops_at_any_step(
 
 
 def test_an_interrupt_means_the_same_wherever_it_comes() -> None:
-    progress = RunProgress(20, 0)
+    progress = RunProgress(total_objects=20, total_bytes=0)
     interrupts = iter([False, True])
 
     def interrupt(_: RunProgress) -> None:
@@ -350,7 +350,7 @@ def test_what_was_done_is_counted_when_a_task_fails() -> None:
 
     results: list[int] = []
     with pytest.raises(ValueError, match="it failed"):
-        results.extend(run_all(range(9), run, 3, RunProgress(9, 0)))
+        results.extend(run_all(range(9), run, 3, RunProgress(total_objects=9, total_bytes=0)))
     assert sorted(results) in ([0, 2], [0, 2, 3])
 
 
