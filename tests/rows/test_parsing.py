@@ -112,7 +112,7 @@ CASES = [
     Case("no header", ROW + ROW, 2, format="default"),
     Case("no header, comments first", b"\n#c\n" + ROW, 1, format="default"),
     Case("a header wins over the format", b"action version\na 2\n", 1, format="default"),
-    Case("no header, bad first line", b"\xff\n" + ROW, 1, ((1, "not-utf8", None),), "default"),
+    Case("no header, bad first line", b"\xff\n" + ROW, 1, ((1, "not-utf8", None),), format="default"),
 ]  # fmt: skip
 
 
