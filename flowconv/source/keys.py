@@ -3,6 +3,7 @@
 import re
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
+from functools import lru_cache
 
 SERVICE = "vpcflowlogs"
 
@@ -74,21 +75,28 @@ class LogObject:
 def parse_key(key: str) -> KeyFacts:
     """Return what a key, or a path with slashes, says about its object."""
     folder, name = folder_and_name(key)
-    account_id = _first_group(_ACCOUNT, folder)
-    region = _first_group(_REGION, folder)
-    flow_log_id = time = None
-    if match := _NAME.search(name):
-        time = _parse_time(match["time"])
-        flow_log_id = match["id"]
-        account_id = account_id or match["account"]
-        region = region or match["region"]
-    day = _day(folder) or (time and time.date())
+    of_folder = _facts_of(folder)
+    match = _NAME.search(name)
+    if match is None:
+        return of_folder
+    time = _parse_time(match["time"])
     return KeyFacts(
-        account_id=account_id,
-        region=region,
-        flow_log_id=flow_log_id,
-        day=day,
+        account_id=of_folder.account_id or match["account"],
+        region=of_folder.region or match["region"],
+        flow_log_id=match["id"],
+        day=of_folder.day or (time and time.date()),
         time=time,
+        service=of_folder.service,
+    )
+
+
+# A listing gives the keys of a folder one after the other.
+@lru_cache(maxsize=64)
+def _facts_of(folder: str) -> KeyFacts:
+    return KeyFacts(
+        account_id=_first_group(_ACCOUNT, folder),
+        region=_first_group(_REGION, folder),
+        day=_day(folder),
         service=service_of(folder),
     )
 
@@ -158,7 +166,9 @@ def period_of(folder: str) -> tuple[date, date]:
 
 
 def _parse_time(text: str) -> datetime | None:
+    # strptime takes 30 us.
+    year, month, day, hour, minute = text[:4], text[4:6], text[6:8], text[9:11], text[11:]
     try:
-        return datetime.strptime(text, "%Y%m%dT%H%M").replace(tzinfo=UTC)
+        return datetime(int(year), int(month), int(day), int(hour), int(minute), tzinfo=UTC)
     except ValueError:
         return None

@@ -13,9 +13,10 @@ are None.
 """
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import date
+from functools import partial
 
 from flowconv.errors import FolderError
 from flowconv.source.keys import (
@@ -27,7 +28,13 @@ from flowconv.source.keys import (
     service_of,
 )
 from flowconv.source.selection import ALL, Selection
-from flowconv.storage.interface import Folder, Storage, StoredFile, UnreadableEntry
+from flowconv.storage.interface import (
+    BegunListing,
+    Folder,
+    Storage,
+    StoredFile,
+    UnreadableEntry,
+)
 from flowconv.storage.names import from_system, to_text
 
 
@@ -81,6 +88,9 @@ def list_objects(
 _LEVELS_OUTSIDE = 4
 _FOLDERS_OUTSIDE = 100
 
+# In S3 as many folders are being listed, or have been and are yet to be walked through.
+_PLACES_AHEAD = 32
+
 _TEST_OBJECT = "aws-logs-write-test"
 
 # Every lake has this folder; nothing else does.
@@ -102,6 +112,30 @@ class _Place:
     real: str = ""
 
 
+_Entry = StoredFile | Folder | UnreadableEntry
+
+
+@dataclass(slots=True)
+class _Begun:
+    """The listing of a folder, under way.
+
+    Attributes:
+        entries: All of them.
+        below: The folders to be listed next, once they are known.
+    """
+
+    entries: Iterator[_Entry]
+    below: list[_Place] | None = None
+
+    def places(self, choose: Callable[[list[Folder]], list[_Place]]) -> list[_Place]:
+        """Return the folders to be listed next; none as long as they are not known."""
+        if self.below is None and isinstance(self.entries, BegunListing):
+            entries = self.entries.known()
+            if entries is not None:
+                self.below = choose([entry for entry in entries if isinstance(entry, Folder)])
+        return self.below or []
+
+
 @dataclass(slots=True, kw_only=True)
 class _Listing:
     """A listing under way.
@@ -116,6 +150,7 @@ class _Listing:
         targets: Places outside the root that links have led to.
         lake: Folder of the lake that the listing is in.
         refused: The pattern and folder that were counted last.
+        begun: Path -> listing of a folder that the walk will come to, in S3.
     """
 
     storage: Storage
@@ -127,6 +162,7 @@ class _Listing:
     targets: set[str] = field(default_factory=set)
     lake: str | None = None
     refused: tuple[str, str] | None = None
+    begun: dict[str, _Begun] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.since = self.selection.since or date.min
@@ -136,62 +172,109 @@ class _Listing:
         """List the chosen objects of the root and of the folders below it."""
         # No recursion: folders may be nested thousands deep.
         places = [_Place("", 0)]
-        while places:
-            place = places.pop()
-            if self._is_wanted(place):
-                below: list[_Place] = []
-                try:
-                    yield from self._list(place, below)
-                except FolderError as error:
-                    self._note(error)
-                places += reversed(below)
+        try:
+            while places:
+                self._begin_ahead(places)
+                place = places.pop()
+                if self._is_wanted(place):
+                    below: list[_Place] = []
+                    try:
+                        yield from self._list(place, below)
+                    except FolderError as error:
+                        self._note(error)
+                    places += reversed(below)
+        finally:
+            for begun in self.begun.values():
+                if isinstance(begun.entries, BegunListing):
+                    begun.entries.close()
+
+    def _begin_ahead(self, places: Sequence[_Place]) -> None:
+        """Begin to list what the walk comes to next, in its order; the last place is the next."""
+        if self.storage.is_local:
+            return
+        rest = list(places[-_PLACES_AHEAD:])
+        ahead = 0
+        while rest and ahead < _PLACES_AHEAD:
+            place = rest.pop()
+            begun = self.begun.get(place.path)
+            if begun is None:
+                if not self._may_be_wanted(place):
+                    continue
+                begun = self.begun[place.path] = _Begun(self._begin(place))
+            ahead += 1
+            rest += reversed(begun.places(partial(self._below, place)))
+
+    def _begin(self, place: _Place) -> Iterator[_Entry]:
+        # Each call is a round trip: list as much as possible at once.
+        if self._is_whole(place):
+            return self.storage.list_files(place.path)
+        return self.storage.list_folder(place.path)
+
+    def _is_whole(self, place: _Place) -> bool:
+        """Tell whether a folder is listed with all that is below it."""
+        if self.storage.is_local:
+            return False
+        folder = self._folder(place)
+        first, last = period_of(folder)
+        wanted_whole = self.since <= first and last <= self.until
+        is_dated = (first, last) != (date.min, date.max)
+        return (wanted_whole and (bool(service_of(folder)) or is_dated)) or (
+            place.depth > _LEVELS_OUTSIDE
+        )
 
     def _is_wanted(self, place: _Place) -> bool:
-        """Tell whether a folder may have chosen objects."""
-        uri = to_text(place.real) if place.real else self.storage.uri(place.path).rstrip("/")
-        if self._is_within_lake(uri):
+        """Tell whether a folder may have chosen objects, and count it if it has none."""
+        if self._is_within_lake(self._uri(place)):
             return False
         if place.path and self._is_refused(place.path):
             return False
-        service = service_of(self._folder(place))
-        if service not in (None, SERVICE):
+        if service_of(self._folder(place)) not in (None, SERVICE):
             self.left_out["other_services"] += 1
             return False
-        first, last = period_of(self._folder(place))
+        return self._may_be_wanted(place)
+
+    def _may_be_wanted(self, place: _Place) -> bool:
+        """Tell whether a folder may have chosen objects."""
+        patterns = self.selection.patterns
+        folder = self._folder(place)
+        if self._is_within_lake(self._uri(place)) or service_of(folder) not in (None, SERVICE):
+            return False
+        if place.path and patterns and patterns.refuses(to_text(place.path)):
+            return False
+        first, last = period_of(folder)
         return first <= self.until and self.since <= last
 
     def _list(self, place: _Place, below: list[_Place]) -> Iterator[LogObject]:
         """Give the objects of a folder; add the folders to be listed next to `below`."""
-        folder = self._folder(place)
-        first, last = period_of(folder)
-        wanted_whole = self.since <= first and last <= self.until
-        service = service_of(folder)
-        in_layout = service == SERVICE or "/AWSLogs/" in folder
-        dated = (first, last) != (date.min, date.max)
-        # Each call is a round trip: list as much as possible at once.
-        if not self.storage.is_local and (
-            (wanted_whole and (service or dated)) or place.depth > _LEVELS_OUTSIDE
-        ):
-            for file in self.storage.list_files(place.path):
+        begun = self.begun.pop(place.path, None)
+        entries = begun.entries if begun else self._begin(place)
+        if self._is_whole(place):
+            for file in entries:
                 if not self._is_of_lake(file.path):
+                    assert isinstance(file, StoredFile)
                     yield from self._choose(file, place)
             return
         folders = []
-        for entry in self.storage.list_folder(place.path):
+        for entry in entries:
             if isinstance(entry, Folder):
                 folders.append(entry)
             else:
                 yield from self._choose(entry, place)
-        if any(_name(entry.path) == LAKE_FOLDER for entry in folders):
+        if _is_lake(folders):
             self.left_out["lakes"] += 1
-            return
+        below += self._below(place, folders)
+
+    def _below(self, place: _Place, folders: Sequence[Folder]) -> list[_Place]:
+        """Return the places to be listed of a folder's folders."""
+        if _is_lake(folders):
+            return []
+        folder = self._folder(place)
+        in_layout = service_of(folder) == SERVICE or "/AWSLogs/" in folder
         depth = 0 if in_layout else place.depth + 1
         if not in_layout and len(folders) > _FOLDERS_OUTSIDE:
             depth = _LEVELS_OUTSIDE + 1
-        for entry in folders:
-            real = self._real(entry, place)
-            if real is not None:
-                below.append(_Place(entry.path, depth, real))
+        reals = ((entry, self._real(entry, place)) for entry in folders)
+        return [_Place(entry.path, depth, real) for entry, real in reals if real is not None]
 
     def _choose(self, entry: StoredFile | UnreadableEntry, place: _Place) -> Iterator[LogObject]:
         """Give the entry's object, if it is chosen."""
@@ -256,6 +339,9 @@ class _Listing:
             raise error
         self.unreadable[error.uri or ""] = error.reason
 
+    def _uri(self, place: _Place) -> str:
+        return to_text(place.real) if place.real else self.storage.uri(place.path).rstrip("/")
+
     def _folder(self, place: _Place) -> str:
         """Return a folder's whole path, with a slash at each end."""
         return folder_and_name(f"{self.storage.key(place.path).removesuffix('/')}/")[0]
@@ -285,6 +371,10 @@ class _Listing:
             self.left_out[refused[0]] += 1
         self.refused = refused or self.refused
         return refused is not None
+
+
+def _is_lake(folders: Sequence[Folder]) -> bool:
+    return any(_name(folder.path) == LAKE_FOLDER for folder in folders)
 
 
 def _name(path: str) -> str:

@@ -3,10 +3,10 @@
 Paths are relative to the storage's root. They are names; `root` and `uri` are texts (see `names`).
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Generic, Protocol, TypeVar
 
 import pyarrow as pa
 
@@ -54,6 +54,33 @@ class UnreadableEntry:
 
     path: str
     reason: str
+
+
+Entry = TypeVar("Entry", bound=StoredFile | Folder)
+
+
+class BegunListing(Iterator[Entry], Generic[Entry]):
+    """A listing in S3 whose first request is under way.
+
+    Args:
+        entries: Waits for the answers.
+        known: Gives all entries if that needs no waiting, else None.
+        cancel: Ends what is under way.
+    """
+
+    def __init__(
+        self,
+        entries: Iterator[Entry],
+        known: Callable[[], "list[Entry] | None"],
+        cancel: Callable[[], None],
+    ) -> None:
+        self._entries = entries
+        self.known = known
+        self.close = cancel
+
+    def __next__(self) -> Entry:
+        """Return the next entry."""
+        return next(self._entries)
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +189,7 @@ class Storage(Protocol):
     def list_files(self, below: str = "") -> Iterator[StoredFile]:
         """List all files below a folder, in the order of their paths' bytes.
 
-        Memory holds one page (S3) or the folders on the way (local). If the root is a file, it is
+        Memory holds some pages (S3) or the folders on the way (local). If the root is a file, it is
         listed. A missing folder below the root has no files. Links are followed, but no folder is
         listed twice; entries that are not files are left out.
 

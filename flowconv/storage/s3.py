@@ -5,13 +5,20 @@ import secrets
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from typing import Any
 
 import pyarrow as pa
 
 from flowconv.errors import FetchError, FlowconvError, StorageError, UsageError
-from flowconv.storage.interface import Folder, StagedSink, Storage, StoredFile, Unfinished
+from flowconv.storage.interface import (
+    BegunListing,
+    Folder,
+    StagedSink,
+    Storage,
+    StoredFile,
+    Unfinished,
+)
 from flowconv.storage.names import to_text
 from flowconv.storage.request_times import RequestTimes
 from flowconv.storage.s3_connection import REQUESTS_AT_ONCE, Connection, check_s3_options
@@ -23,6 +30,8 @@ from flowconv.storage.s3_errors import (
     folder_errors,
     storage_errors,
 )
+from flowconv.storage.s3_listing import FolderListing, KeyListing
+from flowconv.storage.s3_pages import Page
 
 # S3's smallest part. An upload has at most 10,000 parts: files of up to 50 GB.
 _PART_BYTES = 5 << 20
@@ -105,15 +114,24 @@ class S3Storage:
             return False
         return f"{self.root}/".startswith(f"{other.root}/")
 
-    def list_files(self, below: str = "") -> Iterator[StoredFile]:
-        """See `Storage`."""
-        for entry in self._list(below, {}):
-            assert isinstance(entry, StoredFile)
-            yield entry
+    def list_files(self, below: str = "") -> BegunListing[StoredFile]:
+        """See `Storage`; the first request begins at once."""
+        keys = KeyListing(self._connection.start, self._folder_key(below))
+        with self._listing_errors(below):
+            keys.begin()
+        return BegunListing(self._files(keys, below), lambda: None, keys.cancel)
 
-    def list_folder(self, below: str = "") -> Iterator[StoredFile | Folder]:
-        """See `Storage`."""
-        return self._list(below, {"Delimiter": "/"})
+    def list_folder(self, below: str = "") -> BegunListing[StoredFile | Folder]:
+        """See `Storage`; the first request begins at once."""
+        pages = FolderListing(self._connection.start, self._folder_key(below))
+        with self._listing_errors(below):
+            pages.begin()
+
+        def known() -> list[StoredFile | Folder] | None:
+            page = pages.whole()
+            return None if page is None else list(self._entries(page))
+
+        return BegunListing(self._folder_entries(pages, below), known, pages.cancel)
 
     def list_directories(self, below: str = "") -> list[str]:
         """See `Storage`."""
@@ -260,50 +278,46 @@ class S3Storage:
         key = self._key(path)
         return key if not key or (path and key.endswith("/")) else f"{key}/"
 
-    def _list(self, below: str, request: dict[str, Any]) -> Iterator[StoredFile | Folder]:
-        folder_key = self._folder_key(below)
+    def _files(self, listing: KeyListing, below: str) -> Iterator[StoredFile]:
         root_length = len(self._folder_key(""))
         is_empty = True
-        with folder_errors(self.uri(below)) if below else storage_errors(self.root):
-            for page in self._pages(Prefix=folder_key, **request):
-                entries: list[StoredFile | Folder] = [
-                    StoredFile(entry["Key"][root_length:], entry["Size"], entry["ETag"].strip('"'))
-                    for entry in page.get("Contents", [])
-                ]
-                entries += [
-                    Folder(entry["Prefix"][root_length:])
-                    for entry in page.get("CommonPrefixes", [])
-                ]
-                is_empty = is_empty and not entries
-                for entry in sorted(entries, key=_sort_key):
+        with self._listing_errors(below):
+            for keys in listing.pages():
+                is_empty = is_empty and not keys
+                for key, size_bytes, etag in keys:
                     # The root's folder marker has an empty path, as a root that is an object.
-                    if entry.path:
-                        yield entry
+                    if len(key) > root_length:
+                        yield StoredFile(key[root_length:], size_bytes, etag)
             if is_empty and not below and self._root_key:
                 yield from self._list_root()
 
+    def _folder_entries(self, listing: FolderListing, below: str) -> Iterator[StoredFile | Folder]:
+        is_empty = True
+        with self._listing_errors(below):
+            for page in listing.pages():
+                is_empty = is_empty and not (page.keys or page.prefixes)
+                yield from self._entries(page)
+            if is_empty and not below and self._root_key:
+                yield from self._list_root()
+
+    def _entries(self, page: Page) -> Iterator[StoredFile | Folder]:
+        root_length = len(self._folder_key(""))
+        entries: list[StoredFile | Folder] = [
+            StoredFile(key[root_length:], size_bytes, etag) for key, size_bytes, etag in page.keys
+        ]
+        entries += [Folder(prefix[root_length:]) for prefix in page.prefixes]
+        return (entry for entry in sorted(entries, key=lambda entry: entry.path) if entry.path)
+
+    def _listing_errors(self, below: str) -> AbstractContextManager[None]:
+        return folder_errors(self.uri(below)) if below else storage_errors(self.root)
+
     def _list_root(self) -> Iterator[StoredFile]:
         """List the root if it is an object."""
-        page = self._connection.call("list_objects_v2", Prefix=self._root_key, MaxKeys=1)
-        for entry in page.get("Contents", []):
-            if entry["Key"] == self._root_key:
-                yield StoredFile("", entry["Size"], entry["ETag"].strip('"'))
-
-    def _pages(self, **request: Any) -> Iterator[dict[str, Any]]:
-        """Give the pages of a listing; each is requested while the caller uses the one before."""
-        next_page = self._connection.start("list_objects_v2", **request)
-        while True:
-            page = next_page.result()
-            if not page.get("IsTruncated"):
-                yield page
-                return
-            request["ContinuationToken"] = page["NextContinuationToken"]
-            next_page = self._connection.start("list_objects_v2", **request)
-            try:
-                yield page
-            except GeneratorExit:
-                next_page.cancel()
-                raise
+        request = {"Prefix": self._root_key, "MaxKeys": 1}
+        page: Page = self._connection.call("list_objects_v2", **request)["Page"]
+        for key, size_bytes, etag in page.keys:
+            if key == self._root_key:
+                yield StoredFile("", size_bytes, etag)
 
 
 class _S3Sink:
@@ -428,7 +442,3 @@ class _Upload:
             found = self._connection.find(self._key)
             if found is None or found["ContentLength"] != self._size_bytes:
                 raise
-
-
-def _sort_key(entry: StoredFile | Folder) -> bytes:
-    return entry.path.encode()

@@ -1,0 +1,266 @@
+"""Listings that are cut: no key is lost or given twice, and few round trips follow one another."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future
+from datetime import date
+from itertools import pairwise
+from typing import Any
+from xml.etree import ElementTree
+
+import pytest
+from botocore.parsers import ResponseParserError  # type: ignore[import-untyped]
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from flowconv.source.listing import list_objects
+from flowconv.source.selection import ALL, Selection
+from flowconv.storage import s3_listing
+from flowconv.storage.opening import open_storage
+from flowconv.storage.s3_connection import Connection
+from flowconv.storage.s3_listing import PAGES_AHEAD, FolderListing, KeyListing
+from flowconv.storage.s3_pages import ListedKey, Page, read_page
+
+
+class Bucket:
+    """Answers ListObjectsV2 as S3 does, all requests under way at once.
+
+    Attributes:
+        round_trips: How often somebody had to wait.
+        requests: Those that were made.
+        in_order: Whether it says so of its pages.
+    """
+
+    def __init__(self, keys: Iterable[str], page_keys: int) -> None:
+        self.keys = sorted(set(keys))
+        self.page_keys = page_keys
+        self.in_order = True
+        self.round_trips = 0
+        self.requests: list[dict[str, str]] = []
+        self._waiting: list[tuple[_Answer, dict[str, str]]] = []
+
+    def start(self, method: str, **request: str) -> Future[Any]:
+        assert method == "list_objects_v2"
+        self.requests.append(request)
+        answer = _Answer(self)
+        self._waiting.append((answer, request))
+        return answer
+
+    def answer_all(self, *_: object, **__: object) -> None:
+        waiting, self._waiting = self._waiting, []
+        assert waiting, "somebody waits for nothing"
+        self.round_trips += 1
+        for answer, request in waiting:
+            if answer.set_running_or_notify_cancel():
+                answer.set_result({"Page": self._page(**request)})
+
+    def _page(
+        self,
+        Prefix: str,  # noqa: N803  # S3's names.
+        Delimiter: str = "",  # noqa: N803
+        StartAfter: str = "",  # noqa: N803
+        ContinuationToken: str = "",  # noqa: N803
+    ) -> Page:
+        after = ContinuationToken or StartAfter
+        entries: list[str] = []
+        for key in self.keys:
+            if key.startswith(Prefix):
+                name, slash, _ = key[len(Prefix) :].partition(Delimiter or "\0")
+                entry = Prefix + name + slash
+                if entry > after and entry not in entries[-1:]:
+                    entries.append(entry)
+        page = entries[: self.page_keys]
+        is_folder = {
+            entry: bool(Delimiter) and entry[len(Prefix) :].endswith("/") for entry in page
+        }
+        return Page(
+            keys=[ListedKey(entry, len(entry), "e") for entry in page if not is_folder[entry]],
+            prefixes=[entry for entry in page if is_folder[entry]],
+            token=page[-1] if len(page) < len(entries) else None,
+            in_order=self.in_order,
+        )
+
+
+class _Answer(Future[Any]):
+    def __init__(self, bucket: Bucket) -> None:
+        super().__init__()
+        self.bucket = bucket
+
+    def result(self, timeout: float | None = None) -> Any:
+        if not self.done():
+            self.bucket.answer_all()
+        return super().result(timeout)
+
+
+def _wait(answers: Sequence[_Answer], return_when: str) -> None:
+    assert return_when == "FIRST_COMPLETED"
+    answers[0].bucket.answer_all()
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _waits_for_the_bucket() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setattr(s3_listing, "wait", _wait)
+        yield
+
+
+def listed(bucket: Bucket, prefix: str = "") -> list[str]:
+    pages = KeyListing(bucket.start, prefix).pages()
+    return [entry.key for page in pages for entry in page]
+
+
+NAMES = st.sampled_from(["a", "b", "ab", "a.", "a-", "a0", "", "é", "\U0001f600", "￿"])
+KEYS = st.lists(st.lists(NAMES, min_size=1, max_size=5).map("/".join).filter(bool), max_size=60)
+
+
+@settings(max_examples=500, deadline=None)
+@given(KEYS, st.integers(1, 8), st.sampled_from(["", "a/", "a/b/", "/"]), st.booleans())
+def test_every_key_is_listed_once_and_in_order(
+    keys: list[str], page_keys: int, prefix: str, in_order: bool
+) -> None:
+    bucket = Bucket(keys, page_keys)
+    bucket.in_order = in_order
+    assert listed(bucket, prefix) == [key for key in bucket.keys if key.startswith(prefix)]
+
+
+def days(count: int, keys: int, folder: str = "logs/2026/01/") -> list[str]:
+    return [
+        f"{folder}{day:02}/{number:05}" for day in range(1, count + 1) for number in range(keys)
+    ]
+
+
+def test_the_days_of_a_month_are_listed_side_by_side() -> None:
+    bucket = Bucket(days(30, 333), 100)
+    assert listed(bucket, "logs/") == bucket.keys
+    # The first page, the folders that follow, and the four pages of each day.
+    assert bucket.round_trips <= 8
+    assert len(bucket.requests) <= 30 * 4 + 10
+
+
+def test_days_with_few_keys_share_pages() -> None:
+    bucket = Bucket(days(300, 10), 100)
+    assert listed(bucket, "logs/") == bucket.keys
+    assert len(bucket.requests) <= 2 * len(bucket.keys) / 100
+    assert bucket.round_trips <= 8
+
+
+def test_accounts_and_regions_are_listed_side_by_side() -> None:
+    keys = [
+        key
+        for account in range(5)
+        for region in ("eu-west-1", "us-east-1")
+        for key in days(3, 250, f"{account}/vpcflowlogs/{region}/2026/01/")
+    ]
+    bucket = Bucket(keys, 100)
+    assert listed(bucket) == bucket.keys
+    assert bucket.round_trips <= 12
+    assert len(bucket.requests) <= 5 * 2 * 3 * 3 + 50
+
+
+def test_one_folder_is_listed_page_by_page() -> None:
+    bucket = Bucket([f"logs/{number:04}" for number in range(1000)], 100)
+    assert listed(bucket, "logs/") == bucket.keys
+    assert len(bucket.requests) == 10
+
+
+def test_a_listing_that_is_left_asks_for_no_more() -> None:
+    bucket = Bucket(days(1000, 200), 100)
+    pages = KeyListing(bucket.start, "logs/").pages()
+    for _ in range(5):
+        next(pages)
+        assert len(bucket.requests) - 5 <= PAGES_AHEAD + 10
+    pages.close()  # type: ignore[attr-defined]
+    asked = len(bucket.requests)
+    assert next(pages, None) is None
+    assert len(bucket.requests) == asked
+
+
+def test_folders_and_keys_of_a_folder() -> None:
+    bucket = Bucket([*days(30, 2), "logs/2026/01/x"], 10)
+    listing = FolderListing(bucket.start, "logs/2026/01/")
+    listing.begin()
+    assert listing.whole() is None
+    pages = list(listing.pages())
+    assert [p for page in pages for p in page.prefixes] == [
+        f"logs/2026/01/{day:02}/" for day in range(1, 31)
+    ]
+    assert [entry.key for page in pages for entry in page.keys] == ["logs/2026/01/x"]
+
+
+@pytest.mark.parametrize(
+    ("selection", "wanted"),
+    [
+        (ALL, range(1, 11)),
+        (Selection(since=date(2026, 1, 3), until=date(2026, 1, 5)), range(3, 6)),
+    ],
+    ids=["all", "some days"],
+)
+@pytest.mark.parametrize("above", ["", "team/net/"], ids=["at the top", "below own folders"])
+def test_folders_are_walked_level_by_level(
+    above: str, selection: Selection, wanted: range, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keys = [
+        key
+        for account in range(100_000_000_000, 100_000_000_010)
+        for region in ("eu-west-1", "us-east-1", "us-west-2")
+        for key in days(10, 1, f"{above}AWSLogs/{account}/vpcflowlogs/{region}/2026/01/")
+    ]
+    bucket = Bucket(keys, 1000)
+    monkeypatch.setattr(
+        Connection, "start", lambda _, *args, **request: bucket.start(*args, **request)
+    )
+    found = [o.path for o in list_objects(open_storage("s3://bucket"), selection)]
+    assert found == [key for key in bucket.keys if int(key.split("/")[-2]) in wanted]
+    # One after the other, some 40 or 170.
+    assert bucket.round_trips <= 20
+
+
+ANSWER = '<ListBucketResult xmlns="http://s3.amazonaws.com/doc/2006-03-01/">{}</ListBucketResult>'
+ENTRY = "<Contents><Key>{}</Key><Size>7</Size><ETag>&quot;e&quot;</ETag></Contents>"
+
+
+def test_an_answer_is_read() -> None:
+    text = (
+        "<EncodingType>url</EncodingType><IsTruncated>true</IsTruncated>"
+        "<NextContinuationToken>t=</NextContinuationToken>"
+        + ENTRY.format("b%0A+%2B")
+        + ENTRY.format("a")
+        + "<CommonPrefixes><Prefix>c%C3%A9/</Prefix></CommonPrefixes>"
+    )
+    assert read_page(ElementTree.XML(ANSWER.format(text))) == Page(
+        keys=[ListedKey("a", 7, "e"), ListedKey("b\n +", 7, "e")],
+        prefixes=["cé/"],
+        token="t=",
+        in_order=False,
+    )
+
+
+def test_an_answer_without_encoding_and_name_space_is_read() -> None:
+    text = f"<ListBucketResult>{ENTRY.format('a+%20')}</ListBucketResult>"
+    page = read_page(ElementTree.XML(text))
+    assert (page.keys, page.token) == ([ListedKey("a+%20", 7, "e")], None)
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        ("<html/>", "begins with <html>"),
+        (ANSWER.format("<Contents><Size>7</Size></Contents>"), "lacks Key"),
+        (ANSWER.format("<Contents><Key>a</Key></Contents>"), "lacks Size"),
+        (ANSWER.format(ENTRY.replace("7", "x")), "a size that is no number"),
+        (ANSWER.format("<CommonPrefixes/>"), "lacks Prefix"),
+        (ANSWER.format("<IsTruncated>true</IsTruncated>"), "lacks NextContinuationToken"),
+    ],
+)
+def test_an_answer_that_is_no_listing(answer: str, message: str) -> None:
+    with pytest.raises(ResponseParserError, match=message):
+        read_page(ElementTree.XML(answer))
+
+
+def test_groups_of_the_bucket_are_in_order() -> None:
+    """The bucket that the other tests stand on lists as S3 does."""
+    bucket = Bucket(days(3, 3), 2)
+    page = bucket._page("logs/", Delimiter="/")
+    assert (page.keys, page.prefixes) == ([], ["logs/2026/"])
+    assert all(one.key < two.key for one, two in pairwise(bucket._page("logs/").keys))
