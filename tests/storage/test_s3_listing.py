@@ -8,6 +8,7 @@ from datetime import date
 from itertools import pairwise
 from typing import Any
 from xml.etree import ElementTree
+from xml.sax.saxutils import unescape
 
 import pytest
 from botocore.parsers import ResponseParserError  # type: ignore[import-untyped]
@@ -220,15 +221,23 @@ ANSWER = '<ListBucketResult xmlns="http://s3.amazonaws.com/doc/2006-03-01/">{}</
 ENTRY = "<Contents><Key>{}</Key><Size>7</Size><ETag>&quot;e&quot;</ETag></Contents>"
 
 
-def test_an_answer_is_read() -> None:
+PLAIN_ENTRY = (
+    "<Contents><Key>{}</Key><LastModified>2026-01-14T00:00:00.000Z</LastModified>"
+    "<ETag>&quot;e&quot;</ETag><Size>7</Size><Owner><ID>i</ID></Owner></Contents>"
+)
+ORDERS = {"searched": PLAIN_ENTRY, "parsed": ENTRY}
+
+
+@pytest.mark.parametrize("entry", ORDERS.values(), ids=ORDERS)
+def test_an_answer_is_read(entry: str) -> None:
     text = (
         "<EncodingType>url</EncodingType><IsTruncated>true</IsTruncated>"
         "<NextContinuationToken>t=</NextContinuationToken>"
-        + ENTRY.format("b%0A+%2B")
-        + ENTRY.format("a")
+        + entry.format("b%0A+%2B")
+        + entry.format("a")
         + "<CommonPrefixes><Prefix>c%C3%A9/</Prefix></CommonPrefixes>"
     )
-    assert read_page(ElementTree.XML(ANSWER.format(text))) == Page(
+    assert read_page(ANSWER.format(text).encode()) == Page(
         keys=[ListedKey("a", 7, "e"), ListedKey("b\n +", 7, "e")],
         prefixes=["cé/"],
         token="t=",
@@ -236,10 +245,29 @@ def test_an_answer_is_read() -> None:
     )
 
 
-def test_an_answer_without_encoding_and_name_space_is_read() -> None:
-    text = f"<ListBucketResult>{ENTRY.format('a+%20')}</ListBucketResult>"
-    page = read_page(ElementTree.XML(text))
-    assert (page.keys, page.token) == ([ListedKey("a+%20", 7, "e")], None)
+@pytest.mark.parametrize("entry", ORDERS.values(), ids=ORDERS)
+@pytest.mark.parametrize("key", ["a+%20", "é", "a&amp;b&lt;"])
+def test_an_answer_without_encoding_and_name_space_is_read(entry: str, key: str) -> None:
+    page = read_page(f"<ListBucketResult>{entry.format(key)}</ListBucketResult>".encode())
+    assert page is not None
+    assert (page.keys, page.token) == ([ListedKey(unescape(key), 7, "e")], None)
+
+
+def test_a_key_in_a_comment_is_none() -> None:
+    comment = f"<!-- {PLAIN_ENTRY.format('no')} -->"
+    page = read_page(ANSWER.format(comment + PLAIN_ENTRY.format("yes")).encode())
+    assert page is not None
+    assert [entry.key for entry in page.keys] == ["yes"]
+
+
+def test_an_error_is_left_to_botocore() -> None:
+    assert read_page(b"<Error><Code>SlowDown</Code></Error>") is None
+
+
+@pytest.mark.parametrize("end", [1, 20, 60])
+def test_an_answer_that_breaks_off(end: int) -> None:
+    with pytest.raises(ElementTree.ParseError):
+        read_page(ANSWER.format(PLAIN_ENTRY.format("a") * 3).encode()[:-end])
 
 
 @pytest.mark.parametrize(
@@ -249,13 +277,14 @@ def test_an_answer_without_encoding_and_name_space_is_read() -> None:
         (ANSWER.format("<Contents><Size>7</Size></Contents>"), "lacks Key"),
         (ANSWER.format("<Contents><Key>a</Key></Contents>"), "lacks Size"),
         (ANSWER.format(ENTRY.replace("7", "x")), "a size that is no number"),
+        (ANSWER.format(PLAIN_ENTRY.replace("7", "x")), "a size that is no number"),
         (ANSWER.format("<CommonPrefixes/>"), "lacks Prefix"),
         (ANSWER.format("<IsTruncated>true</IsTruncated>"), "lacks NextContinuationToken"),
     ],
 )
 def test_an_answer_that_is_no_listing(answer: str, message: str) -> None:
     with pytest.raises(ResponseParserError, match=message):
-        read_page(ElementTree.XML(answer))
+        read_page(answer.encode())
 
 
 def test_groups_of_the_bucket_are_in_order() -> None:
