@@ -26,6 +26,7 @@ from oracle.test_reference_shapes import (
     SHAPES,
     WITHOUT_A_MESSAGE,
 )
+from support.examples import MORE_EXAMPLES
 from support.in_memory import assert_as_reference, convert_in_memory
 from support.shapes import (
     LOG_GROUP,
@@ -206,7 +207,7 @@ def damaged(draw: st.DrawFn, bodies: st.SearchStrategy[bytes]) -> bytes:
     return body
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100 + MORE_EXAMPLES)
 @given(
     bodies=st.lists(some_json(SEPARATORS), min_size=1, max_size=3),
     formats=st.sampled_from([None, FORMATS]),
@@ -246,7 +247,7 @@ some_records = st.dictionaries(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150 + MORE_EXAMPLES)
 @given(
     records=st.lists(some_records, min_size=1, max_size=6),
     separator=st.sampled_from(SEPARATORS),
@@ -283,7 +284,7 @@ wrapped = st.one_of(
 )
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=200 + MORE_EXAMPLES)
 @given(
     parts=st.lists(wrapped, min_size=1, max_size=3),
     between=st.sampled_from(["", "\n", " \r\n"]),
@@ -295,13 +296,13 @@ def test_wrapped(parts: list[bytes], between: str, formats: str | None) -> None:
     assert_as_reference([body], formats=formats)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150 + MORE_EXAMPLES)
 @given(body=damaged(wrapped))
 def test_damaged_wrapped(body: bytes) -> None:
     assert_as_reference([body], FORMAT)
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=200 + MORE_EXAMPLES)
 @given(body=damaged(some_json(SEPARATORS)), formats=st.sampled_from([None, FORMATS]))
 def test_damaged_documents(body: bytes, formats: str | None) -> None:
     assert_as_reference([body], FORMAT, formats=formats)
@@ -341,7 +342,7 @@ keys = st.builds(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150 + MORE_EXAMPLES)
 @given(
     objects=st.lists(
         st.tuples(st.one_of(texts, damaged(texts), some_json(["\n"])), keys), min_size=1, max_size=6
@@ -367,7 +368,7 @@ closed_lines = st.lists(
 )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100 + MORE_EXAMPLES)
 @given(
     first=closed_lines,
     repeated=st.sampled_from([0, 1, 49, 50, 99]),
@@ -404,7 +405,7 @@ closed_documents = st.lists(
 )
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50 + MORE_EXAMPLES)
 @given(
     documents=closed_documents,
     shape=st.sampled_from(["subscription", "firehose", "api", "http", "http-text", "csv"]),
@@ -500,7 +501,7 @@ some_csv = st.builds(
 )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100 + MORE_EXAMPLES)
 @given(body=st.one_of(some_csv, damaged(some_csv)), format=st.sampled_from([FORMAT, None]))
 def test_csv_of_the_console(body: bytes, format: str | None) -> None:
     assert_as_reference([body, b"\n# a\n" + body], format)

@@ -14,13 +14,11 @@ from typing import Any
 from unittest import mock
 
 import pytest
-from typer.testing import CliRunner
 
 import flowconv
 from flowconv.cli import progress
-from flowconv.cli.app import app
 from flowconv.conversion import pending
-from support.commands import DONE, FAILED, INCOMPLETE, INTERRUPTED, USAGE, run
+from support.commands import DONE, FAILED, INCOMPLETE, INTERRUPTED, USAGE, invoke, run
 from support.lakes import ROW, V2, Key, aws_key, data_files, write_objects
 
 pytestmark = pytest.mark.usefixtures("quick_disk")
@@ -445,8 +443,8 @@ def test_a_bug_is_one_sentence(good: Path, tmp_path: Path, failure: Exception) -
 
 def test_debugging_shows_where_a_bug_is(good: Path, tmp_path: Path) -> None:
     with mock.patch.object(pending, "plan_tasks", side_effect=KeyError("secret=hush")):
-        result = CliRunner(env={"FLOWCONV_DEBUG": "1"}).invoke(
-            app, ["convert", str(good), str(tmp_path / "lake")]
+        result = invoke(
+            env={"FLOWCONV_DEBUG": "1"}, arguments=["convert", str(good), str(tmp_path / "lake")]
         )
     assert "Traceback" in result.stderr
     assert "hush" not in result.stderr

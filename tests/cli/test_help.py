@@ -6,19 +6,19 @@ from typing import Any, get_args, get_origin
 
 import pytest
 import typer
-from typer.testing import CliRunner
 
 from flowconv import ConvertOptions
 from flowconv.cli.app import app
 from flowconv.options import Compression
 from flowconv.samples.options import GenerateOptions
+from support.commands import invoke
 
 COMMAND: Any = typer.main.get_command(app)
 COMMANDS: dict[str, Any] = COMMAND.commands
 
 
 def help_of(*command: str, columns: int = 80) -> str:
-    result = CliRunner().invoke(app, [*command, "--help"], env={"COLUMNS": str(columns)})
+    result = invoke([*command, "--help"], env={"COLUMNS": str(columns)})
     assert result.exit_code == 0
     return result.stdout
 
@@ -86,8 +86,7 @@ def test_choices_are_listed_and_completed() -> None:
         "--on-bad-line ": ["quarantine", "fail"],
         "--log-format j": ["json"],
     }.items():
-        result = CliRunner().invoke(
-            app,
+        result = invoke(
             [],
             prog_name="flowconv",
             env=complete | {"COMP_WORDS": f"flowconv convert {typed}"},

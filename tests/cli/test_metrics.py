@@ -12,13 +12,12 @@ from unittest import mock
 
 import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
-from typer.testing import CliRunner
 
-from flowconv.cli.app import app
 from flowconv.cli.metrics import write_metrics
 from flowconv.conversion.report import ConvertReport
 from flowconv.errors import LakeError, StorageError
 from flowconv.lake.ledger import Ledger
+from support.commands import invoke
 from support.lakes import ROW, V2, aws_key, write_objects
 
 parse_openmetrics: Any = text_string_to_metric_families  # which has no types
@@ -48,7 +47,7 @@ def logs(tmp_path: Path) -> Path:
 def run(*arguments: str | Path, code: int = 0) -> list[dict[str, Any]]:
     """Convert with a JSON log, and return its events."""
     command = ["convert", *map(str, arguments), "--log-format", "json", "--json"]
-    result = CliRunner().invoke(app, command)
+    result = invoke(command)
     assert result.exit_code == code, result.output
     return [json.loads(line) for line in result.stderr.splitlines()]
 
@@ -92,7 +91,7 @@ def test_events_of_a_run(logs: Path, tmp_path: Path) -> None:
 
 def test_events_hold_no_addresses(logs: Path, tmp_path: Path) -> None:
     command = ["convert", str(logs), str(tmp_path / "lake"), "--log-format", "json", "--json"]
-    logged = CliRunner().invoke(app, command).stderr
+    logged = invoke(command).stderr
     assert '"rejected": 1' in logged
     for address in ("10.0.0.1", "10.0.0.2", "192.168.17.4"):
         assert address not in logged
@@ -253,13 +252,13 @@ def test_metrics_that_can_never_be_written(
 def test_metrics_that_cannot_be_written_lose_no_report(logs: Path, tmp_path: Path) -> None:
     command = ["convert", str(logs), str(tmp_path / "lake"), "--json"]
     command += ["--metrics-file", "/dev/full"]
-    result = CliRunner().invoke(app, command)
+    result = invoke(command)
     assert result.exit_code == 1
     assert json.loads(result.stdout)["objects"] == 3
     assert "the metrics cannot be written (No space left on device)" in result.stderr
     # Nor why a run failed.
     with mock.patch.object(Ledger, "read", side_effect=LakeError("no longer ours.")):
-        result = CliRunner().invoke(app, command)
+        result = invoke(command)
     assert result.exit_code == 1
     assert json.loads(result.stdout)["error"] == "no longer ours."
     assert result.stderr.count("error: ") == 2

@@ -7,13 +7,12 @@ from pathlib import Path
 from unittest import mock
 
 import pytest
-from typer.testing import CliRunner
 
 import flowconv
 from flowconv.cli import tables
-from flowconv.cli.app import app
 from flowconv.cli.console import Console
 from flowconv.fields import FIELDS
+from support.commands import invoke
 from support.lakes import ROW, V2, aws_key, write_objects
 
 pytestmark = pytest.mark.usefixtures("quick_disk")
@@ -34,7 +33,7 @@ def test_status_breaks_no_line(tmp_path: Path, terminal: io.StringIO) -> None:
     lake = str(tmp_path / "lake")
     flowconv.convert(str(tmp_path / "logs"), lake)
     (run,) = flowconv.status(lake).runs
-    assert CliRunner().invoke(app, ["status", lake]).exit_code == 0
+    assert invoke(["status", lake]).exit_code == 0
     lines = [line.split() for line in terminal.getvalue().splitlines()]
     assert [run.run.run_id, "done"] in [line[:2] for line in lines]
     columns = ["table", "aws_account_id", "aws_region", "date", "files", "rows", "size"]
@@ -44,7 +43,7 @@ def test_status_breaks_no_line(tmp_path: Path, terminal: io.StringIO) -> None:
 
 
 def test_schema_breaks_meanings_alone(terminal: io.StringIO) -> None:
-    assert CliRunner().invoke(app, ["schema"]).exit_code == 0
+    assert invoke(["schema"]).exit_code == 0
     lines = terminal.getvalue().splitlines()
     fields = [line.split()[1] for line in lines if line.startswith(("vpc ", "tgw "))]
     assert fields == [field.name for table in FIELDS.values() for field in table]

@@ -15,12 +15,12 @@ from pathlib import Path
 
 import pytest
 import typer
-from typer.testing import CliRunner
 
 import flowconv
 from flowconv import ConvertOptions, convert
 from flowconv.cli.app import app
 from flowconv.errors import FlowconvError, printable, redact
+from support.commands import invoke
 from support.lakes import ROW, V2, Key, aws_key, write_objects
 from support.s3_servers import S3Server
 
@@ -50,7 +50,7 @@ def there(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 def sentence(*arguments: str, codes: tuple[int, ...] = (2,)) -> str:
     """The one sentence that a command says, and nothing else."""
-    result = CliRunner().invoke(app, arguments)
+    result = invoke(arguments)
     assert result.exit_code in codes, result.output
     assert result.stdout == ""
     assert result.stderr.startswith("error: ")
@@ -256,7 +256,7 @@ def test_hostile_values(there: Path, command: str, parameter: str) -> None:
             names = [one for one in given if not one.startswith("--")]
             names[place] = f"note.gz/{value}" if parameter == "directory" else value
             arguments = [command, *flags, "--", *names]
-        result = CliRunner().invoke(app, arguments)
+        result = invoke(arguments)
         assert result.exit_code in (0, 1, 2, 3), name
         assert "Traceback" not in result.output, name
         assert "bug of flowconv" not in result.output, (name, result.output)
@@ -329,12 +329,12 @@ def test_names_and_values_are_shown_escaped(tmp_path: Path) -> None:
         ["status", f"{lake}{RAW}"],
     ):
         for more in ([], ["--json"]):
-            result = CliRunner().invoke(app, arguments + more)
+            result = invoke(arguments + more)
             assert result.exit_code in (0, 1, 2, 3), result.output
             assert all(line.isprintable() for line in result.output.split("\n")), arguments
             if more and result.stdout:
                 json.loads(result.stdout)
-    shown = CliRunner().invoke(app, ["inspect", f"{logs}/{name}"]).stdout
+    shown = invoke(["inspect", f"{logs}/{name}"]).stdout
     assert "a%1B[2J%0A%E2%80%AE[bold]%07.log" in shown
 
 
@@ -438,7 +438,7 @@ def test_secrets_that_are_typed_wrong(there: Path, log_format: str) -> None:
     commands += [["convert", "logs", url, *more] for url in URLS]
     commands += [[name, url] for url in URLS for name in ("inspect", "status", "verify")]
     for command in commands:
-        result = CliRunner().invoke(app, command)
+        result = invoke(command)
         assert result.exit_code in (1, 2), command
         assert "CANARY" not in result.output, command
         assert "Traceback" not in result.output
@@ -457,7 +457,7 @@ def test_secrets_stay_out_of_lakes_and_reports(moto_s3: S3Server, tmp_path: Path
             command += ["--log-format", log_format, "--metrics-file", str(metrics)]
             if endpoint.endswith(":9"):
                 command += ["--source-option", "profile=CANARY"]
-            result = CliRunner().invoke(app, command)
+            result = invoke(command)
             assert "CANARY" not in result.output
             for path in (file for file in tmp_path.rglob("*") if file.is_file()):
                 assert b"CANARY" not in path.read_bytes()
@@ -513,7 +513,7 @@ def test_answers_of_an_enemy(
             ["convert", str(folder / "logs"), "s3://bucket/x", *dest, "--json"],
             ["status", "s3://bucket/x", *dest],
         ):
-            result = CliRunner().invoke(app, command)
+            result = invoke(command)
             assert result.exit_code in (1, 3)
             assert "CANARY" not in result.output
             assert "bug of flowconv" not in result.output

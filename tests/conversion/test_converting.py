@@ -16,13 +16,11 @@ from unittest import mock
 
 import polars as pl
 import pytest
-from typer.testing import CliRunner
 
 import flowconv
 from flowconv import ConvertOptions, ConvertReport, convert
 from flowconv.blocks import reading
 from flowconv.blocks.counts import LineCounts
-from flowconv.cli.app import app
 from flowconv.conversion.dry_run import plan
 from flowconv.errors import LakeError, ParseError, StorageError, UsageError
 from flowconv.lake.checksums import seal
@@ -30,6 +28,7 @@ from flowconv.lake.ledger import Ledger
 from flowconv.lake.writing import TaskWriter
 from flowconv.running import RunProgress
 from flowconv.storage.opening import open_storage
+from support.commands import invoke
 from support.lakes import ROW, V2, Key, aws_key, data_files, read_quarantine, write_objects
 from support.shapes import cloudwatch_export, document, parquet, subscription
 
@@ -556,12 +555,12 @@ def test_another_format_than_before(
     assert found.to_dict()["number_changed_format"] == 4
     planned = plan(logs, lake, ConvertOptions(format=SWAPPED))
     assert (planned.objects, planned.changed_format, planned.already_converted) == (0, 4, 4)
-    shown = CliRunner().invoke(app, ["convert", logs, lake, "--format", SWAPPED])
+    shown = invoke(["convert", logs, lake, "--format", SWAPPED])
     assert shown.exit_code == 3
     assert "4 changed-format" in shown.stdout
     assert f"converts it again: {logs}/a/plain.log\n" in shown.stdout
-    assert "4 changed-format" in CliRunner().invoke(app, ["status", lake]).stdout
-    dry = CliRunner().invoke(app, ["convert", logs, lake, "--format", SWAPPED, "--dry-run"])
+    assert "4 changed-format" in invoke(["status", lake]).stdout
+    dry = invoke(["convert", logs, lake, "--format", SWAPPED, "--dry-run"])
     assert "changed-format, read with --reprocess alone: 4 objects" in dry.stdout
     planned = plan(logs, lake, ConvertOptions(format=SWAPPED, reprocess=True))
     assert planned.objects >= 4

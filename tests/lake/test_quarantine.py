@@ -4,12 +4,11 @@ import json
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner
 
 from flowconv import ConvertOptions, convert
-from flowconv.cli.app import app
 from flowconv.errors import LakeError, UsageError
 from flowconv.lake.quarantine import read_quarantine
+from support.commands import invoke
 from support.lakes import ROW, V2, aws_key, write_objects
 from support.lakes import read_quarantine as read_files
 from support.s3_servers import S3Server
@@ -69,7 +68,7 @@ def test_object_that_was_not_converted(lake: Path) -> None:
 
 
 def test_table(logs: Path, lake: Path) -> None:
-    shown = CliRunner().invoke(app, ["quarantine", str(lake), "--lines", "2"])
+    shown = invoke(["quarantine", str(lake), "--lines", "2"])
     assert shown.exit_code == 0
     assert "4 lines of 2 objects" in shown.stdout
     assert f"{logs / ONE.path}: 1 not-utf8, 1 too-few-values\n" in shown.stdout
@@ -77,7 +76,7 @@ def test_table(logs: Path, lake: Path) -> None:
 
 
 def test_lines_cannot_command_a_terminal(logs: Path, lake: Path) -> None:
-    shown = CliRunner().invoke(app, ["quarantine", str(lake), "--object", str(logs / ONE.path)])
+    shown = invoke(["quarantine", str(lake), "--object", str(logs / ONE.path)])
     assert "\x1b" not in shown.stdout
     assert f"{logs / ONE.path}: line 4: not-utf8\n  2 \\x1b[31m\\xff\\xfe\n" in shown.stdout
 
@@ -85,17 +84,15 @@ def test_lines_cannot_command_a_terminal(logs: Path, lake: Path) -> None:
 def test_markup_is_shown_as_it_is_and_long_lines_are_cut(tmp_path: Path) -> None:
     write_objects(tmp_path / "logs", {ONE: V2 + ROW + b"[bold]x[/nothing]\n" + b"y" * 5000 + b"\n"})
     convert(str(tmp_path / "logs"), str(tmp_path / "lake"))
-    shown = CliRunner().invoke(app, ["quarantine", str(tmp_path / "lake")]).stdout
+    shown = invoke(["quarantine", str(tmp_path / "lake")]).stdout
     assert "\n  [bold]x[/nothing]\n" in shown
     assert f"  {'y' * 1000}…\n" in shown
-    found = json.loads(
-        CliRunner().invoke(app, ["quarantine", str(tmp_path / "lake"), "--json"]).stdout
-    )
+    found = json.loads(invoke(["quarantine", str(tmp_path / "lake"), "--json"]).stdout)
     assert found["shown"][1]["text"] == "y" * 5000
 
 
 def test_json(logs: Path, lake: Path) -> None:
-    shown = CliRunner().invoke(app, ["quarantine", str(lake), "--json"])
+    shown = invoke(["quarantine", str(lake), "--json"])
     found = json.loads(shown.stdout)
     assert shown.exit_code == 0
     assert found["lines"] == len(found["shown"]) == 4
@@ -109,7 +106,7 @@ def test_nothing_rejected(tmp_path: Path) -> None:
     convert(str(tmp_path / "logs"), str(tmp_path / "lake"))
     report = read_quarantine(str(tmp_path / "lake"))
     assert (report.lines, report.objects, report.shown, dict(report.reasons)) == (0, (), (), {})
-    assert CliRunner().invoke(app, ["quarantine", str(tmp_path / "lake")]).exit_code == 0
+    assert invoke(["quarantine", str(tmp_path / "lake")]).exit_code == 0
 
 
 def test_many_lines_are_read_a_piece_at_a_time(

@@ -7,13 +7,12 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner
 
 import flowconv
 from flowconv import ConvertOptions, FlowconvError, convert
-from flowconv.cli.app import app
 from flowconv.lake.locking import Lock
 from flowconv.storage.opening import open_storage
+from support.commands import invoke
 from support.lakes import ROW, V2, Key, aws_key, killed_run, write_objects
 
 pytestmark = pytest.mark.usefixtures("quick_disk")
@@ -68,7 +67,7 @@ def test_failed_run_says_why(logs: Path, lake: Path) -> None:
     run = flowconv.status(str(lake), runs=1).runs[0]
     assert run.state == "failed"
     assert "late.log: line 2" in run.run.report["failure"]
-    shown = CliRunner().invoke(app, ["status", str(lake)])
+    shown = invoke(["status", str(lake)])
     assert f"{run.run.run_id} failed: {logs}/late.log: line 2" in shown.stdout
 
 
@@ -78,7 +77,7 @@ def test_held_lock_and_run_under_way(lake: Path) -> None:
         assert lock.state == "held"
         assert lock.holder is not None
         assert (lock.holder.run_id, lock.holder.pid) == ("20260114T000000Z-abcdef", os.getpid())
-        shown = CliRunner().invoke(app, ["status", str(lake)])
+        shown = invoke(["status", str(lake)])
         assert "held by run 20260114T000000Z-abcdef, process " in shown.stdout
     assert flowconv.status(str(lake)).lock.state == "free"
 
@@ -91,7 +90,7 @@ def test_killed_run(logs: Path, tmp_path: Path) -> None:
     assert status.lock.state == "dead"
     assert [(run.state, run.seconds) for run in status.runs] == [("killed", None)]
     assert (status.rows, status.objects) == (0, 0)
-    shown = CliRunner().invoke(app, ["status", str(lake)]).stdout
+    shown = invoke(["status", str(lake)]).stdout
     assert "which was killed; the next run takes over" in shown
     assert f"{status.runs[0].run.run_id} was killed on " in shown
     convert(str(logs), str(lake))
@@ -104,7 +103,7 @@ def test_damaged_lock_is_said_and_does_not_hide_the_rest(lake: Path) -> None:
     (lake / "_flowconv/lock.json").write_text("{}")
     status = flowconv.status(str(lake))
     assert (status.lock.state, status.rows) == ("damaged", 4)
-    shown = CliRunner().invoke(app, ["status", str(lake)]).stdout
+    shown = invoke(["status", str(lake)]).stdout
     assert "if no run is under way, delete _flowconv/lock.json" in shown
 
 
@@ -113,7 +112,7 @@ def test_empty_lake(tmp_path: Path) -> None:
     convert(str(tmp_path / "logs"), str(tmp_path / "lake"))
     status = flowconv.status(str(tmp_path / "lake"))
     assert (status.rows, status.files, status.partitions, status.rejected) == (0, 0, (), 0)
-    shown = CliRunner().invoke(app, ["status", str(tmp_path / "lake")])
+    shown = invoke(["status", str(tmp_path / "lake")])
     assert shown.exit_code == 0
 
 
@@ -123,12 +122,12 @@ def test_so_many_runs(logs: Path, lake: Path) -> None:
     status = flowconv.status(str(lake), runs=2)
     assert (len(status.runs), status.number_runs) == (2, 4)
     assert flowconv.status(str(lake), runs=0).runs == ()
-    shown = CliRunner().invoke(app, ["status", str(lake), "-n", "1"]).stdout
+    shown = invoke(["status", str(lake), "-n", "1"]).stdout
     assert "… and 3 earlier ones; --runs" in shown
 
 
 def test_json_has_all_of_it(lake: Path) -> None:
-    shown = CliRunner().invoke(app, ["status", str(lake), "--json"])
+    shown = invoke(["status", str(lake), "--json"])
     assert shown.exit_code == 0
     found = json.loads(shown.stdout)
     assert found == json.loads(json.dumps(flowconv.status(str(lake)).to_dict()))
@@ -138,7 +137,7 @@ def test_json_has_all_of_it(lake: Path) -> None:
 
 
 def test_table_shows_rows_and_unreadable_objects(lake: Path) -> None:
-    shown = CliRunner().invoke(app, ["status", str(lake)])
+    shown = invoke(["status", str(lake)])
     assert shown.exit_code == 0
     assert "rows         4 in 2 files" in shown.stdout
     assert f"quarantine   2 lines of 1 objects (flowconv quarantine {lake})" in shown.stdout
@@ -146,6 +145,6 @@ def test_table_shows_rows_and_unreadable_objects(lake: Path) -> None:
 
 
 def test_no_lake_is_an_error(tmp_path: Path) -> None:
-    shown = CliRunner().invoke(app, ["status", str(tmp_path)])
+    shown = invoke(["status", str(tmp_path)])
     assert shown.exit_code == 1
     assert "this is no lake of flowconv" in shown.stderr

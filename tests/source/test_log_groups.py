@@ -18,7 +18,6 @@ from unittest import mock
 
 import botocore.session  # type: ignore[import-untyped]
 import pytest
-from typer.testing import CliRunner
 
 import flowconv
 from flowconv import (
@@ -30,7 +29,6 @@ from flowconv import (
     scan,
     verify,
 )
-from flowconv.cli.app import app
 from flowconv.conversion.dry_run import plan
 from flowconv.errors import FetchError, FlowconvError, StorageError, UsageError
 from flowconv.source import log_groups
@@ -40,6 +38,7 @@ from flowconv.source.log_groups import LIKELY_BYTES, CloudWatchSource
 from flowconv.source.opening import open_source
 from flowconv.source.selection import Selection
 from flowconv.storage.opening import open_storage
+from support.commands import invoke
 from support.lakes import read_quarantine
 from support.s3_servers import S3Server, moto_server
 
@@ -348,14 +347,14 @@ def test_command_of_the_docs(server: S3Server, group: str, monkeypatch: pytest.M
     command = command.replace("/aws/vpc/flowlogs", group).replace("my-lake", bucket)
     for name, value in server.environment().items():
         monkeypatch.setenv(name, value)
-    done = CliRunner().invoke(app, [*command.split(), "--json"])
+    done = invoke([*command.split(), "--json"])
     assert done.exit_code == 3
     report = json.loads(done.stdout)
     assert report["lines"]["rows"] == 3
     assert list(report["unreadable"]) == [f"cloudwatch:{group}/eni-3-all/{DAYS_AGO[2]}"]
     uri = f"cloudwatch:{group}/eni-2-all/{DAYS_AGO[2]}"
     lake = f"s3://{bucket}/flows"
-    done = CliRunner().invoke(app, ["quarantine", lake, "--object", uri, "--json"])
+    done = invoke(["quarantine", lake, "--object", uri, "--json"])
     assert done.exit_code == 0
     (rejected,) = json.loads(done.stdout)["shown"]
     assert (rejected["uri"], rejected["line"]) == (uri, 2)

@@ -25,6 +25,7 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -313,6 +314,8 @@ def own_buckets_policy(user: str) -> str:
     )
 
 
+# To read how a service is described takes a tenth of a second; clients may be shared by threads.
+@cache
 def _client(service: str, endpoint_url: str, region: str, access_key: str, secret_key: str) -> Any:
     return botocore.session.Session().create_client(
         service,

@@ -14,11 +14,9 @@ from unittest import mock
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from typer.testing import CliRunner
 
 import flowconv
 from flowconv import ConvertOptions, VerifyOptions, VerifyReport, convert
-from flowconv.cli.app import app
 from flowconv.conversion.dry_run import plan
 from flowconv.errors import FetchError, FormatError, LakeError, StorageError, UsageError
 from flowconv.lake.checksums import seal, unseal
@@ -30,6 +28,7 @@ from flowconv.source.opening import open_source
 from flowconv.storage.local import LocalStorage
 from flowconv.storage.opening import open_storage
 from flowconv.verification.recounting import count_lines
+from support.commands import invoke
 from support.lakes import ROW, V2, Key, aws_key, data_files, killed_run, write_objects
 from support.s3_servers import S3Server
 from support.shapes import cloudwatch_export, control, document, firehose, parquet, subscription
@@ -506,9 +505,7 @@ def test_object_that_can_no_longer_be_read(lake: Path, logs: Path) -> None:
 
 def test_days_are_chosen(lake: Path, logs: Path) -> None:
     (logs / "undated.log").write_bytes(V2 + ROW)
-    result = CliRunner().invoke(
-        app, ["verify", str(lake), "--source", str(logs), "--since", "2026-01-14", "--json"]
-    )
+    result = invoke(["verify", str(lake), "--source", str(logs), "--since", "2026-01-14", "--json"])
     found = json.loads(result.stdout)
     assert (found["problems"], found["listed"], found["expired"]) == ([], 4, 0)
 
@@ -625,29 +622,29 @@ def test_whatever_a_decoder_raises(tmp_path: Path, decoder: str, error: Exceptio
 
 
 def test_command(lake: Path, logs: Path) -> None:
-    well = CliRunner().invoke(app, ["verify", str(lake), "--source", str(logs)])
+    well = invoke(["verify", str(lake), "--source", str(logs)])
     assert well.exit_code == 0
     assert f"5 objects, {LINES} lines counted" in well.stdout
     assert "problems   none" in well.stdout
     (lake / "vpc/x.parquet").write_bytes(b"")
-    stray = CliRunner().invoke(app, ["verify", str(lake)])
+    stray = invoke(["verify", str(lake)])
     assert stray.exit_code == 3
     assert (
         f"stray-file: {lake}/vpc/x.parquet: a file of 0 bytes that the ledger does not name, "
         "expected none. If you did not put it there, remove it with --repair.\n"
     ) in stray.stdout
-    assert CliRunner().invoke(app, ["verify", str(lake), "--repair"]).exit_code == 0
+    assert invoke(["verify", str(lake), "--repair"]).exit_code == 0
     data_file(lake).unlink()
     arguments = ["verify", str(lake), "--source", str(logs), "--repair"]
-    repaired = CliRunner().invoke(app, arguments)
+    repaired = invoke(arguments)
     assert repaired.exit_code == 3
     assert f"Now convert their objects again: flowconv convert {logs} {lake}\n" in repaired.stdout
-    assert CliRunner().invoke(app, ["convert", str(logs), str(lake)]).exit_code == 0
-    shown = CliRunner().invoke(app, ["verify", str(lake), "--source", str(logs), "--json"])
+    assert invoke(["convert", str(logs), str(lake)]).exit_code == 0
+    shown = invoke(["verify", str(lake), "--source", str(logs), "--json"])
     assert shown.exit_code == 0
     found = json.loads(shown.stdout)
     assert (found["complete"], found["problems"], found["rows"]) == (True, [], ROWS)
-    repairs = CliRunner().invoke(app, ["status", str(lake)]).stdout
+    repairs = invoke(["status", str(lake)]).stdout
     assert "repair: 1 tasks forgotten" in repairs
 
 
@@ -656,7 +653,7 @@ def test_no_line_of_a_log_is_quoted(lake: Path, logs: Path) -> None:
     flip_in_a_page(lake)
     for path in logs.rglob("*.log*"):
         path.write_bytes(V2 + ROW)
-    shown = CliRunner().invoke(app, ["verify", str(lake), "--source", str(logs)])
+    shown = invoke(["verify", str(lake), "--source", str(logs)])
     assert shown.exit_code == 3
     assert "10.0.0." not in shown.output
 
@@ -814,8 +811,8 @@ def test_loss_of_the_ledger_is_noticed_by_all(
     assert after.keys() - before.keys() == set()
     assert after == before
     for command in ("status", "quarantine"):
-        assert CliRunner().invoke(app, [command, str(lake)]).exit_code == 1
-    assert CliRunner().invoke(app, ["convert", str(logs), str(lake), "--dry-run"]).exit_code == 1
+        assert invoke([command, str(lake)]).exit_code == 1
+    assert invoke(["convert", str(logs), str(lake), "--dry-run"]).exit_code == 1
     found = check(lake, logs)
     assert found.kinds["missing-record"] == 1
 

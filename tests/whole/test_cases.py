@@ -20,10 +20,9 @@ from typing import Any
 
 import polars as pl
 import pytest
-from typer.testing import CliRunner
 
 from flowconv import scan
-from flowconv.cli.app import app
+from support.commands import invoke
 from support.lakes import read_quarantine
 
 pytestmark = pytest.mark.usefixtures("quick_disk")
@@ -36,7 +35,7 @@ def test_case(folder: Path, tmp_path: Path) -> None:
     case = json.loads((folder / "case.json").read_text(encoding="utf-8"))
     source, lake = folder / "in", tmp_path / "lake"
     arguments = [part.replace("{case}", str(folder)) for part in case.get("arguments", [])]
-    result = CliRunner().invoke(app, ["convert", str(source), str(lake), "--json", *arguments])
+    result = invoke(["convert", str(source), str(lake), "--json", *arguments])
     assert (result.exit_code, result.exception and type(result.exception)) in (
         (case["exit"], None),
         (case["exit"], SystemExit),

@@ -20,11 +20,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import typer
-from typer.testing import CliRunner
 
 from flowconv.cli.app import app
 from flowconv.fields import ALWAYS_COLUMNS, FIELDS, Table
 from flowconv.rows.schema import column_type
+from support.commands import invoke
 
 if TYPE_CHECKING:
     from support.s3_servers import S3Server
@@ -268,7 +268,7 @@ def test_readme_leads_to_every_page() -> None:
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_command_has_help_with_an_example(name: str) -> None:
-    shown = CliRunner().invoke(app, [name, "--help"], env={"COLUMNS": "200", "NO_COLOR": "1"})
+    shown = invoke([name, "--help"], env={"COLUMNS": "200", "NO_COLOR": "1"})
     assert shown.exit_code == 0
     assert COMMANDS[name].help
     example = shown.output.partition("Examples")[2]

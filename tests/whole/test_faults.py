@@ -22,14 +22,13 @@ from unittest import mock
 
 import pytest
 from botocore.loaders import create_loader  # type: ignore[import-untyped]
-from typer.testing import CliRunner
 
-from flowconv.cli.app import app
 from flowconv.lake.ledger import Ledger
 from flowconv.lake.locking import Holder, read_holder
 from flowconv.source.fetching import AHEAD_OBJECTS
 from flowconv.storage import retrying, s3, s3_connection
 from flowconv.storage.opening import open_storage
+from support.commands import invoke
 from support.exactly_once import (
     Rows,
     S3Lake,
@@ -122,7 +121,7 @@ class Site:
         return arguments(f"s3://{self.bucket}/logs", lake, *options, "--log-format=json", *more)
 
     def run(self, lake: S3Lake) -> Run:
-        result = CliRunner().invoke(app, self.command(lake))
+        result = invoke(self.command(lake))
         assert isinstance(result.exception, SystemExit | None), result.exception
         assert "Traceback" not in result.output
         events = [json.loads(line) for line in result.stderr.splitlines()]

@@ -10,10 +10,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner
 
-from flowconv.cli.app import app
 from flowconv.lake.ledger import Ledger
+from support.commands import invoke
 from support.exactly_once import (
     LocalLake,
     Rows,
@@ -62,7 +61,7 @@ def logs(tmp_path: Path) -> Path:
 
 
 def _convert(logs: Path, lake: LocalLake) -> tuple[int, str]:
-    result = CliRunner().invoke(app, arguments(logs, lake))
+    result = invoke(arguments(logs, lake))
     assert isinstance(result.exception, SystemExit | None)
     return result.exit_code, result.stderr
 

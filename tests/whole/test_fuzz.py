@@ -21,16 +21,14 @@ from unittest import mock
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from typer.testing import CliRunner
 
 import flowconv
-from flowconv.cli.app import app
 from flowconv.errors import FlowconvError
+from support.commands import invoke
 from support.exactly_once import LocalLake, Rows, body, scanned, write_object
+from support.examples import MORE_EXAMPLES
 from support.in_memory import assert_as_reference
 from support.lakes import ROW, V2, killed_run
-
-MORE_EXAMPLES = int(os.environ.get("FLOWCONV_EXAMPLES", "0"))
 
 # --- damaged bytes ------------------------------------------------------------------------------
 
@@ -209,7 +207,7 @@ def command(*arguments: str) -> Any:
 
     Exit code 3 is a success: it says that something was found.
     """
-    result = CliRunner().invoke(app, [*arguments, "--json"])
+    result = invoke([*arguments, "--json"])
     if not isinstance(result.exception, SystemExit | None):
         raise result.exception
     assert result.exit_code in (0, 1, 3), result.output

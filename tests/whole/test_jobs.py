@@ -18,12 +18,11 @@ from typing import Any
 from unittest import mock
 
 import pytest
-from typer.testing import CliRunner, Result
 
 from flowconv import scan
-from flowconv.cli.app import app
 from flowconv.cli.metrics import write_metrics
 from flowconv.conversion.report import ConvertReport
+from support.commands import Result, invoke
 from support.lakes import ROW, V2, aws_key, data_files, write_objects
 from support.s3_servers import S3Server, moto_server, own_buckets_policy
 
@@ -138,7 +137,7 @@ def test_command_of_the_example_converts(name: str, tmp_path: Path) -> None:
     # The logs are of a day long ago.
     at = next(i for i, argument in enumerate(arguments) if argument.startswith("--since"))
     del arguments[at : at + (1 if "=" in arguments[at] else 2)]
-    result = CliRunner().invoke(app, [*arguments[1:], "--log-format", "text"])
+    result = invoke([*arguments[1:], "--log-format", "text"])
     assert result.exit_code == 0, result.output
     assert len(data_files(tmp_path / "lake")) == 1
     assert (tmp_path / "m.prom").exists() == ("--metrics-file" in arguments)
@@ -281,7 +280,7 @@ def server(moto: S3Server, request: pytest.FixtureRequest) -> Iterator[S3Server]
 
 
 def flowconv(server: S3Server, *arguments: str, user: int = 1) -> Result:
-    return CliRunner().invoke(app, arguments, env=server.environment(user))
+    return invoke(arguments, env=server.environment(user))
 
 
 def convert_twice(server: S3Server) -> tuple[int, str]:

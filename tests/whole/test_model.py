@@ -44,9 +44,8 @@ from flowconv.blocks.counts import LineCounts
 from flowconv.errors import LakeError
 from oracle import reference
 from support.exactly_once import LocalLake, Rows, assert_exact, assert_sound, body
+from support.examples import MORE_EXAMPLES
 from support.lakes import V2, Key, aws_key
-
-MORE_EXAMPLES = int(os.environ.get("FLOWCONV_EXAMPLES", "0"))
 
 FIRST_DAY = date(2026, 1, 14)
 # Objects of two accounts and three days, and one whose key says nothing.

@@ -23,6 +23,7 @@ from flowconv.samples.generating import generate
 from flowconv.samples.options import GenerateOptions
 from flowconv.source.keys import parse_key
 from oracle import reference
+from support.examples import MORE_EXAMPLES
 from support.lakes import ROW, V2, Key, assert_as_reference, aws_key, data_files, write_objects
 from support.shapes import firehose, gzip_member, parquet
 
@@ -355,13 +356,13 @@ def test_what_the_keys_of_these_tests_say() -> None:
 
 
 @given(OBJECTS, OPTIONS, LINKS)
-@settings(max_examples=200)
+@settings(max_examples=100 + MORE_EXAMPLES)
 def test_logs(objects: Objects, options: ConvertOptions, links: Links) -> None:
     check(objects, options, links)
 
 
 @given(OBJECTS, OPTIONS, LINKS, st.integers(2500, 4096), st.sampled_from([1, 3]))
-@settings(max_examples=100)
+@settings(max_examples=50 + MORE_EXAMPLES)
 def test_small_blocks_row_groups_and_files(
     objects: Objects, options: ConvertOptions, links: Links, block_bytes: int, rows: int
 ) -> None:
@@ -417,7 +418,7 @@ def test_a_long_dirty_log(tmp_path: Path) -> None:
 
 
 @given(OBJECTS, st.sampled_from(["1MB", "256MB"]))
-@settings(max_examples=15)
+@settings(max_examples=8 + MORE_EXAMPLES)
 def test_the_same_objects_and_options_give_the_same_files(objects: Objects, size: str) -> None:
     with tempfile.TemporaryDirectory() as folder:
         source = Path(folder, "logs")
