@@ -30,7 +30,7 @@ from flowconv.rows import parquet_columns
 from flowconv.rows.extracting import fail
 from support.in_memory import Converted, Stored, assert_as_reference, convert_in_memory, log_object
 from support.lakes import ROW, V2, aws_key, read_quarantine, write_objects
-from support.shapes import parquet
+from support.shapes import TEXT_VIEW, parquet
 
 DAY = dt.datetime(2026, 1, 14, tzinfo=dt.UTC)
 SECONDS = 1768348800
@@ -128,7 +128,7 @@ NONE, FAR, NO_TEXT = Bad("not-a-number"), Bad("out-of-range"), Bad("not-utf8")
         ),
         ("srcport", pa.array([b"443", b"  1"], pa.binary(3)), [443, NONE]),
         ("srcport", pa.array(["443", "-"], pa.large_string()), [443, None]),
-        ("srcport", pa.array(["443", "-"], pa.string_view()), [443, None]),
+        ("srcport", pa.array(["443", "-"], TEXT_VIEW), [443, None]),
         ("srcport", pa.array(["443", "None", None]).dictionary_encode(), [443, None, None]),
         # Times.
         ("start", pa.array([SECONDS, 0, -1]), [SECONDS, 0, FAR]),
@@ -215,7 +215,7 @@ def test_rejected_rows() -> None:
         "nested": [[1], [2], [3], [4]],
         "end": pa.array([DAY, DAY, None, DAY]),
         "bytes": [0.5, 1.0, 2.5, 3.0],
-        "log_status": pa.array(["OK", "-", "NODATA", "é"], pa.string_view()),
+        "log_status": pa.array(["OK", "-", "NODATA", "é"], TEXT_VIEW),
     }
     got = read(parquet(columns))
     assert [(r.line, r.reason, r.field, r.text) for r in got.rejected] == [

@@ -10,15 +10,20 @@ import http.client
 import random
 import socket
 import struct
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, urlsplit
 
 from support.s3_servers import S3Server
+
+if sys.platform == "linux":
+    import fcntl
+    import termios
 
 # How a trickling body comes: a byte, and a pause.
 TRICKLE_S = 0.05
@@ -56,7 +61,6 @@ class Fault:
         what: One of `FAULTS`.
         kind: To requests of this kind,
         below: whose path has this in it.
-    _: KW_ONLY
         numbers: To these of them, counted from 0; to all if there are none. A request that is made
             again has the number that it had.
         times: To so many attempts at each.
@@ -66,6 +70,7 @@ class Fault:
     what: str
     kind: str
     below: str = ""
+    _: KW_ONLY
     numbers: frozenset[int] = frozenset()
     times: float = 1
     injected: int = 0
@@ -232,6 +237,12 @@ class _Handler(BaseHTTPRequestHandler):
     def send_part(self, data: bytes) -> None:
         self.wfile.write(data)
 
+    def wait_until_received(self) -> None:
+        """Wait until the client's system has all that was sent."""
+        if sys.platform == "linux":
+            while struct.unpack("i", fcntl.ioctl(self.connection, termios.TIOCOUTQ, bytes(4)))[0]:
+                time.sleep(0.001)
+
     def reset(self) -> None:
         """End the connection with a RST."""
         self.close_connection = True
@@ -303,7 +314,7 @@ def _hung_up(handler: _Handler, request: Request, forward: Forward) -> None:
 def _reset_in_body(handler: _Handler, request: Request, forward: Forward) -> None:
     answer = forward()
     handler.send_part(_head(answer) + answer.body[: len(answer.body) // 2])
-    time.sleep(0.01)  # Else the reset overtakes what was sent.
+    handler.wait_until_received()  # Else the reset overtakes what was sent.
     handler.reset()
 
 

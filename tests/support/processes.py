@@ -19,7 +19,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, redirect_stdout, suppress
 from dataclasses import KW_ONLY, asdict, dataclass
@@ -256,17 +255,18 @@ def _run(order: Mapping[str, Any]) -> NoReturn:
 def _watch(steps: list[str], at: Step | None) -> None:
     """Note each step, and send the signal at the one that is meant."""
     # The main thread hears signals wherever it is, and takes a step then.
-    mutex = threading.RLock()
+    noted = threading.Condition(threading.RLock())
     left = itertools.count(at.number if at else -1, -1)
 
     def step(name: str) -> None:
-        with mutex:
+        with noted:
             steps.append(name)
+            noted.notify_all()
             if at is None or at.name not in ("", name) or next(left) != 0:
                 return
             if at.signal in (signal.SIGKILL, signal.SIGSTOP):
-                os.kill(os.getpid(), at.signal)
-                time.sleep(0.1)  # A stop may come a moment later.
+                # To this thread: to the process, it would go on until another has got it.
+                signal.pthread_kill(threading.get_ident(), at.signal)
                 return
         for number in range(at.times):
             os.kill(os.getpid(), at.signal)
@@ -275,9 +275,8 @@ def _watch(steps: list[str], at: Step | None) -> None:
             wait_for(at.until, 1)
 
     def wait_for(name: str, times: int) -> None:
-        until = time.monotonic() + 10
-        while steps.count(name) < times and time.monotonic() < until:
-            time.sleep(0.005)
+        with noted:
+            noted.wait_for(lambda: steps.count(name) >= times, timeout=10)
 
     def watched(name: str, call: Callable[..., Any]) -> Callable[..., Any]:
         @wraps(call)

@@ -6,6 +6,7 @@ import json
 import struct
 import zlib
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from io import BytesIO
 from typing import Any
 
@@ -118,3 +119,14 @@ def parquet(columns: Mapping[str, Any] | pa.Table, **how: Any) -> bytes:
     sink = BytesIO()
     pq.write_table(table, sink, **how)
     return sink.getvalue()
+
+
+def _text_view() -> pa.DataType:
+    """The type of text in views; plain text where pyarrow cannot write it, as before release 21."""
+    with suppress(pa.ArrowNotImplementedError):
+        parquet({"a": pa.array(["x"], pa.string_view())})
+        return pa.string_view()
+    return pa.string()
+
+
+TEXT_VIEW = _text_view()

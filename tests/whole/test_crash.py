@@ -84,20 +84,25 @@ def test_random_steps(runs: Runs, place: Lake, stories: dict[str, Story], name: 
 
 @NOT_MOTO
 def test_the_command_at_random_times(place: Lake, stories: dict[str, Story]) -> None:
-    """The installed command, killed from without."""
+    """The installed command, killed from without when it has written so many files."""
     story = stories["new"]
     lake = story.before.copy()
     chance = random.Random(2)
     command = [sys.executable, "-m", "flowconv", *arguments(story.source, lake)]
+    killed = 0
     for _ in range(4):
+        files = len(lake.names()) + chance.randrange(6)
         with subprocess.Popen(
             command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
         ) as process:
-            time.sleep(chance.uniform(0.3, 1.2))
-            process.send_signal(signal.SIGKILL)
+            while len(lake.names()) <= files and process.poll() is None:
+                time.sleep(0.005)
+            process.kill()
             errors = process.communicate()[1]
+        killed += process.returncode == -signal.SIGKILL
         assert not errors
         assert_sound(lake, story.versions)
+    assert killed
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode in (0, 3)
     assert_exact(lake, story.wanted)

@@ -189,7 +189,7 @@ both = pytest.mark.parametrize(
 def _faults(site: Site, what: str) -> list[Fault]:
     """Faults for the first, second and last request of each kind; of slow ones, for the second."""
     return [
-        Fault(what, kind, below, frozenset({1} if what in SLOW else {0, 1, count - 1}))
+        Fault(what, kind, below, numbers=frozenset({1} if what in SLOW else {0, 1, count - 1}))
         for (below, kind), count in site.counts.items()
         if kind in ONLY.get(what, [kind])
     ]
@@ -199,7 +199,7 @@ def _convert_through(site: Site, faults: Sequence[Fault | RandomFaults]) -> Run:
     """With faults that pass: all is well at once, but for uploads that nobody knows of."""
     lake = site.new_lake()
     site.proxy.calm()
-    lost = [Fault("lost answer", kind, LAKES, numbers) for kind, numbers in LOST_ANSWERS]
+    lost = [Fault("lost answer", kind, LAKES, numbers=numbers) for kind, numbers in LOST_ANSWERS]
     site.proxy.faults = [*faults, *lost]
     done = site.run(lake)
     assert done.code == 3, (done.message, done.stdout)
@@ -247,7 +247,7 @@ def test_a_fault_that_stays(
     monkeypatch.setattr(retrying, "ATTEMPTS", 2)
     lake = site.new_lake()
     site.proxy.calm()
-    lost = [Fault("lost answer", kind, LAKES, numbers) for kind, numbers in LOST_ANSWERS]
+    lost = [Fault("lost answer", kind, LAKES, numbers=numbers) for kind, numbers in LOST_ANSWERS]
     fault = Fault(what, kind, below, times=float("inf"))
     site.proxy.faults = [fault, *(lost if kind == "HeadObject" else [])]
     began = time.monotonic()
@@ -286,7 +286,9 @@ def test_faults_at_random(site: Site, seed: int) -> None:
 
 @both
 def test_a_burst_is_waited_out_and_logged(site: Site) -> None:
-    done = _convert_through(site, [Fault("SlowDown", "GetObject", LOGS, frozenset({1}), times=4)])
+    done = _convert_through(
+        site, [Fault("SlowDown", "GetObject", LOGS, numbers=frozenset({1}), times=4)]
+    )
     retries = [
         event
         for event in done.events
@@ -333,7 +335,9 @@ def test_one_object_that_cannot_be_had(
 def test_credentials_that_expire_meanwhile(site: Site) -> None:
     lake = site.new_lake()
     site.proxy.calm()
-    site.proxy.faults = [Fault("expired", "GetObject", LOGS, frozenset({1, 2}), float("inf"))]
+    site.proxy.faults = [
+        Fault("expired", "GetObject", LOGS, numbers=frozenset({1, 2}), times=float("inf"))
+    ]
     done = site.run(lake)
     assert done.code == 1
     assert re.search(r"s3://.*the credentials have expired\. Renew them", done.message)

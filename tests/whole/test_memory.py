@@ -162,7 +162,7 @@ def bomb(kind: str) -> bytes:
             columns |= {f"note{n}": ["x" * 200] * 16_384 for n in range(400)}
             how["use_dictionary"] = False
         case "a large footer":
-            columns |= {f"note{n}": ["x"] * 16_384 for n in range(200)}
+            columns |= {f"note{n}": ["x"] * 16_384 for n in range(300)}
             how["row_group_size"] = 64
         case "large facts about it":
             table = pa.table(columns).replace_schema_metadata({"x": "y" * 50_000_000})

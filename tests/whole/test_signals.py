@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -320,14 +321,20 @@ def test_a_command_stops_at_any_step(
 
 def test_an_interrupt_means_the_same_wherever_it_comes() -> None:
     progress = RunProgress(total_objects=20, total_bytes=0)
-    interrupts = iter([False, True])
+    begun: list[int] = []
+    interrupted, cancelled = threading.Event(), threading.Event()
 
     def interrupt(_: RunProgress) -> None:
-        if next(interrupts, False):
+        if interrupted.is_set():
+            cancelled.set()
+        elif len(begun) == 4:
+            interrupted.set()
             raise KeyboardInterrupt
 
     def run(number: int) -> int:
-        time.sleep(0.1)
+        begun.append(number)
+        if number >= 2:
+            assert cancelled.wait(DEADLINE_S)
         progress.add()
         return number
 
@@ -335,22 +342,26 @@ def test_an_interrupt_means_the_same_wherever_it_comes() -> None:
     with pytest.raises(KeyboardInterrupt):
         results.extend(run_all(range(20), run, 2, progress, grace_s=60, on_progress=interrupt))
     # Those that had ended, and those that were under way.
-    assert sorted(results) == list(range(len(results)))
-    assert 2 <= len(results) <= 6
+    assert sorted(results) == [0, 1, 2, 3]
 
 
 def test_what_was_done_is_counted_when_a_task_fails() -> None:
     """Tasks that are done when another fails have counted; a report is to say so."""
 
+    all_begun, stopped = threading.Barrier(3), threading.Event()
+
     def run(number: int) -> int:
+        if number < 3:
+            all_begun.wait(DEADLINE_S)
         if number == 1:
             raise ValueError("it failed")
-        time.sleep(0.5)  # Commits, past all that it could be stopped at.
+        assert stopped.wait(DEADLINE_S)  # Commits, past all that it could be stopped at.
         return number
 
     results: list[int] = []
+    progress = RunProgress(total_objects=9, total_bytes=0)
     with pytest.raises(ValueError, match="it failed"):
-        results.extend(run_all(range(9), run, 3, RunProgress(total_objects=9, total_bytes=0)))
+        results.extend(run_all(range(9), run, 3, progress, on_stop=stopped.set))
     assert sorted(results) in ([0, 2], [0, 2, 3])
 
 
