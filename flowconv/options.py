@@ -252,7 +252,7 @@ class ConvertOptions:
             value = getattr(self, name)
             _require(
                 value is None or re.fullmatch(r"[A-Za-z0-9_-]{1,64}", value) is not None,
-                f"--{name}: {quote(value or '')} is none; write letters, digits, - and _ only.",
+                f"--{name}: {quote(value or '')} is not valid; write letters, digits, - and _.",
             )
 
     def _take_texts(self) -> None:
@@ -405,16 +405,16 @@ _SIZES = (
 
 # Options of one type: the types that are taken, and what to write.
 _WANTED: tuple[tuple[tuple[str, ...], Any, str], ...] = (
-    (("workers", "max_requests", *_SIZES), int, "whole number"),
-    (("grace",), int | float, "number"),
+    (("workers", "max_requests", *_SIZES), int, "a whole number"),
+    (("grace",), int | float, "a number"),
     (("format", "formats", "account", "region"), str | None, "text"),
     (("time_type", "compression", "on_bad_line", "table"), str, "text"),
     (
         ("with_source", "reprocess", "retry_rejected", "wait", "quick", "repair"),
         bool,
-        "yes or no; write True or False",
+        "a truth value; write True or False",
     ),
-    (("source_options", "dest_options"), Mapping, "mapping of texts"),
+    (("source_options", "dest_options"), Mapping, "a mapping of texts"),
 )
 
 
@@ -445,7 +445,7 @@ def _check_types(options: Any) -> None:
             value = getattr(options, name)
             # True is a number for Python.
             fits = isinstance(value, kinds) and (kinds is bool or not isinstance(value, bool))
-            _require(fits, f"{_flag(name)}: a {type(value).__name__} is no {wanted}.")
+            _require(fits, f"{_flag(name)}: a {type(value).__name__} is not {wanted}.")
 
 
 def _check_workers(options: Any) -> None:
@@ -503,7 +503,7 @@ def _check_partitions(names: tuple[str, ...]) -> None:
     for name in others:
         _require(
             name in columns,
-            f"--partition-by: {quote(name)} is no partition. Choose from {', '.join(known)}, "
+            f"--partition-by: {quote(name)} is not a partition. Choose from {', '.join(known)}, "
             "or one of the columns of versions 2 to 5 such as vpc_id, action or interface_id."
             + did_you_mean(name, [*known, *sorted(columns)], _PARTITIONS_MEANT),
         )

@@ -23,7 +23,7 @@ def as_day(value: object, option: str) -> date | None:
     if value is None or isinstance(value, date):
         return value
     raise UsageError(
-        f"{option}: a {type(value).__name__} is no day. Write a date, or a text such as "
+        f"{option}: a {type(value).__name__} is not a day. Write a date, or a text such as "
         "2026-01-14 or 2d."
     )
 
@@ -49,7 +49,7 @@ def parse_day(text: str, option: str = "", *, today: date | None = None) -> date
         return date.fromisoformat(text)
     except ValueError:
         raise UsageError(
-            f"{option}{': ' * bool(option)}{quote(text)} is no day; write 2026-01-14, or 2d for "
+            f"{option}{': ' * bool(option)}{quote(text)} is not a day; write 2026-01-14, or 2d for "
             "two days ago, today or yesterday."
         ) from None
 
@@ -64,13 +64,13 @@ def parse_size(text: str, option: str = "") -> int:
         option: Whose value it is, for the message.
 
     Raises:
-        UsageError: It is no size.
+        UsageError: It is not a size.
     """
     pattern = r"([0-9]{1,15}(?:\.[0-9]{1,15})?)\s*((?:[KMGT]I?)?)B?"
     match = re.fullmatch(pattern, text.strip().upper())
     if match is None:
         raise UsageError(
-            f"{option}{': ' * bool(option)}{quote(text)} is no size; write 256MB, 1.5GB or a "
+            f"{option}{': ' * bool(option)}{quote(text)} is not a size; write 256MB, 1.5GB or a "
             "number of bytes."
         )
     return int(float(match[1]) * (_UNITS | _BINARY_UNITS)[match[2]])
@@ -124,6 +124,6 @@ def take_texts(value: object, name: str) -> tuple[str, ...] | None:
         if not isinstance(text, str):
             zeros = " A number loses an account's zeros." if isinstance(text, int) else ""
             raise TypeError(
-                f"{name}: a {type(text).__name__} is no text.{zeros} Write it in quotes."
+                f"{name}: a {type(text).__name__} is not text.{zeros} Write it in quotes."
             )
     return tuple(map(str, texts))

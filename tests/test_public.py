@@ -205,7 +205,7 @@ def test_types_of_verify(source: str, lake: str) -> None:
 
 
 def test_types_of_errors(tmp_path: Path) -> None:
-    with pytest.raises(FlowconvError, match="this is no lake of flowconv") as raised:
+    with pytest.raises(FlowconvError, match="this is not a flowconv lake") as raised:
         flowconv.status(str(tmp_path))
     assert_type(raised.value.uri, str | None)
     assert_type(raised.value.line, int | None)

@@ -44,7 +44,7 @@ def test_days(text: str, day: date) -> None:
     "text", ["", "d", "-1d", "2 d", "1w", "2026-02-30", "14.1.2026", "tomorrow", "٢d"]
 )
 def test_no_days(text: str) -> None:
-    with pytest.raises(UsageError, match="is no day"):
+    with pytest.raises(UsageError, match="is not a day"):
         parse_day(text, today=TODAY)
 
 
@@ -74,7 +74,7 @@ def test_sizes(text: str, size_bytes: int) -> None:
     "text", ["", "MB", "-1", "1,5GB", "1e6", "1XB", "1.GB", "1IB", "0x10", "all", "1" * 400, "٢MB"]
 )
 def test_no_sizes(text: str) -> None:
-    with pytest.raises(UsageError, match="is no size"):
+    with pytest.raises(UsageError, match="is not a size"):
         parse_size(text)
 
 

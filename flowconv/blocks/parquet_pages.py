@@ -179,8 +179,8 @@ def check_gaps(file: IO[bytes], groups: Iterable[Iterable[Chunk]]) -> None:
     for start, stop in [*sorted(chunks), (end, end)]:
         if start > covered and _has_footer(file, covered, start):
             raise FormatError(
-                "this object is several Parquet files, one glued to the other, of which readers "
-                "see but the last. Copy them one by one."
+                "this object is several Parquet files glued together, and readers see only the "
+                "last of them. Copy them one by one."
             )
         covered = max(covered, stop)
 
@@ -226,8 +226,8 @@ def column_pages(
             largest = max(columns, key=lambda column: column.page_bytes)
             raise FormatError(
                 f"the pages of this Parquet unpack to {together:,} bytes a row group, those of one "
-                f"column to {largest.page_bytes:,}; at most {_PAGES_BYTES:,} are read. If it is no "
-                "bomb, write it with pages of 1 MiB, as most writers do."
+                f"column to {largest.page_bytes:,}; at most {_PAGES_BYTES:,} are read. If it is "
+                "not a bomb, write it with pages of 1 MiB, as most writers do."
             )
         yield columns
 

@@ -143,7 +143,7 @@ class Plausibility:
             of_group = f" log group {quote(log_group)}"
             advice = f'{advice}, or write "exclude" for the log group there'
         raise FormatError(
-            f"the declared format does not fit{of_group}: {what}; so it is with "
+            f"the declared format does not fit{of_group}: {what}; the same is true of "
             f"{self._impossible} of the first {self._impossible + self._possible} records. "
             f"{advice}; if this is not a flow log, leave it out with --exclude.",
             uri=self._log_object.uri,

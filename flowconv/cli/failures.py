@@ -158,7 +158,7 @@ def _wrong_value(names: Sequence[str], message: str, arguments: Sequence[str]) -
     text = " ".join(arguments)
     found = re.findall(rf"(?:^|(?<=\s))(?:{'|'.join(map(re.escape, names))})[ =]?(\S*)", text)
     if re.search(r"valid (int|float|number)", message):
-        message = f"is no {'whole ' * ('valid int' in message)}number."
+        message = f"is not a {'whole ' * ('valid int' in message)}number."
     elif re.search(r"range|greater", message):
         message = "is too small; the least is 0."
     return f"{names[0]}: {quote(found[-1]) if found else 'its value'} {message}"

@@ -89,7 +89,7 @@ def _metrics(
     }
     if last_success is not None:
         figures["last_success_timestamp_seconds"] = (
-            "When a run last came to its end and had found flow logs.",
+            "When a run last finished and had found flow logs.",
             last_success,
         )
     if report is not None:

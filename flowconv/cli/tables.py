@@ -63,7 +63,7 @@ def _run_figures(report: "ConvertReport") -> Table:
     for group, number in sorted(report.left_out_log_groups.items()):
         table.add_row("left out", f"{number:,} lines of the log group {group}")
     for group, number in sorted(report.unfit_log_groups.items()):
-        table.add_row("rejected", f"{number:,} lines of the log group {group}, of which none fits")
+        table.add_row("rejected", f"{number:,} lines of the log group {group}, none of which fits")
     table.add_row(
         "read",
         f"{format_size(report.source_bytes)} stored, {format_size(report.text_bytes)} of text",
@@ -430,7 +430,7 @@ def print_quarantine(report: "QuarantineReport") -> None:
 
 
 def _cut(text: str) -> str:
-    """Return the beginning of a line of somebody's log, its bytes that are no UTF-8 escaped."""
+    """Return the beginning of a line of somebody's log, bytes that are not UTF-8 escaped."""
     shown = text[:_MOST_CHARACTERS].encode("utf-8", "surrogateescape")
     return shown.decode("utf-8", "backslashreplace") + "…" * (len(text) > _MOST_CHARACTERS)
 

@@ -74,7 +74,7 @@ def require_apart(logs: Source, lake: Storage) -> None:
         )
     if not is_plain(from_text(lake.root)):
         raise UsageError(
-            "DEST has a name that is no UTF-8, or has control characters in it, and no other "
+            "DEST's name is not UTF-8 or has control characters, so no other "
             "program could read the lake. Choose another.",
             uri=lake.root,
         )

@@ -57,7 +57,7 @@ def read_layout(storage: Storage) -> Layout:
     written = storage.read(LAYOUT)
     if written is None and not is_lake(storage):
         raise LakeError(
-            "this is no lake of flowconv: it has no _flowconv/lake.json. Check the path, or "
+            "this is not a flowconv lake: it has no _flowconv/lake.json. Check the path, or "
             "write one with flowconv convert.",
             uri=storage.root,
         )
@@ -124,7 +124,7 @@ def ensure_layout(storage: Storage, options: ConvertOptions) -> Layout:
             # Another run may have begun the lake just now.
             if next(storage.list_files(table), None) and not is_lake(storage):
                 raise LakeError(
-                    f"there are files below {table}/, but it is no lake of flowconv. Choose "
+                    f"there are files below {table}/, but it is not a flowconv lake. Choose "
                     "another DEST.",
                     uri=storage.root,
                 )

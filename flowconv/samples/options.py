@@ -117,7 +117,7 @@ def _take_versions(versions: object) -> object:
     try:
         return tuple(int(version) for version in versions.split(","))
     except ValueError:
-        raise UsageError(f"--versions: {quote(versions)} is no list such as 2,5.") from None
+        raise UsageError(f"--versions: {quote(versions)} is not a list such as 2,5.") from None
 
 
 def _check_range(option: str, value: float, least: float, most: float) -> None:

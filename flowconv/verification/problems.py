@@ -25,15 +25,15 @@ ProblemKind = Literal[
 ]
 
 _FORGET = (
-    "With --source SOURCE --repair its task is forgotten, if all of the task's objects can be "
-    "converted again, and the next flowconv convert does so."
+    "--source SOURCE --repair forgets its task if all of the task's objects can be converted "
+    "again; the next flowconv convert converts them."
 )
 _REMOVE = "If you did not put it there, remove it with --repair."
 
 ADVICE: dict[ProblemKind, str] = {
     "missing-layout": "Restore it from a copy, or let --repair write it again.",
-    "missing-record": "Restore it from a copy. If there is none: what it said counts no more, its "
-    "files are strays, and --repair makes that final; it keeps them aside.",
+    "missing-record": "Restore it from a copy. Without it, its objects count as not converted and "
+    "its files as strays; --repair makes that final and sets the files aside.",
     "dead-lock": "A run was killed. The next run of flowconv convert takes over and cleans up.",
     "damaged-lock": "If no run is under way, delete it.",
     "leftover": "A run was killed. The next run of flowconv convert, or --repair, removes it.",
@@ -41,11 +41,11 @@ ADVICE: dict[ProblemKind, str] = {
     "missing-file": f"Restore it from a copy. {_FORGET}",
     "damaged-file": f"Restore it from a copy. {_FORGET}",
     "wrong-rows": _FORGET,
-    "not-listed": "What it holds was not compared. Let it be read, or leave it out with --exclude.",
+    "not-listed": "Its objects were not compared. Allow reading, or leave it out with --exclude.",
     "not-converted": "Run flowconv convert.",
     "changed": "The lake has its old rows; flowconv convert --reprocess replaces them.",
     "unreadable-object": "The lake has its rows. Copy it again to keep it.",
-    "wrong-lines": "Please report this; flowconv convert --reprocess converts it again.",
+    "wrong-lines": "Please report this. flowconv convert --reprocess converts it again.",
 }
 
 

@@ -394,7 +394,7 @@ def test_two_files_in_one(first: Any, second: Any, between: bytes) -> None:
     (got,) = convert_in_memory([parquet(first) + between + parquet(second)])
     assert got.failure is not None
     if first is second or first is OTHER:
-        assert got.failure.reason.startswith("this object is several Parquet files, one glued")
+        assert got.failure.reason.startswith("this object is several Parquet files glued")
 
 
 def test_encrypted() -> None:

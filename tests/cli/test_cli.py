@@ -232,7 +232,7 @@ ERRORS: dict[str, tuple[int, list[str], str]] = {
         USAGE,
         ["convert", "good", "lake", "--since", "14.1.2026"],
         (
-            "--since: '14.1.2026' is no day; write 2026-01-14, or 2d for two days ago, today or "
+            "--since: '14.1.2026' is not a day; write 2026-01-14, or 2d for two days ago, today or "
             "yesterday."
         ),
     ),
@@ -244,7 +244,7 @@ ERRORS: dict[str, tuple[int, list[str], str]] = {
     "size": (
         USAGE,
         ["convert", "good", "lake", "--target-file-size", "big"],
-        "--target-file-size: 'big' is no size; write 256MB, 1.5GB or a number of bytes.",
+        "--target-file-size: 'big' is not a size; write 256MB, 1.5GB or a number of bytes.",
     ),
     "file size": (
         USAGE,
@@ -274,7 +274,7 @@ ERRORS: dict[str, tuple[int, list[str], str]] = {
     "account": (
         USAGE,
         ["convert", "good", "lake", "--account", "../x"],
-        "--account: '../x' is none; write letters, digits, - and _ only.",
+        "--account: '../x' is not valid; write letters, digits, - and _.",
     ),
     "no partition": (
         USAGE,
@@ -330,7 +330,7 @@ ERRORS: dict[str, tuple[int, list[str], str]] = {
     "versions": (
         USAGE,
         ["generate", "sample", "--versions", "2,x"],
-        "--versions: '2,x' is no list such as 2,5.",
+        "--versions: '2,x' is not a list such as 2,5.",
     ),
     "unknown version": (
         USAGE,
@@ -395,8 +395,14 @@ def test_errors_in_json(tmp_path: Path) -> None:
             "there is no option --frmat. Did you mean --f",
         ),
         (["convert", "good", "lake", "--source_option=a=b"], "Did you mean --source-option?"),
-        (["convert", "good", "lake", "--workers", "two"], "--workers: 'two' is no whole number."),
-        (["convert", "good", "lake", "--workers", "1e9"], "--workers: '1e9' is no whole number."),
+        (
+            ["convert", "good", "lake", "--workers", "two"],
+            "--workers: 'two' is not a whole number.",
+        ),
+        (
+            ["convert", "good", "lake", "--workers", "1e9"],
+            "--workers: '1e9' is not a whole number.",
+        ),
         (["convert", "good", "lake", "--json=yes"], "'--json' does not take a value"),
         (["convert", "good", "lake", "--format"], "'--format' requires an argument"),
         (["inspect"], "OBJECTS is missing"),

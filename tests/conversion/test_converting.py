@@ -295,7 +295,7 @@ def test_a_lake_has_one_layout(tmp_path: Path, other: dict[str, Any], message: s
 def test_somebody_elses_tables_are_left_alone(tmp_path: Path) -> None:
     write_objects(tmp_path / "logs", {aws_key(): GOOD})
     write_objects(tmp_path / "lake", {Key("vpc/theirs.parquet"): b"PAR1"})
-    with pytest.raises(LakeError, match="no lake of flowconv"):
+    with pytest.raises(LakeError, match="not a flowconv lake"):
         convert(str(tmp_path / "logs"), str(tmp_path / "lake"))
     assert files_of(tmp_path / "lake") == {"vpc/theirs.parquet": b"PAR1"}
 

@@ -208,8 +208,8 @@ def test_scan_where_nothing_was_written(tmp_path: Path) -> None:
 def test_scan_refuses_what_cannot_be(tmp_path: Path, sample_lake: Path) -> None:
     by_account = make_lake(tmp_path, {aws_key(): V2 + ROW}, partition_by=("aws_account_id",))
     cases: list[tuple[type[FlowconvError], str, Callable[[], object]]] = [
-        (LakeError, "no lake", lambda: scan(str(tmp_path / "logs"))),
-        (LakeError, "no lake", lambda: scan(str(tmp_path / "nowhere"))),
+        (LakeError, "not a flowconv lake", lambda: scan(str(tmp_path / "logs"))),
+        (LakeError, "not a flowconv lake", lambda: scan(str(tmp_path / "nowhere"))),
         (LakeError, "not by date", lambda: scan(str(by_account), since=date(2026, 1, 1))),
         (LakeError, "not by aws_region", lambda: scan(str(by_account), regions=["x"])),
         (UsageError, "'flows' is not a table", lambda: scan(str(sample_lake), table="flows")),

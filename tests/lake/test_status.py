@@ -147,4 +147,4 @@ def test_table_shows_rows_and_unreadable_objects(lake: Path) -> None:
 def test_no_lake_is_an_error(tmp_path: Path) -> None:
     shown = invoke(["status", str(tmp_path)])
     assert shown.exit_code == 1
-    assert "this is no lake of flowconv" in shown.stderr
+    assert "this is not a flowconv lake" in shown.stderr

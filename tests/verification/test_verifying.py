@@ -569,7 +569,7 @@ def test_a_source_that_does_not_exist(lake: Path, tmp_path: Path) -> None:
 
 
 def test_no_lake(tmp_path: Path) -> None:
-    with pytest.raises(LakeError, match="no lake of flowconv"):
+    with pytest.raises(LakeError, match="not a flowconv lake"):
         check(tmp_path)
     with pytest.raises(UsageError, match="gs:// is not supported"):
         flowconv.verify("gs://bucket")
@@ -1077,12 +1077,12 @@ def test_texts_where_lists_and_days_are_meant(lake: Path) -> None:
     assert flowconv.scan(lake, regions="eu-west-1").collect().height == 5
     assert flowconv.scan(lake, since="2026-01-14", until="2026-01-14").collect().height > 0
     for wrong in (123456789012, [12], b"123456789012", [None]):
-        with pytest.raises(TypeError, match=r"accounts: a \w+ is no text.*in quotes"):
+        with pytest.raises(TypeError, match=r"accounts: a \w+ is not text.*in quotes"):
             flowconv.scan(str(lake), accounts=wrong)  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="loses an account's zeros"):
         flowconv.scan(str(lake), accounts=[12])  # type: ignore[list-item]
     for day in ("14.01.2026", 3):
-        with pytest.raises(UsageError, match="is no day"):
+        with pytest.raises(UsageError, match="is not a day"):
             flowconv.scan(str(lake), since=day)  # type: ignore[arg-type]
 
 
@@ -1091,7 +1091,7 @@ def test_two_files_of_parquet_in_one_are_not_counted(tmp_path: Path) -> None:
     (tmp_path / "a.parquet").write_bytes(body + body)
     source = open_source(str(tmp_path))
     (log_object,) = source.list_objects()
-    with pytest.raises(FormatError, match="several Parquet files, one glued to the other"):
+    with pytest.raises(FormatError, match="several Parquet files glued together"):
         count_lines(source, log_object, lambda: None)
 
 

@@ -573,7 +573,7 @@ class LakeAndModel(RuleBasedStateMachine):
         model = self.model
         if not model.lake_exists:
             assert all("/.unfinished-" in name for name in self.lake.names())
-            with pytest.raises(LakeError, match="no lake of flowconv"):
+            with pytest.raises(LakeError, match="not a flowconv lake"):
                 flowconv.status(self.lake.url)
             return
         assert self._converted() == {uri: one.etag for uri, one in model.converted.items()}
