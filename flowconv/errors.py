@@ -5,6 +5,7 @@
     ├── StorageError            a bucket or folder that does not answer as it should
     │   └── FolderError         one folder of many; a run names it and goes on
     ├── LakeError               the destination is not a lake, or not one of these options
+    ├── KernelError             flowconv's compiled part is missing or does not load
     ├── ParseError              a line that does not fit, where such lines are not set aside
     └── UnreadableObjectError   one object; a run names it, converts the others and goes on
         ├── FetchError          it could not be fetched: may pass if tried again
@@ -84,6 +85,10 @@ class FolderError(StorageError):
 
 class LakeError(FlowconvError):
     """The destination is not a lake of flowconv, or was made with other options."""
+
+
+class KernelError(FlowconvError):
+    """The library that flowconv compiles at its installation is missing, or does not load."""
 
 
 class ParseError(FlowconvError):

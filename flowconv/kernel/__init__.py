@@ -1,0 +1,5 @@
+"""The native core: C in `src/`, and the modules that call it. Nothing else knows ctypes.
+
+1. `library`: the compiled library, loaded when it is first needed.
+2. `rows`: text of logs -> columns of Arrow.
+"""

@@ -1,0 +1,355 @@
+"""Text of logs -> columns of Arrow: what `src/rows.h` declares, with Python's types."""
+
+import ctypes
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+from functools import cache
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from flowconv.kernel.library import library
+
+Integers = npt.NDArray[np.int64]
+
+REJECTED = np.dtype(
+    [
+        ("line", np.int64),
+        ("offset", np.int32),
+        ("length", np.int32),
+        ("reason", np.int16),
+        ("field", np.int16),
+        ("unused", np.int32),
+    ]
+)
+"""A line that does not fit: number, place in the text, index in REASONS, and index of the field
+at fault or -1."""
+
+REASONS = (
+    "",
+    "not-utf8",
+    "control-character",
+    "not-a-timestamp",
+    "too-few-values",
+    "too-many-values",
+    "not-a-number",
+    "out-of-range",
+)
+
+MOST_TEXT_BYTES = (1 << 31) - 1
+
+
+class Speed(IntEnum):
+    """How text is looked at; the rows are the same."""
+
+    BEST = 0
+    WORDS = 1
+    AVX2 = 2
+    NEON = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Column:
+    """What one value of a line becomes.
+
+    Attributes:
+        name: Its name in the batch.
+        type: int32, int64 or string; text becomes a dictionary of int32 numbers.
+        largest: The largest number that can be, if it is below the type's.
+        is_time: Seconds since 1970; larger numbers are milliseconds, and become seconds.
+    """
+
+    name: str
+    type: pa.DataType
+    largest: int | None = None
+    is_time: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Appended:
+    """What became of a text. Lines = rows + blank + comment + rejected.
+
+    Attributes:
+        consumed: So many bytes were read.
+        question: The line there may be a header, or several records.
+        lines: How many were read.
+        rows: How many of them are rows.
+        blank: How many are blank.
+        comment: How many have nothing but a comment.
+        milliseconds: Rows that had times in milliseconds.
+        rejected: The lines that do not fit, of the type REJECTED.
+    """
+
+    consumed: int
+    question: bool
+    lines: int
+    rows: int
+    blank: int
+    comment: int
+    milliseconds: int
+    rejected: npt.NDArray[np.void]
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """The rows of a builder.
+
+    Attributes:
+        batch: Their values.
+        lines: Number of each row's line.
+        times: When each row's event was, in milliseconds since 1970, -1 if it says no time that
+            can be; None if events have none.
+    """
+
+    batch: pa.RecordBatch
+    lines: Integers
+    times: Integers | None
+
+
+class RowBuilder:
+    """Collects the rows of a row group. Not to be shared between threads.
+
+    Args:
+        columns: One for each value of a line.
+        timestamped: Before the values stands the time of a CloudWatch event.
+        names: Names of fields, squashed; rows of text alone that have them may be headers.
+        speed: How text is looked at.
+        stretch_bytes: So much text is looked at together; 0 is best for the caches.
+    """
+
+    def __init__(
+        self,
+        columns: Sequence[Column],
+        *,
+        timestamped: bool = False,
+        names: Iterable[str] = (),
+        speed: Speed = Speed.BEST,
+        stretch_bytes: int = 0,
+    ) -> None:
+        self._columns = tuple(columns)
+        self._timestamped = timestamped
+        self._names = [name.encode() for name in sorted(names)]
+        self._speed = speed
+        self._stretch_bytes = stretch_bytes
+        self._native = self._begin()
+
+    def append(
+        self, text: bytes | bytearray | memoryview, *, first_line: int = 1, settled: bool = False
+    ) -> Appended:
+        """Add the rows of whole lines; the last may lack its newline.
+
+        Reading stops at a line that is a question: one whose values may all be names of fields,
+        or that has the values of two records. Read it yourself and go on behind it; or go on at
+        it with `settled`, and it is a line like others.
+
+        Args:
+            text: Valid until the call returns.
+            first_line: Number of its first line.
+            settled: The first line is no question.
+
+        Raises:
+            OverflowError: The builder would have taken more than 2 GB of text; call `finish`.
+            MemoryError: There is none.
+        """
+        array = np.frombuffer(text, np.uint8)
+        found = _Appended()
+        status = _functions().fc_append(
+            self._native.pointer,
+            array.ctypes.data,
+            array.size,
+            first_line,
+            settled,
+            ctypes.byref(found),
+        )
+        if status == _FULL:
+            raise OverflowError(f"more than {MOST_TEXT_BYTES} bytes of text")
+        if status == _NO_MEMORY:
+            raise MemoryError
+        rejected = np.empty(found.rejected, REJECTED)
+        if found.rejected:
+            ctypes.memmove(rejected.ctypes.data, found.rejections, rejected.nbytes)
+        return Appended(
+            consumed=found.consumed,
+            question=status == _QUESTION,
+            lines=found.lines,
+            rows=found.rows,
+            blank=found.blank,
+            comment=found.comment,
+            milliseconds=found.milliseconds,
+            rejected=rejected,
+        )
+
+    def truncate(self, rows: int) -> None:
+        """Forget the rows behind the first `rows`."""
+        _functions().fc_truncate(self._native.pointer, rows)
+
+    def __len__(self) -> int:
+        return int(_functions().fc_rows(self._native.pointer))
+
+    def finish(self) -> Rows:
+        """Return the rows without a copy, and begin again without any."""
+        native, rows = self._native, len(self)
+        # What Arrow has now must not move: other rows get memory of their own.
+        self._native = self._begin()
+        arrays = [native.array(index, column, rows) for index, column in enumerate(self._columns)]
+        batch = pa.RecordBatch.from_arrays(arrays, [column.name for column in self._columns])
+        functions = _functions()
+        lines = native.integers(functions.fc_line_numbers(native.pointer), rows)
+        times = None
+        if self._timestamped:
+            times = native.integers(functions.fc_event_times(native.pointer), rows)
+        return Rows(batch, lines, times)
+
+    def _begin(self) -> "_Builder":
+        fields = (_Field * len(self._columns))(*map(_field, self._columns))
+        offsets = np.cumsum([0, *map(len, self._names)], dtype=np.int32)
+        plan = _Plan(
+            fields=fields,
+            field_count=len(self._columns),
+            timestamped=self._timestamped,
+            names=b"".join(self._names),
+            name_offsets=offsets.ctypes.data,
+            name_count=len(self._names),
+            speed=self._speed,
+            stretch_bytes=self._stretch_bytes,
+            seed=_SEED,
+        )
+        return _Builder(plan)
+
+
+def speeds() -> tuple[Speed, ...]:
+    """Return the speeds that this processor has, the slowest first."""
+    return tuple(s for s in list(Speed)[1:] if _functions().fc_speed(s) == s)
+
+
+# Texts whose values collide in a hash table cannot be made by those who do not know it.
+_SEED = int.from_bytes(os.urandom(8), "little")
+
+_QUESTION, _FULL, _NO_MEMORY = 1, 2, 3
+
+
+class _Field(ctypes.Structure):
+    _fields_ = (("largest", ctypes.c_int64), ("type", ctypes.c_int32))
+
+
+class _Plan(ctypes.Structure):
+    _fields_ = (
+        ("fields", ctypes.POINTER(_Field)),
+        ("field_count", ctypes.c_int32),
+        ("timestamped", ctypes.c_int32),
+        ("names", ctypes.c_char_p),
+        ("name_offsets", ctypes.c_void_p),
+        ("name_count", ctypes.c_int32),
+        ("speed", ctypes.c_int32),
+        ("stretch_bytes", ctypes.c_int64),
+        ("seed", ctypes.c_uint64),
+    )
+
+
+class _Appended(ctypes.Structure):
+    _fields_ = (
+        ("consumed", ctypes.c_int64),
+        ("lines", ctypes.c_int64),
+        ("rows", ctypes.c_int64),
+        ("blank", ctypes.c_int64),
+        ("comment", ctypes.c_int64),
+        ("milliseconds", ctypes.c_int64),
+        ("rejected", ctypes.c_int64),
+        ("rejections", ctypes.c_void_p),
+    )
+
+
+class _Column(ctypes.Structure):
+    _fields_ = (
+        ("values", ctypes.c_void_p),
+        ("validity", ctypes.c_void_p),
+        ("nulls", ctypes.c_int64),
+        ("offsets", ctypes.c_void_p),
+        ("bytes", ctypes.c_void_p),
+        ("distinct", ctypes.c_int32),
+    )
+
+
+def _field(column: Column) -> _Field:
+    if column.type == pa.string():
+        return _Field(0, 0)
+    is_wide = column.type == pa.int64()
+    most = (1 << (63 if is_wide else 31)) - 1
+    largest = most if column.largest is None else min(most, column.largest)
+    return _Field(largest, 3 if column.is_time else 2 if is_wide else 1)
+
+
+class _Builder:
+    """A builder of the library; freed with the last array that lies in it."""
+
+    def __init__(self, plan: _Plan) -> None:
+        self.pointer = _functions().fc_builder_new(ctypes.byref(plan))
+        if not self.pointer:
+            raise MemoryError
+
+    def __del__(self) -> None:
+        if getattr(self, "pointer", None):
+            _functions().fc_builder_free(self.pointer)
+
+    def array(self, index: int, column: Column, rows: int) -> "pa.Array[Any]":
+        """Return a column's rows where they lie."""
+        found = _Column()
+        _functions().fc_get_column(self.pointer, index, ctypes.byref(found))
+        validity = self._buffer(found.validity, (rows + 7) // 8) if found.nulls else None
+        if column.type != pa.string():
+            size = rows * (8 if column.type == pa.int64() else 4)
+            buffers = [validity, self._buffer(found.values, size)]
+            return pa.Array.from_buffers(column.type, rows, buffers, found.nulls)
+        last = ctypes.c_int32.from_address(found.offsets + 4 * found.distinct).value
+        texts = pa.Array.from_buffers(
+            pa.string(),
+            found.distinct,
+            [
+                None,
+                self._buffer(found.offsets, 4 * (found.distinct + 1)),
+                self._buffer(found.bytes, last),
+            ],
+            0,
+        )
+        numbers = [validity, self._buffer(found.values, 4 * rows)]
+        indices = pa.Array.from_buffers(pa.int32(), rows, numbers, found.nulls)
+        # The numbers are the library's own; Arrow need not look at each.
+        return pa.DictionaryArray.from_arrays(indices, texts, safe=False)
+
+    def integers(self, address: int | None, rows: int) -> Integers:
+        """Return int64 numbers where they lie."""
+        return np.frombuffer(self._buffer(address, 8 * rows), np.int64)
+
+    def _buffer(self, address: int | None, size_bytes: int) -> pa.Buffer:
+        if not address or not size_bytes:
+            return pa.py_buffer(b"")
+        return pa.foreign_buffer(address, size_bytes, self)
+
+
+@cache
+def _functions() -> ctypes.CDLL:
+    """Return the library with the types of its functions."""
+    loaded = library()
+    pointer, size, flag = ctypes.c_void_p, ctypes.c_int64, ctypes.c_int32
+    for name, result, arguments in (
+        ("fc_speed", flag, (flag,)),
+        ("fc_builder_new", pointer, (ctypes.POINTER(_Plan),)),
+        ("fc_builder_free", None, (pointer,)),
+        (
+            "fc_append",
+            flag,
+            (pointer, pointer, size, size, flag, ctypes.POINTER(_Appended)),
+        ),
+        ("fc_truncate", None, (pointer, size)),
+        ("fc_rows", size, (pointer,)),
+        ("fc_get_column", None, (pointer, flag, ctypes.POINTER(_Column))),
+        ("fc_line_numbers", pointer, (pointer,)),
+        ("fc_event_times", pointer, (pointer,)),
+    ):
+        function = getattr(loaded, name)
+        function.restype, function.argtypes = result, arguments
+    return loaded

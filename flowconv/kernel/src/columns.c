@@ -1,0 +1,170 @@
+#include "columns.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "memory.h"
+#include "values.h"
+
+static size_t value_bytes(const column *c) {
+    return c->type == FC_INT64 || c->type == FC_SECONDS ? 8 : 4;
+}
+
+bool column_begin(column *c, const fc_field *field, uint64_t seed) {
+    *c = (column){.type = field->type, .largest = field->largest};
+    return field->type != FC_TEXT || dictionary_begin(&c->texts, seed);
+}
+
+void column_free(column *c) {
+    free(c->values);
+    free(c->validity);
+    dictionary_free(&c->texts);
+}
+
+bool column_reserve(column *c, size_t rows) {
+    size_t before = c->validity_room;
+    if (!grow(&c->values, &c->values_room, rows, value_bytes(c)) ||
+        !grow((void **)&c->validity, &c->validity_room, rows / 8 + 1, 1))
+        return false;
+    if (c->validity_room > before)
+        memset(c->validity + before, 0xFF, c->validity_room - before);
+    return true;
+}
+
+static inline void set_null(column *c, size_t row) {
+    c->validity[row / 8] &= (uint8_t)~(1u << row % 8);
+}
+
+/* --- numbers --------------------------------------------------------------------------------- */
+
+/* 0, or why a value is no number that its field can have. Most have up to 16 digits. */
+static inline int read_number(const uint8_t *value, uint32_t length, int64_t largest,
+                              int64_t *number) {
+    uint32_t high = 0, low;
+    bool plain;
+    if (length <= 8)
+        plain = length > 0 && parse_digits(value, length, &low);
+    else
+        plain = length <= 16 && parse_digits(value, length - 8, &high) &&
+                parse_digits(value + length - 8, 8, &low);
+    if (!plain)
+        return parse_number(value, length, largest, number);
+    *number = (int64_t)high * 100000000 + low;
+    return *number > largest ? FC_OUT_OF_RANGE : 0;
+}
+
+static inline __attribute__((always_inline)) bool write_as(column *c, size_t row,
+                                                           const cells *values, int16_t field,
+                                                           const findings *found, bool is_wide) {
+    const uint32_t *before = values->before, *end = values->end;
+    bool fits = true, has_seconds = c->type == FC_SECONDS;
+    for (size_t r = 0; r < values->rows; r++) {
+        uint32_t start = *before + 1, length = *end - start;
+        before += values->before_step, end += values->end_step;
+        const uint8_t *value = values->text + start;
+        int64_t number = 0;
+        if (is_null(value, length)) {
+            set_null(c, row + r);
+        } else {
+            int reason = read_number(value, length, c->largest, &number);
+            uint32_t line = found->lines[r];
+            if (__builtin_expect(reason, 0)) {
+                number = 0;
+                fits = false;
+                if (!found->kinds[line]) {
+                    found->kinds[line] = (uint8_t)reason;
+                    found->fields[line] = field;
+                }
+            } else if (has_seconds && __builtin_expect(number > FC_MOST_SECONDS, 0)) {
+                number /= 1000;
+                found->milliseconds[line] = 1;
+            }
+        }
+        if (is_wide)
+            ((int64_t *)c->values)[row + r] = number;
+        else
+            ((int32_t *)c->values)[row + r] = (int32_t)number;
+    }
+    return fits;
+}
+
+bool write_numbers(column *c, size_t row, const cells *values, int16_t field,
+                   const findings *found) {
+    if (value_bytes(c) == 8)
+        return write_as(c, row, values, field, found, true);
+    return write_as(c, row, values, field, found, false);
+}
+
+void keep_fitting(column *c, size_t row, size_t rows, const findings *found) {
+    size_t bytes = value_bytes(c), kept = row;
+    for (size_t r = 0; r < rows; r++) {
+        if (found->kinds[found->lines[r]])
+            continue;
+        size_t from = row + r;
+        memcpy((uint8_t *)c->values + kept * bytes, (uint8_t *)c->values + from * bytes, bytes);
+        uint8_t bit = c->validity[from / 8] >> from % 8 & 1;
+        c->validity[kept / 8] =
+            (uint8_t)((c->validity[kept / 8] & ~(1u << kept % 8)) | (unsigned)bit << kept % 8);
+        kept++;
+    }
+    column_truncate(c, kept, row + rows);
+}
+
+void column_truncate(column *c, size_t rows, size_t before) {
+    for (; rows < before && rows % 8; rows++)
+        c->validity[rows / 8] |= (uint8_t)(1u << rows % 8);
+    if (rows < before)
+        memset(c->validity + rows / 8, 0xFF, before / 8 + 1 - rows / 8);
+}
+
+/* --- texts ----------------------------------------------------------------------------------- */
+
+/* A value that equals the one before it needs no look into the dictionary: so are most. */
+#define WRITE_TEXTS write_texts_words
+#define KEY short_text
+#define LOAD(value, length) load_short(value, length)
+#define SAME(a, b) same_short(&(a), &(b))
+#define AS_SHORT(key) (key)
+#define TARGET
+#include "texts.inc"
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+
+#define AVX2 __attribute__((target("avx2,bmi,bmi2,popcnt")))
+
+AVX2 static inline __m256i load_avx2(const uint8_t *value, uint32_t length) {
+    uint32_t kept = length < SHORT_BYTES ? length : SHORT_BYTES;
+    return _mm256_and_si256(
+        _mm256_loadu_si256((const __m256i *)value),
+        _mm256_loadu_si256((const __m256i *)(short_mask + SHORT_BYTES - kept)));
+}
+
+AVX2 static inline bool same_avx2(__m256i a, __m256i b) {
+    __m256i difference = _mm256_xor_si256(a, b);
+    return _mm256_testz_si256(difference, difference);
+}
+
+AVX2 static inline short_text short_avx2(__m256i key) {
+    short_text text;
+    _mm256_storeu_si256((__m256i *)&text, key);
+    return text;
+}
+
+#define WRITE_TEXTS write_texts_avx2
+#define KEY __m256i
+#define LOAD(value, length) load_avx2(value, length)
+#define SAME(a, b) same_avx2(a, b)
+#define AS_SHORT(key) short_avx2(key)
+#define TARGET AVX2
+#include "texts.inc"
+#endif
+
+bool write_texts(column *c, size_t row, const cells *values, int32_t speed) {
+#if defined(__x86_64__)
+    if (speed == FC_AVX2)
+        return write_texts_avx2(c, row, values);
+#endif
+    (void)speed;
+    return write_texts_words(c, row, values);
+}

@@ -1,0 +1,200 @@
+/* Finding spaces, tabs and newlines: 64 bytes at a time become bit masks, and bits offsets. */
+#include "delimiters.h"
+
+#include <stdbool.h>
+#include <string.h>
+
+#include "rows.h"
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+#elif defined(__aarch64__)
+#include <arm_neon.h>
+#endif
+
+/* One bit for each byte of a block, the first lowest. */
+typedef struct {
+    uint64_t space, tab, newline, carriage_return, hash, not_ascii;
+} masks;
+
+/* Note what one block has. `behind` is 1 if a delimiter stands before the block. */
+static inline __attribute__((always_inline)) uint64_t note_block(masks m, size_t start, size_t size,
+                                                                 uint64_t behind,
+                                                                 delimiters *found) {
+    if (size - start < BLOCK_BYTES) {
+        uint64_t inside = (UINT64_C(1) << (size - start)) - 1;
+        m.space &= inside, m.tab &= inside, m.newline &= inside;
+        m.carriage_return &= inside, m.hash &= inside, m.not_ascii &= inside;
+    }
+    uint64_t delimiter = m.space | m.tab | m.newline;
+    uint64_t begins = delimiter << 1 | behind;
+    uint64_t odd = m.tab | m.carriage_return | ((m.hash | delimiter) & begins);
+    uint8_t kind = (odd ? BLOCK_ODD : 0) | (m.not_ascii ? BLOCK_NOT_ASCII : 0);
+    found->blocks[start / BLOCK_BYTES] = kind;
+    found->found |= kind;
+
+    for (uint64_t rest = m.newline; rest; rest &= rest - 1) {
+        uint64_t before = delimiter & ((rest & -rest) - 1);
+        found->line_ends[found->lines++] =
+            (uint32_t)(found->count + (size_t)__builtin_popcountll(before));
+    }
+    uint32_t *out = found->offsets + found->count;
+    found->count += (size_t)__builtin_popcountll(delimiter);
+    for (uint64_t rest = delimiter; rest; rest &= rest - 1)
+        *out++ = (uint32_t)(start + (size_t)__builtin_ctzll(rest));
+    return delimiter >> 63;
+}
+
+static void begin(delimiters *found) {
+    found->count = found->lines = 0;
+    found->found = BLOCK_PLAIN;
+}
+
+/* --- plain words ----------------------------------------------------------------------------- */
+
+#define EACH_BYTE UINT64_C(0x0101010101010101)
+
+/* The highest bits of a word's bytes -> eight bits. */
+static inline uint64_t gathered(uint64_t high) {
+    return ((high >> 7) * UINT64_C(0x0102040810204080)) >> 56;
+}
+
+/* Eight bits: which bytes of a word are this one. */
+static inline uint64_t equal_bytes(uint64_t word, uint8_t byte) {
+    uint64_t x = word ^ EACH_BYTE * byte, low = UINT64_C(0x7F) * EACH_BYTE;
+    return gathered(~(((x & low) + low) | x | low));
+}
+
+static inline uint64_t little_endian(uint64_t word) {
+#if __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
+    return __builtin_bswap64(word);
+#else
+    return word;
+#endif
+}
+
+static void find_by_words(const uint8_t *text, size_t size, delimiters *found) {
+    begin(found);
+    uint64_t behind = 1;
+    for (size_t start = 0; start < size; start += BLOCK_BYTES) {
+        masks m = {0, 0, 0, 0, 0, 0};
+        for (int i = 0; i < BLOCK_BYTES / 8; i++) {
+            uint64_t word;
+            memcpy(&word, text + start + 8 * i, 8);
+            word = little_endian(word);
+            m.space |= equal_bytes(word, ' ') << 8 * i;
+            m.tab |= equal_bytes(word, '\t') << 8 * i;
+            m.newline |= equal_bytes(word, '\n') << 8 * i;
+            m.carriage_return |= equal_bytes(word, '\r') << 8 * i;
+            m.hash |= equal_bytes(word, '#') << 8 * i;
+            m.not_ascii |= gathered(word & UINT64_C(0x80) * EACH_BYTE) << 8 * i;
+        }
+        behind = note_block(m, start, size, behind, found);
+    }
+}
+
+/* --- AVX2 ------------------------------------------------------------------------------------ */
+
+#if defined(__x86_64__)
+
+/* popcnt, bmi and bmi2 came with AVX2 or before it. */
+#define AVX2 __attribute__((target("avx2,bmi,bmi2,popcnt")))
+
+AVX2 static inline uint64_t bits_of(__m256i low, __m256i high) {
+    return (uint32_t)_mm256_movemask_epi8(low) | (uint64_t)(uint32_t)_mm256_movemask_epi8(high)
+                                                     << 32;
+}
+
+AVX2 static inline uint64_t equal_avx2(__m256i low, __m256i high, char byte) {
+    __m256i wanted = _mm256_set1_epi8(byte);
+    return bits_of(_mm256_cmpeq_epi8(low, wanted), _mm256_cmpeq_epi8(high, wanted));
+}
+
+AVX2 static void find_by_avx2(const uint8_t *text, size_t size, delimiters *found) {
+    begin(found);
+    uint64_t behind = 1;
+    for (size_t start = 0; start < size; start += BLOCK_BYTES) {
+        __m256i low = _mm256_loadu_si256((const __m256i *)(text + start));
+        __m256i high = _mm256_loadu_si256((const __m256i *)(text + start + 32));
+        masks m = {
+            .space = equal_avx2(low, high, ' '),
+            .tab = equal_avx2(low, high, '\t'),
+            .newline = equal_avx2(low, high, '\n'),
+            .carriage_return = equal_avx2(low, high, '\r'),
+            .hash = equal_avx2(low, high, '#'),
+            .not_ascii = bits_of(low, high),
+        };
+        behind = note_block(m, start, size, behind, found);
+    }
+}
+
+static bool has_avx2(void) {
+    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("bmi") &&
+           __builtin_cpu_supports("bmi2") && __builtin_cpu_supports("popcnt");
+}
+
+#endif
+
+/* --- NEON ------------------------------------------------------------------------------------ */
+
+#if defined(__aarch64__)
+
+/* Four vectors of bytes that are 0 or 0xFF -> 64 bits. */
+static inline uint64_t bits_of(const uint8x16_t v[4]) {
+    static const uint8_t weights[16] = {1, 2, 4, 8, 16, 32, 64, 128, 1, 2, 4, 8, 16, 32, 64, 128};
+    uint8x16_t weight = vld1q_u8(weights);
+    uint8x16_t first = vpaddq_u8(vandq_u8(v[0], weight), vandq_u8(v[1], weight));
+    uint8x16_t second = vpaddq_u8(vandq_u8(v[2], weight), vandq_u8(v[3], weight));
+    uint8x16_t sums = vpaddq_u8(first, second);
+    return vgetq_lane_u64(vreinterpretq_u64_u8(vpaddq_u8(sums, sums)), 0);
+}
+
+static inline uint64_t equal_neon(const uint8x16_t v[4], uint8_t byte) {
+    uint8x16_t wanted = vdupq_n_u8(byte);
+    uint8x16_t equal[4];
+    for (int i = 0; i < 4; i++)
+        equal[i] = vceqq_u8(v[i], wanted);
+    return bits_of(equal);
+}
+
+static void find_by_neon(const uint8_t *text, size_t size, delimiters *found) {
+    begin(found);
+    uint64_t behind = 1;
+    for (size_t start = 0; start < size; start += BLOCK_BYTES) {
+        uint8x16_t v[4], high[4];
+        for (int i = 0; i < 4; i++) {
+            v[i] = vld1q_u8(text + start + 16 * i);
+            high[i] = vcgeq_u8(v[i], vdupq_n_u8(0x80));
+        }
+        masks m = {
+            .space = equal_neon(v, ' '),
+            .tab = equal_neon(v, '\t'),
+            .newline = equal_neon(v, '\n'),
+            .carriage_return = equal_neon(v, '\r'),
+            .hash = equal_neon(v, '#'),
+            .not_ascii = bits_of(high),
+        };
+        behind = note_block(m, start, size, behind, found);
+    }
+}
+
+#endif
+
+find_delimiters *find_delimiters_of(int32_t *speed) {
+#if defined(__x86_64__)
+    if ((*speed == FC_BEST || *speed == FC_AVX2) && has_avx2()) {
+        *speed = FC_AVX2;
+        return find_by_avx2;
+    }
+#elif defined(__aarch64__)
+    if (*speed == FC_BEST || *speed == FC_NEON) {
+        *speed = FC_NEON;
+        return find_by_neon;
+    }
+#endif
+    if (*speed == FC_BEST || *speed == FC_WORDS) {
+        *speed = FC_WORDS;
+        return find_by_words;
+    }
+    return NULL;
+}

@@ -1,0 +1,126 @@
+#include "dictionary.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "memory.h"
+
+#define FIRST_SLOTS 64
+
+const uint8_t short_mask[2 * SHORT_BYTES] = {
+#define EIGHT 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF
+    EIGHT, EIGHT, EIGHT, EIGHT,
+#undef EIGHT
+};
+
+/* Both halves of a product depend on all bits of both factors. */
+static inline uint64_t mix(uint64_t a, uint64_t b) {
+    unsigned __int128 product = (unsigned __int128)a * b;
+    return (uint64_t)product ^ (uint64_t)(product >> 64);
+}
+
+static inline uint64_t hash_short(const short_text *text, uint32_t length, uint64_t seed) {
+    return mix(text->words[0] ^ seed ^ length, text->words[1] ^ UINT64_C(0xD1B54A32D192ED03)) ^
+           mix(text->words[2] ^ ~seed, text->words[3] ^ UINT64_C(0xABCDEF1234567891));
+}
+
+static uint64_t hash(const short_text *text, const uint8_t *value, uint32_t length, uint64_t seed) {
+    uint64_t sum = hash_short(text, length, seed);
+    for (uint32_t at = SHORT_BYTES; at < length; at += 8) {
+        uint64_t word = 0;
+        memcpy(&word, value + at, length - at < 8 ? length - at : 8);
+        sum = mix(sum ^ word, seed | 1);
+    }
+    return mix(sum, UINT64_C(0x9E3779B97F4A7C15) ^ seed);
+}
+
+bool dictionary_begin(dictionary *texts, uint64_t seed) {
+    *texts = (dictionary){.seed = seed, .slot_count = FIRST_SLOTS};
+    texts->slots = malloc(FIRST_SLOTS * sizeof(slot));
+    if (!texts->slots || !grow((void **)&texts->offsets, &texts->offsets_room, FIRST_SLOTS, 4)) {
+        dictionary_free(texts);
+        return false;
+    }
+    for (uint32_t i = 0; i < FIRST_SLOTS; i++)
+        texts->slots[i].number = NO_NUMBER;
+    texts->offsets[0] = 0;
+    return true;
+}
+
+void dictionary_free(dictionary *texts) {
+    free(texts->slots);
+    free(texts->offsets);
+    free(texts->bytes);
+    *texts = (dictionary){0};
+}
+
+static const uint8_t *value_of(const dictionary *texts, uint32_t number) {
+    return texts->bytes + texts->offsets[number];
+}
+
+/* The slot of a value: its own, or the free one where it belongs. */
+static slot *slot_of(const dictionary *texts, const short_text *text, const uint8_t *value,
+                     uint32_t length) {
+    uint32_t most = texts->slot_count - 1;
+    uint32_t at = (uint32_t)hash(text, value, length, texts->seed) & most;
+    for (;; at = (at + 1) & most) {
+        slot *found = &texts->slots[at];
+        if (found->number == NO_NUMBER)
+            return found;
+        if (found->length != length || !same_short(&found->text, text))
+            continue;
+        if (length <= SHORT_BYTES || !memcmp(value_of(texts, found->number), value, length))
+            return found;
+    }
+}
+
+static bool add_slots(dictionary *texts) {
+    uint32_t count = texts->slot_count;
+    if (count > UINT32_MAX / 4)
+        return false;
+    slot *old = texts->slots;
+    slot *slots = malloc((size_t)count * 2 * sizeof(slot));
+    if (!slots)
+        return false;
+    texts->slots = slots;
+    texts->slot_count = count * 2;
+    for (uint32_t i = 0; i < count * 2; i++)
+        slots[i].number = NO_NUMBER;
+    for (uint32_t i = 0; i < count; i++)
+        if (old[i].number != NO_NUMBER)
+            *slot_of(texts, &old[i].text, value_of(texts, old[i].number), old[i].length) = old[i];
+    free(old);
+    return true;
+}
+
+uint32_t dictionary_number_of(dictionary *texts, const short_text *text, const uint8_t *value,
+                              uint32_t length) {
+    slot *found = slot_of(texts, text, value, length);
+    if (found->number != NO_NUMBER)
+        return found->number;
+    if (texts->count >= texts->slot_count / 2) {
+        if (!add_slots(texts))
+            return NO_NUMBER;
+        found = slot_of(texts, text, value, length);
+    }
+    uint32_t number = texts->count;
+    size_t start = (size_t)texts->offsets[number];
+    if (!grow((void **)&texts->offsets, &texts->offsets_room, (size_t)number + 2, 4) ||
+        !grow((void **)&texts->bytes, &texts->bytes_room, start + length, 1))
+        return NO_NUMBER;
+    memcpy(texts->bytes + start, value, length);
+    texts->offsets[number + 1] = (int32_t)(start + length);
+    texts->count++;
+    *found = (slot){.text = *text, .length = length, .number = number};
+    return number;
+}
+
+uint32_t dictionary_number(dictionary *texts, const uint8_t *value, uint32_t length) {
+    short_text text = load_short(value, length);
+    return dictionary_number_of(texts, &text, value, length);
+}
+
+uint32_t dictionary_find(const dictionary *texts, const uint8_t *value, uint32_t length) {
+    short_text text = load_short(value, length);
+    return slot_of(texts, &text, value, length)->number;
+}

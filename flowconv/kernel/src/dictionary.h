@@ -1,0 +1,76 @@
+/* Texts -> numbers in the order in which they come, for one column of one row group. */
+#ifndef FLOWCONV_DICTIONARY_H
+#define FLOWCONV_DICTIONARY_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* Values up to this length are compared as four words; most of AWS's are. */
+#define SHORT_BYTES 32
+
+/* A value of up to SHORT_BYTES, with zeros behind it. */
+typedef struct {
+    uint64_t words[4];
+} short_text;
+
+typedef struct {
+    short_text text; /* of a longer value its first bytes */
+    uint32_t length;
+    uint32_t number; /* NO_NUMBER: this slot is free */
+} slot;
+
+#define NO_NUMBER UINT32_MAX
+
+typedef struct {
+    slot *slots; /* a hash table, at most half full; its size is a power of two */
+    uint32_t slot_count;
+    uint32_t count; /* of values */
+    uint64_t seed;
+    int32_t *offsets; /* count + 1, into bytes: Arrow's layout of texts */
+    size_t offsets_room;
+    uint8_t *bytes; /* the values, one behind another */
+    size_t bytes_room;
+} dictionary;
+
+/* False if there is no memory. `seed` keeps writers of logs from choosing texts that collide. */
+bool dictionary_begin(dictionary *texts, uint64_t seed);
+
+void dictionary_free(dictionary *texts);
+
+/* The number of a value, a new one if need be; NO_NUMBER if there is no memory. Reads SHORT_BYTES
+ * from `value` on, so these must be readable. All values together have at most INT32_MAX bytes. */
+uint32_t dictionary_number(dictionary *texts, const uint8_t *value, uint32_t length);
+
+/* The number of a value; NO_NUMBER if it is not there. */
+uint32_t dictionary_find(const dictionary *texts, const uint8_t *value, uint32_t length);
+
+/* The first SHORT_BYTES of a value, or all of it. */
+static inline short_text load_short(const uint8_t *value, uint32_t length);
+
+extern const uint8_t short_mask[2 * SHORT_BYTES];
+
+#include <string.h>
+
+static inline short_text load_short(const uint8_t *value, uint32_t length) {
+    short_text text, mask;
+    uint32_t kept = length < SHORT_BYTES ? length : SHORT_BYTES;
+    memcpy(&text, value, SHORT_BYTES);
+    memcpy(&mask, short_mask + SHORT_BYTES - kept, SHORT_BYTES);
+    for (int i = 0; i < 4; i++)
+        text.words[i] &= mask.words[i];
+    return text;
+}
+
+static inline bool same_short(const short_text *a, const short_text *b) {
+    uint64_t difference = 0;
+    for (int i = 0; i < 4; i++)
+        difference |= a->words[i] ^ b->words[i];
+    return difference == 0;
+}
+
+/* As dictionary_number, for a value whose beginning was loaded already. */
+uint32_t dictionary_number_of(dictionary *texts, const short_text *text, const uint8_t *value,
+                              uint32_t length);
+
+#endif

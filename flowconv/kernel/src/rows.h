@@ -1,0 +1,144 @@
+/* Text of flow logs -> columns in Arrow's layout: everything that Python calls.
+ *
+ * A builder collects the rows of one row group. `fc_append` adds the rows of a piece of text;
+ * `fc_column` then shows where a column lies, without a copy. Nothing here keeps a pointer to text.
+ * Lengths are in bytes, offsets count from the start of the text that was given, lines and rows
+ * count from what the caller says. A builder is used by one thread at a time.
+ */
+#ifndef FLOWCONV_ROWS_H
+#define FLOWCONV_ROWS_H
+
+#include <stdint.h>
+
+#if defined(_WIN32)
+#define FC_API __declspec(dllexport)
+#else
+#define FC_API __attribute__((visibility("default")))
+#endif
+
+/* Raised whenever something below changes; the Python side refuses another library. */
+#define FC_API_VERSION 1
+
+/* The text that one builder takes at most: offsets of Arrow's texts have 31 bits. */
+#define FC_MOST_TEXT INT32_MAX
+
+/* AWS has some 90 fields; a format of more than this is refused before it comes here. */
+#define FC_MOST_FIELDS 4096
+
+enum fc_type {
+    FC_TEXT = 0,    /* int32 numbers of values in a dictionary */
+    FC_INT32 = 1,   /* int32 */
+    FC_INT64 = 2,   /* int64 */
+    FC_SECONDS = 3, /* int64; what is above FC_MOST_SECONDS is milliseconds, and becomes seconds */
+};
+
+/* The last second of the year 9999. */
+#define FC_MOST_SECONDS INT64_C(253402300799)
+
+enum fc_status {
+    FC_OK = 0,
+    FC_QUESTION = 1, /* the line at `consumed` may be a header or several records: see fc_append */
+    FC_FULL = 2,     /* nothing was done: the builder would hold more than FC_MOST_TEXT */
+    FC_NO_MEMORY = 3 /* the builder can only be freed */
+};
+
+/* Why a line does not fit. */
+enum fc_reason {
+    FC_NOT_UTF8 = 1,
+    FC_CONTROL_CHARACTER = 2, /* a carriage return in its middle */
+    FC_NOT_A_TIMESTAMP = 3,
+    FC_TOO_FEW_VALUES = 4,
+    FC_TOO_MANY_VALUES = 5,
+    FC_NOT_A_NUMBER = 6,
+    FC_OUT_OF_RANGE = 7
+};
+
+/* How delimiters are found. The rows are the same. */
+enum fc_speed { FC_BEST = 0, FC_WORDS = 1, FC_AVX2 = 2, FC_NEON = 3 };
+
+typedef struct {
+    int64_t largest; /* the largest number that can be; 0 is the least */
+    int32_t type;    /* enum fc_type */
+} fc_field;
+
+typedef struct {
+    const fc_field *fields; /* one for each value of a line */
+    int32_t field_count;    /* 1 to FC_MOST_FIELDS */
+    int32_t timestamped;    /* before the values stands the time of a CloudWatch event */
+    const uint8_t *names;   /* names of fields in lower case letters and digits, one behind another */
+    const int32_t *name_offsets; /* name_count + 1 of them */
+    int32_t name_count;
+    int32_t speed;         /* enum fc_speed */
+    int64_t stretch_bytes; /* so much text is looked at together; 0 is the best for caches */
+    uint64_t seed;         /* any number that writers of logs cannot know: it shuffles hash tables */
+} fc_plan;
+
+/* A line that does not fit. */
+typedef struct {
+    int64_t line;   /* its number */
+    int32_t offset; /* of its first byte */
+    int32_t length; /* without its line end */
+    int16_t reason; /* enum fc_reason */
+    int16_t field;  /* index of the first field at fault; -1 if it is none */
+    int32_t unused;
+} fc_rejected;
+
+/* What became of a piece of text. Lines = rows + blank + comment + rejected. */
+typedef struct {
+    int64_t consumed; /* bytes that were read */
+    int64_t lines;
+    int64_t rows;
+    int64_t blank;
+    int64_t comment;
+    int64_t milliseconds; /* rows that had times in milliseconds */
+    int64_t rejected;
+    const fc_rejected *rejections; /* until the builder is used again */
+} fc_appended;
+
+/* Where a column lies; until the builder is used again or freed. Null rows hold 0. */
+typedef struct {
+    const void *values;      /* of the column's type; a row each */
+    const uint8_t *validity; /* a bit each, the first lowest: 1 is a value */
+    int64_t nulls;
+    const int32_t *offsets; /* FC_TEXT: distinct + 1 of them, into bytes */
+    const uint8_t *bytes;
+    int32_t distinct; /* texts in the dictionary, numbered in the order of the log */
+} fc_column;
+
+typedef struct fc_builder fc_builder;
+
+FC_API int32_t fc_api_version(void);
+
+/* What FC_BEST stands for on this processor; FC_BEST itself if `speed` is not there. */
+FC_API int32_t fc_speed(int32_t speed);
+
+/* NULL if there is no memory, or the plan has a number that it must not have. */
+FC_API fc_builder *fc_builder_new(const fc_plan *plan);
+
+FC_API void fc_builder_free(fc_builder *builder);
+
+/* Add the rows of whole lines; the last may lack its newline.
+ *
+ * A line that names things that may be fields, or has the values of two records, is a question:
+ * all lines before it are read, and `consumed` is its offset. Whoever asked reads it by himself and
+ * goes on behind it, or goes on at it with `settled`, which makes it a line like others.
+ */
+FC_API int32_t fc_append(fc_builder *builder, const uint8_t *text, int64_t size, int64_t first_line,
+                         int32_t settled, fc_appended *appended);
+
+/* Forget the rows behind the first `rows`. Their texts may stay in the dictionaries. */
+FC_API void fc_truncate(fc_builder *builder, int64_t rows);
+
+FC_API int64_t fc_rows(const fc_builder *builder);
+
+/* Column `field` of the plan. */
+FC_API void fc_get_column(const fc_builder *builder, int32_t field, fc_column *column);
+
+/* The number of each row's line. */
+FC_API const int64_t *fc_line_numbers(const fc_builder *builder);
+
+/* When each row's event was, in milliseconds since 1970; -1 if there was no such time. NULL unless
+ * the plan is timestamped. */
+FC_API const int64_t *fc_event_times(const fc_builder *builder);
+
+#endif
