@@ -205,7 +205,8 @@ static bool judge_misfit(stretch *s, const reading *how, size_t line, uint32_t b
     const uint8_t *text = s->row_text;
     if (how->timestamped) {
         int64_t time;
-        if (!parse_event_time(text + before + 1, ends[0] - before - 1, &time)) {
+        uint32_t start = before + 1; /* 0 after UINT32_MAX, which stands before the first line. */
+        if (!parse_event_time(text + start, ends[0] - start, &time)) {
             s->kinds[line] = FC_NOT_A_TIMESTAMP;
             return false;
         }
