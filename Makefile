@@ -40,7 +40,10 @@ define make_venv
 	@$(1)/bin/python -c '' 2>/dev/null || $(PYTHON) -m venv --clear $(1)
 endef
 
-$(STAMP): pyproject.toml
+# The build hook compiles the native core.
+KERNEL := $(wildcard flowconv/kernel/src/*.[ch] flowconv/kernel/src/*.inc)
+
+$(STAMP): pyproject.toml hatch_build.py $(KERNEL)
 	$(call make_venv,$(VENV))
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'
 	@touch $@
@@ -69,6 +72,21 @@ check: lint typecheck imports ## lint, typecheck and imports
 .PHONY: test
 test: $(STAMP) ## Run the tests that need pip's packages alone; PYTEST_ARGS='-k name' chooses
 	$(BIN)/python -m pytest $(PARALLEL) -m 'not s3server' $(PYTEST_ARGS)
+
+# Bytes that others wrote are read in C: every access is checked here.
+SANITIZED := build/libflowconv-sanitized.so
+
+$(SANITIZED): $(KERNEL)
+	@mkdir -p build
+	$(CC) -std=c11 -g -O1 -Wall -Wextra -Werror -fPIC -shared -fvisibility=hidden \
+		-fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=undefined \
+		$(filter %.c,$(KERNEL)) -o $@
+
+.PHONY: test-sanitized
+test-sanitized: $(STAMP) $(SANITIZED) ## Run the native core's tests with address and UB sanitizers
+	LD_PRELOAD=$$($(CC) -print-file-name=libasan.so) ASAN_OPTIONS=detect_leaks=0 \
+		FLOWCONV_KERNEL_LIBRARY=$(CURDIR)/$(SANITIZED) \
+		$(BIN)/python -m pytest -n 0 tests/kernel $(PYTEST_ARGS)
 
 .PHONY: test-s3
 test-s3: $(STAMP) ## Run the tests against Ceph; without it they are skipped, or fail if FLOWCONV_REQUIRE_S3=1

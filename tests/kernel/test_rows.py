@@ -98,9 +98,7 @@ TEXTS = st.lists(st.one_of(PLAIN, PLAIN, ODD), max_size=40).map(b"".join)
 
 
 @given(text=TEXTS, cut=st.integers(0, 500), stretch_bytes=st.integers(0, 300))
-def test_any_text_is_read_as_the_oracle_reads_it(
-    text: bytes, cut: int, stretch_bytes: int
-) -> None:
+def test_any_text_is_read_as_the_oracle_reads_it(text: bytes, cut: int, stretch_bytes: int) -> None:
     try:
         reference.read_object(SMALL + b"\n" + text)
     except reference.Unreadable:  # A header in it is none that can be.
