@@ -1,5 +1,6 @@
-"""Compiles flowconv/kernel/src into a library beside flowconv's modules, for wheels and for
-editable installs: a C compiler is all that it needs, and PyPI has one for machines without.
+"""Compiles flowconv/kernel/src into a library beside the package's modules.
+
+For wheels and for editable installs. It needs a C compiler; PyPI has one for machines without.
 """
 
 import os
@@ -44,7 +45,7 @@ class KernelBuildHook(BuildHookInterface[Any]):
         """Ask for a compiler if the machine has none."""
         return [] if self.target_name != "wheel" or _compiler() else [ZIG]
 
-    def initialize(self, version: str, build_data: dict[str, Any]) -> None:
+    def initialize(self, version: str, build_data: dict[str, Any]) -> None:  # noqa: ARG002
         """Compile, and mark the wheel as one for this platform and every Python."""
         if self.target_name != "wheel":
             return

@@ -25,22 +25,23 @@ from flowconv.source.keys import LogObject
 # Rows of a row group, about.
 TEXT_BYTES = 4 * BLOCK_BYTES
 
-# Kinds of text that have the same rows as plain text, or all but one in a hundred.
-KINDS: dict[str, Callable[[bytes], bytes]] = {
-    "plain": lambda text: text,
-    "1 % bad lines": lambda text: with_bad_lines(text),
-    "double spaces": lambda text: text.replace(b" ", b"  "),
-    "CRLF": lambda text: text.replace(b"\n", b"\r\n"),
-    "one tab": lambda text: text.replace(b" ", b"\t", 1),
-    "a letter beyond ASCII": lambda text: text.replace(b"eni-", "éni-".encode()),
-}
-
 
 def with_bad_lines(text: bytes) -> bytes:
     lines = text.splitlines(keepends=True)
     for place in random.Random(1).sample(range(len(lines)), len(lines) // 100):
         lines[place] = lines[place].replace(b" ", b" x ", 1)
     return b"".join(lines)
+
+
+# Kinds of text that have the same rows as plain text, or all but one in a hundred.
+KINDS: dict[str, Callable[[bytes], bytes]] = {
+    "plain": lambda text: text,
+    "1 % bad lines": with_bad_lines,
+    "double spaces": lambda text: text.replace(b" ", b"  "),
+    "CRLF": lambda text: text.replace(b"\n", b"\r\n"),
+    "one tab": lambda text: text.replace(b" ", b"\t", 1),
+    "a letter beyond ASCII": lambda text: text.replace(b"eni-", "éni-".encode()),
+}
 
 
 def logs(case: str, cache: Path, *, smoke: bool) -> tuple[LogFormat, bytes]:
@@ -71,7 +72,7 @@ def native(format_: LogFormat, text: bytes, speed: Speed) -> int:
 def present(format_: LogFormat, text: bytes) -> int:
     parser = BlockParser(declared_formats())
     nothing: dict[str, None] = dict.fromkeys(("account_id", "region", "flow_log_id", "day", "time"))
-    one = LogObject(uri="a", path="a", size_bytes=0, etag="", **nothing)  # type: ignore[arg-type]
+    one = LogObject(uri="a", path="a", size_bytes=0, etag="", **nothing)
     rows = start = 0
     while start < len(text):
         stop = text.rfind(b"\n", start, start + BLOCK_BYTES) + 1

@@ -322,7 +322,8 @@ class _Builder:
 
     def integers(self, address: int | None, rows: int) -> Integers:
         """Return int64 numbers where they lie."""
-        return np.frombuffer(self._buffer(address, 8 * rows), np.int64)
+        numbers: Integers = np.frombuffer(memoryview(self._buffer(address, 8 * rows)), np.int64)
+        return numbers
 
     def _buffer(self, address: int | None, size_bytes: int) -> pa.Buffer:
         if not address or not size_bytes:
