@@ -52,11 +52,13 @@ $(STAMP): pyproject.toml hatch_build.py $(KERNEL)
 format: $(STAMP) ## Format the code and repair what ruff can; changes files
 	$(BIN)/ruff check --fix-only --quiet $(SOURCES)
 	$(BIN)/ruff format $(SOURCES)
+	$(BIN)/clang-format -i $(KERNEL)
 
 .PHONY: lint
 lint: $(STAMP) ## Check format and style; changes nothing
 	$(BIN)/ruff format --check $(SOURCES)
 	$(BIN)/ruff check $(SOURCES)
+	$(BIN)/clang-format --dry-run --Werror $(KERNEL)
 
 .PHONY: typecheck
 typecheck: $(STAMP) ## Check the types

@@ -17,7 +17,7 @@ def test_a_library_that_does_not_load(
     if content is not None:
         path.write_bytes(content)
     monkeypatch.setenv(LIBRARY_VARIABLE, str(path))
-    with pytest.raises(KernelError, match="cannot be loaded: .*Install flowconv again"):
+    with pytest.raises(KernelError, match=r"cannot be loaded: .*Install flowconv again"):
         library.library.__wrapped__()
 
 

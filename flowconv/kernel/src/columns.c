@@ -135,9 +135,8 @@ void column_truncate(column *c, size_t rows, size_t before) {
 
 AVX2 static inline __m256i load_avx2(const uint8_t *value, uint32_t length) {
     uint32_t kept = length < SHORT_BYTES ? length : SHORT_BYTES;
-    return _mm256_and_si256(
-        _mm256_loadu_si256((const __m256i *)value),
-        _mm256_loadu_si256((const __m256i *)(short_mask + SHORT_BYTES - kept)));
+    return _mm256_and_si256(_mm256_loadu_si256((const __m256i *)value),
+                            _mm256_loadu_si256((const __m256i *)(short_mask + SHORT_BYTES - kept)));
 }
 
 AVX2 static inline bool same_avx2(__m256i a, __m256i b) {

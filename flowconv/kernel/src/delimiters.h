@@ -28,7 +28,8 @@ typedef struct {
  */
 typedef void find_delimiters(const uint8_t *text, size_t size, delimiters *found);
 
-/* The variant of a speed, NULL if this processor lacks it; FC_BEST becomes the one that it means. */
+/* The variant of a speed, NULL if this processor lacks it; FC_BEST becomes the one that it means.
+ */
 find_delimiters *find_delimiters_of(int32_t *speed);
 
 #endif

@@ -7,11 +7,8 @@
 
 #define FIRST_SLOTS 64
 
-const uint8_t short_mask[2 * SHORT_BYTES] = {
 #define EIGHT 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF
-    EIGHT, EIGHT, EIGHT, EIGHT,
-#undef EIGHT
-};
+const uint8_t short_mask[2 * SHORT_BYTES] = {EIGHT, EIGHT, EIGHT, EIGHT};
 
 /* Both halves of a product depend on all bits of both factors. */
 static inline uint64_t mix(uint64_t a, uint64_t b) {

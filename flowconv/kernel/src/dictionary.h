@@ -5,6 +5,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 /* Values up to this length are compared as four words; most of AWS's are. */
 #define SHORT_BYTES 32
@@ -45,13 +46,10 @@ uint32_t dictionary_number(dictionary *texts, const uint8_t *value, uint32_t len
 /* The number of a value; NO_NUMBER if it is not there. */
 uint32_t dictionary_find(const dictionary *texts, const uint8_t *value, uint32_t length);
 
-/* The first SHORT_BYTES of a value, or all of it. */
-static inline short_text load_short(const uint8_t *value, uint32_t length);
-
+/* As many bytes that keep a value as zeros that drop what is behind it. */
 extern const uint8_t short_mask[2 * SHORT_BYTES];
 
-#include <string.h>
-
+/* The first SHORT_BYTES of a value, or all of it. */
 static inline short_text load_short(const uint8_t *value, uint32_t length) {
     short_text text, mask;
     uint32_t kept = length < SHORT_BYTES ? length : SHORT_BYTES;

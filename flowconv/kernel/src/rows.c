@@ -12,8 +12,8 @@
 /* Text and offsets of a stretch stay in a processor's second cache: 128 KB to 1 MB are alike. */
 #define STRETCH_BYTES (512 << 10)
 
-/* After a question so much is looked at, then twice as much: a text of nothing but questions must not
- * be read again from each of them on. */
+/* After a question so much is looked at, then twice as much: a text of nothing but questions must
+ * not be read again from each of them on. */
 #define FIRST_STRETCH_BYTES 4096
 
 struct fc_builder {

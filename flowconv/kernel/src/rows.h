@@ -65,12 +65,12 @@ typedef struct {
     const fc_field *fields; /* one for each value of a line */
     int32_t field_count;    /* 1 to FC_MOST_FIELDS */
     int32_t timestamped;    /* before the values stands the time of a CloudWatch event */
-    const uint8_t *names;   /* names of fields in lower case letters and digits, one behind another */
+    const uint8_t *names; /* names of fields in lower case letters and digits, one behind another */
     const int32_t *name_offsets; /* name_count + 1 of them */
     int32_t name_count;
     int32_t speed;         /* enum fc_speed */
     int64_t stretch_bytes; /* so much text is looked at together; 0 is the best for caches */
-    uint64_t seed;         /* any number that writers of logs cannot know: it shuffles hash tables */
+    uint64_t seed; /* any number that writers of logs cannot know: it shuffles hash tables */
 } fc_plan;
 
 /* A line that does not fit. */

@@ -171,8 +171,8 @@ bool row_has_names(const stretch *s, const reading *how, size_t row) {
 /* No name is longer, without what `squash` leaves out. */
 #define MOST_SQUASHED 1024
 
-/* Write a value as flowconv.blocks.formats.squash does: lower case, without - _ and ${}. Returns its
- * length; 0 if it is too long for a name. SHORT_BYTES behind it are 0. */
+/* Write a value as flowconv.blocks.formats.squash does: lower case, without - _ and ${}. Returns
+ * its length; 0 if it is too long for a name. SHORT_BYTES behind it are 0. */
 static uint32_t squash(const uint8_t *value, uint32_t length, uint8_t *squashed) {
     uint32_t count = 0;
     for (uint32_t i = 0; i < length; i++) {
