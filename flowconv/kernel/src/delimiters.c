@@ -7,6 +7,7 @@
 #include "rows.h"
 
 #if defined(__x86_64__)
+#include <cpuid.h>
 #include <immintrin.h>
 #elif defined(__aarch64__)
 #include <arm_neon.h>
@@ -128,9 +129,22 @@ AVX2 static void find_by_avx2(const uint8_t *text, size_t size, delimiters *foun
     }
 }
 
+/* Asked of the processor itself: what __builtin_cpu_supports needs, zig cannot link into a library.
+ * The bits are those of Intel's manual (volume 2, CPUID) and of its volume 1, 14.3: the system must
+ * save the wide registers, too. */
 static bool has_avx2(void) {
-    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("bmi") &&
-           __builtin_cpu_supports("bmi2") && __builtin_cpu_supports("popcnt");
+    unsigned a, b, c, d;
+    if (!__get_cpuid(1, &a, &b, &c, &d))
+        return false;
+    const unsigned popcnt = 1u << 23, osxsave = 1u << 27, avx = 1u << 28;
+    if (~c & (popcnt | osxsave | avx))
+        return false;
+    unsigned saved, high;
+    __asm__ volatile("xgetbv" : "=a"(saved), "=d"(high) : "c"(0));
+    const unsigned sse_and_avx = 6, bmi = 1u << 3, avx2 = 1u << 5, bmi2 = 1u << 8;
+    if (~saved & sse_and_avx || !__get_cpuid_count(7, 0, &a, &b, &c, &d))
+        return false;
+    return !(~b & (bmi | avx2 | bmi2));
 }
 
 #endif
