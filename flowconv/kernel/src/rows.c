@@ -9,7 +9,8 @@
 #include "stretch.h"
 #include "values.h"
 
-/* Text and offsets of a stretch stay in a processor's second cache: 128 KB to 1 MB are alike. */
+/* Text and offsets of a stretch stay in the caches: 64 KB to 1 MB are alike, 4 MB take 10 % longer
+ * (benchmarks/bench_kernel.py, large_v5). */
 #define STRETCH_BYTES (512 << 10)
 
 /* After a question so much is looked at, then twice as much: a text of nothing but questions must
