@@ -1,0 +1,333 @@
+"""Columns of Arrow -> pages of Parquet: what `src/pages.h` declares, with Python's types.
+
+Every call lets other threads run. Arrays are C-contiguous; what a function writes to, it says.
+"""
+
+import ctypes
+import os
+from functools import cache
+from pathlib import Path
+from typing import Any, Final, Literal
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+Numbers = npt.NDArray[np.uint32]
+"""For each row the number of its entry; NULL for none."""
+
+Integers = npt.NDArray[np.int64]
+
+Texts = npt.NDArray[np.void]
+"""Addresses and sizes of texts, of the type TEXT. Whoever has them keeps the Arrow arrays."""
+
+Entries = Integers | Texts
+
+TEXT: Final = np.dtype([("address", np.uint64), ("size_bytes", np.uint64)])
+NULL: Final = 0xFFFFFFFF
+
+PhysicalType = Literal["int32", "int64", "text"]
+
+_TYPES: dict[PhysicalType, int] = {"int32": 0, "int64": 1, "text": 2}
+_TOO_MANY = -2
+
+# Two logs whose values collide in a hash table cannot be made by those who do not know it.
+_SEED = int.from_bytes(os.urandom(8), "little")
+
+# Stands for a buffer that Arrow left out, as there is nothing in it.
+_NOTHING = np.zeros(8, np.uint8)
+
+
+class _Column(ctypes.Structure):
+    _fields_ = (
+        ("entries", ctypes.c_void_p),
+        ("numbers", ctypes.c_void_p),
+        ("rows", ctypes.c_uint32),
+        ("type", ctypes.c_uint8),
+        ("ranks", ctypes.c_uint8),
+        ("width", ctypes.c_uint8),
+    )
+
+
+class DataPage(ctypes.Structure):
+    """What a data page holds.
+
+    Attributes:
+        size_bytes: Of the page, not compressed.
+        rows: Its rows.
+        nulls: How many of them have no value.
+        least: Number of the least value's entry; NULL if there is no value.
+        greatest: Likewise.
+    """
+
+    _fields_ = (
+        ("size_bytes", ctypes.c_uint64),
+        ("rows", ctypes.c_uint32),
+        ("nulls", ctypes.c_uint32),
+        ("least", ctypes.c_uint32),
+        ("greatest", ctypes.c_uint32),
+    )
+    size_bytes: int
+    rows: int
+    nulls: int
+    least: int
+    greatest: int
+
+
+def read_texts(array: "pa.StringArray | pa.LargeStringArray") -> Texts:
+    """Return where an array's texts lie; those of nulls may be anything."""
+    texts = np.empty(len(array), TEXT)
+    large = pa.types.is_large_string(array.type)
+    _, offsets, values = array.buffers()
+    if len(array) and offsets is not None:
+        function = _library().fc_texts_of_large_utf8 if large else _library().fc_texts_of_utf8
+        start = offsets.address + array.offset * (8 if large else 4)
+        address = values.address if values is not None else _address(_NOTHING)
+        _check(function(start, address or _address(_NOTHING), len(array), _address(texts)))
+    return texts
+
+
+def number_rows(array: "pa.Array[Any]", first: int, numbers: Numbers) -> int:
+    """Write to `numbers` that rows have the entries `first`, `first + 1`, …; count the nulls."""
+    function = _library().fc_number_rows
+    found: int = function(_validity(array), array.offset, len(array), first, _address(numbers))
+    return found
+
+
+def number_indices(indices: "pa.Int32Array", entries: int, first: int, numbers: Numbers) -> int:
+    """Write to `numbers` what an array's indices say, plus `first`; count the nulls.
+
+    Raises:
+        ValueError: An index is not below `entries`.
+    """
+    values = indices.buffers()[1]
+    if not len(indices) or values is None:
+        return 0
+    return _check(
+        _library().fc_number_indices(
+            values.address + 4 * indices.offset,
+            _validity(indices),
+            indices.offset,
+            len(indices),
+            entries,
+            first,
+            _address(numbers),
+        )
+    )
+
+
+def distinct_integers(entries: Integers, numbers: Numbers, limit: int) -> Integers | None:
+    """Return the distinct values of the rows, ascending, and write their ranks to `numbers`.
+
+    Returns None, and changes nothing, if there are more than `limit`.
+    """
+    limit = min(limit, len(numbers))
+    distinct = np.empty(limit, np.int64)
+    count = _library().fc_distinct_integers(
+        _address(entries), _address(numbers), len(numbers), limit, _SEED, _address(distinct)
+    )
+    return None if count == _TOO_MANY else distinct[: _check(count)]
+
+
+def distinct_texts(entries: Texts, numbers: Numbers, limit: int) -> Texts | None:
+    """Do the same for texts."""
+    limit = min(limit, len(numbers))
+    distinct = np.empty(limit, TEXT)
+    count = _library().fc_distinct_texts(
+        _address(entries),
+        len(entries),
+        _address(numbers),
+        len(numbers),
+        limit,
+        _SEED,
+        _address(distinct),
+    )
+    return None if count == _TOO_MANY else distinct[: _check(count)]
+
+
+def sort(numbers: Numbers, ranks: int, order: Numbers | None) -> Numbers:
+    """Refine an order of rows by one more key, the numbers of which are below `ranks`.
+
+    The sort is stable and puts nulls first. The last key goes first, with `order` None.
+    """
+    refined = np.empty(len(numbers), np.uint32)
+    before = None if order is None else _address(order)
+    _check(_library().fc_sort(_address(numbers), len(numbers), ranks, before, _address(refined)))
+    return refined
+
+
+def reorder(numbers: Numbers, order: Numbers) -> Numbers:
+    """Return numbers in an order of rows."""
+    reordered = np.empty(len(numbers), np.uint32)
+    _library().fc_reorder(_address(numbers), _address(order), len(numbers), _address(reordered))
+    return reordered
+
+
+def bloom_filter(texts: Texts, blocks: int) -> bytes:
+    """Return a split block Bloom filter of distinct texts; a block has 32 bytes."""
+    bits = np.zeros(8 * blocks, np.uint32)
+    _library().fc_bloom_filter(_address(texts), len(texts), _address(bits), blocks)
+    return bits.tobytes()
+
+
+class PageBuffer:
+    """Memory for one page at a time, kept from page to page. For one thread."""
+
+    def __init__(self) -> None:
+        self._bytes = np.empty(1 << 20, np.uint8)
+        self._scratch = np.empty(1, np.uint32)
+
+    def reserve(self, size_bytes: int, rows: int) -> tuple[int, int]:
+        """Return the addresses of so many bytes and of a number for each row."""
+        if len(self._bytes) < size_bytes:
+            self._bytes = np.empty(size_bytes, np.uint8)
+        if len(self._scratch) < rows:
+            self._scratch = np.empty(rows, np.uint32)
+        return _address(self._bytes), _address(self._scratch)
+
+    def page(self, size_bytes: int) -> memoryview:
+        """Return the page that was written; the next one overwrites it."""
+        return self._bytes.data[:size_bytes]
+
+
+class ColumnPages:
+    """Makes the pages of a column of a row group.
+
+    Args:
+        entries: The values.
+        numbers: For each row the number of its entry.
+        physical: How Parquet stores the values.
+        ranks: The entries are distinct and ascend.
+        width: Bits of a number in a page; 0 writes the values themselves.
+        buffer: Memory for the pages.
+    """
+
+    def __init__(
+        self,
+        entries: Entries,
+        numbers: Numbers,
+        physical: PhysicalType,
+        *,
+        ranks: bool,
+        width: int,
+        buffer: PageBuffer,
+    ) -> None:
+        self._kept = (entries, numbers)
+        self._column = _Column(
+            _address(entries), _address(numbers), len(numbers), _TYPES[physical], ranks, width
+        )
+        self._rows = len(numbers)
+        self._width = width
+        self._buffer = buffer
+
+    def dictionary_page(self, size_bytes: int) -> memoryview:
+        """Return the page of all entries, which take so many bytes; the next page overwrites it."""
+        address, _ = self._buffer.reserve(size_bytes, 0)
+        entries = len(self._kept[0])
+        written = _library().fc_dictionary_page(ctypes.byref(self._column), entries, address)
+        assert written == size_bytes
+        return self._buffer.page(size_bytes)
+
+    def data_page(
+        self, first: int, most_rows: int, most_bytes: int, longest: int
+    ) -> tuple[memoryview, DataPage]:
+        """Return the page of the rows from `first` on; the next page overwrites it.
+
+        Args:
+            first: The first row.
+            most_rows: The most rows that it takes.
+            most_bytes: The most that their values take, unless the first one takes more.
+            longest: What the longest value takes.
+        """
+        capacity = _library().fc_page_capacity(most_rows, self._width, max(most_bytes, longest))
+        out, scratch = self._buffer.reserve(capacity, most_rows)
+        page = DataPage()
+        _check(
+            _library().fc_data_page(
+                ctypes.byref(self._column),
+                first,
+                most_rows,
+                most_bytes,
+                scratch,
+                out,
+                capacity,
+                ctypes.byref(page),
+            )
+        )
+        return self._buffer.page(page.size_bytes), page
+
+
+def plain_sizes(entries: Entries, numbers: Numbers, physical: PhysicalType) -> tuple[int, int]:
+    """Return what the values of all rows take, written one by one, and what the longest takes."""
+    column = _Column(_address(entries), _address(numbers), len(numbers), _TYPES[physical], 0, 0)
+    longest = ctypes.c_uint64()
+    size_bytes: int = _library().fc_plain_bytes(ctypes.byref(column), ctypes.byref(longest))
+    return size_bytes, longest.value
+
+
+def text_at(texts: Texts, number: int) -> bytes:
+    """Return a copy of a text."""
+    address, size_bytes = texts[number].item()
+    return ctypes.string_at(address, size_bytes)
+
+
+def _address(array: "npt.NDArray[Any]") -> int:
+    address: int = array.__array_interface__["data"][0]
+    return address
+
+
+def _validity(array: "pa.Array[Any]") -> int | None:
+    validity = array.buffers()[0]
+    return None if validity is None else validity.address
+
+
+def _check(result: int) -> int:
+    match result:
+        case -1:
+            raise MemoryError("no memory is left for the pages of a Parquet file")
+        case -3:
+            raise ValueError("a dictionary array has an index beyond its dictionary")
+        case -4:
+            raise ValueError("the offsets of an array of texts do not ascend")
+        case _ if result < 0:
+            raise AssertionError(f"the native core returned {result}")
+    return result
+
+
+_ADDRESS, _U8, _U32, _U64, _I64 = (
+    ctypes.c_void_p,
+    ctypes.c_uint8,
+    ctypes.c_uint32,
+    ctypes.c_uint64,
+    ctypes.c_int64,
+)
+
+# Result and arguments of each function, as in src/pages.h.
+_FUNCTIONS: dict[str, tuple[Any, tuple[Any, ...]]] = {
+    "fc_texts_of_utf8": (ctypes.c_int, (_ADDRESS, _ADDRESS, _U32, _ADDRESS)),
+    "fc_texts_of_large_utf8": (ctypes.c_int, (_ADDRESS, _ADDRESS, _U32, _ADDRESS)),
+    "fc_number_rows": (_U32, (_ADDRESS, ctypes.c_size_t, _U32, _U32, _ADDRESS)),
+    "fc_number_indices": (
+        _I64,
+        (_ADDRESS, _ADDRESS, ctypes.c_size_t, _U32, _U32, _U32, _ADDRESS),
+    ),
+    "fc_distinct_integers": (_I64, (_ADDRESS, _ADDRESS, _U32, _U32, _U64, _ADDRESS)),
+    "fc_distinct_texts": (_I64, (_ADDRESS, _U32, _ADDRESS, _U32, _U32, _U64, _ADDRESS)),
+    "fc_sort": (ctypes.c_int, (_ADDRESS, _U32, _U32, _ADDRESS, _ADDRESS)),
+    "fc_reorder": (None, (_ADDRESS, _ADDRESS, _U32, _ADDRESS)),
+    "fc_plain_bytes": (_U64, (_ADDRESS, _ADDRESS)),
+    "fc_page_capacity": (_U64, (_U32, _U8, _U64)),
+    "fc_data_page": (_I64, (_ADDRESS, _U32, _U32, _U64, _ADDRESS, _ADDRESS, _U64, _ADDRESS)),
+    "fc_dictionary_page": (_U64, (_ADDRESS, _U32, _ADDRESS)),
+    "fc_bloom_filter": (None, (_ADDRESS, _U32, _ADDRESS, _U32)),
+}
+
+
+@cache
+def _library() -> Any:
+    path = os.environ.get("FLOWCONV_PAGES_LIBRARY", str(Path(__file__).with_name("libpages.so")))
+    library = ctypes.CDLL(path)
+    for name, (result, arguments) in _FUNCTIONS.items():
+        function = getattr(library, name)
+        function.restype, function.argtypes = result, arguments
+    return library

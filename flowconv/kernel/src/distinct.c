@@ -1,0 +1,379 @@
+/* Rows' values -> their distinct values, ascending, and the rank of each row's among them. */
+
+#include "pages.h"
+#include "texts.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* Integers that span at most so many times their number are counted in a table, not hashed. */
+#define TABLE_PER_ROW 4u
+
+/* The number of an entry that no row has used yet. */
+#define UNSEEN FC_NULL
+
+static uint64_t mix(uint64_t a, uint64_t b)
+{
+    __uint128_t product = (__uint128_t)a * b;
+    return (uint64_t)product ^ (uint64_t)(product >> 64);
+}
+
+static uint64_t hash_integer(int64_t value, uint64_t seed)
+{
+    return mix((uint64_t)value ^ seed, 0x9E3779B97F4A7C15u);
+}
+
+static uint64_t hash_text(fc_text text, uint64_t seed)
+{
+    uint64_t hash = seed ^ text.size_bytes, at = 0;
+    if (text.size_bytes < 8)
+        return mix(hash ^ load_short(text.bytes, text.size_bytes), seed ^ 0x9E3779B97F4A7C15u);
+    for (; at + 8 < text.size_bytes; at += 8)
+        hash = mix(hash ^ load8(text.bytes + at), seed ^ 0x9E3779B97F4A7C15u);
+    return mix(hash ^ load8(text.bytes + text.size_bytes - 8), seed ^ 0xD1B54A32D192ED03u);
+}
+
+static int is_same(fc_text a, fc_text b)
+{
+    return a.size_bytes == b.size_bytes && memcmp(a.bytes, b.bytes, a.size_bytes) == 0;
+}
+
+/* A hash table of the numbers of distinct values; half of it stays empty. */
+typedef struct {
+    uint32_t *slots;
+    uint64_t mask;
+    uint32_t count;
+} table;
+
+static int table_open(table *t)
+{
+    t->mask = 1023;
+    t->count = 0;
+    t->slots = malloc((t->mask + 1) * sizeof *t->slots);
+    if (!t->slots)
+        return FC_NO_MEMORY;
+    memset(t->slots, 0xFF, (t->mask + 1) * sizeof *t->slots);
+    return 0;
+}
+
+/* Double the table; `hashes` has those of the distinct values. */
+static int table_grow(table *t, const uint64_t *hashes)
+{
+    uint64_t mask = 2 * t->mask + 1;
+    uint32_t *slots = malloc((mask + 1) * sizeof *slots);
+    if (!slots)
+        return FC_NO_MEMORY;
+    memset(slots, 0xFF, (mask + 1) * sizeof *slots);
+    for (uint32_t i = 0; i < t->count; i++) {
+        uint64_t slot = hashes[i] & mask;
+        while (slots[slot] != UNSEEN)
+            slot = (slot + 1) & mask;
+        slots[slot] = i;
+    }
+    free(t->slots);
+    t->slots = slots;
+    t->mask = mask;
+    return 0;
+}
+
+/* A value to be sorted, and the number that it has before. */
+typedef struct {
+    uint64_t key;
+    uint32_t number;
+} sort_item;
+
+static int compare_integers(const void *a, const void *b)
+{
+    uint64_t x = ((const sort_item *)a)->key, y = ((const sort_item *)b)->key;
+    return (x > y) - (x < y);
+}
+
+/* Eight bytes from `skip` on, such that they compare as the texts do; zeros beyond the end. */
+static uint64_t text_key(fc_text text, uint64_t skip)
+{
+    uint64_t left = text.size_bytes - skip;
+    uint64_t word = left >= 8 ? load8(text.bytes + skip) : load_short(text.bytes + skip, left);
+    return __builtin_bswap64(word);
+}
+
+static int is_less(const fc_text *texts, sort_item a, sort_item b)
+{
+    if (a.key != b.key)
+        return a.key < b.key;
+    return compare_texts(texts[a.number], texts[b.number]) < 0;
+}
+
+/* Merge two sorted runs of `items`, [begin, middle) and [middle, end), into `merged`. */
+static void merge(const fc_text *texts, const sort_item *items, sort_item *merged, size_t begin,
+                  size_t middle, size_t end)
+{
+    size_t left = begin, right = middle;
+    for (size_t at = begin; at < end; at++) {
+        if (left < middle && (right == end || !is_less(texts, items[right], items[left])))
+            merged[at] = items[left++];
+        else
+            merged[at] = items[right++];
+    }
+}
+
+/* Merge sort: never quadratic, whatever the texts. `spare` is as large as `items`. Returns which of
+the two is sorted in the end. */
+static sort_item *sort_texts(const fc_text *texts, sort_item *items, sort_item *spare, size_t count)
+{
+    for (size_t width = 1; width < count; width *= 2) {
+        for (size_t begin = 0; begin < count; begin += 2 * width) {
+            size_t middle = begin + width < count ? begin + width : count;
+            size_t end = middle + width < count ? middle + width : count;
+            merge(texts, items, spare, begin, middle, end);
+        }
+        sort_item *sorted = spare;
+        spare = items;
+        items = sorted;
+    }
+    return items;
+}
+
+/* Return how many bytes all texts begin with, so that their keys need not hold them. */
+static uint64_t common_prefix(const fc_text *texts, uint32_t count)
+{
+    uint64_t common = count ? texts[0].size_bytes : 0;
+    for (uint32_t i = 1; i < count && common; i++) {
+        if (texts[i].size_bytes < common)
+            common = texts[i].size_bytes;
+        if (memcmp(texts[0].bytes, texts[i].bytes, common) == 0)
+            continue;
+        uint64_t same = 0;
+        while (texts[0].bytes[same] == texts[i].bytes[same])
+            same++;
+        common = same;
+    }
+    return common;
+}
+
+/* Put distinct texts into ascending order; `ranks[number]` becomes the place of each. */
+static int rank_texts(fc_text *texts, uint32_t count, uint32_t *ranks)
+{
+    sort_item *items = malloc(2 * ((size_t)count + 1) * sizeof *items);
+    fc_text *copy = malloc(((size_t)count + 1) * sizeof *copy);
+    if (!items || !copy) {
+        free(items);
+        free(copy);
+        return FC_NO_MEMORY;
+    }
+    uint64_t skip = common_prefix(texts, count);
+    for (uint32_t i = 0; i < count; i++)
+        items[i] = (sort_item){text_key(texts[i], skip), i};
+    sort_item *sorted = sort_texts(texts, items, items + count, count);
+    memcpy(copy, texts, count * sizeof *copy);
+    for (uint32_t i = 0; i < count; i++) {
+        texts[i] = copy[sorted[i].number];
+        ranks[sorted[i].number] = i;
+    }
+    free(items);
+    free(copy);
+    return 0;
+}
+
+static int rank_integers(int64_t *values, uint32_t count, uint32_t *ranks)
+{
+    sort_item *items = malloc(((size_t)count + 1) * sizeof *items);
+    if (!items)
+        return FC_NO_MEMORY;
+    for (uint32_t i = 0; i < count; i++)
+        items[i] = (sort_item){(uint64_t)values[i] ^ 1ull << 63, i};
+    qsort(items, count, sizeof *items, compare_integers);
+    for (uint32_t i = 0; i < count; i++) {
+        values[i] = (int64_t)(items[i].key ^ 1ull << 63);
+        ranks[items[i].number] = i;
+    }
+    free(items);
+    return 0;
+}
+
+/* --- integers ------------------------------------------------------------------------------- */
+
+/* What the search for distinct values needs; all of it is freed at its end. */
+typedef struct {
+    table table;
+    uint64_t *hashes;   /* of each distinct value */
+    uint32_t *found;    /* for each row, or for each entry: the number of its distinct value */
+    uint32_t *ranks;    /* for each distinct value */
+} search;
+
+static void search_close(search *s)
+{
+    free(s->table.slots);
+    free(s->hashes);
+    free(s->found);
+    free(s->ranks);
+}
+
+static int search_open(search *s, uint32_t most_distinct, uint32_t most_found)
+{
+    memset(s, 0, sizeof *s);
+    s->hashes = malloc(((size_t)most_distinct + 1) * sizeof *s->hashes);
+    s->found = malloc(((size_t)most_found + 1) * sizeof *s->found);
+    s->ranks = malloc(((size_t)most_distinct + 1) * sizeof *s->ranks);
+    if (s->hashes && s->found && s->ranks && table_open(&s->table) == 0)
+        return 0;
+    search_close(s);
+    return FC_NO_MEMORY;
+}
+
+/* Return the number of the distinct value with this hash, which may be a new one. */
+static int64_t search_integer(search *s, int64_t value, uint64_t hash, uint32_t limit,
+                              int64_t *distinct)
+{
+    table *t = &s->table;
+    uint64_t slot = hash & t->mask;
+    for (; t->slots[slot] != UNSEEN; slot = (slot + 1) & t->mask)
+        if (distinct[t->slots[slot]] == value)
+            return t->slots[slot];
+    if (t->count == limit)
+        return FC_TOO_MANY;
+    distinct[t->count] = value;
+    s->hashes[t->count] = hash;
+    t->slots[slot] = t->count++;
+    if (2ull * t->count > t->mask && table_grow(t, s->hashes) < 0)
+        return FC_NO_MEMORY;
+    return t->count - 1;
+}
+
+static int64_t hash_integers(const int64_t *entries, uint32_t *numbers, uint32_t rows,
+                             uint32_t limit, uint64_t seed, int64_t *distinct)
+{
+    search s;
+    if (search_open(&s, limit, rows) < 0)
+        return FC_NO_MEMORY;
+    int64_t number = 0, last = 0;
+    int has_last = 0;
+    for (uint32_t i = 0; i < rows; i++) {
+        if (numbers[i] == FC_NULL)
+            continue;
+        int64_t value = entries[numbers[i]];
+        if (!has_last || value != last) /* rows mostly have the value of the row before */
+            number = search_integer(&s, value, hash_integer(value, seed), limit, distinct);
+        if (number < 0) {
+            search_close(&s);
+            return number;
+        }
+        last = value;
+        has_last = 1;
+        s.found[i] = (uint32_t)number;
+    }
+    int64_t result = rank_integers(distinct, s.table.count, s.ranks);
+    if (result == 0) {
+        result = s.table.count;
+        for (uint32_t i = 0; i < rows; i++)
+            if (numbers[i] != FC_NULL)
+                numbers[i] = s.ranks[s.found[i]];
+    }
+    search_close(&s);
+    return result;
+}
+
+/* Integers of a small span: `least` + i has the i-th cell of a table. */
+static int64_t count_integers(const int64_t *entries, uint32_t *numbers, uint32_t rows,
+                              uint32_t limit, int64_t least, uint64_t span, int64_t *distinct)
+{
+    uint32_t *ranks = calloc(span + 1, sizeof *ranks);
+    if (!ranks)
+        return FC_NO_MEMORY;
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < rows; i++) {
+        if (numbers[i] == FC_NULL)
+            continue;
+        uint32_t *cell = &ranks[(uint64_t)entries[numbers[i]] - (uint64_t)least];
+        count += *cell == 0;
+        *cell = 1;
+    }
+    if (count > limit) {
+        free(ranks);
+        return FC_TOO_MANY;
+    }
+    count = 0;
+    for (uint64_t cell = 0; cell <= span; cell++)
+        if (ranks[cell]) {
+            distinct[count] = (int64_t)((uint64_t)least + cell);
+            ranks[cell] = count++;
+        }
+    for (uint32_t i = 0; i < rows; i++)
+        if (numbers[i] != FC_NULL)
+            numbers[i] = ranks[(uint64_t)entries[numbers[i]] - (uint64_t)least];
+    free(ranks);
+    return count;
+}
+
+int64_t fc_distinct_integers(const int64_t *entries, uint32_t *numbers, uint32_t rows,
+                             uint32_t limit, uint64_t seed, int64_t *distinct)
+{
+    int64_t least = INT64_MAX, greatest = INT64_MIN;
+    for (uint32_t i = 0; i < rows; i++) {
+        if (numbers[i] == FC_NULL)
+            continue;
+        int64_t value = entries[numbers[i]];
+        least = value < least ? value : least;
+        greatest = value > greatest ? value : greatest;
+    }
+    if (least > greatest)
+        return 0;
+    uint64_t span = (uint64_t)greatest - (uint64_t)least;
+    if (span <= (uint64_t)rows * TABLE_PER_ROW)
+        return count_integers(entries, numbers, rows, limit, least, span, distinct);
+    return hash_integers(entries, numbers, rows, limit, seed, distinct);
+}
+
+/* --- texts ---------------------------------------------------------------------------------- */
+
+static int64_t search_text(search *s, fc_text text, uint64_t hash, uint32_t limit,
+                           fc_text *distinct)
+{
+    table *t = &s->table;
+    uint64_t slot = hash & t->mask;
+    for (; t->slots[slot] != UNSEEN; slot = (slot + 1) & t->mask) {
+        uint32_t number = t->slots[slot];
+        if (s->hashes[number] == hash && is_same(distinct[number], text))
+            return number;
+    }
+    if (t->count == limit)
+        return FC_TOO_MANY;
+    distinct[t->count] = text;
+    s->hashes[t->count] = hash;
+    t->slots[slot] = t->count++;
+    if (2ull * t->count > t->mask && table_grow(t, s->hashes) < 0)
+        return FC_NO_MEMORY;
+    return t->count - 1;
+}
+
+int64_t fc_distinct_texts(const fc_text *entries, uint32_t count, uint32_t *numbers, uint32_t rows,
+                          uint32_t limit, uint64_t seed, fc_text *distinct)
+{
+    search s;
+    if (search_open(&s, limit, count) < 0)
+        return FC_NO_MEMORY;
+    memset(s.found, 0xFF, count * sizeof *s.found);
+    fc_text last = {NULL, UINT64_MAX};
+    int64_t number = 0;
+    for (uint32_t i = 0; i < rows; i++) {
+        if (numbers[i] == FC_NULL || s.found[numbers[i]] != UNSEEN)
+            continue;
+        fc_text text = entries[numbers[i]];
+        if (!is_same(text, last)) /* rows mostly have the text of the row before */
+            number = search_text(&s, text, hash_text(text, seed), limit, distinct);
+        if (number < 0) {
+            search_close(&s);
+            return number;
+        }
+        last = text;
+        s.found[numbers[i]] = (uint32_t)number;
+    }
+    int64_t result = rank_texts(distinct, s.table.count, s.ranks);
+    if (result == 0) {
+        result = s.table.count;
+        for (uint32_t i = 0; i < rows; i++)
+            if (numbers[i] != FC_NULL)
+                numbers[i] = s.ranks[s.found[numbers[i]]];
+    }
+    search_close(&s);
+    return result;
+}

@@ -1,0 +1,160 @@
+/* A column -> its dictionary page and data pages, and what their statistics need. */
+
+#include "encodings.h"
+#include "texts.h"
+
+/* Return the size of a row's value written PLAIN; a null has none. */
+static uint64_t plain_size(const fc_column *column, uint32_t number)
+{
+    if (number == FC_NULL)
+        return 0;
+    switch (column->type) {
+    case FC_INT32:
+        return 4;
+    case FC_INT64:
+        return 8;
+    default:
+        return 4 + ((const fc_text *)column->entries)[number].size_bytes;
+    }
+}
+
+uint64_t fc_plain_bytes(const fc_column *column, uint64_t *longest)
+{
+    uint64_t all = 0, most = 0;
+    for (uint32_t row = 0; row < column->rows; row++) {
+        uint64_t size_bytes = plain_size(column, column->numbers[row]);
+        all += size_bytes;
+        most = size_bytes > most ? size_bytes : most;
+    }
+    *longest = most;
+    return all;
+}
+
+uint64_t fc_page_capacity(uint32_t rows, uint8_t width, uint64_t value_bytes)
+{
+    uint64_t levels = 4 + hybrid_capacity(rows, 1);
+    return levels + (width ? 1 + hybrid_capacity(rows, width) : value_bytes);
+}
+
+/* Return how many rows a page takes; `value_bytes` becomes the size of their values. */
+static uint32_t rows_of_page(const fc_column *column, uint32_t first, uint32_t most_rows,
+                             uint64_t most_bytes, uint64_t *value_bytes)
+{
+    uint32_t left = column->rows - first;
+    uint32_t most = left < most_rows ? left : most_rows;
+    *value_bytes = 0;
+    if (column->width)
+        return most;
+    for (uint32_t rows = 0; rows < most; rows++) {
+        uint64_t size_bytes = plain_size(column, column->numbers[first + rows]);
+        if (rows && *value_bytes + size_bytes > most_bytes)
+            return rows;
+        *value_bytes += size_bytes;
+    }
+    return most;
+}
+
+/* Definition levels: 1 for a value, 0 for a null; before them, their size in four bytes. */
+static uint8_t *encode_levels(uint8_t *out, const uint32_t *numbers, const fc_page *page,
+                              uint32_t *scratch)
+{
+    uint8_t *levels = out + 4;
+    uint8_t *end;
+    if (page->nulls == 0 || page->nulls == page->rows) {
+        end = encode_run(levels, page->nulls == 0, page->rows, 1);
+    } else {
+        for (uint32_t i = 0; i < page->rows; i++)
+            scratch[i] = numbers[i] != FC_NULL;
+        end = encode_hybrid(levels, scratch, page->rows, 1);
+    }
+    uint32_t size_bytes = (uint32_t)(end - levels);
+    memcpy(out, &size_bytes, 4);
+    return end;
+}
+
+static uint32_t count_nulls(const uint32_t *numbers, uint32_t rows)
+{
+    uint32_t nulls = 0;
+    for (uint32_t i = 0; i < rows; i++)
+        nulls += numbers[i] == FC_NULL;
+    return nulls;
+}
+
+/* Copy the numbers that are not null. */
+static const uint32_t *without_nulls(const uint32_t *numbers, const fc_page *page,
+                                     uint32_t *scratch)
+{
+    if (page->nulls == 0)
+        return numbers;
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < page->rows; i++)
+        if (numbers[i] != FC_NULL)
+            scratch[count++] = numbers[i];
+    return scratch;
+}
+
+/* Does the entry `a` come before the entry `b`? */
+static int is_before(const fc_column *column, uint32_t a, uint32_t b)
+{
+    if (column->type == FC_TEXT) {
+        const fc_text *texts = column->entries;
+        return compare_texts(texts[a], texts[b]) < 0;
+    }
+    const int64_t *values = column->entries;
+    return values[a] < values[b];
+}
+
+/* Find the least and the greatest value. */
+static void find_bounds(const fc_column *column, const uint32_t *numbers, uint32_t count,
+                        fc_page *page)
+{
+    page->least = page->greatest = FC_NULL;
+    if (count == 0)
+        return;
+    uint32_t least = numbers[0], greatest = numbers[0];
+    if (column->ranks) {
+        for (uint32_t i = 1; i < count; i++) {
+            least = numbers[i] < least ? numbers[i] : least;
+            greatest = numbers[i] > greatest ? numbers[i] : greatest;
+        }
+    } else {
+        for (uint32_t i = 1; i < count; i++) {
+            least = is_before(column, numbers[i], least) ? numbers[i] : least;
+            greatest = is_before(column, greatest, numbers[i]) ? numbers[i] : greatest;
+        }
+    }
+    page->least = least;
+    page->greatest = greatest;
+}
+
+int64_t fc_data_page(const fc_column *column, uint32_t first, uint32_t most_rows,
+                     uint64_t most_bytes, uint32_t *scratch, uint8_t *out, uint64_t capacity_bytes,
+                     fc_page *page)
+{
+    uint64_t value_bytes;
+    const uint32_t *numbers = column->numbers + first;
+    page->rows = rows_of_page(column, first, most_rows, most_bytes, &value_bytes);
+    if (fc_page_capacity(page->rows, column->width, value_bytes) > capacity_bytes)
+        return FC_SMALL_BUFFER;
+    page->nulls = count_nulls(numbers, page->rows);
+    uint8_t *end = encode_levels(out, numbers, page, scratch);
+    uint32_t count = page->rows - page->nulls;
+    numbers = without_nulls(numbers, page, scratch);
+    find_bounds(column, numbers, count, page);
+    if (column->width) {
+        *end++ = column->width;
+        end = encode_hybrid(end, numbers, count, column->width);
+    } else {
+        end = encode_plain(end, column, numbers, count);
+    }
+    page->size_bytes = (uint64_t)(end - out);
+    return (int64_t)first + page->rows;
+}
+
+uint64_t fc_dictionary_page(const fc_column *column, uint32_t count, uint8_t *out)
+{
+    uint8_t *end = out;
+    for (uint32_t number = 0; number < count; number++)
+        end = encode_plain(end, column, &number, 1);
+    return (uint64_t)(end - out);
+}
