@@ -1,0 +1,158 @@
+"""A column of Arrow -> values and numbers: how the kernel wants it, and how it is encoded."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from flowconv.kernel import pages
+from flowconv.kernel.pages import Entries, Integers, Numbers, Texts
+from flowconv.parquet.types import ColumnType, column_type
+
+# Readers hold a dictionary in memory, beside a page.
+_LARGEST_DICTIONARY = 4 << 20
+
+# Integers with more distinct values than a part of the rows are written one by one: numbering them
+# takes longer, and compression makes it no smaller (benchmarks/README.md, "pages").
+_ROWS_PER_INTEGER = 16
+
+
+@dataclass(slots=True, kw_only=True)
+class Column:
+    """A column of a row group: `entries`, and for each row the number of its entry.
+
+    Attributes:
+        name: Its name.
+        type: How it is stored.
+        entries: Values, or where texts lie; each at least once if not `ranks`.
+        numbers: For each row the number of its entry; NULL for none.
+        nulls: How many rows have no value.
+        ranks: The entries are distinct and ascend.
+        kept: Arrow's arrays with the texts.
+    """
+
+    name: str
+    type: ColumnType
+    entries: Entries
+    numbers: Numbers
+    nulls: int
+    ranks: bool = False
+    kept: list[Any]
+
+
+def read_column(field: pa.Field, values: "pa.ChunkedArray[Any]") -> Column:
+    """Read a column in any layout.
+
+    Raises:
+        TypeError: Its type is not that of a table's column.
+        ValueError: An array is damaged, or a time has too many seconds for milliseconds.
+    """
+    kind = column_type(field)
+    if not pa.types.is_dictionary(values.type) and values.type != kind.stored:
+        values = values.cast(kind.stored)
+    numbers = np.empty(len(values), np.uint32)
+    parts = [chunk for chunk in values.chunks if len(chunk)]
+    read = _read_texts if kind.physical == "text" else _read_integers
+    entries, nulls = read(parts, numbers)
+    return Column(
+        name=field.name, type=kind, entries=entries, numbers=numbers, nulls=nulls, kept=parts
+    )
+
+
+def rank(column: Column, limit: int) -> bool:
+    """Make the entries distinct and ascending; False, and no change, if there are more."""
+    if column.ranks:
+        return True
+    find: Any = (
+        pages.distinct_texts if column.type.physical == "text" else pages.distinct_integers
+    )
+    distinct: Entries | None = find(column.entries, column.numbers, limit)
+    if distinct is None:
+        return False
+    column.entries = distinct
+    column.ranks = True
+    return True
+
+
+def rank_if_useful(column: Column) -> None:
+    """Make the entries distinct and ascending, unless there are too many for a dictionary."""
+    rows = len(column.numbers)
+    rank(column, rows if column.type.physical == "text" else rows // _ROWS_PER_INTEGER + 16)
+
+
+def dictionary_width(column: Column, plain_bytes: int) -> int:
+    """Return the bits of a number if a dictionary makes the column smaller, else 0."""
+    if not column.ranks or not len(column.entries):
+        return 0
+    width = max(1, (len(column.entries) - 1).bit_length())
+    values = len(column.numbers) - column.nulls
+    size_bytes = dictionary_bytes(column)
+    pays = size_bytes + values * width // 8 < plain_bytes
+    return width if pays and size_bytes <= _LARGEST_DICTIONARY else 0
+
+
+def dictionary_bytes(column: Column) -> int:
+    """Return what the entries take, written one by one."""
+    if column.type.physical == "text":
+        return int(column.entries["size_bytes"].sum()) + 4 * len(column.entries)
+    return len(column.entries) * (4 if column.type.physical == "int32" else 8)
+
+
+def _read_integers(chunks: "list[pa.Array[Any]]", numbers: Numbers) -> tuple[Integers, int]:
+    entries = np.empty(len(numbers), np.int64)
+    nulls = first = 0
+    for chunk in chunks:
+        stop = first + len(chunk)
+        width = np.int32 if pa.types.is_int32(chunk.type) else np.int64
+        values = chunk.buffers()[1]
+        offset = chunk.offset * np.dtype(width).itemsize
+        entries[first:stop] = np.frombuffer(values, width, len(chunk), offset)
+        nulls += pages.number_rows(chunk, first, numbers[first:stop])
+        first = stop
+    return entries, nulls
+
+
+def _read_texts(chunks: "list[pa.Array[Any]]", numbers: Numbers) -> tuple[Texts, int]:
+    parts: list[Texts] = [np.empty(0, pages.TEXT)]
+    nulls = row = entries = 0
+    last: pa.Array[Any] | None = None
+    for chunk in _plain_if_odd(chunks):
+        rows = numbers[row : row + len(chunk)]
+        row += len(chunk)
+        is_dictionary = isinstance(chunk, pa.DictionaryArray)
+        texts = chunk.dictionary if is_dictionary else chunk
+        # Batches of a row group mostly share one dictionary.
+        if not (is_dictionary and last is not None and _is_same(texts, last)):
+            parts.append(pages.read_texts(texts))
+            entries += len(texts)
+        first = entries - len(texts)
+        if is_dictionary:
+            nulls += pages.number_indices(chunk.indices, len(texts), first, rows)
+        else:
+            nulls += pages.number_rows(chunk, first, rows)
+        last = texts if is_dictionary else None
+    return np.concatenate(parts), nulls
+
+
+def _plain_if_odd(chunks: "list[pa.Array[Any]]") -> "Iterator[pa.Array[Any]]":
+    """Give the chunks; dictionaries of what the kernel does not read are undone.
+
+    An undone chunk takes the place of the other in the list, which keeps its texts in memory.
+    """
+    for place, chunk in enumerate(chunks):
+        if isinstance(chunk, pa.DictionaryArray):
+            if chunk.dictionary.null_count:
+                chunks[place] = chunk.dictionary_decode()
+            elif chunk.indices.type != pa.int32():
+                indices: Any = chunk.indices.cast(pa.int32())
+                chunks[place] = pa.DictionaryArray.from_arrays(indices, chunk.dictionary)
+        yield chunks[place]
+
+
+def _is_same(a: "pa.Array[Any]", b: "pa.Array[Any]") -> bool:
+    """Tell whether two arrays are one in memory; equal ones elsewhere may count as different."""
+    if len(a) != len(b) or a.offset != b.offset or a.type != b.type:
+        return False
+    return [x and x.address for x in a.buffers()] == [x and x.address for x in b.buffers()]

@@ -1,0 +1,163 @@
+"""What says where everything in a file lies: chunks, row groups, the page index, the footer.
+
+https://github.com/apache/parquet-format/blob/master/src/main/thrift/parquet.thrift
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+from flowconv.parquet.chunks import Chunk
+from flowconv.parquet.thrift import EMPTY, Struct
+from flowconv.parquet.types import schema_element
+
+_VERSION = 2
+_REQUIRED = 0
+
+# Texts compare byte by byte, integers with their sign.
+_ORDER_OF_TYPE = Struct().struct(1, EMPTY).done()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WrittenChunk:
+    """A chunk that is in the file.
+
+    Attributes:
+        metadata: Its ColumnMetaData.
+        column_index: What is in its pages.
+        offset_index: Where they are.
+    """
+
+    metadata: bytes
+    column_index: bytes
+    offset_index: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RowGroup:
+    """A row group that is in the file.
+
+    Attributes:
+        start: Where its first page is.
+        rows: Its rows.
+        plain_bytes: Its size before compression.
+        size_bytes: Its size.
+        chunks: One for each column.
+    """
+
+    start: int
+    rows: int
+    plain_bytes: int
+    size_bytes: int
+    chunks: Sequence[WrittenChunk]
+
+
+def chunk_metadata(
+    chunk: Chunk, codec: int, start: int, bloom_filter: tuple[int, int] | None
+) -> bytes:
+    """Return a chunk's ColumnMetaData.
+
+    Args:
+        chunk: The chunk.
+        codec: Parquet's number of the compression.
+        start: Where it begins.
+        bloom_filter: Where its Bloom filter begins, and its size.
+    """
+    metadata = (
+        Struct()
+        .i32(1, chunk.column.type.number)
+        .i32s(2, chunk.encodings)
+        .binaries(3, [chunk.column.name.encode()])
+        .i32(4, codec)
+        .i64(5, chunk.rows)
+        .i64(6, chunk.plain_bytes)
+        .i64(7, chunk.size_bytes)
+        .i64(9, start + chunk.dictionary_bytes)
+    )
+    if chunk.dictionary_bytes:
+        metadata.i64(11, start)
+    metadata.struct(12, chunk.statistics()).structs(13, chunk.encoding_stats())
+    if bloom_filter:
+        metadata.i64(14, bloom_filter[0]).i32(15, bloom_filter[1])
+    return metadata.done()
+
+
+def end_of_file(
+    schema: pa.Schema,
+    row_groups: Sequence[RowGroup],
+    sorting: Sequence[int],
+    created_by: str,
+    start: int,
+) -> bytes:
+    """Return the page index and the footer, which end a file.
+
+    Args:
+        schema: The columns.
+        row_groups: All row groups.
+        sorting: The columns by which rows of a row group are sorted; nulls are the first.
+        created_by: The writer's name and version.
+        start: Where the page index begins.
+    """
+    column_indexes = [chunk.column_index for group in row_groups for chunk in group.chunks]
+    offset_indexes = [chunk.offset_index for group in row_groups for chunk in group.chunks]
+    index = column_indexes + offset_indexes
+    places = []
+    for part in index:
+        places.append((start, len(part)))
+        start += len(part)
+    groups = []
+    for ordinal, group in enumerate(row_groups):
+        first = ordinal * len(schema)
+        chunks = [
+            _column_chunk(chunk, places[place], places[place + len(column_indexes)])
+            for place, chunk in enumerate(group.chunks, first)
+        ]
+        groups.append(_row_group(group, chunks, sorting, ordinal))
+    footer = _file_metadata(schema, row_groups, groups, created_by)
+    return b"".join(index) + footer + len(footer).to_bytes(4, "little") + b"PAR1"
+
+
+def _column_chunk(
+    chunk: WrittenChunk, column_index: tuple[int, int], offset_index: tuple[int, int]
+) -> bytes:
+    return (
+        Struct()
+        .i64(2, 0)  # no longer used, but required
+        .struct(3, chunk.metadata)
+        .i64(4, offset_index[0])
+        .i32(5, offset_index[1])
+        .i64(6, column_index[0])
+        .i32(7, column_index[1])
+        .done()
+    )
+
+
+def _row_group(
+    group: RowGroup, chunks: Sequence[bytes], sorting: Sequence[int], ordinal: int
+) -> bytes:
+    written = Struct().structs(1, chunks).i64(2, group.plain_bytes).i64(3, group.rows)
+    if sorting:
+        keys = [Struct().i32(1, key).boolean(2, False).boolean(3, True).done() for key in sorting]
+        written.structs(4, keys)
+    written.i64(5, group.start).i64(6, group.size_bytes)
+    # The ordinal has 16 bits; without it, nothing is missing but to encryption.
+    if ordinal < 1 << 15:
+        written.i16(7, ordinal)
+    return written.done()
+
+
+def _file_metadata(
+    schema: pa.Schema, row_groups: Sequence[RowGroup], groups: Sequence[bytes], created_by: str
+) -> bytes:
+    root = Struct().i32(3, _REQUIRED).binary(4, b"schema").i32(5, len(schema)).done()
+    return (
+        Struct()
+        .i32(1, _VERSION)
+        .structs(2, [root, *(schema_element(field) for field in schema)])
+        .i64(3, sum(group.rows for group in row_groups))
+        .structs(4, groups)
+        .binary(6, created_by.encode())
+        .structs(7, [_ORDER_OF_TYPE] * len(schema))
+        .done()
+    )

@@ -1,0 +1,201 @@
+"""The writer: tables -> a Parquet file, a row group at a time."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+import pyarrow as pa
+
+from flowconv.kernel import pages
+from flowconv.kernel.pages import Numbers, PageBuffer
+from flowconv.parquet.bloom import bloom_filter
+from flowconv.parquet.chunks import Chunk, encode_chunk
+from flowconv.parquet.columns import Column, rank, rank_if_useful, read_column
+from flowconv.parquet.footer import RowGroup, WrittenChunk, chunk_metadata, end_of_file
+from flowconv.parquet.types import column_type
+
+Compression = Literal["zstd", "snappy", "gzip", "lz4", "none"]
+
+# Each row group has its own statistics and dictionaries.
+ROW_GROUP_ROWS = 128 << 10
+
+_MAGIC = b"PAR1"
+
+
+class Output(Protocol):
+    """What a file is written to."""
+
+    def write(self, data: bytes, /) -> object:
+        """Write all bytes."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class _Codec:
+    """A compression: its name in Arrow, and its number in Parquet's metadata."""
+
+    name: str | None
+    number: int
+
+
+# Parquet's `LZ4` is an older format that few readers share; what Arrow calls lz4_raw replaces it.
+_CODECS: dict[Compression, _Codec] = {
+    "none": _Codec(None, 0),
+    "snappy": _Codec("snappy", 1),
+    "gzip": _Codec("gzip", 2),
+    "zstd": _Codec("zstd", 6),
+    "lz4": _Codec("lz4_raw", 7),
+}
+
+
+class ParquetWriter:
+    """Writes tables of one schema to a file.
+
+    The same rows make the same bytes, whatever the layout of their columns. Each row group is
+    written when it is given; what stays in memory is some kilobytes of metadata for each. For one
+    thread.
+
+    Args:
+        file: What it writes to. It does not close it.
+        schema: The columns. All may have nulls.
+        compression: Of all pages.
+        sort_by: Columns by which the rows of a row group are sorted, the most important one first;
+            nulls come first, and rows with equal keys keep their order.
+        bloom_filters: Columns of texts that get a Bloom filter.
+        created_by: The program, such as `flowconv version 0.1.0`. Java's readers expect this form.
+
+    Raises:
+        TypeError: A column has a type that tables do not have, or a Bloom filter is not of texts.
+        KeyError: There is no such column to sort by or to filter.
+    """
+
+    def __init__(
+        self,
+        file: Output,
+        schema: pa.Schema,
+        *,
+        compression: Compression = "zstd",
+        sort_by: Sequence[str] = (),
+        bloom_filters: Sequence[str] = (),
+        created_by: str = "flowconv",
+    ) -> None:
+        self._file = file
+        self._schema = schema
+        codec = _CODECS[compression]
+        self._codec = codec.number
+        self._compressor = pa.Codec(codec.name) if codec.name else None
+        self._sorting = [_place(schema, name) for name in sort_by]
+        self._filtered = {_place(schema, name) for name in bloom_filters}
+        _check_types(schema, self._filtered)
+        self._created_by = created_by
+        self._buffer = PageBuffer()
+        self._row_groups: list[RowGroup] = []
+        self._size_bytes = 0
+        self.is_open = True
+        self._write([_MAGIC])
+
+    def write_table(
+        self, table: pa.Table | pa.RecordBatch, row_group_size: int = ROW_GROUP_ROWS
+    ) -> None:
+        """Write rows as one row group, or as several if there are more than `row_group_size`.
+
+        Raises:
+            ValueError: The table's columns are not those of the file, an array is damaged, or a
+                text is too long.
+        """
+        if table.schema.names != self._schema.names:
+            raise ValueError(
+                f"the table has the columns {', '.join(table.schema.names)}, but the file has "
+                f"{', '.join(self._schema.names)}"
+            )
+        for start in range(0, table.num_rows, row_group_size):
+            self._write_row_group(table.slice(start, row_group_size))
+
+    def close(self) -> None:
+        """Write the page index and the footer. Calling it again does nothing."""
+        if not self.is_open:
+            return
+        self.is_open = False
+        end = end_of_file(
+            self._schema, self._row_groups, self._sorting, self._created_by, self._size_bytes
+        )
+        self._write([end])
+
+    def _write_row_group(self, rows: pa.Table | pa.RecordBatch) -> None:
+        start = self._size_bytes
+        keys = {place: self._read(rows, place) for place in self._sorting}
+        order = _order_of([keys[place] for place in self._sorting])
+        chunks: list[WrittenChunk] = []
+        plain_bytes = size_bytes = 0
+        for place in range(len(self._schema)):
+            # Read here, not before the loop: one column at a time is in memory.
+            column = keys.pop(place, None) or self._read(rows, place)
+            rank_if_useful(column)
+            if order is not None:
+                column.numbers = pages.reorder(column.numbers, order)
+            chunk = encode_chunk(column, self._compress, self._buffer)
+            chunks.append(self._write_chunk(chunk, has_filter=place in self._filtered))
+            plain_bytes += chunk.plain_bytes
+            size_bytes += chunk.size_bytes
+        self._row_groups.append(
+            RowGroup(
+                start=start,
+                rows=rows.num_rows,
+                plain_bytes=plain_bytes,
+                size_bytes=size_bytes,
+                chunks=chunks,
+            )
+        )
+
+    def _read(self, rows: pa.Table | pa.RecordBatch, place: int) -> Column:
+        values: Any = rows.column(place)
+        if isinstance(values, pa.Array):
+            values = pa.chunked_array([values])
+        return read_column(self._schema.field(place), values)
+
+    def _write_chunk(self, chunk: Chunk, *, has_filter: bool) -> WrittenChunk:
+        start = self._size_bytes
+        self._write(chunk.parts)
+        filtered = None
+        if has_filter:
+            rank(chunk.column, chunk.rows)
+            bits = bloom_filter(chunk.column.entries)
+            filtered = (self._size_bytes, len(bits))
+            self._write([bits])
+        return WrittenChunk(
+            metadata=chunk_metadata(chunk, self._codec, start, filtered),
+            column_index=chunk.column_index(),
+            offset_index=chunk.offset_index(start),
+        )
+
+    def _compress(self, page: memoryview) -> Any:
+        if self._compressor is None:
+            return bytes(page)
+        return self._compressor.compress(page, asbytes=False)
+
+    def _write(self, parts: Sequence[Any]) -> None:
+        data = b"".join(parts)
+        self._file.write(data)
+        self._size_bytes += len(data)
+
+
+def _order_of(keys: Sequence[Column]) -> Numbers | None:
+    """Return the order of rows by keys, the first being the most important; None without keys."""
+    order: Numbers | None = None
+    for key in reversed(keys):
+        rank(key, len(key.numbers))
+        order = pages.sort(key.numbers, len(key.entries), order)
+    return order
+
+
+def _place(schema: pa.Schema, name: str) -> int:
+    place = schema.get_field_index(name)
+    if place < 0:
+        raise KeyError(f"there is no column {name}, or there are several")
+    return place
+
+
+def _check_types(schema: pa.Schema, filtered: set[int]) -> None:
+    for place, field in enumerate(schema):
+        if column_type(field).physical != "text" and place in filtered:
+            raise TypeError(f"column {field.name}: {field.type} gets no Bloom filter, texts do")
