@@ -1,0 +1,177 @@
+"""A row group of flow logs -> Parquet: flowconv's writer beside Arrow's, and what each step takes.
+
+One thread. The rows are those of generated version 5 logs, once with texts one by one, as a reader
+of text has them, and once as dictionaries, as the native core has them.
+"""
+
+import argparse
+import io
+import json
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+import flowconv
+from flowconv.fields import ALWAYS_COLUMNS, Table
+from flowconv.kernel import pages
+from flowconv.lake.writing import parquet_writer
+from flowconv.parquet import chunks, columns, writing
+from flowconv.parquet.writing import ROW_GROUP_ROWS, ParquetWriter
+from flowconv.samples.generating import generate
+from flowconv.samples.options import GenerateOptions
+
+ORDER = ("interface_id", "srcaddr", "dstaddr", "start")
+ADDRESSES = ("srcaddr", "dstaddr", "pkt_srcaddr", "pkt_dstaddr", "interface_id")
+
+# What is timed within the writer: where it is called, by name.
+STEPS: dict[str, tuple[Any, str]] = {
+    "read": (writing, "read_column"),
+    "rank": (columns, "rank"),
+    "sort": (pages, "sort"),
+    "reorder": (pages, "reorder"),
+    "encode": (pages.ColumnPages, "data_page"),
+    "dictionary": (pages.ColumnPages, "dictionary_page"),
+    "sizes": (pages, "plain_sizes"),
+    "compress": (ParquetWriter, "_compress"),
+    "headers": (chunks, "_header"),
+    "bloom": (writing, "bloom_filter"),
+}
+
+
+def rows_of_logs(rows: int) -> pa.Table:
+    """Generate logs and read them."""
+    options = GenerateOptions(
+        versions=(5,),
+        accounts=1,
+        regions=1,
+        days=1,
+        objects=1,
+        records=rows,
+        custom_orders=False,
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        generate(Path(folder) / "logs", options)
+        table = pa.Table.from_batches(flowconv.read(f"{folder}/logs"))
+    if table.num_rows != rows:
+        raise SystemExit(f"read {table.num_rows} rows, but the logs have {rows}")
+    names = [field.column for field in ALWAYS_COLUMNS[Table.VPC]]
+    return table.select(names).combine_chunks()
+
+
+def as_dictionaries(table: pa.Table) -> pa.Table:
+    return pa.table(
+        {
+            name: column.dictionary_encode() if pa.types.is_string(column.type) else column
+            for name, column in zip(table.column_names, table.columns, strict=True)
+        }
+    )
+
+
+def write_native(table: pa.Table, schema: pa.Schema, **options: Any) -> bytes:
+    file = io.BytesIO()
+    writer = ParquetWriter(file, schema, **options)
+    writer.write_table(table)
+    writer.close()
+    return file.getvalue()
+
+
+def write_arrow(table: pa.Table, schema: pa.Schema) -> bytes:
+    file = pa.BufferOutputStream()
+    with parquet_writer(file, schema, "zstd") as writer:
+        writer.write_table(table.cast(schema))
+    return file.getvalue().to_pybytes()
+
+
+def least_cpu(function: Callable[[], bytes], rounds: int) -> tuple[float, int]:
+    """Return the least CPU time in seconds, and the size of what was written."""
+    times = []
+    for _ in range(rounds):
+        begin = time.process_time()
+        size_bytes = len(function())
+        times.append(time.process_time() - begin)
+    return min(times), size_bytes
+
+
+@contextmanager
+def timed_steps(times: dict[str, float]) -> Iterator[None]:
+    """Add up the wall time of each step; timing takes a little itself."""
+    with ExitStack() as patches:
+        for step, (owner, name) in STEPS.items():
+            function = timed(getattr(owner, name), step, times)
+            patches.enter_context(mock.patch.object(owner, name, function))
+        yield
+
+
+def timed(function: Callable[..., Any], step: str, times: dict[str, float]) -> Callable[..., Any]:
+    def call(*values: Any, **more: Any) -> Any:
+        begin = time.perf_counter()
+        result = function(*values, **more)
+        times[step] = times.get(step, 0.0) + time.perf_counter() - begin
+        return result
+
+    return call
+
+
+def check(written: bytes, table: pa.Table, order: tuple[str, ...]) -> None:
+    """Compare what was written with the rows; times of anything else would mean nothing."""
+    found = pq.read_table(pa.BufferReader(written), page_checksum_verification=True)
+    if order:
+        keys = [(name, "ascending") for name in table.column_names]
+        found, table = found.sort_by(keys), table.sort_by(keys)
+    if not found.equals(table):
+        raise SystemExit("the file has other rows than the table")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else "")
+    parser.add_argument("--rounds", type=int, default=20, help="runs of each (20)")
+    parser.add_argument("--smoke", action="store_true", help="few rows, one round: does it work?")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there")
+    arguments = parser.parse_args()
+    rows, rounds = (2_000, 1) if arguments.smoke else (ROW_GROUP_ROWS, arguments.rounds)
+    texts = rows_of_logs(rows)
+    schema = texts.schema
+    coded = as_dictionaries(texts)
+    cases: dict[str, tuple[pa.Table, tuple[str, ...], dict[str, Any]]] = {
+        "texts": (texts, (), {}),
+        "dictionaries": (coded, (), {}),
+        "dictionaries, not compressed": (coded, (), {"compression": "none"}),
+        "dictionaries, sorted": (coded, ORDER, {"sort_by": ORDER}),
+        "dictionaries, sorted, Bloom filters": (
+            coded,
+            ORDER,
+            {"sort_by": ORDER, "bloom_filters": ADDRESSES},
+        ),
+    }
+    results: dict[str, Any] = {}
+    print(f"\n{rows:,} rows of {len(schema)} columns\n")
+    print("| writer | CPU ms | MB |\n| --- | ---: | ---: |")
+    for name, table in (("Arrow, texts", texts), ("Arrow, dictionaries", coded)):
+        cpu_s, size_bytes = least_cpu(lambda table=table: write_arrow(table, schema), rounds)  # type: ignore[misc]
+        results[name] = {"cpu_s": cpu_s, "bytes": size_bytes}
+        print(f"| {name} | {cpu_s * 1e3:.1f} | {size_bytes / 1e6:.3f} |")
+    for name, (table, order, options) in cases.items():
+        check(write_native(table, schema, **options), texts, order)
+        write: Callable[[], bytes] = lambda t=table, o=options: write_native(t, schema, **o)  # type: ignore[misc]  # noqa: E731
+        cpu_s, size_bytes = least_cpu(write, rounds)
+        times: dict[str, float] = {}
+        with timed_steps(times):
+            write()
+        results[name] = {"cpu_s": cpu_s, "bytes": size_bytes, "steps_s": times}
+        print(f"| flowconv, {name} | {cpu_s * 1e3:.1f} | {size_bytes / 1e6:.3f} |")
+    for name in cases:
+        steps = sorted(results[name]["steps_s"].items(), key=lambda step: -step[1])
+        print(f"\n{name}: " + ", ".join(f"{step} {1e3 * took:.1f}" for step, took in steps))
+    if arguments.json:
+        arguments.json.write_text(json.dumps(results, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()
