@@ -38,7 +38,7 @@ STEPS: dict[str, tuple[Any, str]] = {
     "reorder": (pages, "reorder"),
     "encode": (pages.ColumnPages, "data_page"),
     "dictionary": (pages.ColumnPages, "dictionary_page"),
-    "sizes": (pages, "plain_sizes"),
+    "sizes": (pages, "plain_bytes"),
     "compress": (ParquetWriter, "_compress"),
     "headers": (chunks, "_header"),
     "bloom": (writing, "bloom_filter"),

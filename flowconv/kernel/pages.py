@@ -257,12 +257,11 @@ class ColumnPages:
         return self._buffer.page(page.size_bytes), page
 
 
-def plain_sizes(entries: Entries, numbers: Numbers, physical: PhysicalType) -> tuple[int, int]:
-    """Return what the values of all rows take, written one by one, and what the longest takes."""
+def plain_bytes(entries: Entries, numbers: Numbers, physical: PhysicalType) -> int:
+    """Return what the values of all rows take, written one by one."""
     column = _Column(_address(entries), _address(numbers), len(numbers), _TYPES[physical], 0, 0)
-    longest = ctypes.c_uint64()
-    size_bytes: int = _library().fc_plain_bytes(ctypes.byref(column), ctypes.byref(longest))
-    return size_bytes, longest.value
+    size_bytes: int = _library().fc_plain_bytes(ctypes.byref(column))
+    return size_bytes
 
 
 def text_at(texts: Texts, number: int) -> bytes:
@@ -277,7 +276,7 @@ def _address(array: "npt.NDArray[Any]") -> int:
 
 
 def _validity(array: "pa.Array[Any]") -> int | None:
-    validity = array.buffers()[0]
+    validity = array.buffers()[0] if array.null_count else None
     return None if validity is None else validity.address
 
 
@@ -315,7 +314,7 @@ _FUNCTIONS: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "fc_distinct_texts": (_I64, (_ADDRESS, _U32, _ADDRESS, _U32, _U32, _U64, _ADDRESS)),
     "fc_sort": (ctypes.c_int, (_ADDRESS, _U32, _U32, _ADDRESS, _ADDRESS)),
     "fc_reorder": (None, (_ADDRESS, _ADDRESS, _U32, _ADDRESS)),
-    "fc_plain_bytes": (_U64, (_ADDRESS, _ADDRESS)),
+    "fc_plain_bytes": (_U64, (_ADDRESS,)),
     "fc_page_capacity": (_U64, (_U32, _U8, _U64)),
     "fc_data_page": (_I64, (_ADDRESS, _U32, _U32, _U64, _ADDRESS, _ADDRESS, _U64, _ADDRESS)),
     "fc_dictionary_page": (_U64, (_ADDRESS, _U32, _ADDRESS)),

@@ -7,7 +7,7 @@ from typing import Any
 
 from flowconv.kernel import pages
 from flowconv.kernel.pages import ColumnPages, PageBuffer
-from flowconv.parquet.columns import Column, dictionary_bytes, dictionary_width
+from flowconv.parquet.columns import Column, dictionary_bytes, dictionary_width, longest_value
 from flowconv.parquet.statistics import Bounds, column_index, overall, statistics
 from flowconv.parquet.thrift import Struct
 
@@ -101,13 +101,13 @@ def encode_chunk(column: Column, compress: Compress, buffer: PageBuffer) -> Chun
     Raises:
         ValueError: A text is too long for a page.
     """
-    plain_bytes, longest = pages.plain_sizes(column.entries, column.numbers, column.type.physical)
+    longest = longest_value(column)
     if longest > _LARGEST_PAGE - PAGE_BYTES:
         raise ValueError(
             f"column {column.name}: a text has {longest - 4:,} bytes; a page of Parquet holds at "
             f"most {_LARGEST_PAGE - PAGE_BYTES:,}"
         )
-    width = dictionary_width(column, plain_bytes)
+    width = dictionary_width(column)
     encoder = ColumnPages(
         column.entries,
         column.numbers,
@@ -133,10 +133,7 @@ def _data_pages(
 ) -> Iterator[tuple[memoryview, pages.DataPage]]:
     rows = len(column.numbers)
     # There is nothing to skip in a chunk of one value, or none.
-    is_constant = column.nulls == rows or (
-        column.nulls == 0 and column.ranks and len(column.entries) == 1 and longest < PAGE_ROWS
-    )
-    most_rows = rows if is_constant else min(rows, PAGE_ROWS)
+    most_rows = rows if column.is_constant else min(rows, PAGE_ROWS)
     row = 0
     while row < rows:
         page, held = encoder.data_page(row, most_rows, PAGE_BYTES, longest)

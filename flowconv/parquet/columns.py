@@ -41,6 +41,13 @@ class Column:
     ranks: bool = False
     kept: list[Any]
 
+    @property
+    def is_constant(self) -> bool:
+        """Whether all rows have one value, or none has any."""
+        if self.nulls:
+            return self.nulls == len(self.numbers)
+        return self.ranks and len(self.entries) == 1
+
 
 def read_column(field: pa.Field, values: "pa.ChunkedArray[Any]") -> Column:
     """Read a column in any layout.
@@ -82,15 +89,33 @@ def rank_if_useful(column: Column) -> None:
     rank(column, rows if column.type.physical == "text" else rows // _ROWS_PER_INTEGER + 16)
 
 
-def dictionary_width(column: Column, plain_bytes: int) -> int:
+def dictionary_width(column: Column) -> int:
     """Return the bits of a number if a dictionary makes the column smaller, else 0."""
     if not column.ranks or not len(column.entries):
         return 0
     width = max(1, (len(column.entries) - 1).bit_length())
     values = len(column.numbers) - column.nulls
     size_bytes = dictionary_bytes(column)
-    pays = size_bytes + values * width // 8 < plain_bytes
-    return width if pays and size_bytes <= _LARGEST_DICTIONARY else 0
+    if size_bytes > _LARGEST_DICTIONARY:
+        return 0
+    return width if _is_less(size_bytes + values * width // 8, column, values) else 0
+
+
+def longest_value(column: Column) -> int:
+    """Return what the longest value takes, or more."""
+    if column.type.physical != "text":
+        return 8
+    return 4 + int(column.entries["size_bytes"].max(initial=0))
+
+
+def _is_less(size_bytes: int, column: Column, values: int) -> bool:
+    """Tell whether this is less than all values take, written one by one."""
+    value_bytes = 4 if column.type.physical != "int64" else 8
+    if size_bytes < value_bytes * values:
+        return True
+    return column.type.physical == "text" and size_bytes < pages.plain_bytes(
+        column.entries, column.numbers, "text"
+    )
 
 
 def dictionary_bytes(column: Column) -> int:

@@ -131,7 +131,7 @@ class ParquetWriter:
             # Read here, not before the loop: one column at a time is in memory.
             column = keys.pop(place, None) or self._read(rows, place)
             rank_if_useful(column)
-            if order is not None:
+            if order is not None and not column.is_constant:
                 column.numbers = pages.reorder(column.numbers, order)
             chunk = encode_chunk(column, self._compress, self._buffer)
             chunks.append(self._write_chunk(chunk, has_filter=place in self._filtered))

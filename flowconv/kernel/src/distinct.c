@@ -286,10 +286,10 @@ static int64_t count_integers(const int64_t *entries, uint32_t *numbers, uint32_
         uint32_t *cell = &ranks[(uint64_t)entries[numbers[i]] - (uint64_t)least];
         count += *cell == 0;
         *cell = 1;
-    }
-    if (count > limit) {
-        free(ranks);
-        return FC_TOO_MANY;
+        if (count > limit) {
+            free(ranks);
+            return FC_TOO_MANY;
+        }
     }
     count = 0;
     for (uint64_t cell = 0; cell <= span; cell++)
@@ -318,6 +318,12 @@ int64_t fc_distinct_integers(const int64_t *entries, uint32_t *numbers, uint32_t
     if (least > greatest)
         return 0;
     uint64_t span = (uint64_t)greatest - (uint64_t)least;
+    if (span == 0 && limit) {
+        distinct[0] = least;
+        for (uint32_t i = 0; i < rows; i++)
+            numbers[i] = numbers[i] == FC_NULL ? FC_NULL : 0;
+        return 1;
+    }
     if (span <= (uint64_t)rows * TABLE_PER_ROW)
         return count_integers(entries, numbers, rows, limit, least, span, distinct);
     return hash_integers(entries, numbers, rows, limit, seed, distinct);
@@ -345,6 +351,20 @@ static int64_t search_text(search *s, fc_text text, uint64_t hash, uint32_t limi
     return t->count - 1;
 }
 
+/* Number the rows by the ranks of their texts; `count` entries were looked at. */
+static void renumber(search *s, uint32_t count, uint32_t *numbers, uint32_t rows)
+{
+    int is_same = 1;
+    for (uint32_t entry = 0; entry < count; entry++)
+        if (s->found[entry] != UNSEEN) {
+            s->found[entry] = s->ranks[s->found[entry]];
+            is_same &= s->found[entry] == entry;
+        }
+    for (uint32_t i = 0; i < rows && !is_same; i++)
+        if (numbers[i] != FC_NULL)
+            numbers[i] = s->found[numbers[i]];
+}
+
 int64_t fc_distinct_texts(const fc_text *entries, uint32_t count, uint32_t *numbers, uint32_t rows,
                           uint32_t limit, uint64_t seed, fc_text *distinct)
 {
@@ -370,9 +390,7 @@ int64_t fc_distinct_texts(const fc_text *entries, uint32_t count, uint32_t *numb
     int64_t result = rank_texts(distinct, s.table.count, s.ranks);
     if (result == 0) {
         result = s.table.count;
-        for (uint32_t i = 0; i < rows; i++)
-            if (numbers[i] != FC_NULL)
-                numbers[i] = s.ranks[s.found[numbers[i]]];
+        renumber(&s, count, numbers, rows);
     }
     search_close(&s);
     return result;

@@ -18,16 +18,12 @@ static uint64_t plain_size(const fc_column *column, uint32_t number)
     }
 }
 
-uint64_t fc_plain_bytes(const fc_column *column, uint64_t *longest)
+uint64_t fc_plain_bytes(const fc_column *column)
 {
-    uint64_t all = 0, most = 0;
-    for (uint32_t row = 0; row < column->rows; row++) {
-        uint64_t size_bytes = plain_size(column, column->numbers[row]);
-        all += size_bytes;
-        most = size_bytes > most ? size_bytes : most;
-    }
-    *longest = most;
-    return all;
+    uint64_t size_bytes = 0;
+    for (uint32_t row = 0; row < column->rows; row++)
+        size_bytes += plain_size(column, column->numbers[row]);
+    return size_bytes;
 }
 
 uint64_t fc_page_capacity(uint32_t rows, uint8_t width, uint64_t value_bytes)
@@ -87,9 +83,10 @@ static const uint32_t *without_nulls(const uint32_t *numbers, const fc_page *pag
     if (page->nulls == 0)
         return numbers;
     uint32_t count = 0;
-    for (uint32_t i = 0; i < page->rows; i++)
-        if (numbers[i] != FC_NULL)
-            scratch[count++] = numbers[i];
+    for (uint32_t i = 0; i < page->rows; i++) {
+        scratch[count] = numbers[i]; /* overwritten by the next if it is null: no branch */
+        count += numbers[i] != FC_NULL;
+    }
     return scratch;
 }
 

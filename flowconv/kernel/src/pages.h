@@ -102,9 +102,8 @@ FC_EXPORT void fc_reorder(const uint32_t *numbers, const uint32_t *order, uint32
 
 /* pages.c */
 
-/* Return the size of all values written PLAIN; `longest` becomes that of the longest, 0 without
-one. */
-FC_EXPORT uint64_t fc_plain_bytes(const fc_column *column, uint64_t *longest);
+/* Return the size of all values written PLAIN. */
+FC_EXPORT uint64_t fc_plain_bytes(const fc_column *column);
 
 /* Write a data page (version 1, not compressed): rows from `first` on, up to `most_rows`, or fewer
 if their values would take more than `most_bytes`, but one at least. `scratch` has room for
