@@ -72,9 +72,7 @@ def rank(column: Column, limit: int) -> bool:
     """Make the entries distinct and ascending; False, and no change, if there are more."""
     if column.ranks:
         return True
-    find: Any = (
-        pages.distinct_texts if column.type.physical == "text" else pages.distinct_integers
-    )
+    find: Any = pages.distinct_texts if column.type.physical == "text" else pages.distinct_integers
     distinct: Entries | None = find(column.entries, column.numbers, limit)
     if distinct is None:
         return False

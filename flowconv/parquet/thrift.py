@@ -24,41 +24,52 @@ class Struct:
         self._last = 0
 
     def boolean(self, field: int, value: bool) -> Self:
+        """Add a field of true or false."""
         self._field(field, _TRUE if value else _FALSE)
         return self
 
     def i16(self, field: int, value: int) -> Self:
+        """Add an integer of 16 bits."""
         return self._integer(field, _I16, value)
 
     def i32(self, field: int, value: int) -> Self:
+        """Add an integer of 32 bits."""
         return self._integer(field, _I32, value)
 
     def i64(self, field: int, value: int) -> Self:
+        """Add an integer of 64 bits."""
         return self._integer(field, _I64, value)
 
     def binary(self, field: int, value: bytes) -> Self:
+        """Add bytes, or the bytes of a text."""
         self._field(field, _BINARY)
         self._bytes += binary(value)
         return self
 
     def struct(self, field: int, value: bytes) -> Self:
+        """Add a struct's bytes."""
         self._field(field, _STRUCT)
         self._bytes += value
         return self
 
     def booleans(self, field: int, values: Sequence[bool]) -> Self:
+        """Add a list of true and false."""
         return self._list(field, _TRUE, [b"\x01" if value else b"\x02" for value in values])
 
     def i32s(self, field: int, values: Sequence[int]) -> Self:
+        """Add a list of integers of 32 bits."""
         return self._list(field, _I32, [_zigzag(value) for value in values])
 
     def i64s(self, field: int, values: Sequence[int]) -> Self:
+        """Add a list of integers of 64 bits."""
         return self._list(field, _I64, [_zigzag(value) for value in values])
 
     def binaries(self, field: int, values: Sequence[bytes]) -> Self:
+        """Add a list of bytes."""
         return self._list(field, _BINARY, [binary(value) for value in values])
 
     def structs(self, field: int, values: Sequence[bytes]) -> Self:
+        """Add a list of structs' bytes."""
         return self._list(field, _STRUCT, values)
 
     def done(self) -> bytes:

@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 
 from flowconv.parquet.chunks import PAGE_ROWS
 from flowconv.parquet.writing import Compression, ParquetWriter
-from parquet.pages_of_file import footer, pages, struct_at
-from parquet.tables import as_read, large_table, long_texts, tables
+from support.parquet_file import footer, pages, struct_at
+from support.parquet_tables import as_read, large_table, long_texts, tables
 
 CODECS: list[Compression] = ["zstd", "snappy", "gzip", "lz4", "none"]
 EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
@@ -175,9 +175,11 @@ def check_index(data: bytes, chunk: dict[int, Any], rows: "pa.ChunkedArray[Any]"
             assert lower[-1] <= min(values) <= max(values) <= upper[-1]
     assert row == len(rows)
     if index[4] == 1:
-        assert lower == sorted(lower) and upper == sorted(upper)
+        assert lower == sorted(lower)
+        assert upper == sorted(upper)
     if index[4] == 2:
-        assert lower == sorted(lower)[::-1] and upper == sorted(upper)[::-1]
+        assert lower == sorted(lower)[::-1]
+        assert upper == sorted(upper)[::-1]
 
 
 @pytest.fixture(scope="module")
@@ -262,7 +264,9 @@ def test_bloom_filter_knows_every_text(large: pa.Table, tmp_path: Path) -> None:
         for text in chance.sample(large[name].to_pylist(), 40):
             probe = f"SELECT * FROM parquet_bloom_probe('{path}', '{name}', '{text}')"
             groups = {row[1]: row[2] for row in connection.execute(probe).fetchall()}
-            has = [text in set(large[name].slice(start, 131_072).to_pylist()) for start in (0, 131_072)]
+            has = [
+                text in set(large[name].slice(start, 131_072).to_pylist()) for start in (0, 131_072)
+            ]
             # True means that the row group can be left out.
             assert not any(groups[group] and there for group, there in enumerate(has))
         for number in range(100):

@@ -88,9 +88,13 @@ def large_table() -> pa.Table:
             "null_stretches": [None if n // 3000 % 2 else n // 100 for n in range(rows)],
             "null_page": pa.array([None if n < 40_000 else 5 for n in range(rows)], pa.int32()),
             "extreme": [chance.choice(extremes) for _ in range(rows)],
-            "random": pa.array([chance.randrange(-(2**31), 2**31) for _ in range(rows)], pa.int32()),
+            "random": pa.array(
+                [chance.randrange(-(2**31), 2**31) for _ in range(rows)], pa.int32()
+            ),
             "ascending": pa.array(range(rows), pa.int64()).cast(UTC_US),
-            "runs": pa.array([n // chance.choice((7, 8, 9)) % 1000 for n in range(rows)], pa.int32()),
+            "runs": pa.array(
+                [n // chance.choice((7, 8, 9)) % 1000 for n in range(rows)], pa.int32()
+            ),
             "long": ["é" * 30_000 if n % 9001 == 0 else str(n % 50) for n in range(rows)],
         }
     )

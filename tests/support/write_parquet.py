@@ -1,6 +1,6 @@
 """Writes tables of all kinds and reads them with Arrow; run under the sanitizers.
 
-    python write_everything.py EXAMPLES
+python write_parquet.py EXAMPLES
 """
 
 import io
@@ -14,12 +14,15 @@ import pyarrow.parquet as pq
 from hypothesis import HealthCheck, given, settings
 
 from flowconv.parquet.writing import ParquetWriter
-from parquet.tables import as_read, large_table, long_texts, tables
+from support.parquet_tables import as_read, large_table, long_texts, tables
 
 
 def write(table: pa.Table, names: list[str]) -> None:
-    texts = [n for n, c in zip(table.column_names, as_read(table).columns, strict=True)
-             if pa.types.is_string(c.type)]
+    texts = [
+        n
+        for n, c in zip(table.column_names, as_read(table).columns, strict=True)
+        if pa.types.is_string(c.type)
+    ]
     file = io.BytesIO()
     writer = ParquetWriter(file, table.schema, sort_by=names, bloom_filters=texts)
     writer.write_table(table)
