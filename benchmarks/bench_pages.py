@@ -123,7 +123,7 @@ def check(written: bytes, table: pa.Table, order: tuple[str, ...]) -> None:
     """Compare what was written with the rows; times of anything else would mean nothing."""
     found = pq.read_table(pa.BufferReader(written), page_checksum_verification=True)
     if order:
-        keys = [(name, "ascending") for name in table.column_names]
+        keys: Any = [(name, "ascending") for name in table.column_names]
         found, table = found.sort_by(keys), table.sort_by(keys)
     if not found.equals(table):
         raise SystemExit("the file has other rows than the table")

@@ -18,10 +18,11 @@ Numbers = npt.NDArray[np.uint32]
 
 Integers = npt.NDArray[np.int64]
 
-Texts = npt.NDArray[np.void]
+Texts = npt.NDArray[Any]
 """Addresses and sizes of texts, of the type TEXT. Whoever has them keeps the Arrow arrays."""
 
-Entries = Integers | Texts
+Entries = npt.NDArray[Any]
+"""Integers or Texts."""
 
 TEXT: Final = np.dtype([("address", np.uint64), ("size_bytes", np.uint64)])
 NULL: Final = 0xFFFFFFFF
@@ -74,8 +75,8 @@ class DataPage(ctypes.Structure):
     greatest: int
 
 
-def read_texts(array: "pa.StringArray | pa.LargeStringArray") -> Texts:
-    """Return where an array's texts lie; those of nulls may be anything."""
+def read_texts(array: "pa.Array[Any]") -> Texts:
+    """Return where the texts of a utf8 or large_utf8 array lie; those of nulls may be anything."""
     texts = np.empty(len(array), TEXT)
     large = pa.types.is_large_string(array.type)
     _, offsets, values = array.buffers()

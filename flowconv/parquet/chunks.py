@@ -49,10 +49,12 @@ class Chunk:
 
     @property
     def rows(self) -> int:
+        """Number of rows."""
         return len(self.column.numbers)
 
     @property
     def encodings(self) -> list[int]:
+        """Parquet's numbers of the encodings, that of levels included."""
         return [_PLAIN, _RLE, _RLE_DICTIONARY] if self.dictionary_bytes else [_PLAIN, _RLE]
 
     def encoding_stats(self) -> list[bytes]:

@@ -49,7 +49,7 @@ class Column:
         return self.ranks and len(self.entries) == 1
 
 
-def read_column(field: pa.Field, values: "pa.ChunkedArray[Any]") -> Column:
+def read_column(field: "pa.Field[Any]", values: "pa.ChunkedArray[Any]") -> Column:
     """Read a column in any layout.
 
     Raises:
@@ -129,7 +129,7 @@ def _read_integers(chunks: "list[pa.Array[Any]]", numbers: Numbers) -> tuple[Int
     for chunk in chunks:
         stop = first + len(chunk)
         width = np.int32 if pa.types.is_int32(chunk.type) else np.int64
-        values = chunk.buffers()[1]
+        values: Any = chunk.buffers()[1]
         offset = chunk.offset * np.dtype(width).itemsize
         entries[first:stop] = np.frombuffer(values, width, len(chunk), offset)
         nulls += pages.number_rows(chunk, first, numbers[first:stop])
@@ -141,6 +141,7 @@ def _read_texts(chunks: "list[pa.Array[Any]]", numbers: Numbers) -> tuple[Texts,
     parts: list[Texts] = [np.empty(0, pages.TEXT)]
     nulls = row = entries = 0
     last: pa.Array[Any] | None = None
+    chunk: Any
     for chunk in _plain_if_odd(chunks):
         rows = numbers[row : row + len(chunk)]
         row += len(chunk)

@@ -3,7 +3,7 @@
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Self
+from typing import Any, Self
 
 from flowconv.kernel.pages import NULL, text_at
 from flowconv.parquet.columns import Column
@@ -39,10 +39,10 @@ class Bounds:
 
 def overall(bounds: Sequence[Bounds]) -> Bounds:
     """Return the bounds of several pages' values together."""
-    least = [bound.least for bound in bounds if bound.least is not None]
-    greatest = [bound.greatest for bound in bounds if bound.greatest is not None]
     # All of them are integers, or all are bytes.
-    return Bounds(min(least), max(greatest)) if least else Bounds(None, None)  # type: ignore[type-var]
+    least: list[Any] = [bound.least for bound in bounds if bound.least is not None]
+    greatest: list[Any] = [bound.greatest for bound in bounds if bound.greatest is not None]
+    return Bounds(min(least), max(greatest)) if least else Bounds(None, None)
 
 
 def statistics(bounds: Bounds, nulls: int, width: int) -> bytes:

@@ -1,6 +1,7 @@
 """Types of Arrow -> types of Parquet, as pyarrow's own writer maps them."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import pyarrow as pa
 
@@ -35,7 +36,7 @@ class ColumnType:
     logical: bytes = b""
 
 
-def column_type(field: pa.Field) -> ColumnType:
+def column_type(field: "pa.Field[Any]") -> ColumnType:
     """Return how a field's column is stored.
 
     Raises:
@@ -64,7 +65,7 @@ def column_type(field: pa.Field) -> ColumnType:
     )
 
 
-def _timestamp_type(kind: "pa.TimestampType[pa.lib._Unit, pa.lib._Tz]") -> ColumnType:
+def _timestamp_type(kind: "pa.TimestampType[Any, Any]") -> ColumnType:
     # Parquet has no seconds.
     micros = kind.unit == "us"
     unit = Struct().struct(_MICROS if micros else _MILLIS, EMPTY).done()
@@ -79,7 +80,7 @@ def _timestamp_type(kind: "pa.TimestampType[pa.lib._Unit, pa.lib._Tz]") -> Colum
     )
 
 
-def schema_element(field: pa.Field) -> bytes:
+def schema_element(field: "pa.Field[Any]") -> bytes:
     """Return a column's part of the footer's schema. Every column may have nulls."""
     kind = column_type(field)
     element = Struct().i32(1, kind.number).i32(3, _OPTIONAL).binary(4, field.name.encode())

@@ -32,9 +32,9 @@ class Output(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class _Codec:
-    """A compression: its name in Arrow, and its number in Parquet's metadata."""
+    """A compression: its name in Arrow, None without one, and its number in Parquet."""
 
-    name: str | None
+    name: Any
     number: int
 
 

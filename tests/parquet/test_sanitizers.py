@@ -27,7 +27,8 @@ def test_writing_under_sanitizers(tmp_path: Path) -> None:
     environment = os.environ | RUNTIME
     environment |= {"LD_PRELOAD": runtime, "FLOWCONV_PAGES_LIBRARY": str(library)}
     # Its own process; no other reader in it, which takes minutes under the sanitizers.
-    command = [sys.executable, Path(__file__).parents[1] / "support" / "write_parquet.py", "60"]
+    script = Path(__file__).parents[1] / "support" / "write_parquet.py"
+    command = [sys.executable, str(script), "60"]
     result = subprocess.run(
         command, env=environment, capture_output=True, text=True, check=False, timeout=600
     )

@@ -25,13 +25,13 @@ _VALUES: dict[pa.DataType, st.SearchStrategy[Any]] = {
 @st.composite
 def columns(draw: st.DrawFn, rows: int) -> "pa.ChunkedArray[Any]":
     """A column in one or more chunks, some of which are slices of longer arrays."""
-    kind = draw(st.sampled_from(list(_VALUES)))
+    kind: Any = draw(st.sampled_from(list(_VALUES)))
     pool = draw(st.lists(_VALUES[kind], min_size=1, max_size=30))
     nulls = draw(st.sampled_from([0.0, 0.1, 0.9, 1.0]))
     chance = random.Random(draw(st.integers(0, 2**32)))
     values = [None if chance.random() < nulls else chance.choice(pool) for _ in range(rows)]
     cuts = sorted(draw(st.lists(st.integers(0, rows), max_size=3)))
-    chunks = []
+    chunks: list[Any] = []
     for start, stop in zip([0, *cuts], [*cuts, rows], strict=True):
         before = draw(st.integers(0, 9))
         whole = [*[pool[0]] * before, *values[start:stop], None]
