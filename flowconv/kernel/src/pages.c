@@ -90,38 +90,59 @@ static const uint32_t *without_nulls(const uint32_t *numbers, const fc_page *pag
     return scratch;
 }
 
-/* Does the entry `a` come before the entry `b`? */
-static int is_before(const fc_column *column, uint32_t a, uint32_t b)
+static void find_bounds_of_ranks(const uint32_t *numbers, uint32_t count, fc_page *page)
 {
-    if (column->type == FC_TEXT) {
-        const fc_text *texts = column->entries;
-        return compare_texts(texts[a], texts[b]) < 0;
+    uint32_t least = numbers[0], greatest = numbers[0];
+    for (uint32_t i = 1; i < count; i++) {
+        least = numbers[i] < least ? numbers[i] : least;
+        greatest = numbers[i] > greatest ? numbers[i] : greatest;
     }
-    const int64_t *values = column->entries;
-    return values[a] < values[b];
+    page->least = least;
+    page->greatest = greatest;
+}
+
+static void find_bounds_of_integers(const int64_t *values, const uint32_t *numbers, uint32_t count,
+                                    fc_page *page)
+{
+    page->least = page->greatest = numbers[0];
+    int64_t least = values[numbers[0]], greatest = least;
+    for (uint32_t i = 1; i < count; i++) {
+        int64_t value = values[numbers[i]];
+        if (value < least) {
+            least = value;
+            page->least = numbers[i];
+        }
+        if (value > greatest) {
+            greatest = value;
+            page->greatest = numbers[i];
+        }
+    }
+}
+
+static void find_bounds_of_texts(const fc_text *texts, const uint32_t *numbers, uint32_t count,
+                                 fc_page *page)
+{
+    page->least = page->greatest = numbers[0];
+    for (uint32_t i = 1; i < count; i++) {
+        if (compare_texts(texts[numbers[i]], texts[page->least]) < 0)
+            page->least = numbers[i];
+        else if (compare_texts(texts[numbers[i]], texts[page->greatest]) > 0)
+            page->greatest = numbers[i];
+    }
 }
 
 /* Find the least and the greatest value. */
 static void find_bounds(const fc_column *column, const uint32_t *numbers, uint32_t count,
                         fc_page *page)
 {
-    page->least = page->greatest = FC_NULL;
     if (count == 0)
-        return;
-    uint32_t least = numbers[0], greatest = numbers[0];
-    if (column->ranks) {
-        for (uint32_t i = 1; i < count; i++) {
-            least = numbers[i] < least ? numbers[i] : least;
-            greatest = numbers[i] > greatest ? numbers[i] : greatest;
-        }
-    } else {
-        for (uint32_t i = 1; i < count; i++) {
-            least = is_before(column, numbers[i], least) ? numbers[i] : least;
-            greatest = is_before(column, greatest, numbers[i]) ? numbers[i] : greatest;
-        }
-    }
-    page->least = least;
-    page->greatest = greatest;
+        page->least = page->greatest = FC_NULL;
+    else if (column->ranks)
+        find_bounds_of_ranks(numbers, count, page);
+    else if (column->type == FC_TEXT)
+        find_bounds_of_texts(column->entries, numbers, count, page);
+    else
+        find_bounds_of_integers(column->entries, numbers, count, page);
 }
 
 int64_t fc_data_page(const fc_column *column, uint32_t first, uint32_t most_rows,
