@@ -56,12 +56,13 @@ static uint8_t *encode_levels(uint8_t *out, const uint32_t *numbers, const fc_pa
 {
     uint8_t *levels = out + 4;
     uint8_t *end;
-    if (page->nulls == 0 || page->nulls == page->rows) {
-        end = encode_run(levels, page->nulls == 0, page->rows, 1);
+    uint32_t rows = page->rows; /* a copy that stores to `scratch` cannot change: SIMD */
+    if (page->nulls == 0 || page->nulls == rows) {
+        end = encode_run(levels, page->nulls == 0, rows, 1);
     } else {
-        for (uint32_t i = 0; i < page->rows; i++)
+        for (uint32_t i = 0; i < rows; i++)
             scratch[i] = numbers[i] != FC_NULL;
-        end = encode_hybrid(levels, scratch, page->rows, 1);
+        end = encode_hybrid(levels, scratch, rows, 1);
     }
     uint32_t size_bytes = (uint32_t)(end - levels);
     memcpy(out, &size_bytes, 4);
@@ -82,8 +83,8 @@ static const uint32_t *without_nulls(const uint32_t *numbers, const fc_page *pag
 {
     if (page->nulls == 0)
         return numbers;
-    uint32_t count = 0;
-    for (uint32_t i = 0; i < page->rows; i++) {
+    uint32_t count = 0, rows = page->rows;
+    for (uint32_t i = 0; i < rows; i++) {
         scratch[count] = numbers[i]; /* overwritten by the next if it is null: no branch */
         count += numbers[i] != FC_NULL;
     }
