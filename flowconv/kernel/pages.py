@@ -175,16 +175,18 @@ class PageBuffer:
     """Memory for one page at a time, kept from page to page. For one thread."""
 
     def __init__(self) -> None:
-        self._bytes = np.empty(1 << 20, np.uint8)
-        self._scratch = np.empty(1, np.uint32)
+        self._bytes = np.empty(0, np.uint8)
+        self._scratch = np.empty(0, np.uint32)
+        self._addresses = (0, 0)
+        self.reserve(1 << 20, 1)
 
     def reserve(self, size_bytes: int, rows: int) -> tuple[int, int]:
         """Return the addresses of so many bytes and of a number for each row."""
-        if len(self._bytes) < size_bytes:
-            self._bytes = np.empty(size_bytes, np.uint8)
-        if len(self._scratch) < rows:
-            self._scratch = np.empty(rows, np.uint32)
-        return _address(self._bytes), _address(self._scratch)
+        if len(self._bytes) < size_bytes or len(self._scratch) < rows:
+            self._bytes = np.empty(max(size_bytes, len(self._bytes)), np.uint8)
+            self._scratch = np.empty(max(rows, len(self._scratch)), np.uint32)
+            self._addresses = _address(self._bytes), _address(self._scratch)
+        return self._addresses
 
     def page(self, size_bytes: int) -> memoryview:
         """Return the page that was written; the next one overwrites it."""

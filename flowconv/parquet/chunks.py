@@ -3,6 +3,7 @@
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 from flowconv.kernel import pages
@@ -152,8 +153,14 @@ def _append_dictionary(chunk: Chunk, encoder: ColumnPages, compress: Compress) -
 
 
 def _data_header(rows: int, size_bytes: int, packed: Any, encoding: int) -> bytes:
-    page = Struct().i32(1, rows).i32(2, encoding).i32(3, _RLE).i32(4, _RLE).done()
+    page = _data_page_header(rows, encoding)
     return _header(_DATA_PAGE, size_bytes, packed).struct(5, page).done()
+
+
+@lru_cache(maxsize=256)
+def _data_page_header(rows: int, encoding: int) -> bytes:
+    """Nearly all pages have as many rows, so this is nearly always known."""
+    return Struct().i32(1, rows).i32(2, encoding).i32(3, _RLE).i32(4, _RLE).done()
 
 
 def _header(kind: int, size_bytes: int, packed: Any) -> Struct:

@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from flowconv.kernel import pages
 from flowconv.kernel.pages import Entries, Integers, Numbers, Texts
-from flowconv.parquet.types import ColumnType, column_type
+from flowconv.parquet.types import ColumnType
 
 # Readers hold a dictionary in memory, beside a page.
 _LARGEST_DICTIONARY = 4 << 20
@@ -49,23 +49,19 @@ class Column:
         return self.ranks and len(self.entries) == 1
 
 
-def read_column(field: "pa.Field[Any]", values: "pa.ChunkedArray[Any]") -> Column:
+def read_column(name: str, kind: ColumnType, values: "pa.ChunkedArray[Any]") -> Column:
     """Read a column in any layout.
 
     Raises:
-        TypeError: Its type is not that of a table's column.
         ValueError: An array is damaged, or a time has too many seconds for milliseconds.
     """
-    kind = column_type(field)
     if not pa.types.is_dictionary(values.type) and values.type != kind.stored:
         values = values.cast(kind.stored)
     numbers = np.empty(len(values), np.uint32)
     parts = [chunk for chunk in values.chunks if len(chunk)]
     read = _read_texts if kind.physical == "text" else _read_integers
     entries, nulls = read(parts, numbers)
-    return Column(
-        name=field.name, type=kind, entries=entries, numbers=numbers, nulls=nulls, kept=parts
-    )
+    return Column(name=name, type=kind, entries=entries, numbers=numbers, nulls=nulls, kept=parts)
 
 
 def rank(column: Column, limit: int) -> bool:

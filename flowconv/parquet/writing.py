@@ -12,7 +12,7 @@ from flowconv.parquet.bloom import bloom_filter
 from flowconv.parquet.chunks import Chunk, encode_chunk
 from flowconv.parquet.columns import Column, rank, rank_if_useful, read_column
 from flowconv.parquet.footer import RowGroup, WrittenChunk, chunk_metadata, end_of_file
-from flowconv.parquet.types import column_type
+from flowconv.parquet.types import ColumnType, column_type
 
 Compression = Literal["zstd", "snappy", "gzip", "lz4", "none"]
 
@@ -86,7 +86,8 @@ class ParquetWriter:
         self._compressor = pa.Codec(codec.name) if codec.name else None
         self._sorting = [_place(schema, name) for name in sort_by]
         self._filtered = {_place(schema, name) for name in bloom_filters}
-        _check_types(schema, self._filtered)
+        self._types = [column_type(field) for field in schema]
+        _check_filters(schema, self._types, self._filtered)
         self._created_by = created_by
         self._buffer = PageBuffer()
         self._row_groups: list[RowGroup] = []
@@ -151,7 +152,7 @@ class ParquetWriter:
         values: Any = rows.column(place)
         if isinstance(values, pa.Array):
             values = pa.chunked_array([values])
-        return read_column(self._schema.field(place), values)
+        return read_column(self._schema.names[place], self._types[place], values)
 
     def _write_chunk(self, chunk: Chunk, *, has_filter: bool) -> WrittenChunk:
         start = self._size_bytes
@@ -195,7 +196,8 @@ def _place(schema: pa.Schema, name: str) -> int:
     return place
 
 
-def _check_types(schema: pa.Schema, filtered: set[int]) -> None:
-    for place, field in enumerate(schema):
-        if column_type(field).physical != "text" and place in filtered:
+def _check_filters(schema: pa.Schema, types: Sequence[ColumnType], filtered: set[int]) -> None:
+    for place in filtered:
+        if types[place].physical != "text":
+            field = schema.field(place)
             raise TypeError(f"column {field.name}: {field.type} gets no Bloom filter, texts do")
