@@ -14,8 +14,8 @@ from flowconv.parquet.types import ColumnType
 # Readers hold a dictionary in memory, beside a page.
 _LARGEST_DICTIONARY = 4 << 20
 
-# Integers with more distinct values than a part of the rows are written one by one: numbering them
-# takes longer, and compression makes it no smaller (benchmarks/README.md, "pages").
+# Integers with more distinct values than a part of the rows are written one by one, whatever the
+# plain sizes: compressed, ports are a quarter smaller so (benchmarks/README.md, "pages").
 _ROWS_PER_INTEGER = 16
 
 
