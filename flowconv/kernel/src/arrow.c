@@ -2,8 +2,7 @@
 
 #include "pages.h"
 
-int fc_texts_of_utf8(const int32_t *offsets, const uint8_t *bytes, uint32_t count, fc_text *texts)
-{
+int fc_texts_of_utf8(const int32_t *offsets, const uint8_t *bytes, uint32_t count, fc_text *texts) {
     for (uint32_t i = 0; i < count; i++) {
         if (offsets[i] < 0 || offsets[i + 1] < offsets[i])
             return FC_BAD_OFFSETS;
@@ -14,8 +13,7 @@ int fc_texts_of_utf8(const int32_t *offsets, const uint8_t *bytes, uint32_t coun
 }
 
 int fc_texts_of_large_utf8(const int64_t *offsets, const uint8_t *bytes, uint32_t count,
-                           fc_text *texts)
-{
+                           fc_text *texts) {
     for (uint32_t i = 0; i < count; i++) {
         if (offsets[i] < 0 || offsets[i + 1] < offsets[i])
             return FC_BAD_OFFSETS;
@@ -25,14 +23,12 @@ int fc_texts_of_large_utf8(const int64_t *offsets, const uint8_t *bytes, uint32_
     return 0;
 }
 
-static uint32_t is_valid(const uint8_t *validity, size_t bit)
-{
+static uint32_t is_valid(const uint8_t *validity, size_t bit) {
     return validity[bit >> 3] >> (bit & 7) & 1u;
 }
 
 uint32_t fc_number_rows(const uint8_t *validity, size_t offset, uint32_t rows, uint32_t first,
-                        uint32_t *numbers)
-{
+                        uint32_t *numbers) {
     uint32_t nulls = 0;
     if (!validity) {
         for (uint32_t i = 0; i < rows; i++)
@@ -48,8 +44,7 @@ uint32_t fc_number_rows(const uint8_t *validity, size_t offset, uint32_t rows, u
 }
 
 int64_t fc_number_indices(const int32_t *indices, const uint8_t *validity, size_t offset,
-                          uint32_t rows, uint32_t entries, uint32_t first, uint32_t *numbers)
-{
+                          uint32_t rows, uint32_t entries, uint32_t first, uint32_t *numbers) {
     uint32_t nulls = 0, bad = 0;
     for (uint32_t i = 0; i < rows; i++) {
         /* What lies below a null may be anything. */

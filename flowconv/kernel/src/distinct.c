@@ -12,19 +12,16 @@
 /* The number of an entry that no row has used yet. */
 #define UNSEEN FC_NULL
 
-static uint64_t mix(uint64_t a, uint64_t b)
-{
+static uint64_t mix(uint64_t a, uint64_t b) {
     __uint128_t product = (__uint128_t)a * b;
     return (uint64_t)product ^ (uint64_t)(product >> 64);
 }
 
-static uint64_t hash_integer(int64_t value, uint64_t seed)
-{
+static uint64_t hash_integer(int64_t value, uint64_t seed) {
     return mix((uint64_t)value ^ seed, 0x9E3779B97F4A7C15u);
 }
 
-static uint64_t hash_text(fc_text text, uint64_t seed)
-{
+static uint64_t hash_text(fc_text text, uint64_t seed) {
     uint64_t hash = seed ^ text.size_bytes, at = 0;
     if (text.size_bytes < 8)
         return mix(hash ^ load_short(text.bytes, text.size_bytes), seed ^ 0x9E3779B97F4A7C15u);
@@ -33,8 +30,7 @@ static uint64_t hash_text(fc_text text, uint64_t seed)
     return mix(hash ^ load8(text.bytes + text.size_bytes - 8), seed ^ 0xD1B54A32D192ED03u);
 }
 
-static int is_same(fc_text a, fc_text b)
-{
+static int is_same(fc_text a, fc_text b) {
     return a.size_bytes == b.size_bytes && memcmp(a.bytes, b.bytes, a.size_bytes) == 0;
 }
 
@@ -45,8 +41,7 @@ typedef struct {
     uint32_t count;
 } table;
 
-static int table_open(table *t)
-{
+static int table_open(table *t) {
     t->mask = 1023;
     t->count = 0;
     t->slots = malloc((t->mask + 1) * sizeof *t->slots);
@@ -57,8 +52,7 @@ static int table_open(table *t)
 }
 
 /* Double the table; `hashes` has those of the distinct values. */
-static int table_grow(table *t, const uint64_t *hashes)
-{
+static int table_grow(table *t, const uint64_t *hashes) {
     uint64_t mask = 2 * t->mask + 1;
     uint32_t *slots = malloc((mask + 1) * sizeof *slots);
     if (!slots)
@@ -82,22 +76,19 @@ typedef struct {
     uint32_t number;
 } sort_item;
 
-static int compare_integers(const void *a, const void *b)
-{
+static int compare_integers(const void *a, const void *b) {
     uint64_t x = ((const sort_item *)a)->key, y = ((const sort_item *)b)->key;
     return (x > y) - (x < y);
 }
 
 /* Eight bytes from `skip` on, such that they compare as the texts do; zeros beyond the end. */
-static uint64_t text_key(fc_text text, uint64_t skip)
-{
+static uint64_t text_key(fc_text text, uint64_t skip) {
     uint64_t left = text.size_bytes - skip;
     uint64_t word = left >= 8 ? load8(text.bytes + skip) : load_short(text.bytes + skip, left);
     return __builtin_bswap64(word);
 }
 
-static int is_less(const fc_text *texts, sort_item a, sort_item b)
-{
+static int is_less(const fc_text *texts, sort_item a, sort_item b) {
     if (a.key != b.key)
         return a.key < b.key;
     return compare_texts(texts[a.number], texts[b.number]) < 0;
@@ -105,8 +96,7 @@ static int is_less(const fc_text *texts, sort_item a, sort_item b)
 
 /* Merge two sorted runs of `items`, [begin, middle) and [middle, end), into `merged`. */
 static void merge(const fc_text *texts, const sort_item *items, sort_item *merged, size_t begin,
-                  size_t middle, size_t end)
-{
+                  size_t middle, size_t end) {
     size_t left = begin, right = middle;
     for (size_t at = begin; at < end; at++) {
         if (left < middle && (right == end || !is_less(texts, items[right], items[left])))
@@ -118,8 +108,8 @@ static void merge(const fc_text *texts, const sort_item *items, sort_item *merge
 
 /* Merge sort: never quadratic, whatever the texts. `spare` is as large as `items`. Returns which of
 the two is sorted in the end. */
-static sort_item *sort_texts(const fc_text *texts, sort_item *items, sort_item *spare, size_t count)
-{
+static sort_item *sort_texts(const fc_text *texts, sort_item *items, sort_item *spare,
+                             size_t count) {
     for (size_t width = 1; width < count; width *= 2) {
         for (size_t begin = 0; begin < count; begin += 2 * width) {
             size_t middle = begin + width < count ? begin + width : count;
@@ -134,8 +124,7 @@ static sort_item *sort_texts(const fc_text *texts, sort_item *items, sort_item *
 }
 
 /* Return how many bytes all texts begin with, so that their keys need not hold them. */
-static uint64_t common_prefix(const fc_text *texts, uint32_t count)
-{
+static uint64_t common_prefix(const fc_text *texts, uint32_t count) {
     uint64_t common = count ? texts[0].size_bytes : 0;
     for (uint32_t i = 1; i < count && common; i++) {
         if (texts[i].size_bytes < common)
@@ -151,8 +140,7 @@ static uint64_t common_prefix(const fc_text *texts, uint32_t count)
 }
 
 /* Put distinct texts into ascending order; `ranks[number]` becomes the place of each. */
-static int rank_texts(fc_text *texts, uint32_t count, uint32_t *ranks)
-{
+static int rank_texts(fc_text *texts, uint32_t count, uint32_t *ranks) {
     sort_item *items = malloc(2 * ((size_t)count + 1) * sizeof *items);
     fc_text *copy = malloc(((size_t)count + 1) * sizeof *copy);
     if (!items || !copy) {
@@ -174,8 +162,7 @@ static int rank_texts(fc_text *texts, uint32_t count, uint32_t *ranks)
     return 0;
 }
 
-static int rank_integers(int64_t *values, uint32_t count, uint32_t *ranks)
-{
+static int rank_integers(int64_t *values, uint32_t count, uint32_t *ranks) {
     sort_item *items = malloc(((size_t)count + 1) * sizeof *items);
     if (!items)
         return FC_NO_MEMORY;
@@ -195,21 +182,19 @@ static int rank_integers(int64_t *values, uint32_t count, uint32_t *ranks)
 /* What the search for distinct values needs; all of it is freed at its end. */
 typedef struct {
     table table;
-    uint64_t *hashes;   /* of each distinct value */
-    uint32_t *found;    /* for each row, or for each entry: the number of its distinct value */
-    uint32_t *ranks;    /* for each distinct value */
+    uint64_t *hashes; /* of each distinct value */
+    uint32_t *found;  /* for each row, or for each entry: the number of its distinct value */
+    uint32_t *ranks;  /* for each distinct value */
 } search;
 
-static void search_close(search *s)
-{
+static void search_close(search *s) {
     free(s->table.slots);
     free(s->hashes);
     free(s->found);
     free(s->ranks);
 }
 
-static int search_open(search *s, uint32_t most_distinct, uint32_t most_found)
-{
+static int search_open(search *s, uint32_t most_distinct, uint32_t most_found) {
     memset(s, 0, sizeof *s);
     s->hashes = malloc(((size_t)most_distinct + 1) * sizeof *s->hashes);
     s->found = malloc(((size_t)most_found + 1) * sizeof *s->found);
@@ -222,8 +207,7 @@ static int search_open(search *s, uint32_t most_distinct, uint32_t most_found)
 
 /* Return the number of the distinct value with this hash, which may be a new one. */
 static int64_t search_integer(search *s, int64_t value, uint64_t hash, uint32_t limit,
-                              int64_t *distinct)
-{
+                              int64_t *distinct) {
     table *t = &s->table;
     uint64_t slot = hash & t->mask;
     for (; t->slots[slot] != UNSEEN; slot = (slot + 1) & t->mask)
@@ -240,8 +224,7 @@ static int64_t search_integer(search *s, int64_t value, uint64_t hash, uint32_t 
 }
 
 static int64_t hash_integers(const int64_t *entries, uint32_t *numbers, uint32_t rows,
-                             uint32_t limit, uint64_t seed, int64_t *distinct)
-{
+                             uint32_t limit, uint64_t seed, int64_t *distinct) {
     search s;
     if (search_open(&s, limit, rows) < 0)
         return FC_NO_MEMORY;
@@ -274,8 +257,7 @@ static int64_t hash_integers(const int64_t *entries, uint32_t *numbers, uint32_t
 
 /* Integers of a small span: `least` + i has the i-th cell of a table. */
 static int64_t count_integers(const int64_t *entries, uint32_t *numbers, uint32_t rows,
-                              uint32_t limit, int64_t least, uint64_t span, int64_t *distinct)
-{
+                              uint32_t limit, int64_t least, uint64_t span, int64_t *distinct) {
     uint32_t *ranks = calloc(span + 1, sizeof *ranks);
     if (!ranks)
         return FC_NO_MEMORY;
@@ -305,8 +287,7 @@ static int64_t count_integers(const int64_t *entries, uint32_t *numbers, uint32_
 }
 
 int64_t fc_distinct_integers(const int64_t *entries, uint32_t *numbers, uint32_t rows,
-                             uint32_t limit, uint64_t seed, int64_t *distinct)
-{
+                             uint32_t limit, uint64_t seed, int64_t *distinct) {
     int64_t least = INT64_MAX, greatest = INT64_MIN;
     for (uint32_t i = 0; i < rows; i++) {
         if (numbers[i] == FC_NULL)
@@ -332,8 +313,7 @@ int64_t fc_distinct_integers(const int64_t *entries, uint32_t *numbers, uint32_t
 /* --- texts ---------------------------------------------------------------------------------- */
 
 static int64_t search_text(search *s, fc_text text, uint64_t hash, uint32_t limit,
-                           fc_text *distinct)
-{
+                           fc_text *distinct) {
     table *t = &s->table;
     uint64_t slot = hash & t->mask;
     for (; t->slots[slot] != UNSEEN; slot = (slot + 1) & t->mask) {
@@ -352,8 +332,7 @@ static int64_t search_text(search *s, fc_text text, uint64_t hash, uint32_t limi
 }
 
 /* Number the rows by the ranks of their texts; `count` entries were looked at. */
-static void renumber(search *s, uint32_t count, uint32_t *numbers, uint32_t rows)
-{
+static void renumber(search *s, uint32_t count, uint32_t *numbers, uint32_t rows) {
     int is_same = 1;
     for (uint32_t entry = 0; entry < count; entry++)
         if (s->found[entry] != UNSEEN) {
@@ -366,8 +345,7 @@ static void renumber(search *s, uint32_t count, uint32_t *numbers, uint32_t rows
 }
 
 int64_t fc_distinct_texts(const fc_text *entries, uint32_t count, uint32_t *numbers, uint32_t rows,
-                          uint32_t limit, uint64_t seed, fc_text *distinct)
-{
+                          uint32_t limit, uint64_t seed, fc_text *distinct) {
     search s;
     if (search_open(&s, limit, count) < 0)
         return FC_NO_MEMORY;

@@ -12,31 +12,27 @@ header of what follows, would save nothing. */
 /* Values of a run that are compared at once. */
 #define RUN_STEP 32u
 
-uint64_t hybrid_capacity(uint32_t count, unsigned width)
-{
+uint64_t hybrid_capacity(uint32_t count, unsigned width) {
     /* Each run or group has at least eight values, a header of at most five bytes, and `width`
     bytes of packed values or at most four of a repeated one. Packing stores four at a time. */
     return ((uint64_t)count / 8 + 2) * (width + 5 + 4) + 4;
 }
 
-static uint8_t *encode_varint(uint8_t *out, uint64_t value)
-{
+static uint8_t *encode_varint(uint8_t *out, uint64_t value) {
     for (; value >= 128; value >>= 7)
         *out++ = (uint8_t)(value | 128);
     *out++ = (uint8_t)value;
     return out;
 }
 
-uint8_t *encode_run(uint8_t *out, uint32_t value, uint32_t count, unsigned width)
-{
+uint8_t *encode_run(uint8_t *out, uint32_t value, uint32_t count, unsigned width) {
     out = encode_varint(out, (uint64_t)count << 1);
     memcpy(out, &value, 4);
     return out + (width + 7) / 8;
 }
 
 /* Pack single bits; `out` has room for all groups. */
-static void pack_bits(uint8_t *out, const uint32_t *bits, uint32_t count)
-{
+static void pack_bits(uint8_t *out, const uint32_t *bits, uint32_t count) {
     for (; count >= 8; count -= 8, bits += 8)
         *out++ = (uint8_t)(bits[0] | bits[1] << 1 | bits[2] << 2 | bits[3] << 3 | bits[4] << 4 |
                            bits[5] << 5 | bits[6] << 6 | bits[7] << 7);
@@ -47,8 +43,8 @@ static void pack_bits(uint8_t *out, const uint32_t *bits, uint32_t count)
 }
 
 /* Pack numbers into groups of eight; the last group is filled with zeros. */
-static uint8_t *encode_packed(uint8_t *out, const uint32_t *values, uint32_t count, unsigned width)
-{
+static uint8_t *encode_packed(uint8_t *out, const uint32_t *values, uint32_t count,
+                              unsigned width) {
     uint32_t groups = (count + 7) / 8;
     out = encode_varint(out, (uint64_t)groups << 1 | 1);
     uint8_t *end = out + (uint64_t)groups * width;
@@ -73,8 +69,7 @@ static uint8_t *encode_packed(uint8_t *out, const uint32_t *values, uint32_t cou
     return end;
 }
 
-static uint32_t run_length(const uint32_t *values, uint32_t count)
-{
+static uint32_t run_length(const uint32_t *values, uint32_t count) {
     uint32_t length = 1;
     if (count > 1 && values[1] != values[0])
         return length;
@@ -92,8 +87,7 @@ static uint32_t run_length(const uint32_t *values, uint32_t count)
 }
 
 /* Return how many values to pack before a run begins that pays. */
-static uint32_t packed_length(const uint32_t *values, uint32_t count)
-{
+static uint32_t packed_length(const uint32_t *values, uint32_t count) {
     uint32_t length = 8;
     for (; length < count; length += 8) {
         uint32_t left = count - length;
@@ -104,8 +98,7 @@ static uint32_t packed_length(const uint32_t *values, uint32_t count)
     return count;
 }
 
-uint8_t *encode_hybrid(uint8_t *out, const uint32_t *values, uint32_t count, unsigned width)
-{
+uint8_t *encode_hybrid(uint8_t *out, const uint32_t *values, uint32_t count, unsigned width) {
     uint32_t length;
     for (uint32_t at = 0; at < count; at += length) {
         length = run_length(values + at, count - at);
@@ -120,8 +113,7 @@ uint8_t *encode_hybrid(uint8_t *out, const uint32_t *values, uint32_t count, uns
 }
 
 static uint8_t *plain_int32(uint8_t *out, const int64_t *entries, const uint32_t *numbers,
-                            uint32_t count)
-{
+                            uint32_t count) {
     for (uint32_t i = 0; i < count; i++, out += 4) {
         int32_t value = (int32_t)entries[numbers[i]];
         memcpy(out, &value, 4);
@@ -130,16 +122,14 @@ static uint8_t *plain_int32(uint8_t *out, const int64_t *entries, const uint32_t
 }
 
 static uint8_t *plain_int64(uint8_t *out, const int64_t *entries, const uint32_t *numbers,
-                            uint32_t count)
-{
+                            uint32_t count) {
     for (uint32_t i = 0; i < count; i++, out += 8)
         memcpy(out, &entries[numbers[i]], 8);
     return out;
 }
 
 static uint8_t *plain_texts(uint8_t *out, const fc_text *entries, const uint32_t *numbers,
-                            uint32_t count)
-{
+                            uint32_t count) {
     for (uint32_t i = 0; i < count; i++) {
         fc_text text = entries[numbers[i]];
         uint32_t size_bytes = (uint32_t)text.size_bytes;
@@ -151,8 +141,7 @@ static uint8_t *plain_texts(uint8_t *out, const fc_text *entries, const uint32_t
 }
 
 uint8_t *encode_plain(uint8_t *out, const fc_column *column, const uint32_t *numbers,
-                      uint32_t count)
-{
+                      uint32_t count) {
     switch (column->type) {
     case FC_INT32:
         return plain_int32(out, column->entries, numbers, count);

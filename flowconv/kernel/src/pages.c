@@ -4,8 +4,7 @@
 #include "texts.h"
 
 /* Return the size of a row's value written PLAIN; a null has none. */
-static uint64_t plain_size(const fc_column *column, uint32_t number)
-{
+static uint64_t plain_size(const fc_column *column, uint32_t number) {
     if (number == FC_NULL)
         return 0;
     switch (column->type) {
@@ -18,24 +17,21 @@ static uint64_t plain_size(const fc_column *column, uint32_t number)
     }
 }
 
-uint64_t fc_plain_bytes(const fc_column *column)
-{
+uint64_t fc_plain_bytes(const fc_column *column) {
     uint64_t size_bytes = 0;
     for (uint32_t row = 0; row < column->rows; row++)
         size_bytes += plain_size(column, column->numbers[row]);
     return size_bytes;
 }
 
-uint64_t fc_page_capacity(uint32_t rows, uint8_t width, uint64_t value_bytes)
-{
+uint64_t fc_page_capacity(uint32_t rows, uint8_t width, uint64_t value_bytes) {
     uint64_t levels = 4 + hybrid_capacity(rows, 1);
     return levels + (width ? 1 + hybrid_capacity(rows, width) : value_bytes);
 }
 
 /* Return how many rows a page takes; `value_bytes` becomes the size of their values. */
 static uint32_t rows_of_page(const fc_column *column, uint32_t first, uint32_t most_rows,
-                             uint64_t most_bytes, uint64_t *value_bytes)
-{
+                             uint64_t most_bytes, uint64_t *value_bytes) {
     uint32_t left = column->rows - first;
     uint32_t most = left < most_rows ? left : most_rows;
     *value_bytes = 0;
@@ -52,8 +48,7 @@ static uint32_t rows_of_page(const fc_column *column, uint32_t first, uint32_t m
 
 /* Definition levels: 1 for a value, 0 for a null; before them, their size in four bytes. */
 static uint8_t *encode_levels(uint8_t *out, const uint32_t *numbers, const fc_page *page,
-                              uint32_t *scratch)
-{
+                              uint32_t *scratch) {
     uint8_t *levels = out + 4;
     uint8_t *end;
     uint32_t rows = page->rows; /* a copy that stores to `scratch` cannot change: SIMD */
@@ -69,8 +64,7 @@ static uint8_t *encode_levels(uint8_t *out, const uint32_t *numbers, const fc_pa
     return end;
 }
 
-static uint32_t count_nulls(const uint32_t *numbers, uint32_t rows)
-{
+static uint32_t count_nulls(const uint32_t *numbers, uint32_t rows) {
     uint32_t nulls = 0;
     for (uint32_t i = 0; i < rows; i++)
         nulls += numbers[i] == FC_NULL;
@@ -79,8 +73,7 @@ static uint32_t count_nulls(const uint32_t *numbers, uint32_t rows)
 
 /* Copy the numbers that are not null. */
 static const uint32_t *without_nulls(const uint32_t *numbers, const fc_page *page,
-                                     uint32_t *scratch)
-{
+                                     uint32_t *scratch) {
     if (page->nulls == 0)
         return numbers;
     uint32_t count = 0, rows = page->rows;
@@ -91,8 +84,7 @@ static const uint32_t *without_nulls(const uint32_t *numbers, const fc_page *pag
     return scratch;
 }
 
-static void find_bounds_of_ranks(const uint32_t *numbers, uint32_t count, fc_page *page)
-{
+static void find_bounds_of_ranks(const uint32_t *numbers, uint32_t count, fc_page *page) {
     uint32_t least = numbers[0], greatest = numbers[0];
     for (uint32_t i = 1; i < count; i++) {
         least = numbers[i] < least ? numbers[i] : least;
@@ -103,8 +95,7 @@ static void find_bounds_of_ranks(const uint32_t *numbers, uint32_t count, fc_pag
 }
 
 static void find_bounds_of_integers(const int64_t *values, const uint32_t *numbers, uint32_t count,
-                                    fc_page *page)
-{
+                                    fc_page *page) {
     page->least = page->greatest = numbers[0];
     int64_t least = values[numbers[0]], greatest = least;
     for (uint32_t i = 1; i < count; i++) {
@@ -121,8 +112,7 @@ static void find_bounds_of_integers(const int64_t *values, const uint32_t *numbe
 }
 
 static void find_bounds_of_texts(const fc_text *texts, const uint32_t *numbers, uint32_t count,
-                                 fc_page *page)
-{
+                                 fc_page *page) {
     page->least = page->greatest = numbers[0];
     for (uint32_t i = 1; i < count; i++) {
         if (compare_texts(texts[numbers[i]], texts[page->least]) < 0)
@@ -134,8 +124,7 @@ static void find_bounds_of_texts(const fc_text *texts, const uint32_t *numbers, 
 
 /* Find the least and the greatest value. */
 static void find_bounds(const fc_column *column, const uint32_t *numbers, uint32_t count,
-                        fc_page *page)
-{
+                        fc_page *page) {
     if (count == 0)
         page->least = page->greatest = FC_NULL;
     else if (column->ranks)
@@ -148,8 +137,7 @@ static void find_bounds(const fc_column *column, const uint32_t *numbers, uint32
 
 int64_t fc_data_page(const fc_column *column, uint32_t first, uint32_t most_rows,
                      uint64_t most_bytes, uint32_t *scratch, uint8_t *out, uint64_t capacity_bytes,
-                     fc_page *page)
-{
+                     fc_page *page) {
     uint64_t value_bytes;
     const uint32_t *numbers = column->numbers + first;
     page->rows = rows_of_page(column, first, most_rows, most_bytes, &value_bytes);
@@ -170,8 +158,7 @@ int64_t fc_data_page(const fc_column *column, uint32_t first, uint32_t most_rows
     return (int64_t)first + page->rows;
 }
 
-uint64_t fc_dictionary_page(const fc_column *column, uint32_t count, uint8_t *out)
-{
+uint64_t fc_dictionary_page(const fc_column *column, uint32_t count, uint8_t *out) {
     uint8_t *end = out;
     for (uint32_t number = 0; number < count; number++)
         end = encode_plain(end, column, &number, 1);

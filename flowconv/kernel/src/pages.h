@@ -24,10 +24,10 @@ name says so, else in elements. Functions that can fail return a negative `fc_fa
 
 enum fc_failure {
     FC_NO_MEMORY = -1,
-    FC_TOO_MANY = -2,      /* more distinct values than the caller wants */
-    FC_BAD_INDEX = -3,     /* a row's index is beyond its dictionary */
-    FC_BAD_OFFSETS = -4,   /* the offsets of texts do not ascend */
-    FC_SMALL_BUFFER = -5,  /* a page does not fit into the buffer for it */
+    FC_TOO_MANY = -2,     /* more distinct values than the caller wants */
+    FC_BAD_INDEX = -3,    /* a row's index is beyond its dictionary */
+    FC_BAD_OFFSETS = -4,  /* the offsets of texts do not ascend */
+    FC_SMALL_BUFFER = -5, /* a page does not fit into the buffer for it */
 };
 
 /* A text; its bytes lie in an Arrow buffer. */

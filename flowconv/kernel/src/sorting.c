@@ -6,8 +6,7 @@
 
 /* Counting sort: one pass to count, one to place. */
 int fc_sort(const uint32_t *numbers, uint32_t rows, uint32_t ranks, const uint32_t *order,
-            uint32_t *sorted)
-{
+            uint32_t *sorted) {
     /* Nulls are the first; FC_NULL + 1 is 0. Each cell says where its next row goes. */
     uint32_t *next = calloc((size_t)ranks + 2, sizeof *next);
     if (!next)
@@ -24,8 +23,8 @@ int fc_sort(const uint32_t *numbers, uint32_t rows, uint32_t ranks, const uint32
     return 0;
 }
 
-void fc_reorder(const uint32_t *numbers, const uint32_t *order, uint32_t rows, uint32_t *reordered)
-{
+void fc_reorder(const uint32_t *numbers, const uint32_t *order, uint32_t rows,
+                uint32_t *reordered) {
     for (uint32_t i = 0; i < rows; i++)
         reordered[i] = numbers[order[i]];
 }
