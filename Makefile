@@ -88,7 +88,8 @@ $(SANITIZED): $(KERNEL)
 test-sanitized: $(STAMP) $(SANITIZED) ## Run the native core's tests with address and UB sanitizers
 	LD_PRELOAD=$$($(CC) -print-file-name=libasan.so) ASAN_OPTIONS=detect_leaks=0 \
 		FLOWCONV_KERNEL_LIBRARY=$(CURDIR)/$(SANITIZED) \
-		$(BIN)/python -m pytest -n 0 tests/kernel $(PYTEST_ARGS)
+		bash -c '$(BIN)/python -m pytest -n 0 tests/kernel $(PYTEST_ARGS) \
+			&& $(BIN)/python tests/support/write_parquet.py 60'
 
 .PHONY: test-s3
 test-s3: $(STAMP) ## Run the tests against Ceph; without it they are skipped, or fail if FLOWCONV_REQUIRE_S3=1

@@ -6,12 +6,13 @@ Every call lets other threads run. Arrays are C-contiguous; what a function writ
 import ctypes
 import os
 from functools import cache
-from pathlib import Path
 from typing import Any, Final, Literal
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+
+from flowconv.kernel.library import library
 
 Numbers = npt.NDArray[np.uint32]
 """For each row the number of its entry; NULL for none."""
@@ -326,10 +327,10 @@ _FUNCTIONS: dict[str, tuple[Any, tuple[Any, ...]]] = {
 
 
 @cache
-def _library() -> Any:
-    path = os.environ.get("FLOWCONV_PAGES_LIBRARY", str(Path(__file__).with_name("libpages.so")))
-    library = ctypes.CDLL(path)
+def _library() -> ctypes.CDLL:
+    """Return the library with the types of its functions."""
+    loaded = library()
     for name, (result, arguments) in _FUNCTIONS.items():
-        function = getattr(library, name)
+        function = getattr(loaded, name)
         function.restype, function.argtypes = result, arguments
-    return library
+    return loaded

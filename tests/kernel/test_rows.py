@@ -11,8 +11,8 @@ from flowconv.blocks.formats import LogFormat, with_timestamp
 from flowconv.blocks.shapes import find_header, is_timed
 from flowconv.kernel.rows import RowBuilder, Speed, speeds
 from oracle import reference
-from rows.test_parsing import CASES, Case
 from support.native import Native, NativeReading, assert_as_oracle, columns_of
+from support.text_cases import CASES, Case
 
 V2 = (
     b"version account-id interface-id srcaddr dstaddr srcport dstport protocol packets bytes "

@@ -46,7 +46,7 @@ static int table_open(table *t) {
     t->count = 0;
     t->slots = malloc((t->mask + 1) * sizeof *t->slots);
     if (!t->slots)
-        return FC_NO_MEMORY;
+        return FC_OUT_OF_MEMORY;
     memset(t->slots, 0xFF, (t->mask + 1) * sizeof *t->slots);
     return 0;
 }
@@ -56,7 +56,7 @@ static int table_grow(table *t, const uint64_t *hashes) {
     uint64_t mask = 2 * t->mask + 1;
     uint32_t *slots = malloc((mask + 1) * sizeof *slots);
     if (!slots)
-        return FC_NO_MEMORY;
+        return FC_OUT_OF_MEMORY;
     memset(slots, 0xFF, (mask + 1) * sizeof *slots);
     for (uint32_t i = 0; i < t->count; i++) {
         uint64_t slot = hashes[i] & mask;
@@ -146,7 +146,7 @@ static int rank_texts(fc_text *texts, uint32_t count, uint32_t *ranks) {
     if (!items || !copy) {
         free(items);
         free(copy);
-        return FC_NO_MEMORY;
+        return FC_OUT_OF_MEMORY;
     }
     uint64_t skip = common_prefix(texts, count);
     for (uint32_t i = 0; i < count; i++)
@@ -165,7 +165,7 @@ static int rank_texts(fc_text *texts, uint32_t count, uint32_t *ranks) {
 static int rank_integers(int64_t *values, uint32_t count, uint32_t *ranks) {
     sort_item *items = malloc(((size_t)count + 1) * sizeof *items);
     if (!items)
-        return FC_NO_MEMORY;
+        return FC_OUT_OF_MEMORY;
     for (uint32_t i = 0; i < count; i++)
         items[i] = (sort_item){(uint64_t)values[i] ^ 1ull << 63, i};
     qsort(items, count, sizeof *items, compare_integers);
@@ -202,7 +202,7 @@ static int search_open(search *s, uint32_t most_distinct, uint32_t most_found) {
     if (s->hashes && s->found && s->ranks && table_open(&s->table) == 0)
         return 0;
     search_close(s);
-    return FC_NO_MEMORY;
+    return FC_OUT_OF_MEMORY;
 }
 
 /* Return the number of the distinct value with this hash, which may be a new one. */
@@ -219,7 +219,7 @@ static int64_t search_integer(search *s, int64_t value, uint64_t hash, uint32_t 
     s->hashes[t->count] = hash;
     t->slots[slot] = t->count++;
     if (2ull * t->count > t->mask && table_grow(t, s->hashes) < 0)
-        return FC_NO_MEMORY;
+        return FC_OUT_OF_MEMORY;
     return t->count - 1;
 }
 
@@ -227,7 +227,7 @@ static int64_t hash_integers(const int64_t *entries, uint32_t *numbers, uint32_t
                              uint32_t limit, uint64_t seed, int64_t *distinct) {
     search s;
     if (search_open(&s, limit, rows) < 0)
-        return FC_NO_MEMORY;
+        return FC_OUT_OF_MEMORY;
     int64_t number = 0, last = 0;
     int has_last = 0;
     for (uint32_t i = 0; i < rows; i++) {
@@ -260,7 +260,7 @@ static int64_t count_integers(const int64_t *entries, uint32_t *numbers, uint32_
                               uint32_t limit, int64_t least, uint64_t span, int64_t *distinct) {
     uint32_t *ranks = calloc(span + 1, sizeof *ranks);
     if (!ranks)
-        return FC_NO_MEMORY;
+        return FC_OUT_OF_MEMORY;
     uint32_t count = 0;
     for (uint32_t i = 0; i < rows; i++) {
         if (numbers[i] == FC_NULL)
@@ -327,7 +327,7 @@ static int64_t search_text(search *s, fc_text text, uint64_t hash, uint32_t limi
     s->hashes[t->count] = hash;
     t->slots[slot] = t->count++;
     if (2ull * t->count > t->mask && table_grow(t, s->hashes) < 0)
-        return FC_NO_MEMORY;
+        return FC_OUT_OF_MEMORY;
     return t->count - 1;
 }
 
@@ -348,7 +348,7 @@ int64_t fc_distinct_texts(const fc_text *entries, uint32_t count, uint32_t *numb
                           uint32_t limit, uint64_t seed, fc_text *distinct) {
     search s;
     if (search_open(&s, limit, count) < 0)
-        return FC_NO_MEMORY;
+        return FC_OUT_OF_MEMORY;
     memset(s.found, 0xFF, count * sizeof *s.found);
     fc_text last = {NULL, UINT64_MAX};
     int64_t number = 0;

@@ -140,12 +140,12 @@ static uint8_t *plain_texts(uint8_t *out, const fc_text *entries, const uint32_t
     return out;
 }
 
-uint8_t *encode_plain(uint8_t *out, const fc_column *column, const uint32_t *numbers,
+uint8_t *encode_plain(uint8_t *out, const fc_chunk *column, const uint32_t *numbers,
                       uint32_t count) {
     switch (column->type) {
-    case FC_INT32:
+    case FC_PHYSICAL_INT32:
         return plain_int32(out, column->entries, numbers, count);
-    case FC_INT64:
+    case FC_PHYSICAL_INT64:
         return plain_int64(out, column->entries, numbers, count);
     default:
         return plain_texts(out, column->entries, numbers, count);

@@ -15,7 +15,7 @@ uint8_t *encode_hybrid(uint8_t *out, const uint32_t *values, uint32_t count, uns
 uint8_t *encode_run(uint8_t *out, uint32_t value, uint32_t count, unsigned width);
 
 /* PLAIN: the entries of `count` numbers, none of which is FC_NULL. */
-uint8_t *encode_plain(uint8_t *out, const fc_column *column, const uint32_t *numbers,
+uint8_t *encode_plain(uint8_t *out, const fc_chunk *column, const uint32_t *numbers,
                       uint32_t count);
 
 #endif

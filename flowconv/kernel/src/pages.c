@@ -4,20 +4,20 @@
 #include "texts.h"
 
 /* Return the size of a row's value written PLAIN; a null has none. */
-static uint64_t plain_size(const fc_column *column, uint32_t number) {
+static uint64_t plain_size(const fc_chunk *column, uint32_t number) {
     if (number == FC_NULL)
         return 0;
     switch (column->type) {
-    case FC_INT32:
+    case FC_PHYSICAL_INT32:
         return 4;
-    case FC_INT64:
+    case FC_PHYSICAL_INT64:
         return 8;
     default:
         return 4 + ((const fc_text *)column->entries)[number].size_bytes;
     }
 }
 
-uint64_t fc_plain_bytes(const fc_column *column) {
+uint64_t fc_plain_bytes(const fc_chunk *column) {
     uint64_t size_bytes = 0;
     for (uint32_t row = 0; row < column->rows; row++)
         size_bytes += plain_size(column, column->numbers[row]);
@@ -30,7 +30,7 @@ uint64_t fc_page_capacity(uint32_t rows, uint8_t width, uint64_t value_bytes) {
 }
 
 /* Return how many rows a page takes; `value_bytes` becomes the size of their values. */
-static uint32_t rows_of_page(const fc_column *column, uint32_t first, uint32_t most_rows,
+static uint32_t rows_of_page(const fc_chunk *column, uint32_t first, uint32_t most_rows,
                              uint64_t most_bytes, uint64_t *value_bytes) {
     uint32_t left = column->rows - first;
     uint32_t most = left < most_rows ? left : most_rows;
@@ -123,19 +123,19 @@ static void find_bounds_of_texts(const fc_text *texts, const uint32_t *numbers, 
 }
 
 /* Find the least and the greatest value. */
-static void find_bounds(const fc_column *column, const uint32_t *numbers, uint32_t count,
+static void find_bounds(const fc_chunk *column, const uint32_t *numbers, uint32_t count,
                         fc_page *page) {
     if (count == 0)
         page->least = page->greatest = FC_NULL;
     else if (column->ranks)
         find_bounds_of_ranks(numbers, count, page);
-    else if (column->type == FC_TEXT)
+    else if (column->type == FC_PHYSICAL_TEXT)
         find_bounds_of_texts(column->entries, numbers, count, page);
     else
         find_bounds_of_integers(column->entries, numbers, count, page);
 }
 
-int64_t fc_data_page(const fc_column *column, uint32_t first, uint32_t most_rows,
+int64_t fc_data_page(const fc_chunk *column, uint32_t first, uint32_t most_rows,
                      uint64_t most_bytes, uint32_t *scratch, uint8_t *out, uint64_t capacity_bytes,
                      fc_page *page) {
     uint64_t value_bytes;
@@ -158,7 +158,7 @@ int64_t fc_data_page(const fc_column *column, uint32_t first, uint32_t most_rows
     return (int64_t)first + page->rows;
 }
 
-uint64_t fc_dictionary_page(const fc_column *column, uint32_t count, uint8_t *out) {
+uint64_t fc_dictionary_page(const fc_chunk *column, uint32_t count, uint8_t *out) {
     uint8_t *end = out;
     for (uint32_t number = 0; number < count; number++)
         end = encode_plain(end, column, &number, 1);

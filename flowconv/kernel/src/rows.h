@@ -10,14 +10,7 @@
 
 #include <stdint.h>
 
-#if defined(_WIN32)
-#define FC_API __declspec(dllexport)
-#else
-#define FC_API __attribute__((visibility("default")))
-#endif
-
-/* Raised whenever something below changes; the Python side refuses another library. */
-#define FC_API_VERSION 1
+#include "api.h"
 
 /* The text that one builder takes at most: offsets of Arrow's texts have 31 bits. */
 #define FC_MOST_TEXT INT32_MAX
@@ -106,8 +99,6 @@ typedef struct {
 } fc_column;
 
 typedef struct fc_builder fc_builder;
-
-FC_API int32_t fc_api_version(void);
 
 /* What FC_BEST stands for on this processor; FC_BEST itself if `speed` is not there. */
 FC_API int32_t fc_speed(int32_t speed);

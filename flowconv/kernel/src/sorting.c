@@ -10,7 +10,7 @@ int fc_sort(const uint32_t *numbers, uint32_t rows, uint32_t ranks, const uint32
     /* Nulls are the first; FC_NULL + 1 is 0. Each cell says where its next row goes. */
     uint32_t *next = calloc((size_t)ranks + 2, sizeof *next);
     if (!next)
-        return FC_NO_MEMORY;
+        return FC_OUT_OF_MEMORY;
     for (uint32_t i = 0; i < rows; i++)
         next[numbers[i] + 1u + 1u]++;
     for (uint32_t rank = 1; rank <= ranks; rank++)
