@@ -29,6 +29,7 @@ WORKER_BYTES = 200 * MB
 Compression = Literal["zstd", "snappy", "gzip", "lz4", "none"]
 OnBadLine = Literal["quarantine", "fail"]
 TimeType = Literal["timestamp", "epoch"]
+Order = Literal["sorted", "log"]
 
 # Partition names that are not columns, in the order of AWS's own prefix.
 KEY_PARTITIONS = ("aws_account_id", "aws_region")
@@ -139,6 +140,16 @@ class ConvertOptions:
         default=False,
     )
     compression: Compression = described("Compression of the Parquet files.", default="zstd")
+    order: Order = described(
+        "Order of rows within each row group: sorted by interface (in tgw/ by attachment), "
+        "addresses and start, which makes files two fifths smaller; or as in the log.",
+        default="sorted",
+    )
+    bloom_filters: bool = described(
+        "Add Bloom filters of addresses and interfaces, by which DuckDB, ClickHouse and Trino skip "
+        "row groups without a value; files are a twentieth larger.",
+        default=False,
+    )
     target_file_size: int = _size(
         "Size at which an output file is closed and the next begun.", "256MB"
     )
@@ -236,6 +247,7 @@ class ConvertOptions:
         )
         check_choice(self.compression, get_args(Compression), "--compression")
         check_choice(self.time_type, get_args(TimeType), "--time-type")
+        check_choice(self.order, get_args(Order), "--order")
         check_choice(self.on_bad_line, get_args(OnBadLine), "--on-bad-line")
         _check_days(self)
         _check_patterns(self)
@@ -408,9 +420,17 @@ _WANTED: tuple[tuple[tuple[str, ...], Any, str], ...] = (
     (("workers", "max_requests", *_SIZES), int, "a whole number"),
     (("grace",), int | float, "a number"),
     (("format", "formats", "account", "region"), str | None, "text"),
-    (("time_type", "compression", "on_bad_line", "table"), str, "text"),
+    (("time_type", "compression", "order", "on_bad_line", "table"), str, "text"),
     (
-        ("with_source", "reprocess", "retry_rejected", "wait", "quick", "repair"),
+        (
+            "with_source",
+            "bloom_filters",
+            "reprocess",
+            "retry_rejected",
+            "wait",
+            "quick",
+            "repair",
+        ),
         bool,
         "a truth value; write True or False",
     ),

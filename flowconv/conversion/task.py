@@ -28,8 +28,9 @@ from flowconv.lake.intents import write_intent
 from flowconv.lake.ledger import Ledger, LostLockError
 from flowconv.lake.ledger_records import Commit, ConvertedObject, DataFile
 from flowconv.lake.quarantine_writing import QuarantineRoom, QuarantineWriter
-from flowconv.lake.writing import ROW_GROUP_ROWS, StagedFile, TaskWriter
+from flowconv.lake.writing import StagedFile, TaskWriter
 from flowconv.options import ConvertOptions
+from flowconv.parquet.writing import ROW_GROUP_ROWS
 from flowconv.rows.batch import ParsedBlock, bad_line_error
 from flowconv.rows.extracting import extract
 from flowconv.rows.normalising import normalise

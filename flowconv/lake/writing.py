@@ -1,24 +1,29 @@
 """Stage 7, pieces -> staged files: Parquet that readers cannot see yet."""
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
+from flowconv import __version__
 from flowconv.errors import StorageError
+from flowconv.fields import Table
+from flowconv.lake.buffered_rows import (
+    BufferedRows,
+    copied,
+    with_own_dictionaries,
+    without_dictionaries,
+)
 from flowconv.lake.ledger_records import DataFile
 from flowconv.lake.paths import STAGING
-from flowconv.options import Compression, ConvertOptions
+from flowconv.options import ConvertOptions
+from flowconv.parquet.writing import ROW_GROUP_ROWS, ParquetWriter
 from flowconv.rows.partitioning import PartitionedRows, PartitionKey, indices
 from flowconv.storage.interface import StagedSink, Storage
 from flowconv.storage.local_errors import storage_errors
-
-# Each row group has its own statistics and dictionaries. 100,000 to 250,000 rows are equally fast;
-# twice that takes twice the memory for no gain.
-ROW_GROUP_ROWS = 128 << 10
 
 # A task buffers so much over all partitions before it writes the largest.
 BUFFERED_BYTES = 64 << 20
@@ -33,26 +38,17 @@ _FEW_PARTITIONS = 64
 _SPREAD_BYTES = 48 << 20
 _SORTED_ROWS = 16_384
 
-# Readers skip row groups by the statistics of these columns. On all others they would take 10 % of
-# the writing time.
-_STATISTICS = (
-    "start",
-    "end",
-    "srcaddr",
-    "dstaddr",
-    "srcport",
-    "dstport",
-    "interface_id",
-    "pkt_srcaddr",
-    "pkt_dstaddr",
-    "tgw_id",
-    "tgw_attachment_id",
+# Rows of one interface and one conversation stand together in their row group: files are two
+# fifths smaller, and the page index leads to an interface's pages (benchmarks/README.md, "pages").
+SORTED_BY: Mapping[Table, tuple[str, ...]] = MappingProxyType(
+    {
+        Table.VPC: ("interface_id", "srcaddr", "dstaddr", "start"),
+        Table.TGW: ("tgw_attachment_id", "srcaddr", "dstaddr", "start"),
+    }
 )
 
-# Numbers that rarely repeat are a sixth smaller without a dictionary. DELTA_BINARY_PACKED is
-# quicker but larger. BYTE_STREAM_SPLIT is quicker and smaller, but many readers do not support it
-# for integers (benchmarks/README.md, "write").
-_PLAIN = ("srcport", "dstport", "packets", "bytes")
+# What people look for by its value, and has too many values for statistics to help.
+FILTERED = ("srcaddr", "dstaddr", "pkt_srcaddr", "pkt_dstaddr", "interface_id")
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,25 +62,17 @@ class StagedFile:
 @dataclass(slots=True)
 class _OpenFile:
     sink: StagedSink
-    parquet: pq.ParquetWriter
+    parquet: ParquetWriter
     path: str
     rows: int = 0
-
-
-@dataclass(slots=True)
-class _Pending:
-    """Rows of one partition, buffered until they fill a row group."""
-
-    pieces: list[pa.Table] = field(default_factory=list)
-    rows: int = 0
-    size_bytes: int = 0
 
 
 class TaskWriter:
     """Writes one task's rows to files named `<name>-<n>.parquet`.
 
     The files depend on the rows and their order alone, not on the machine, so a task that runs
-    again writes the same files. For one thread.
+    again writes the same files. How the rows were cut into pieces, and whether their texts are
+    plain or dictionaries, makes no difference while BUFFERED_BYTES are not reached. For one thread.
 
     Args:
         storage: The lake.
@@ -105,7 +93,7 @@ class TaskWriter:
         self._options = options
         self._on_file = on_file
         self._columns: dict[tuple[str, ...], tuple[str, ...]] = {}
-        self._pending: dict[tuple[PartitionKey, tuple[str, ...]], _Pending] = {}
+        self._pending: dict[tuple[PartitionKey, tuple[str, ...]], BufferedRows] = {}
         self._open: dict[tuple[PartitionKey, tuple[str, ...]], _OpenFile] = {}
         self._staged: list[StagedFile] = []
         self._buffered_bytes = 0
@@ -121,8 +109,11 @@ class TaskWriter:
         """
         if len(rows.keys) <= _FEW_PARTITIONS:
             for key, piece in rows.pieces():
-                self.write(key, piece)
+                # A few rows past midnight must not keep the texts of a whole block in memory.
+                self.write(key, piece if len(rows.keys) == 1 else with_own_dictionaries(piece))
             return
+        # Few rows of each partition share few texts.
+        rows = replace(rows, rows=without_dictionaries(rows.rows))
         self._spread.append(rows)
         self._spread_bytes += rows.rows.nbytes
         if self._spread_bytes > _SPREAD_BYTES:
@@ -137,14 +128,18 @@ class TaskWriter:
         # Rows of one partition may differ in their extra columns, and a file has one schema.
         names = tuple(rows.column_names)
         file = (key, self._columns.setdefault(names, names))
-        pending = self._pending.setdefault(file, _Pending())
-        pending.pieces.append(rows)
-        pending.rows += rows.num_rows
-        size_bytes = rows.nbytes
-        pending.size_bytes += size_bytes
-        self._buffered_bytes += size_bytes
-        if pending.rows >= ROW_GROUP_ROWS:
-            self._write_row_group(file)
+        whole = rows.num_rows
+        while rows.num_rows:
+            pending = self._pending.setdefault(file, BufferedRows())
+            # Row groups end at the same rows however these were cut into pieces.
+            piece = rows.slice(0, ROW_GROUP_ROWS - pending.rows)
+            rows = rows.slice(piece.num_rows)
+            is_full = pending.rows + piece.num_rows == ROW_GROUP_ROWS
+            if not is_full and 2 * piece.num_rows < whole:
+                piece = copied(piece)  # What waits must not keep what is written.
+            self._buffered_bytes += pending.append(piece)
+            if is_full:
+                self._write_row_group(file)
         while self._buffered_bytes > BUFFERED_BYTES:
             self._write_row_group(max(self._pending, key=lambda k: self._pending[k].size_bytes))
 
@@ -164,8 +159,6 @@ class TaskWriter:
     def discard(self) -> None:
         """Remove everything that was written."""
         for file in self._open.values():
-            # Else its destructor writes a footer to the closed file.
-            file.parquet.is_open = False
             file.sink.discard()
         for staged in self._staged:
             staged.sink.discard()
@@ -198,26 +191,27 @@ class TaskWriter:
                 end += 1
             piece = rows.take(indices(order[bounds[begin] : bounds[end]]))
             for place in range(begin, end):
-                start = bounds[place] - bounds[begin]
-                count = bounds[place + 1] - bounds[place]
-                self._write_rows((keys[place], names), piece.slice(start, count))
+                stop = bounds[place + 1] - bounds[begin]
+                for start in range(bounds[place] - bounds[begin], stop, ROW_GROUP_ROWS):
+                    group = piece.slice(start, min(ROW_GROUP_ROWS, stop - start))
+                    self._write_rows((keys[place], names), [group])
             begin = end
 
     def _write_row_group(self, key: tuple[PartitionKey, tuple[str, ...]]) -> None:
         pending = self._pending.pop(key)
         self._buffered_bytes -= pending.size_bytes
-        self._write_rows(key, pa.concat_tables(pending.pieces))
+        self._write_rows(key, pending.tables)
 
-    def _write_rows(self, key: tuple[PartitionKey, tuple[str, ...]], rows: pa.Table) -> None:
+    def _write_rows(
+        self, key: tuple[PartitionKey, tuple[str, ...]], tables: Sequence[pa.Table]
+    ) -> None:
         self._on_file()
         # Taken out and put back, so the first file is the least recently written.
-        file = self._open.pop(key, None) or self._open_file(key[0], rows.schema)
+        file = self._open.pop(key, None) or self._open_file(key[0], tables[0].schema)
         self._open[key] = file
         with storage_errors(file.sink.uri):
-            file.parquet.write_table(
-                rows, row_group_size=max(1, min(rows.num_rows, 2 * ROW_GROUP_ROWS))
-            )
-        file.rows += rows.num_rows
+            file.parquet.write_row_group(tables)
+        file.rows += sum(table.num_rows for table in tables)
         if file.sink.tell() >= self._options.target_file_size:
             self._close_file(key)
         elif len(self._open) > OPEN_FILES:
@@ -230,7 +224,7 @@ class TaskWriter:
         sink = self._storage.open_staged(path, f"{STAGING}/{name}")
         try:
             with storage_errors(sink.uri):
-                parquet = parquet_writer(sink.file, schema, self._options.compression)
+                parquet = parquet_writer(sink.file, key.table, schema, self._options)
         except StorageError:
             sink.discard()
             raise
@@ -254,18 +248,20 @@ class TaskWriter:
 
 
 def parquet_writer(
-    file: pa.NativeFile, schema: pa.Schema, compression: Compression
-) -> pq.ParquetWriter:
-    """Return a writer of small, quickly written files whose row groups readers can skip."""
-    return pq.ParquetWriter(
+    file: pa.NativeFile, table: Table, schema: pa.Schema, options: ConvertOptions
+) -> ParquetWriter:
+    """Return a writer of a table's files, in which all texts are plain."""
+    return ParquetWriter(
         file,
-        schema,
-        compression=compression,
-        use_dictionary=[n for n in schema.names if n not in _PLAIN],  # type: ignore[arg-type]
-        write_statistics=[name for name in _STATISTICS if name in schema.names],
-        write_batch_size=64 << 10,
-        # Lets any reader find a damaged page; costs next to nothing.
-        write_page_checksum=True,
-        # Parquet's own types suffice; Arrow's schema would double a small file's footer.
-        store_schema=False,
+        pa.schema([(field.name, _plain_type(field.type)) for field in schema]),
+        compression=options.compression,
+        sort_by=SORTED_BY[table] if options.order == "sorted" else (),
+        bloom_filters=[name for name in FILTERED if name in schema.names]
+        if options.bloom_filters
+        else (),
+        created_by=f"flowconv version {__version__}",
     )
+
+
+def _plain_type(type_: Any) -> Any:
+    return type_.value_type if pa.types.is_dictionary(type_) else type_

@@ -1,6 +1,6 @@
 """A column of Arrow -> values and numbers: how the kernel wants it, and how it is encoded."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -49,19 +49,23 @@ class Column:
         return self.ranks and len(self.entries) == 1
 
 
-def read_column(name: str, kind: ColumnType, values: "pa.ChunkedArray[Any]") -> Column:
-    """Read a column in any layout.
+def read_column(name: str, kind: ColumnType, chunks: "Sequence[pa.Array[Any]]") -> Column:
+    """Read a column, each chunk of it in any layout.
 
     Raises:
         ValueError: An array is damaged, or a time has too many seconds for milliseconds.
     """
-    if not pa.types.is_dictionary(values.type) and values.type != kind.stored:
-        values = values.cast(kind.stored)
-    numbers = np.empty(len(values), np.uint32)
-    parts = [chunk for chunk in values.chunks if len(chunk)]
+    parts = [_stored(chunk, kind) for chunk in chunks if len(chunk)]
+    numbers = np.empty(sum(map(len, parts)), np.uint32)
     read = _read_texts if kind.physical == "text" else _read_integers
     entries, nulls = read(parts, numbers)
     return Column(name=name, type=kind, entries=entries, numbers=numbers, nulls=nulls, kept=parts)
+
+
+def _stored(chunk: "pa.Array[Any]", kind: ColumnType) -> "pa.Array[Any]":
+    if isinstance(chunk, pa.DictionaryArray) or chunk.type == kind.stored:
+        return chunk
+    return chunk.cast(kind.stored)
 
 
 def rank(column: Column, limit: int) -> bool:

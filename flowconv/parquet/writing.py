@@ -104,13 +104,23 @@ class ParquetWriter:
             ValueError: The table's columns are not those of the file, an array is damaged, or a
                 text is too long.
         """
-        if table.schema.names != self._schema.names:
-            raise ValueError(
-                f"the table has the columns {', '.join(table.schema.names)}, but the file has "
-                f"{', '.join(self._schema.names)}"
-            )
         for start in range(0, table.num_rows, row_group_size):
-            self._write_row_group(table.slice(start, row_group_size))
+            self.write_row_group([table.slice(start, row_group_size)])
+
+    def write_row_group(self, tables: Sequence[pa.Table | pa.RecordBatch]) -> None:
+        """Write rows as one row group; a column may have another layout in each table.
+
+        Raises:
+            ValueError: As `write_table`.
+        """
+        for table in tables:
+            if table.schema.names != self._schema.names:
+                raise ValueError(
+                    f"the table has the columns {', '.join(table.schema.names)}, but the file has "
+                    f"{', '.join(self._schema.names)}"
+                )
+        if any(table.num_rows for table in tables):
+            self._write_row_group(tables)
 
     def close(self) -> None:
         """Write the page index and the footer. Calling it again does nothing."""
@@ -122,15 +132,15 @@ class ParquetWriter:
         )
         self._write([end])
 
-    def _write_row_group(self, rows: pa.Table | pa.RecordBatch) -> None:
+    def _write_row_group(self, tables: Sequence[pa.Table | pa.RecordBatch]) -> None:
         start = self._size_bytes
-        keys = {place: self._read(rows, place) for place in self._sorting}
+        keys = {place: self._read(tables, place) for place in self._sorting}
         order = _order_of([keys[place] for place in self._sorting])
         chunks: list[WrittenChunk] = []
         plain_bytes = size_bytes = 0
         for place in range(len(self._schema)):
             # Read here, not before the loop: one column at a time is in memory.
-            column = keys.pop(place, None) or self._read(rows, place)
+            column = keys.pop(place, None) or self._read(tables, place)
             rank_if_useful(column)
             if order is not None and not column.is_constant:
                 column.numbers = pages.reorder(column.numbers, order)
@@ -141,18 +151,19 @@ class ParquetWriter:
         self._row_groups.append(
             RowGroup(
                 start=start,
-                rows=rows.num_rows,
+                rows=sum(table.num_rows for table in tables),
                 plain_bytes=plain_bytes,
                 size_bytes=size_bytes,
                 chunks=chunks,
             )
         )
 
-    def _read(self, rows: pa.Table | pa.RecordBatch, place: int) -> Column:
-        values: Any = rows.column(place)
-        if isinstance(values, pa.Array):
-            values = pa.chunked_array([values])
-        return read_column(self._schema.names[place], self._types[place], values)
+    def _read(self, tables: Sequence[pa.Table | pa.RecordBatch], place: int) -> Column:
+        chunks: list[pa.Array[Any]] = []
+        for table in tables:
+            values: Any = table.column(place)
+            chunks += [values] if isinstance(values, pa.Array) else values.chunks
+        return read_column(self._schema.names[place], self._types[place], chunks)
 
     def _write_chunk(self, chunk: Chunk, *, has_filter: bool) -> WrittenChunk:
         start = self._size_bytes

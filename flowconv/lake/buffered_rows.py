@@ -1,0 +1,72 @@
+"""Rows that wait for their row group, and how little memory they can take."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from flowconv.rows.partitioning import indices
+
+
+@dataclass(slots=True)
+class BufferedRows:
+    """Rows of one partition, in their order.
+
+    Attributes:
+        tables: The rows. Their texts may be plain or dictionaries, each in its own way.
+        rows: How many there are.
+        size_bytes: The memory that they keep.
+    """
+
+    tables: list[pa.Table] = field(default_factory=list)
+    rows: int = 0
+    size_bytes: int = 0
+
+    def append(self, table: pa.Table) -> int:
+        """Add rows; return the memory that they keep: all of a buffer, if they use some of it."""
+        size_bytes = table.get_total_buffer_size()
+        self.tables.append(table)
+        self.rows += table.num_rows
+        self.size_bytes += size_bytes
+        return size_bytes
+
+
+def copied(table: pa.Table) -> pa.Table:
+    """Return rows that keep nothing of the block that they are from."""
+    return with_own_dictionaries(table.take(indices(np.arange(table.num_rows))))
+
+
+def with_own_dictionaries(table: pa.Table) -> pa.Table:
+    """Return rows whose dictionaries have no text that the rows lack."""
+    return _with_columns(table, _with_own_dictionary)
+
+
+def without_dictionaries(table: pa.Table) -> pa.Table:
+    """Return rows whose texts are plain."""
+    return _with_columns(table, lambda chunk: chunk.dictionary_decode())
+
+
+def _with_columns(
+    table: pa.Table, function: "Callable[[pa.DictionaryArray[Any, Any]], pa.Array[Any]]"
+) -> pa.Table:
+    """Change the columns that are dictionaries."""
+    for place, column in enumerate(table.columns):
+        if pa.types.is_dictionary(column.type):
+            dictionaries: list[Any] = column.chunks
+            chunks = [function(chunk) for chunk in dictionaries]
+            changed = pa.chunked_array(chunks or [pa.array([], pa.string())])
+            table = table.set_column(place, table.column_names[place], changed)
+    return table
+
+
+def _with_own_dictionary(chunk: "pa.DictionaryArray[Any, Any]") -> "pa.Array[Any]":
+    numbers: Any = chunk.indices.drop_null().to_numpy(zero_copy_only=False)
+    used = np.zeros(len(chunk.dictionary), bool)
+    used[numbers] = True
+    places = np.cumsum(used, dtype=np.int32) - np.int32(1)
+    # A null's place is null, too.
+    taken: Any = pa.array(places).take(chunk.indices)
+    texts: Any = chunk.dictionary.filter(pa.array(used))
+    return pa.DictionaryArray.from_arrays(taken, texts)
