@@ -2,13 +2,14 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
+from importlib.metadata import version
 from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
-from flowconv import __version__
 from flowconv.errors import StorageError
 from flowconv.fields import Table
 from flowconv.lake.buffered_rows import (
@@ -259,9 +260,14 @@ def parquet_writer(
         bloom_filters=[name for name in FILTERED if name in schema.names]
         if options.bloom_filters
         else (),
-        created_by=f"flowconv version {__version__}",
+        created_by=_created_by(),
     )
 
 
 def _plain_type(type_: Any) -> Any:
     return type_.value_type if pa.types.is_dictionary(type_) else type_
+
+
+@cache
+def _created_by() -> str:
+    return f"flowconv version {version('flowconv')}"

@@ -292,6 +292,7 @@ OPTIONS = st.builds(
     ConvertOptions,
     partition_by=st.sampled_from(PARTITIONS),
     time_type=st.sampled_from(["timestamp", "epoch"]),
+    order=st.sampled_from(["sorted", "log"]),
     format=st.sampled_from(FORMATS),
     allow_unknown_fields=st.just(("new-field",)),
     account=st.sampled_from([None, "000000000099"]),
