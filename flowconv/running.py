@@ -1,11 +1,12 @@
 """Runs jobs in threads: the tasks of a conversion, the checks of a verification."""
 
+import queue
 import signal
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any, Generic, TypeVar
@@ -15,6 +16,9 @@ Result = TypeVar("Result")
 
 # Time between two calls of `on_progress`.
 _TICK_S = 0.2
+
+# Items that threads pass on together: one by one they take 20 us each.
+_GROUP = 500
 
 
 class Stopped(Exception):  # noqa: N818 - it is a request, not an error
@@ -70,6 +74,71 @@ class RunProgress:
     def stop(self) -> None:
         """Ask all jobs to stop."""
         self._stop.set()
+
+
+def started(call: Callable[[], Result]) -> "Future[Result]":
+    """Begin a call in a thread of its own, which the end of the program does not wait for."""
+    future: Future[Result] = Future()
+
+    def run() -> None:
+        try:
+            future.set_result(call())
+        except BaseException as error:  # noqa: BLE001  # Raised where the result is asked for.
+            future.set_exception(error)
+
+    threading.Thread(target=run, name="flowconv-started", daemon=True).start()
+    return future
+
+
+@contextmanager
+def begun(items: Iterator[Job], most: int) -> Iterator[Iterator[Job]]:
+    """Take items from an iterator in a thread of its own, before they are asked for.
+
+    Args:
+        items: The iterator; only that thread uses it.
+        most: So many items wait at most, a few more or less.
+
+    Yields:
+        The same items, and the error that ends them.
+    """
+    groups: queue.Queue[tuple[list[Job], BaseException | None]] = queue.Queue(
+        max(1, most // _GROUP)
+    )
+    left = threading.Event()
+
+    def put(group: list[Job], error: BaseException | None) -> None:
+        while not left.is_set():
+            with suppress(queue.Full):
+                groups.put((group, error), timeout=_TICK_S)
+                return
+
+    def take() -> None:
+        try:
+            while not left.is_set() and (group := list(islice(items, _GROUP))):
+                put(group, None)
+        except BaseException as error:  # noqa: BLE001  # Raised where the items are taken.
+            put([], error)
+        else:
+            put([], None)
+
+    def give() -> Iterator[Job]:
+        while True:
+            # Without a limit an interrupt would wait on Windows.
+            try:
+                group, error = groups.get(timeout=_TICK_S)
+            except queue.Empty:
+                continue
+            if error:
+                raise error
+            if not group:
+                return
+            yield from group
+
+    threading.Thread(target=take, name="flowconv-begun", daemon=True).start()
+    try:
+        yield give()
+    finally:
+        left.set()
 
 
 def run_all(

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from flowconv.running import RunProgress, Stopped, run_all, uninterrupted
+from flowconv.running import RunProgress, Stopped, begun, run_all, started, uninterrupted
 
 
 def progress() -> RunProgress:
@@ -138,3 +138,45 @@ def test_handlers_come_back() -> None:
     with uninterrupted():
         assert signal.getsignal(signal.SIGINT) != before
     assert signal.getsignal(signal.SIGINT) == before
+
+
+def test_a_started_call_has_its_result_or_its_error() -> None:
+    assert started(threading.current_thread).result() is not threading.current_thread()
+    with pytest.raises(ZeroDivisionError):
+        started(lambda: 1 // 0).result()
+
+
+@pytest.mark.parametrize("number", [0, 1, 500, 1000, 1234])
+def test_begun_items_are_all_given_in_order(number: int) -> None:
+    with begun(iter(range(number)), 600) as items:
+        assert list(items) == list(range(number))
+
+
+def test_begun_items_end_with_the_error() -> None:
+    def numbers() -> Iterator[int]:
+        yield from range(700)
+        raise ValueError("after 700")
+
+    given: list[int] = []
+    with begun(numbers(), 10_000) as items, pytest.raises(ValueError, match="after 700"):
+        given.extend(items)
+    # The group that it ends is lost with it.
+    assert given == list(range(500))
+
+
+def test_items_are_taken_before_they_are_asked_for_but_not_all() -> None:
+    taken = 0
+    is_enough = threading.Event()
+
+    def numbers() -> Iterator[int]:
+        nonlocal taken
+        while True:
+            taken += 1
+            if taken == 1000:
+                is_enough.set()
+            yield taken
+
+    with begun(numbers(), 1000) as items:
+        assert is_enough.wait(60)
+        assert next(items) == 1
+        assert taken <= 1000 + 3 * 500

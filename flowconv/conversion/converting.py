@@ -5,11 +5,13 @@ import secrets
 import socket
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
-from itertools import chain
+from functools import partial
+from itertools import chain, islice
 from typing import Any
 
 from flowconv.conversion.new_headers import KnownHeaders
@@ -25,15 +27,16 @@ from flowconv.conversion.report import ConvertReport
 from flowconv.conversion.task import COMMITTING_AT_ONCE, TaskConverter
 from flowconv.errors import FlowconvError, printable, redact
 from flowconv.events import log_event
-from flowconv.lake.layout import Layout, ensure_layout, is_lake
+from flowconv.lake.layout import Layout, ensure_layout, find_layout
 from flowconv.lake.ledger import Ledger
 from flowconv.lake.ledger_records import Run
-from flowconv.lake.leftovers import list_unfinished, remove_leftovers
+from flowconv.lake.leftovers import Leftovers, list_leftovers, remove_leftovers
 from flowconv.lake.locking import Lock
 from flowconv.memory import giving_memory_back
 from flowconv.options import ConvertOptions
-from flowconv.running import RunProgress, run_all, uninterrupted
+from flowconv.running import RunProgress, begun, run_all, started, uninterrupted
 from flowconv.source.fetching import requests_ended
+from flowconv.source.keys import LogObject
 from flowconv.source.opening import Source, open_source
 from flowconv.storage.interface import Storage
 from flowconv.storage.opening import open_storage
@@ -82,27 +85,51 @@ def convert(
     log_event("run_began", run_id=report.run_id, source=report.source, lake=report.lake)
     if on_begin:
         on_begin(report)
-    listed = list_source(logs, lake, options, report.left_out, report.unreadable)
-    if not is_lake(lake):
-        # A mistyped SOURCE must not leave a lake behind.
-        first = next(listed, None)
-        if first is None:
+    left_out: Counter[str] = Counter()
+    unreadable: dict[str, str] = {}
+    listed: Iterator[LogObject] = list_source(logs, lake, options, left_out, unreadable)
+    with ExitStack() as stack:
+        if not logs.is_local:
+            # Its requests and those of the lake need not wait for one another.
+            listed = stack.enter_context(begun(listed, _LISTED_AHEAD))
+        found = find_layout(lake)
+        first = list(islice(listed, 0 if found else 1))
+        if not (found or first):
+            # A mistyped SOURCE must not leave a lake behind.
+            _note_listed(report, left_out, unreadable)
             _note_pending(report, Pending(), None, options)
             _sum_up(report, failure="")
             return report
-        listed = chain([first], listed)
-    layout = ensure_layout(lake, options)
-    with Lock(lake, report.run_id, wait=options.wait) as lock, requests_ended(logs):
-        ledger = Ledger.read(lake)
+        layout = ensure_layout(lake, options, found)
+        lock = stack.enter_context(Lock(lake, report.run_id, wait=options.wait))
+        stack.enter_context(requests_ended(logs))
+        ledger, leftovers = _read_lake(lake)
         lock.confirm()
-        unfinished = list_unfinished(lake)
         with _recorded(ledger, report, layout, {"source": logs, "lake": lake}):
-            remove_leftovers(lake, ledger, unfinished)
-            pending = find_pending(listed, ledger, options)
+            remove_leftovers(lake, ledger, leftovers)
+            pending = find_pending(chain(first, listed), ledger, options)
+            _note_listed(report, left_out, unreadable)
             _note_pending(report, pending, ledger, options)
             with TaskConverter(logs, lake, ledger, report.run_id, options) as converter:
                 _convert_all(pending.tasks, converter, ledger, report, options, on_progress)
     return report
+
+
+# Objects that may have been listed before the ledger is read, some 1 kB each.
+_LISTED_AHEAD = 20_000
+
+
+def _read_lake(lake: Storage) -> tuple[Ledger, Leftovers]:
+    """Return the ledger, and what killed runs have left behind."""
+    if lake.is_local:
+        return Ledger.read(lake), list_leftovers(lake)
+    leftovers = started(partial(list_leftovers, lake))
+    return Ledger.read(lake), leftovers.result()
+
+
+def _note_listed(report: ConvertReport, left_out: Counter[str], unreadable: dict[str, str]) -> None:
+    report.left_out.update(left_out)
+    report.unreadable |= unreadable
 
 
 def _note_pending(

@@ -48,19 +48,15 @@ def is_lake(storage: Storage) -> bool:
     return False
 
 
-def read_layout(storage: Storage) -> Layout:
-    """Return a lake's layout.
+def find_layout(storage: Storage) -> Layout | None:
+    """Return a lake's layout; None if there is no lake.
 
     Raises:
-        LakeError: There is no lake, lake.json is gone or damaged, or a later flowconv wrote it.
+        LakeError: lake.json is gone or damaged, or a later flowconv wrote it.
     """
     written = storage.read(LAYOUT)
     if written is None and not is_lake(storage):
-        raise LakeError(
-            "this is not a flowconv lake: it has no _flowconv/lake.json. Check the path, or "
-            "write one with flowconv convert.",
-            uri=storage.root,
-        )
+        return None
     if written is None:
         written = storage.read(LAYOUT)  # A run began the lake in this moment.
     try:
@@ -78,6 +74,22 @@ def read_layout(storage: Storage) -> Layout:
             "flowconv verify --repair write it again.",
             uri=storage.root,
         ) from error
+
+
+def read_layout(storage: Storage) -> Layout:
+    """Return a lake's layout.
+
+    Raises:
+        LakeError: As `find_layout`; or there is no lake.
+    """
+    layout = find_layout(storage)
+    if layout is None:
+        raise LakeError(
+            "this is not a flowconv lake: it has no _flowconv/lake.json. Check the path, or "
+            "write one with flowconv convert.",
+            uri=storage.root,
+        )
+    return layout
 
 
 def lost_layout(storage: Storage) -> Layout | None:
@@ -108,8 +120,13 @@ def _layout(described: Mapping[str, Any]) -> Layout:
     )
 
 
-def ensure_layout(storage: Storage, options: ConvertOptions) -> Layout:
+def ensure_layout(storage: Storage, options: ConvertOptions, found: Layout | None = None) -> Layout:
     """Begin a lake, or check that the options fit the lake that is there.
+
+    Args:
+        storage: The lake.
+        options: Those of the run.
+        found: Its layout, if it was read.
 
     Raises:
         LakeError: The lake has another layout, or the tables' folders hold files but no lake.
@@ -119,7 +136,7 @@ def ensure_layout(storage: Storage, options: ConvertOptions) -> Layout:
         time_type=options.time_type,
         with_source=options.with_source,
     )
-    if not is_lake(storage):
+    if found is None and not is_lake(storage):
         for table in Table:
             # Another run may have begun the lake just now.
             if next(storage.list_files(table), None) and not is_lake(storage):
@@ -130,7 +147,7 @@ def ensure_layout(storage: Storage, options: ConvertOptions) -> Layout:
                 )
         if storage.create(LAYOUT, seal(asdict(layout))):
             return layout
-    found = read_layout(storage)
+    found = found or read_layout(storage)
     if found != layout:
         raise LakeError(
             f"this lake has --partition-by {','.join(found.partition_by)} --time-type "

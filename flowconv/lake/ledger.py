@@ -40,16 +40,19 @@ A run that is killed, or paused and taken over, leaves behind:
 | an older or incomplete checkpoint | the next merge | when its checkpoint is written |
 | the lock | the next run | before all this; see `locking` |
 
-None of this ever counts. These steps keep their order:
+None of this ever counts. These steps keep their order; all others may overlap, such as the listing
+of SOURCE with all that a run does before it plans its tasks, or the tasks with one another:
 
-1. The next run lists leftovers before its `begin`: no later run has any of them, so it may remove
-   them however late it wakes up. A paused run cannot remove or replace files of its successor
-   either: names contain the number of a run's `begin`.
+1. The next run takes the lock, lists leftovers and only then creates its `begin`: no later run has
+   any of them, so it may remove them however late it wakes up. Nor can a paused run remove or
+   replace files of its successor: names contain the number of a run's `begin`.
 2. An intent is written before its files are published or removed, so the next run finds them.
 3. Files are published before the commit that names them, so a file that counts is there.
 4. Replaced files are removed after the commit that replaces them, so rows never disappear.
 5. ledger.json is written after the record whose number it has, and before records are merged.
-6. A checkpoint's objects are written after its other parts, and its records removed after both.
+6. The lock is looked at once more after the ledger was read: if it is still held, a run that takes
+   it over later creates a record that this ledger lacks, and this run's `begin` fails.
+7. A checkpoint's objects are written after its other parts, and its records removed after both.
 """
 
 import re
@@ -88,7 +91,7 @@ from flowconv.lake.ledger_records import (
     commit_to_json,
     split_headers,
 )
-from flowconv.lake.paths import INTENTS, LAST_NUMBER, LEDGER
+from flowconv.lake.paths import LAST_NUMBER, LEDGER
 from flowconv.storage.interface import Storage
 
 _DIGITS = 12
@@ -141,8 +144,6 @@ class Ledger:
         self._outdated: list[str] = []
         self.generation = 0
         """The number of this run's `begin`: no other run of the lake has it."""
-        self.intents: list[str] = []
-        """Intents that earlier runs left behind; listed when this run begins."""
 
     @classmethod
     def read(cls, storage: Storage, *, with_gaps: bool = False) -> Self:
@@ -300,8 +301,6 @@ class Ledger:
         Raises:
             LakeError: Another run began at the same moment.
         """
-        # Before the record: no later run has any of these (step 1 above).
-        self.intents = [file.path for file in self._storage.list_files(INTENTS)]
         try:
             record = {"kind": "begin", "run_id": run.run_id, "host": run.host}
             self.generation = self._append(record | {"layout": dict(layout)})
@@ -423,7 +422,8 @@ class Ledger:
 
     def _has_files(self) -> bool:
         """Tell whether there are files below the tables."""
-        listings = map(self._storage.list_files, Table)
+        # In S3 each is under way from here on.
+        listings = [self._storage.list_files(table) for table in Table]
         # S3's console creates an object with such a name for a folder.
         return any(not file.path.endswith("/") for files in listings for file in files)
 

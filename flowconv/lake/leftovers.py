@@ -1,33 +1,49 @@
 """What killed runs left behind: listed before a run begins, removed once it has begun."""
 
 from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 from flowconv.fields import Table
 from flowconv.lake.intents import read_intent
 from flowconv.lake.ledger import Ledger
-from flowconv.lake.paths import SET_ASIDE, STAGING, is_written_here
+from flowconv.lake.paths import INTENTS, SET_ASIDE, STAGING, is_written_here
 from flowconv.storage.interface import Storage, Unfinished
 
 
-def list_unfinished(storage: Storage) -> list[Unfinished]:
-    """List unfinished files of killed runs; the caller holds the lake's lock.
+class Leftovers(NamedTuple):
+    """What killed runs left behind.
 
-    To be called before a run begins (`Ledger.begin` lists the intents then): no later run has any
-    of these, so they may be removed however late this run wakes up.
+    Attributes:
+        unfinished: Files that were being written.
+        intents: Notes of files that may not count.
     """
-    return storage.list_unfinished(STAGING, (*Table, "_flowconv"))
+
+    unfinished: Sequence[Unfinished]
+    intents: Sequence[str]
 
 
-def remove_leftovers(storage: Storage, ledger: Ledger, unfinished: Sequence[Unfinished]) -> None:
+def list_leftovers(storage: Storage) -> Leftovers:
+    """List what killed runs left behind; the caller holds the lake's lock.
+
+    To be called before a run begins: no later run has any of these, so they may be removed however
+    late this run wakes up.
+    """
+    # In S3 both are under way together.
+    intents = storage.list_files(INTENTS)
+    unfinished = storage.list_unfinished(STAGING, (*Table, "_flowconv"))
+    return Leftovers(unfinished, [file.path for file in intents])
+
+
+def remove_leftovers(storage: Storage, ledger: Ledger, leftovers: Leftovers) -> None:
     """Remove what killed runs left behind; the caller holds the lake's lock, and has begun."""
-    noted = [path for intent in ledger.intents for path in read_intent(storage, intent)]
-    leftovers = ledger.leftovers(noted) if noted else []
+    noted = [path for intent in leftovers.intents for path in read_intent(storage, intent)]
+    paths = ledger.leftovers(noted) if noted else []
     if ledger.missing_records:
         # A lost record may have named them.
-        set_aside(storage, [path for path in leftovers if is_written_here(path)], ledger.generation)
-    storage.delete(leftovers)
-    storage.delete(ledger.intents)
-    storage.discard(unfinished)
+        set_aside(storage, [path for path in paths if is_written_here(path)], ledger.generation)
+    storage.delete(paths)
+    storage.delete(leftovers.intents)
+    storage.discard(leftovers.unfinished)
 
 
 def set_aside(storage: Storage, paths: Iterable[str], generation: int) -> dict[str, str]:

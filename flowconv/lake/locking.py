@@ -131,14 +131,15 @@ class Lock:
         settle_s = 0.0
         last_seen: Holder | None = None
         changed = time.monotonic()
-        # The lock's content decides, since the answer to a write may be lost.
+        # The lock's content decides: after a takeover here, and in `confirm` otherwise.
         while not self._is_ours(holder := read_holder(self._storage)):
             if holder != last_seen:
                 last_seen, changed = holder, time.monotonic()
             # A heartbeat that stays the same is dead, whatever its clock says.
             is_silent = time.monotonic() - changed > LEASE_S
             if holder is None:
-                self._storage.create(LOCK, _encode(self._holder))
+                if self._storage.create(LOCK, _encode(self._holder)) and not settle_s:
+                    return
                 time.sleep(settle_s)
             elif holder.is_dead or (is_silent and not holder.is_here):
                 self._storage.delete([LOCK])

@@ -3,6 +3,7 @@
 import re
 import secrets
 import zlib
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import AbstractContextManager, suppress
@@ -35,6 +36,9 @@ from flowconv.storage.s3_pages import Page
 
 # S3's smallest part. An upload has at most 10,000 parts: files of up to 50 GB.
 _PART_BYTES = 5 << 20
+
+# Of each file, beside the one that fills.
+_PARTS_AT_ONCE = 3
 
 # A closed file of up to this size is kept in memory until it is published: one request, not three.
 _SMALL_BYTES = 1 << 20
@@ -247,8 +251,11 @@ class S3Storage:
         folders: Sequence[str] = ("",),
     ) -> list[Unfinished]:
         """See `Storage`."""
-        prefixes = map(self._folder_key, folders)
-        return [upload for prefix in prefixes for upload in self._uploads(prefix)]
+        prefixes = [self._folder_key(folder) for folder in folders]
+        with storage_errors(self.root):
+            first_pages = [self._start_uploads(prefix) for prefix in prefixes]
+        pages = zip(prefixes, first_pages, strict=True)
+        return [upload for prefix, page in pages for upload in self._uploads(prefix, page)]
 
     def discard(self, unfinished: Sequence[Unfinished]) -> None:
         """See `Storage`."""
@@ -256,20 +263,24 @@ class S3Storage:
             with storage_errors(self.uri(upload.path)):
                 self._connection.abort(self._key(upload.path), upload.upload_id)
 
-    def _uploads(self, prefix: str) -> Iterator[Unfinished]:
+    def _start_uploads(self, prefix: str, **markers: str) -> "Future[Any]":
+        return self._connection.start("list_multipart_uploads", Prefix=prefix, **markers)
+
+    def _uploads(self, prefix: str, first_page: "Future[Any]") -> Iterator[Unfinished]:
         root_length = len(self._folder_key(""))
-        markers: dict[str, str] = {}
+        next_page = first_page
         with storage_errors(self.root):
             while True:
-                page = self._connection.call("list_multipart_uploads", Prefix=prefix, **markers)
+                page = next_page.result()
                 for upload in page.get("Uploads", []):
                     yield Unfinished(upload["Key"][root_length:], upload["UploadId"])
                 if not page.get("IsTruncated"):
                     return
-                markers = {
-                    "KeyMarker": page["NextKeyMarker"],
-                    "UploadIdMarker": page["NextUploadIdMarker"],
-                }
+                next_page = self._start_uploads(
+                    prefix,
+                    KeyMarker=page["NextKeyMarker"],
+                    UploadIdMarker=page["NextUploadIdMarker"],
+                )
 
     def _key(self, path: str) -> str:
         return f"{self._root_key}/{path}" if self._root_key and path else self._root_key or path
@@ -351,7 +362,7 @@ class _S3Sink:
 
 
 class _Upload:
-    """The file behind `pyarrow.PythonFile`; sends one part while the next one fills."""
+    """The file behind `pyarrow.PythonFile`; sends some parts while the next one fills."""
 
     def __init__(self, connection: Connection, key: str, uri: str) -> None:
         self.closed = False
@@ -363,7 +374,7 @@ class _Upload:
         self._size_bytes = 0
         self._upload_id: str | None = None
         self._parts: list[dict[str, Any]] = []
-        self._sent_part: Future[Any] | None = None
+        self._sent_parts: deque[Future[Any]] = deque()
         self._is_over = False  # Published or discarded.
 
     def write(self, data: bytes | memoryview) -> int:
@@ -386,7 +397,7 @@ class _Upload:
             return
         if self._buffer and (self._upload_id or len(self._buffer) > _SMALL_BYTES):
             self._send_part(len(self._buffer))
-        self._await_part()
+        self._await_parts(0)
 
     def publish(self) -> None:
         if self._is_over:
@@ -407,26 +418,27 @@ class _Upload:
                 self._connection.abort(self._key, self._upload_id)
 
     def _send_part(self, size: int) -> None:
-        self._await_part()
+        self._await_parts(_PARTS_AT_ONCE - 1)
         with storage_errors(self._uri):
             if self._upload_id is None:
                 answer = self._connection.call("create_multipart_upload", Key=self._key)
                 self._upload_id = answer["UploadId"]
             part = bytes(self._buffer[:size])
             del self._buffer[:size]
-            self._sent_part = self._connection.start(
+            sent_part = self._connection.start(
                 "upload_part",
                 Key=self._key,
                 UploadId=self._upload_id,
-                PartNumber=len(self._parts) + 1,
+                PartNumber=len(self._parts) + len(self._sent_parts) + 1,
                 Body=part,
             )
+            self._sent_parts.append(sent_part)
 
-    def _await_part(self) -> None:
-        if self._sent_part is not None:
-            sent_part, self._sent_part = self._sent_part, None
+    def _await_parts(self, most: int) -> None:
+        """Wait until at most so many parts are under way."""
+        while len(self._sent_parts) > most:
             with storage_errors(self._uri):
-                answer = sent_part.result()
+                answer = self._sent_parts.popleft().result()
             self._parts.append({"PartNumber": len(self._parts) + 1, "ETag": answer["ETag"]})
 
     def _complete(self) -> None:

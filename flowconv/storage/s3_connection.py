@@ -250,6 +250,7 @@ class Connection:
         )
         s3.connect()
         read_pages_of(s3.s3)
+        s3.s3.meta.events.register_last("before-call.s3", _send_at_once)
         return s3
 
     def _make_obstore(self, s3: Any) -> obstore.store.S3Store:
@@ -347,6 +348,11 @@ def check_s3_options(options: Mapping[str, str]) -> None:
         sources.append("anon")
     if len(sources) > 1:
         raise UsageError(f"storage options {' and '.join(sources)}: choose one of them.")
+
+
+def _send_at_once(params: dict[str, Any], **_: Any) -> None:
+    """Send a body with its request: botocore first asks whether it may, a round trip more."""
+    params["headers"].pop("Expect", None)
 
 
 async def _get_by_obstore(

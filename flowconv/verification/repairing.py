@@ -18,7 +18,7 @@ from flowconv.lake.intents import write_intent
 from flowconv.lake.layout import Layout, restore_layout
 from flowconv.lake.ledger import Ledger
 from flowconv.lake.ledger_records import Run
-from flowconv.lake.leftovers import list_unfinished, remove_leftovers, set_aside
+from flowconv.lake.leftovers import list_leftovers, remove_leftovers, set_aside
 from flowconv.lake.paths import is_written_here
 from flowconv.storage.interface import Storage
 from flowconv.verification.problems import Problem, ProblemKind, VerifyReport
@@ -50,9 +50,9 @@ def repair_lake(
     if report.kinds["missing-layout"]:
         restore_layout(storage, layout)
     run = Run(run_id=run_id, began=datetime.now(UTC), host=socket.gethostname())
-    unfinished = list_unfinished(storage)
+    leftovers = list_leftovers(storage)
     ledger.begin(run, asdict(layout))
-    remove_leftovers(storage, ledger, unfinished)
+    remove_leftovers(storage, ledger, leftovers)
     strays = [
         problem.path for problem in report.problems if problem.kind == "stray-file" and problem.path
     ]

@@ -6,7 +6,7 @@ import os
 import socket
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -284,6 +284,35 @@ def test_publish_after_a_lost_answer_is_done(
     assert storage.read("x") == b"x" * (6 << 20)
 
 
+def test_parts_are_sent_side_by_side(moto_s3: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    storage = open_storage(f"s3://{moto_s3.make_bucket()}", moto_s3.storage_options())
+    start = s3_connection.Connection.start
+    third = threading.Event()
+    waited: list[bool] = []
+
+    def start_first_when_the_third_is_sent(self: Any, method: str, **request: Any) -> Any:
+        if request.get("PartNumber") == 3:
+            third.set()
+        if request.get("PartNumber") != 1:
+            return start(self, method, **request)
+        first: Future[Any] = Future()
+
+        def send() -> None:
+            waited.append(third.wait(60))
+            first.set_result(start(self, method, **request).result())
+
+        threading.Thread(target=send).start()
+        return first
+
+    monkeypatch.setattr(s3_connection.Connection, "start", start_first_when_the_third_is_sent)
+    sink = storage.open_staged("x", STAGING)
+    body = b"".join(bytes([number]) * (5 << 20) for number in range(4)) + b"end"
+    sink.file.write(body)
+    sink.publish()
+    assert waited == [True]
+    assert storage.read("x") == body
+
+
 @pytest.mark.parametrize("region", [None, "eu-central-1"])
 def test_both_clients_sign_for_the_region(region: str | None) -> None:
     scopes = []
@@ -367,13 +396,13 @@ def test_endpoints_of_aws(endpoint_url: str, is_aws: bool) -> None:
 
 @contextmanager
 def _server(answer: Callable[[BaseHTTPRequestHandler], None]) -> Iterator[dict[str, str]]:
-    """Run an HTTP server that answers each GET and HEAD so; give the options to reach it."""
+    """Run an HTTP server that answers each GET, HEAD and PUT so; give the options to reach it."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             answer(self)
 
-        do_HEAD = do_GET  # noqa: N815  # http.server calls it so.
+        do_HEAD = do_PUT = do_GET  # noqa: N815  # http.server calls them so.
 
         def log_message(self, format: str, *args: object) -> None:
             pass
@@ -458,6 +487,20 @@ def test_fetch_survives_what_passes(path: str) -> None:
     with _server(answer) as options:
         assert open_storage("s3://bucket", options).fetch(path, 0, 10) == b"0123456789"
     assert requests >= 4
+
+
+def test_a_body_is_sent_at_once() -> None:
+    """Not after the answer to `Expect: 100-continue`."""
+    expected = []
+
+    def answer(request: BaseHTTPRequestHandler) -> None:
+        request.rfile.read(int(request.headers["Content-Length"]))
+        expected.append(request.headers["Expect"])
+        _answer(request, 200, b"", {"Content-Length": "0", **_HEADERS})
+
+    with _server(answer) as options:
+        open_storage("s3://bucket", options).write("x", b"body")
+    assert expected == [None]
 
 
 def test_requester_pays_is_said_by_both_clients() -> None:

@@ -40,7 +40,7 @@ CALLS = {
     "say": "flowconv.cli.log:TextLog.stopping",
     "stop": "flowconv.running:RunProgress.stop",
     "ensure_layout": "flowconv.conversion.converting:ensure_layout",
-    "list_unfinished": "flowconv.conversion.converting:list_unfinished",
+    "list_leftovers": "flowconv.conversion.converting:list_leftovers",
     "remove_leftovers": "flowconv.conversion.converting:remove_leftovers",
     "lock": "flowconv.lake.locking:Lock.__enter__",
     "unlock": "flowconv.lake.locking:Lock.__exit__",

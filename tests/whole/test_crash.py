@@ -39,7 +39,7 @@ STEPS = [
         "ensure_layout",
         "lock",
         "unlock",
-        "list_unfinished",
+        "list_leftovers",
         "remove_leftovers",
         "append",
         "commit",

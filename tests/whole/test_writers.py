@@ -203,7 +203,7 @@ def outrun(runs: Runs, story: Story, at: Step) -> int | None:
 
 
 STEPS = [
-    *("ensure_layout", "lock", "list_unfinished", "remove_leftovers", "append", "write_intent"),
+    *("ensure_layout", "lock", "list_leftovers", "remove_leftovers", "append", "write_intent"),
     *("commit", "merge", "write checkpoint", "close file", "quarantine", "unlock", "holder"),
 ]
 LOCAL_STEPS = ["local publish", "rename", "link", "unlink", "local delete"]
