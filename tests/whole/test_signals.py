@@ -195,7 +195,7 @@ def lake(tmp_path: Path) -> Path:
         TERM(FEW - 1, "after commit"),
         TERM(FEW + 1, "before append"),  # The run ends.
         TERM(FEW + 1, "after append"),
-        TERM(3, "before read holder"),  # It releases the lock.
+        TERM(2, "before read holder"),  # It releases the lock.
     ],
     ids=lambda step: f"{step.name} {step.number}",
 )
