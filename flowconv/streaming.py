@@ -13,7 +13,7 @@ from flowconv.options import ReadOptions
 from flowconv.rows.batch import RejectedLine, bad_line_error
 from flowconv.rows.extracting import extract
 from flowconv.rows.normalising import FlowBatch, normalise
-from flowconv.rows.schema import known_extra_fields, table_schema
+from flowconv.rows.schema import known_extra_fields, table_schema, with_encoded_texts
 from flowconv.source.fetching import ObjectFetcher, requests_ended
 from flowconv.source.keys import LogObject
 from flowconv.source.opening import Source, open_source
@@ -41,7 +41,8 @@ def read(
 
     Returns:
         Batches in the order of the keys. Columns: the 29 of versions 2 to 5 (tgw: all 36), then
-        the extra ones; int32, int64, string, and UTC timestamps in microseconds.
+        the extra ones; int32, int64, UTC timestamps in microseconds, and text as dictionary arrays
+        of strings (`Categorical` in polars), whose dictionaries differ from batch to batch.
 
     Raises:
         UsageError: The source or the format is not valid.
@@ -54,7 +55,9 @@ def read(
     options = options or ReadOptions()
     table = Table(options.table)
     declared = options.declared_formats()
-    schema = table_schema(table, extra_fields=_extra_fields(options.extra_fields, table))
+    schema = with_encoded_texts(
+        table_schema(table, extra_fields=_extra_fields(options.extra_fields, table))
+    )
     logs = open_source(source, options.source_options)
     selection = Selection(since=options.since, until=options.until, patterns=options.patterns)
     listed = logs.list_objects(selection)
@@ -100,4 +103,4 @@ def _with_schema(batch: FlowBatch, schema: pa.Schema) -> list[pa.RecordBatch]:
     for field in schema:
         if field.name not in rows.column_names:
             rows = rows.append_column(field, pa.nulls(rows.num_rows, field.type))
-    return rows.select(schema.names).to_batches()
+    return rows.select(schema.names).cast(schema).to_batches()

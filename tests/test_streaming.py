@@ -27,7 +27,7 @@ from flowconv.fields import Table
 from flowconv.options import ReadOptions
 from flowconv.rows.batch import RejectedLine
 from flowconv.rows.parsing import BlockParser
-from flowconv.rows.schema import known_extra_fields, table_schema
+from flowconv.rows.schema import known_extra_fields, table_schema, with_encoded_texts
 from flowconv.storage import local
 from oracle import reference
 from support.lakes import ROW, V2, Key, aws_key, write_objects
@@ -46,7 +46,7 @@ def test_schema_and_rows(tmp_path: Path) -> None:
     reader = flowconv.read(logs(tmp_path, V2 + ROW, LATER, gzip.compress(V2 + ROW * 2), TGW))
     assert isinstance(reader, pa.RecordBatchReader)
     extra = known_extra_fields(Table.VPC)
-    assert reader.schema == table_schema(Table.VPC, extra_fields=extra)
+    assert reader.schema == with_encoded_texts(table_schema(Table.VPC, extra_fields=extra))
     table = reader.read_all()
     assert table.schema == reader.schema
     assert table["srcaddr"].to_pylist() == ["10.0.0.1", "10.0.0.9", "10.0.0.1", "10.0.0.1"]

@@ -111,7 +111,7 @@ class Rows:
 
 
 class RowBuilder:
-    """Collects the rows of a row group. Not to be shared between threads.
+    """Collects the rows of a batch. Not to be shared between threads.
 
     Args:
         columns: One for each value of a line.
@@ -132,10 +132,20 @@ class RowBuilder:
     ) -> None:
         self._columns = tuple(columns)
         self._timestamped = timestamped
-        self._names = [name.encode() for name in sorted(names)]
-        self._speed = speed
-        self._stretch_bytes = stretch_bytes
-        self._native = self._begin()
+        squashed = [name.encode() for name in sorted(names)]
+        offsets = np.cumsum([0, *map(len, squashed)], dtype=np.int32)
+        plan = _Plan(
+            fields=(_Field * len(columns))(*map(_field, columns)),
+            field_count=len(columns),
+            timestamped=timestamped,
+            names=b"".join(squashed),
+            name_offsets=offsets.ctypes.data,
+            name_count=len(squashed),
+            speed=speed,
+            stretch_bytes=stretch_bytes,
+            seed=_SEED,
+        )
+        self._native = _Builder(plan)
 
     def append(
         self, text: bytes | bytearray | memoryview, *, first_line: int = 1, settled: bool = False
@@ -152,7 +162,7 @@ class RowBuilder:
             settled: The first line is no question.
 
         Raises:
-            OverflowError: The builder would have taken more than 2 GB of text; call `finish`.
+            OverflowError: The builder would have taken more than 2 GB of text, or is finished.
             MemoryError: There is none.
         """
         array = np.frombuffer(text, np.uint8)
@@ -166,7 +176,7 @@ class RowBuilder:
             ctypes.byref(found),
         )
         if status == _FULL:
-            raise OverflowError(f"more than {MOST_TEXT_BYTES} bytes of text")
+            raise OverflowError(f"finished, or more than {MOST_TEXT_BYTES} bytes of text")
         if status == _NO_MEMORY:
             raise MemoryError
         rejected = np.empty(found.rejected, REJECTED)
@@ -191,34 +201,17 @@ class RowBuilder:
         return int(_functions().fc_rows(self._native.pointer))
 
     def finish(self) -> Rows:
-        """Return the rows without a copy, and begin again without any."""
+        """Return the rows without a copy; nothing can be added any more."""
         native, rows = self._native, len(self)
-        # What Arrow has now must not move: other rows get memory of their own.
-        self._native = self._begin()
+        functions = _functions()
+        functions.fc_finish(native.pointer)
         arrays = [native.array(index, column, rows) for index, column in enumerate(self._columns)]
         batch = pa.RecordBatch.from_arrays(arrays, [column.name for column in self._columns])
-        functions = _functions()
         lines = native.integers(functions.fc_line_numbers(native.pointer), rows)
         times = None
         if self._timestamped:
             times = native.integers(functions.fc_event_times(native.pointer), rows)
         return Rows(batch, lines, times)
-
-    def _begin(self) -> "_Builder":
-        fields = (_Field * len(self._columns))(*map(_field, self._columns))
-        offsets = np.cumsum([0, *map(len, self._names)], dtype=np.int32)
-        plan = _Plan(
-            fields=fields,
-            field_count=len(self._columns),
-            timestamped=self._timestamped,
-            names=b"".join(self._names),
-            name_offsets=offsets.ctypes.data,
-            name_count=len(self._names),
-            speed=self._speed,
-            stretch_bytes=self._stretch_bytes,
-            seed=_SEED,
-        )
-        return _Builder(plan)
 
 
 def speeds() -> tuple[Speed, ...]:
@@ -346,6 +339,7 @@ def _functions() -> ctypes.CDLL:
             (pointer, pointer, size, size, flag, ctypes.POINTER(_Appended)),
         ),
         ("fc_truncate", None, (pointer, size)),
+        ("fc_finish", None, (pointer,)),
         ("fc_rows", size, (pointer,)),
         ("fc_get_column", None, (pointer, flag, ctypes.POINTER(_Column))),
         ("fc_line_numbers", pointer, (pointer,)),

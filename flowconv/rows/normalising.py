@@ -112,7 +112,10 @@ def _unquote(text: str) -> str:
 def _map_distinct(
     column: "pa.ChunkedArray[Any]", function: Callable[[str], str]
 ) -> "pa.ChunkedArray[Any]":
-    coded = column.combine_chunks().dictionary_encode()
+    coded: Any = column.combine_chunks()
+    if not pa.types.is_dictionary(column.type):
+        coded = coded.dictionary_encode()
     distinct: Any = coded.dictionary.to_pylist()
     values = pa.array([function(value) for value in distinct], pa.string())
-    return pa.chunked_array([values.take(coded.indices)])
+    # Two values may have become one, and a dictionary has each but once.
+    return pa.chunked_array([values.take(coded.indices).dictionary_encode()]).cast(column.type)

@@ -1,42 +1,52 @@
 """Stage 4, blocks -> raw batches: columns as the log has them, and the lines that do not fit.
 
-A clean block goes through one call of `pyarrow.csv`. Anything odd in it (other spacing, comments,
-a line that does not fit, a header in the middle) sends the whole block a second, slower way that
-finds out line by line what is what, still without a Python loop over the lines that are in order.
-Both ways give the same rows; tests/test_parsing.py holds them against the reference.
+The native core reads the lines. What may be a header, or several records in one line, comes back as
+a question, and is decided here.
 """
 
-import codecs
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, date, datetime
+from functools import lru_cache
+from itertools import pairwise
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 
-from flowconv.blocks.block import Block, BlockEnd, LogBlock, RowBlock
+from flowconv.blocks.block import BLOCK_BYTES, Block, BlockEnd, Events, LogBlock, RowBlock, Span
 from flowconv.blocks.counts import LineCounts
 from flowconv.blocks.declared_formats import DeclaredFormats
-from flowconv.fields import TEXT
-from flowconv.rows.batch import ParsedBlock, RawBatch, RejectedLines
-from flowconv.rows.casting import all_possible, far_times, in_milliseconds
-from flowconv.rows.csv_lines import (
-    csv_columns,
-    empty_table,
-    exported_events,
-    header_like_rows,
-    read_csv,
-    rows_without_time,
-)
-from flowconv.rows.irregular import parse_irregular
-from flowconv.rows.lines import has_hexadecimal
+from flowconv.blocks.formats import KNOWN_NAMES, MAX_FIELDS, LogFormat, split_line, squash
+from flowconv.blocks.shapes import find_header
+from flowconv.errors import FormatError
+from flowconv.fields import TEXT, TIME_COLUMNS
+from flowconv.kernel.rows import REASONS, REJECTED, Column, RowBuilder
+from flowconv.rows import glued_records
+from flowconv.rows.batch import ParsedBlock, RawBatch, RejectedLines, RejectedPart
+from flowconv.rows.far_times import far_times
 from flowconv.rows.parquet_columns import parse_rows
+from flowconv.source.keys import LogObject
+
+# Concatenated logs change their fields now and then; an object that does so all the time is an
+# attack, and would be parsed again at every change.
+MAX_HEADER_CHANGES = 64
+
+# Lines that do not fit take 32 bytes each while the text is read, so much of it at a time.
+TEXT_BYTES = 1 << 20
+
+# Up to this number, lines that do not fit are kept without the rest of their block.
+_FEW_LINES = 4096
+
+# Behind the kernel's own reasons.
+_ALL_REASONS = (*REASONS, "glued-records", "not-json")
+_GLUED, _NOT_JSON = len(REASONS), len(REASONS) + 1
+
+_Rejections = npt.NDArray[np.void]
 
 
 class BlockParser:
-    """Parses the blocks of one task; remembers whether the log is an odd one.
-
-    Not to be shared between threads.
+    """Parses the blocks of one task. Not to be shared between threads.
 
     Args:
         declared: The formats of objects without a header.
@@ -46,7 +56,6 @@ class BlockParser:
     def __init__(self, declared: DeclaredFormats, today: date | None = None) -> None:
         self._declared = declared.all
         self._today = today or datetime.now(UTC).date()
-        self._expect_odd = False
 
     def parse(self, block: Block) -> ParsedBlock:
         """Split a block into typed columns.
@@ -56,7 +65,10 @@ class BlockParser:
         Raises:
             FormatError: A header in the middle of the block is not a possible one.
         """
-        parsed = self._parse(block)
+        if isinstance(block, RowBlock):
+            parsed = parse_rows(block)
+        else:
+            parsed = _LogBlockParser(block, self._declared).parse()
         far = tuple(
             (log_object, LineCounts(far_times=rows))
             for batch in parsed.batches
@@ -64,74 +76,274 @@ class BlockParser:
         )
         return replace(parsed, counts=parsed.counts + far) if far else parsed
 
-    def _parse(self, block: Block) -> ParsedBlock:
-        if isinstance(block, RowBlock):
-            return parse_rows(block)
-        parsed = None if self._expect_odd else _parse_clean(block)
-        if parsed is None:
-            parsed, self._expect_odd = parse_irregular(block, self._declared)
-        return parsed
+
+class _LogBlockParser:
+    """Parses one block of lines."""
+
+    def __init__(self, block: LogBlock, declared: frozenset[LogFormat]) -> None:
+        self._block = block
+        self._declared = declared
+        self._text = memoryview(block.buffer)[: block.size]
+        self._section = _Section(block.format)
+        self._sections = [self._section]
+        self._changes = 0
+        # The object that is read, its next line, and its lines so far.
+        self._place = 0
+        self._line = 1
+        self._counts = LineCounts()
+
+    def parse(self) -> ParsedBlock:
+        counts = []
+        for place, span in enumerate(self._block.spans):
+            self._place, self._line, self._counts = place, span.first_line, span.head
+            # The object before may have ended with other fields.
+            self._change_format(self._block.format)
+            for start, stop, are_lines in self._parts(span):
+                if are_lines:
+                    self._read(start, stop)
+                else:
+                    self._reject_damaged(start, stop)
+            self._section.end_object(span.log_object)
+            counts.append((span.log_object, self._counts))
+        parts = [section.rejected_part(self._block) for section in self._sections]
+        return ParsedBlock(
+            batches=tuple(section.batch(self._block) for section in self._sections),
+            counts=tuple(counts),
+            rejected=RejectedLines([part for part in parts if part is not None]),
+            end=BlockEnd(self._section.format, self._line),
+        )
+
+    def _parts(self, span: Span) -> Iterator[tuple[int, int, bool]]:
+        """Cut a span into lines to be read, and lines that are no message of their JSON."""
+        if not self._block.damaged:
+            yield span.start, span.stop, True
+            return
+        starts = _starts_of_lines(self._text[span.start : span.stop]) + span.start
+        are_lines = ~np.isin(starts, self._block.damaged)
+        changes = np.flatnonzero(np.diff(are_lines)) + 1
+        edges = [*starts[[0, *changes]].tolist(), span.stop] if starts.size else []
+        for start, stop in pairwise(edges):
+            yield start, stop, bool(are_lines[np.searchsorted(starts, start)])
+
+    def _read(self, start: int, stop: int) -> None:
+        """Add the rows of some lines."""
+        settled = False
+        while start < stop:
+            found = self._section.builder.append(
+                self._text[start : self._end_of_lines(start, stop)],
+                first_line=self._line,
+                settled=settled,
+            )
+            self._counts += LineCounts(
+                blank=found.blank,
+                comment=found.comment,
+                rows=found.rows,
+                rejected=len(found.rejected),
+                milliseconds=found.milliseconds,
+            )
+            found.rejected["offset"] += start
+            self._section.reject(found.rejected, self._place)
+            self._line += found.lines
+            start += found.consumed
+            settled = False
+            if found.question:
+                behind = self._block.buffer.find(b"\n", start, stop) + 1
+                settled = not self._decide(start, behind - 1)
+                if not settled:
+                    self._line += 1
+                    start = behind
+
+    def _end_of_lines(self, start: int, stop: int) -> int:
+        """Return the end of about `TEXT_BYTES` of whole lines."""
+        if stop - start <= TEXT_BYTES:
+            return stop
+        end = self._block.buffer.rfind(b"\n", start, start + TEXT_BYTES)
+        if end < 0:
+            end = self._block.buffer.find(b"\n", start, stop)
+        return end + 1
+
+    def _decide(self, start: int, end: int) -> bool:
+        """Read a line that may be a header or several records; False if it is one like others."""
+        line = bytes(self._text[start:end])
+        split = split_line(line)
+        format_ = self._section.format
+        if split is None or not split.tokens:
+            return False
+        try:
+            header = find_header(split.tokens, self._declared, timed=format_.timestamped)
+        except FormatError as error:
+            raise error.at(self._block.spans[self._place].log_object.uri, self._line) from None
+        if header is not None:
+            self._counts += LineCounts(header=1)
+            self._change_fields(header)
+            return True
+        if len(split.tokens) - format_.timestamped < 2 * len(format_.fields) - 1:
+            return False
+        records = glued_records.divide(line.removesuffix(b"\r"), format_)
+        if not records:
+            return False
+        self._add_glued(records, start, end)
+        return True
+
+    def _change_fields(self, format_: LogFormat) -> None:
+        """Go on with the fields of a header.
+
+        Raises:
+            FormatError: They change too often.
+        """
+        if format_ == self._section.format:
+            return
+        log_object = self._block.spans[self._place].log_object
+        if self._changes == MAX_HEADER_CHANGES:
+            raise FormatError(
+                f"the fields change for the {self._changes + 1}th time within "
+                f"{BLOCK_BYTES >> 20} MiB. That is not a flow log; leave the object out with "
+                "--exclude.",
+                uri=log_object.uri,
+                line=self._line,
+            )
+        self._changes += 1
+        self._section.end_object(log_object)
+        self._change_format(format_)
+
+    def _change_format(self, format_: LogFormat) -> None:
+        if format_ != self._section.format:
+            self._section = _Section(format_)
+            self._sections.append(self._section)
+
+    def _add_glued(self, records: list[bytes], start: int, end: int) -> None:
+        """Add the records of one line, or none of them if one does not fit."""
+        builder = self._section.builder
+        before = len(builder)
+        milliseconds = 0
+        for record in records:
+            found = builder.append(record, first_line=self._line, settled=True)
+            if not found.rows:
+                builder.truncate(before)
+                end -= self._text[end - 1] == ord("\r")
+                lines = np.array([(self._line, start, end - start, _GLUED, -1, 0)], REJECTED)
+                self._section.reject(lines, self._place)
+                self._counts += LineCounts(rejected=1)
+                return
+            milliseconds += found.milliseconds
+        self._counts += LineCounts(
+            rows=len(records), split=len(records) - 1, milliseconds=milliseconds
+        )
+
+    def _reject_damaged(self, start: int, stop: int) -> None:
+        text = self._text[start:stop]
+        starts = _starts_of_lines(text)
+        lines = np.zeros(len(starts), REJECTED)
+        lines["line"] = np.arange(self._line, self._line + len(starts))
+        lines["offset"] = starts + start
+        lines["length"] = np.append(starts[1:], len(text)) - 1 - starts
+        bytes_ = np.frombuffer(text, np.uint8)
+        lines["length"] -= (lines["length"] > 0) & (bytes_[starts + lines["length"] - 1] == 13)
+        lines["reason"], lines["field"] = _NOT_JSON, -1
+        self._section.reject(lines, self._place)
+        self._counts += LineCounts(rejected=len(starts))
+        self._line += len(starts)
 
 
-def _parse_clean(block: LogBlock) -> ParsedBlock | None:
-    """Parse a block if every line of it is in plain order, else return None."""
-    table = _read_clean(block)
-    if table is None:
-        return None
-    spans = block.spans
-    events = block.events or exported_events(table)
-    table = table.select(list(block.format.columns))
-    rows = [table.num_rows]
-    if len(spans) > 1:
-        text = np.frombuffer(block.buffer, np.uint8, block.size)
-        rows = [int(np.count_nonzero(text[span.start : span.stop] == 10)) for span in spans]
-        assert sum(rows) == table.num_rows
-    end = BlockEnd(block.format, spans[-1].first_line + rows[-1])
-    edges = np.cumsum([0, *rows])
-    lines = np.arange(table.num_rows)
-    for span, start, stop in zip(spans, edges[:-1], edges[1:], strict=True):
-        lines[start:stop] += span.first_line - start
-    milliseconds = np.diff(np.searchsorted(in_milliseconds(table), edges))
-    counts = tuple(
-        (span.log_object, span.head + LineCounts(rows=count, milliseconds=int(converted)))
-        for span, count, converted in zip(spans, rows, milliseconds, strict=True)
-    )
-    sources = tuple((span.log_object, count) for span, count in zip(spans, rows, strict=True))
-    batch = RawBatch(format=block.format, table=table, sources=sources, lines=lines, events=events)
-    return ParsedBlock(batches=(batch,), counts=counts, rejected=RejectedLines(), end=end)
+class _Section:
+    """Lines that have the same fields: their rows, and which of them do not fit."""
 
+    def __init__(self, format_: LogFormat) -> None:
+        columns, names = _plan(format_)
+        self.format = format_
+        self.builder = RowBuilder(columns, timestamped=format_.timestamped, names=names)
+        self._sources: list[tuple[LogObject, int]] = []
+        self._rows = 0
+        self._rejected: list[tuple[_Rejections, int]] = []
 
-def _read_clean(block: LogBlock) -> pa.Table | None:
-    """Return the block's columns if every line of it is in plain order, else None.
+    def end_object(self, log_object: LogObject) -> None:
+        """Say of which object the rows since the last are."""
+        rows = len(self.builder)
+        self._sources.append((log_object, rows - self._rows))
+        self._rows = rows
 
-    The first is that of the events' times, if they stand before the values.
-    """
-    text, size = block.buffer, block.size
-    if size == 0:
-        return empty_table(block.format.column_types)
-    if block.damaged:
-        return None
-    # Tabs and hexadecimal numbers would pass as numbers; carriage returns would end lines.
-    if any(text.find(byte, 0, size) >= 0 for byte in (b"\t", b"\r", b"#")):
-        return None
-    if has_hexadecimal(text, size):
-        return None
-    view = memoryview(text)[:size]
-    try:
-        if not text.isascii():
-            # Arrow's own check would come too late for lines that it cannot split.
-            codecs.utf_8_decode(view, "strict", True)
-        table = read_csv(view, csv_columns(block.format))
-    except (UnicodeDecodeError, pa.ArrowInvalid):
-        return None
-    if block.format.timestamped and rows_without_time(table).size:
-        return None
-    for field in block.format.fields:
-        column = table[field.column]
-        # Two spaces in a row and a missing value elsewhere leave an empty string behind.
-        if field.type == TEXT:
-            if pc.min(pc.binary_length(column)).as_py() == 0:
-                return None
-        elif not all_possible(column, field):
+    def reject(self, lines: _Rejections, place: int) -> None:
+        """Note lines that do not fit: where they are in the block, and the place of their span."""
+        if len(lines):
+            self._rejected.append((lines, place))
+
+    def batch(self, block: LogBlock) -> RawBatch:
+        """Return the rows; nothing can be added any more."""
+        rows = self.builder.finish()
+        events = block.events
+        if events is not None:
+            # Objects with events are in blocks of their own.
+            events = events.take(rows.lines - block.spans[0].first_line)
+        elif rows.times is not None and _lack_start(rows.batch):
+            events = Events.of_times(rows.times)
+        return RawBatch(
+            format=self.format,
+            table=pa.Table.from_batches([rows.batch]),
+            sources=tuple(self._sources),
+            lines=rows.lines,
+            events=events,
+        )
+
+    def rejected_part(self, block: LogBlock) -> RejectedPart | None:
+        """Return the lines that do not fit; None if all do."""
+        if not self._rejected:
             return None
-    return None if header_like_rows(block.format, table).size else table
+        lines = np.concatenate([lines for lines, _ in self._rejected])
+        places = [place for _, place in self._rejected]
+        whole = memoryview(block.buffer)[: block.size]
+        starts, lengths = lines["offset"], lines["length"]
+        if len(lines) > _FEW_LINES:
+            text = bytes(whole)
+        else:
+            ends = (starts + lengths).tolist()
+            places_of_lines = zip(starts.tolist(), ends, strict=True)
+            text = b"".join(whole[start:end] for start, end in places_of_lines)
+            starts = np.cumsum(lengths, dtype=np.int32) - lengths
+        kinds, codes = np.unique(
+            lines["reason"].astype(np.int64) * _FIELDS + lines["field"] + 1, return_inverse=True
+        )
+        return RejectedPart(
+            text=text,
+            starts=starts.copy(),
+            ends=starts + lengths,
+            numbers=lines["line"].copy(),
+            log_objects=tuple(span.log_object for span in block.spans),
+            places=np.repeat(np.array(places, np.int32), [len(part) for part, _ in self._rejected]),
+            reasons=tuple(self._reason(kind) for kind in kinds.tolist()),
+            codes=codes.astype(np.int16),
+            format=self.format,
+        )
+
+    def _reason(self, kind: int) -> tuple[str, str | None]:
+        reason, field = divmod(kind, _FIELDS)
+        return _ALL_REASONS[reason], self.format.fields[field - 1].name if field else None
+
+
+# Fields that a line can fail at, and none.
+_FIELDS = MAX_FIELDS + 1
+
+
+@lru_cache(maxsize=256)
+def _plan(format_: LogFormat) -> tuple[tuple[Column, ...], frozenset[str]]:
+    """Return the columns of a format, and names that show that a line is a header."""
+    columns = tuple(
+        Column(
+            name=field.column,
+            type=field.type,
+            largest=field.largest,
+            is_time=field.column in TIME_COLUMNS and field.type != TEXT,
+        )
+        for field in format_.fields
+    )
+    return columns, KNOWN_NAMES | {squash(field.name) for field in format_.fields}
+
+
+def _lack_start(rows: pa.RecordBatch) -> bool:
+    """Tell whether the partition of a row may not be known by itself."""
+    return "start" not in rows.schema.names or rows["start"].null_count > 0
+
+
+def _starts_of_lines(text: memoryview) -> npt.NDArray[np.int64]:
+    """Return the offset of each line."""
+    newlines = np.flatnonzero(np.frombuffer(text, np.uint8) == ord("\n"))
+    return np.append(0, newlines[:-1] + 1) if newlines.size else newlines

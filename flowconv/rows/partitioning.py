@@ -209,9 +209,15 @@ def _filled(times: "pa.ChunkedArray[Any]") -> _Codes:
 def _of_column(batch: FlowBatch, column: str) -> _Level:
     if column not in batch.rows.column_names:
         return _Level([None], _NO_CODES)
-    coded = batch.rows[column].combine_chunks().dictionary_encode(null_encoding="encode")
-    values = [None if value is None else str(value) for value in coded.dictionary.to_pylist()]
-    return _Level(values, coded.indices.to_numpy(zero_copy_only=False).astype(np.int64))
+    coded: Any = batch.rows[column].combine_chunks()
+    if not pa.types.is_dictionary(coded.type):
+        coded = coded.dictionary_encode()
+    values = [str(value) for value in coded.dictionary.to_pylist()]
+    codes = coded.indices.cast(pa.int64())
+    if codes.null_count:
+        codes = codes.fill_null(len(values))
+        return _Level([*values, None], codes.to_numpy())
+    return _Level([*values], codes.to_numpy())
 
 
 def _repeat(batch: FlowBatch, codes: list[int]) -> _Codes:

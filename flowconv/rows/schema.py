@@ -2,12 +2,14 @@
 
 import pyarrow as pa
 
-from flowconv.fields import ALWAYS_COLUMNS, FIELDS, TIME_COLUMNS, Field, Table
+from flowconv.fields import ALWAYS_COLUMNS, FIELDS, TEXT, TIME_COLUMNS, Field, Table
 from flowconv.options import TimeType
 
 # Microseconds are what Spark, Delta and Iceberg expect; the log has whole seconds.
 TIMESTAMP = pa.timestamp("us", tz="UTC")
 
+# Texts as the native core gives them: each batch has the distinct values of each column once.
+ENCODED_TEXT = pa.dictionary(pa.int32(), TEXT)
 
 # Where a row is from: the object, and its line or row in it, counted from 1.
 SOURCE_COLUMNS: pa.Schema = pa.schema(
@@ -45,3 +47,9 @@ def table_schema(
 def known_extra_fields(table: Table) -> tuple[Field, ...]:
     """Return the known fields that only the files of logs with them have, in AWS's order."""
     return tuple(field for field in FIELDS[table] if field not in ALWAYS_COLUMNS[table])
+
+
+def with_encoded_texts(schema: pa.Schema) -> pa.Schema:
+    """Return a schema with texts as dictionary arrays."""
+    fields = [(f.name, ENCODED_TEXT if f.type == TEXT else f.type) for f in schema]
+    return pa.schema(fields)

@@ -201,10 +201,12 @@ def test_truncated_rows_leave_nothing_behind(speed: Speed) -> None:
 def test_arrays_outlive_the_builder() -> None:
     builder = RowBuilder(columns_of(format_of(SMALL)))
     builder.append(b"a 1 2\n" * 1000)
-    first = builder.finish()
-    builder.append(b"b 3 4\n" * 5000)
+    rows = builder.finish()
+    with pytest.raises(OverflowError):
+        builder.append(b"b 3 4\n")
     del builder
-    assert first.batch["srcport"].to_pylist() == [1] * 1000
+    assert rows.batch["srcport"].to_pylist() == [1] * 1000
+    assert rows.batch["srcaddr"].to_pylist() == ["a"] * 1000
 
 
 def test_a_text_of_nothing_but_questions_is_read_in_time() -> None:

@@ -7,8 +7,8 @@ import pytest
 
 from flowconv.blocks import shapes
 from flowconv.errors import FormatError
-from flowconv.rows import irregular
-from flowconv.rows.irregular import MAX_HEADER_CHANGES
+from flowconv.rows import parsing
+from flowconv.rows.parsing import MAX_HEADER_CHANGES
 from support.in_memory import assert_as_reference, convert_in_memory
 from support.text_cases import CASES, ROW, V2, Case
 
@@ -43,14 +43,14 @@ def test_odd_lines_in_every_block() -> None:
     assert_as_reference([body, gzip.compress(body)], block_bytes=10_000)
 
 
-def test_blocks_of_very_short_lines_are_parsed_in_halves() -> None:
+def test_blocks_are_parsed_piece_by_piece() -> None:
     bodies = [
         b"srcaddr action\n" + b"a b\n" * 40 + b"\n" * 100 + b"version action\n" + b"1 b\n" * 50,
         b"action\n",
         b"action\n" + b"\n" * 300 + b"x\n#\n" * 9,
         b"action\n" + b"x" * 2000 + b"\n" * 100,
     ]
-    with mock.patch.object(irregular, "MAX_ODD_LINES", 16):
+    with mock.patch.object(parsing, "TEXT_BYTES", 16):
         assert_as_reference(bodies)
         assert_as_reference(bodies, block_bytes=4000)
 
@@ -60,7 +60,7 @@ def test_too_much_before_the_header_is_unreadable() -> None:
     assert isinstance(got.failure, FormatError)
 
 
-def test_a_line_longer_than_pyarrows_block() -> None:
+def test_a_line_longer_than_a_piece() -> None:
     assert_as_reference([b"srcaddr action\n" + b"a" * 3_000_000 + b" b\n" + b"c d\n"])
 
 

@@ -7,7 +7,7 @@ from flowconv.blocks.formats import KNOWN_NAMES, LogFormat, split_line
 from flowconv.blocks.shapes import find_header
 from flowconv.fields import TEXT, TIME_COLUMNS
 from flowconv.kernel.rows import REASONS, Column, RowBuilder, Rows, Speed
-from flowconv.rows.irregular import _unglue
+from flowconv.rows import glued_records
 from oracle import reference
 
 
@@ -99,7 +99,7 @@ class NativeReading:
             return True
         if len(split.tokens) - timed < 2 * len(self.format.fields) - 1:
             return False
-        records = _unglue(line.removesuffix(b"\r"), self.format)
+        records = glued_records.divide(line.removesuffix(b"\r"), self.format)
         if not records:
             return False
         before = len(self.builder)

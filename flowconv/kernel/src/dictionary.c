@@ -51,6 +51,12 @@ void dictionary_free(dictionary *texts) {
     *texts = (dictionary){0};
 }
 
+void dictionary_finish(dictionary *texts) {
+    free(texts->slots);
+    texts->slots = NULL;
+    texts->slot_count = 0;
+}
+
 static const uint8_t *value_of(const dictionary *texts, uint32_t number) {
     return texts->bytes + texts->offsets[number];
 }

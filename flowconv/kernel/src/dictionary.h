@@ -37,6 +37,9 @@ typedef struct {
 /* False if there is no memory. `seed` keeps writers of logs from choosing texts that collide. */
 bool dictionary_begin(dictionary *texts, uint64_t seed);
 
+/* Free what only adding needs. */
+void dictionary_finish(dictionary *texts);
+
 void dictionary_free(dictionary *texts);
 
 /* The number of a value, a new one if need be; NO_NUMBER if there is no memory. Reads SHORT_BYTES

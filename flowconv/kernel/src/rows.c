@@ -1,4 +1,4 @@
-/* Pieces of text -> the rows of one row group. */
+/* Pieces of text -> the rows of one batch. */
 #include "rows.h"
 
 #include <stdlib.h>
@@ -324,6 +324,19 @@ void fc_truncate(fc_builder *b, int64_t rows) {
     for (size_t i = 0; i < b->field_count; i++)
         column_truncate(&b->columns[i], (size_t)rows, b->rows);
     b->rows = (size_t)rows;
+}
+
+void fc_finish(fc_builder *b) {
+    for (size_t i = 0; i < b->field_count; i++)
+        dictionary_finish(&b->columns[i].texts);
+    dictionary_free(&b->names);
+    stretch_free(&b->current);
+    free(b->tail);
+    free(b->rejections);
+    b->tail = NULL;
+    b->rejections = NULL;
+    b->tail_room = b->rejections_room = 0;
+    b->text_bytes = FC_MOST_TEXT;
 }
 
 /* --- what came of it ------------------------------------------------------------------------- */

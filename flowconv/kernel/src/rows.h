@@ -1,6 +1,6 @@
-/* Text of flow logs -> columns in Arrow's layout: everything that Python calls.
+/* Text of flow logs -> columns in Arrow's layout: all that Python calls for it.
  *
- * A builder collects the rows of one row group. `fc_append` adds the rows of a piece of text;
+ * A builder collects the rows of one batch. `fc_append` adds the rows of a piece of text;
  * `fc_column` then shows where a column lies, without a copy. Nothing here keeps a pointer to text.
  * Lengths are in bytes, offsets count from the start of the text that was given, lines and rows
  * count from what the caller says. A builder is used by one thread at a time.
@@ -31,7 +31,7 @@ enum fc_type {
 enum fc_status {
     FC_OK = 0,
     FC_QUESTION = 1, /* the line at `consumed` may be a header or several records: see fc_append */
-    FC_FULL = 2,     /* nothing was done: the builder would hold more than FC_MOST_TEXT */
+    FC_FULL = 2,     /* nothing was done: it would hold more than FC_MOST_TEXT, or is finished */
     FC_NO_MEMORY = 3 /* the builder can only be freed */
 };
 
@@ -119,6 +119,9 @@ FC_API int32_t fc_append(fc_builder *builder, const uint8_t *text, int64_t size,
 
 /* Forget the rows behind the first `rows`. Their texts may stay in the dictionaries. */
 FC_API void fc_truncate(fc_builder *builder, int64_t rows);
+
+/* Nothing is added any more: free what columns do not need. What they have does not move. */
+FC_API void fc_finish(fc_builder *builder);
 
 FC_API int64_t fc_rows(const fc_builder *builder);
 

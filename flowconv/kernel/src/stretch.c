@@ -20,6 +20,7 @@ void stretch_free(stretch *s) {
     free(s->row_lines);
     free(s->row_before);
     free(s->squeezed);
+    *s = (stretch){0};
 }
 
 cells cells_of(const stretch *s, const reading *how, size_t index) {
