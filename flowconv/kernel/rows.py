@@ -116,7 +116,8 @@ class RowBuilder:
     Args:
         columns: One for each value of a line.
         timestamped: Before the values stands the time of a CloudWatch event.
-        names: Names of fields, squashed; rows of text alone that have them may be headers.
+        names: Known names of fields, squashed; lines of which they are at least half may be
+            headers.
         speed: How text is looked at.
         stretch_bytes: So much text is looked at together; 0 is best for the caches.
     """
@@ -152,9 +153,9 @@ class RowBuilder:
     ) -> Appended:
         """Add the rows of whole lines; the last may lack its newline.
 
-        Reading stops at a line that is a question: one whose values may all be names of fields,
-        or that has the values of two records. Read it yourself and go on behind it; or go on at
-        it with `settled`, and it is a line like others.
+        Reading stops at a line that is a question: one whose values may all be names of fields, at
+        least half of them known, or that has the values of two records. Read it yourself and go on
+        behind it; or go on at it with `settled`, and it is a line like others.
 
         Args:
             text: Valid until the call returns.

@@ -4,6 +4,7 @@ The native core reads the lines. What may be a header, or several records in one
 a question, and is decided here.
 """
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, date, datetime
@@ -17,7 +18,14 @@ import pyarrow as pa
 from flowconv.blocks.block import BLOCK_BYTES, Block, BlockEnd, Events, LogBlock, RowBlock, Span
 from flowconv.blocks.counts import LineCounts
 from flowconv.blocks.declared_formats import DeclaredFormats
-from flowconv.blocks.formats import KNOWN_NAMES, MAX_FIELDS, LogFormat, split_line, squash
+from flowconv.blocks.formats import (
+    KNOWN_NAMES,
+    MAX_FIELDS,
+    LogFormat,
+    may_be_header,
+    split_line,
+    squash,
+)
 from flowconv.blocks.shapes import find_header
 from flowconv.errors import FormatError
 from flowconv.fields import TEXT, TIME_COLUMNS
@@ -38,6 +46,9 @@ TEXT_BYTES = 1 << 20
 # Up to this number, lines that do not fit are kept without the rest of their block.
 _FEW_LINES = 4096
 
+# Spaces before a header's first name are few.
+_FIRST_BYTES = 16
+
 # Behind the kernel's own reasons.
 _ALL_REASONS = (*REASONS, "glued-records", "not-json")
 _GLUED, _NOT_JSON = len(REASONS), len(REASONS) + 1
@@ -55,6 +66,9 @@ class BlockParser:
 
     def __init__(self, declared: DeclaredFormats, today: date | None = None) -> None:
         self._declared = declared.all
+        self._names = KNOWN_NAMES | {
+            squash(field.name) for format_ in declared.all for field in format_.fields
+        }
         self._today = today or datetime.now(UTC).date()
 
     def parse(self, block: Block) -> ParsedBlock:
@@ -68,7 +82,7 @@ class BlockParser:
         if isinstance(block, RowBlock):
             parsed = parse_rows(block)
         else:
-            parsed = _LogBlockParser(block, self._declared).parse()
+            parsed = _LogBlockParser(block, self._declared, self._names).parse()
         far = tuple(
             (log_object, LineCounts(far_times=rows))
             for batch in parsed.batches
@@ -78,24 +92,33 @@ class BlockParser:
 
 
 class _LogBlockParser:
-    """Parses one block of lines."""
+    """Parses one block of lines.
 
-    def __init__(self, block: LogBlock, declared: frozenset[LogFormat]) -> None:
+    Args:
+        block: The block.
+        declared: The formats of objects without a header.
+        names: Names of fields that show that a line is a header.
+    """
+
+    def __init__(
+        self, block: LogBlock, declared: frozenset[LogFormat], names: frozenset[str]
+    ) -> None:
         self._block = block
         self._declared = declared
+        self._names = names
         self._text = memoryview(block.buffer)[: block.size]
-        self._section = _Section(block.format)
+        self._section = _Section(block.format, names)
         self._sections = [self._section]
         self._changes = 0
         # The object that is read, its next line, and its lines so far.
         self._place = 0
         self._line = 1
-        self._counts = LineCounts()
+        self._counts: Counter[str] = Counter()
 
     def parse(self) -> ParsedBlock:
         counts = []
         for place, span in enumerate(self._block.spans):
-            self._place, self._line, self._counts = place, span.first_line, span.head
+            self._place, self._line, self._counts = place, span.first_line, Counter()
             # The object before may have ended with other fields.
             self._change_format(self._block.format)
             for start, stop, are_lines in self._parts(span):
@@ -104,7 +127,7 @@ class _LogBlockParser:
                 else:
                     self._reject_damaged(start, stop)
             self._section.end_object(span.log_object)
-            counts.append((span.log_object, self._counts))
+            counts.append((span.log_object, span.head + LineCounts(**self._counts)))
         parts = [section.rejected_part(self._block) for section in self._sections]
         return ParsedBlock(
             batches=tuple(section.batch(self._block) for section in self._sections),
@@ -134,7 +157,7 @@ class _LogBlockParser:
                 first_line=self._line,
                 settled=settled,
             )
-            self._counts += LineCounts(
+            self._count(
                 blank=found.blank,
                 comment=found.comment,
                 rows=found.rows,
@@ -147,11 +170,24 @@ class _LogBlockParser:
             start += found.consumed
             settled = False
             if found.question:
-                behind = self._block.buffer.find(b"\n", start, stop) + 1
-                settled = not self._decide(start, behind - 1)
-                if not settled:
-                    self._line += 1
-                    start = behind
+                start, settled = self._answer(start, stop)
+
+    def _answer(self, start: int, stop: int) -> tuple[int, bool]:
+        """Read lines that may be headers or several records.
+
+        Returns:
+            Where the first line is that is neither, and whether that is known of it.
+        """
+        while start < stop:
+            behind = self._block.buffer.find(b"\n", start, stop) + 1
+            if not self._decide(start, behind - 1):
+                return start, True
+            self._line += 1
+            start = behind
+            # A text of nothing but headers would take a call of the kernel for each.
+            if not may_be_header(bytes(self._text[start : start + _FIRST_BYTES])):
+                break
+        return start, False
 
     def _end_of_lines(self, start: int, stop: int) -> int:
         """Return the end of about `TEXT_BYTES` of whole lines."""
@@ -174,7 +210,7 @@ class _LogBlockParser:
         except FormatError as error:
             raise error.at(self._block.spans[self._place].log_object.uri, self._line) from None
         if header is not None:
-            self._counts += LineCounts(header=1)
+            self._count(header=1)
             self._change_fields(header)
             return True
         if len(split.tokens) - format_.timestamped < 2 * len(format_.fields) - 1:
@@ -208,8 +244,12 @@ class _LogBlockParser:
 
     def _change_format(self, format_: LogFormat) -> None:
         if format_ != self._section.format:
-            self._section = _Section(format_)
+            self._section = _Section(format_, self._names)
             self._sections.append(self._section)
+
+    def _count(self, **lines: int) -> None:
+        for kind, number in lines.items():
+            self._counts[kind] += number
 
     def _add_glued(self, records: list[bytes], start: int, end: int) -> None:
         """Add the records of one line, or none of them if one does not fit."""
@@ -223,12 +263,10 @@ class _LogBlockParser:
                 end -= self._text[end - 1] == ord("\r")
                 lines = np.array([(self._line, start, end - start, _GLUED, -1, 0)], REJECTED)
                 self._section.reject(lines, self._place)
-                self._counts += LineCounts(rejected=1)
+                self._count(rejected=1)
                 return
             milliseconds += found.milliseconds
-        self._counts += LineCounts(
-            rows=len(records), split=len(records) - 1, milliseconds=milliseconds
-        )
+        self._count(rows=len(records), split=len(records) - 1, milliseconds=milliseconds)
 
     def _reject_damaged(self, start: int, stop: int) -> None:
         text = self._text[start:stop]
@@ -241,17 +279,20 @@ class _LogBlockParser:
         lines["length"] -= (lines["length"] > 0) & (bytes_[starts + lines["length"] - 1] == 13)
         lines["reason"], lines["field"] = _NOT_JSON, -1
         self._section.reject(lines, self._place)
-        self._counts += LineCounts(rejected=len(starts))
+        self._count(rejected=len(starts))
         self._line += len(starts)
 
 
 class _Section:
     """Lines that have the same fields: their rows, and which of them do not fit."""
 
-    def __init__(self, format_: LogFormat) -> None:
-        columns, names = _plan(format_)
+    def __init__(self, format_: LogFormat, names: frozenset[str]) -> None:
         self.format = format_
-        self.builder = RowBuilder(columns, timestamped=format_.timestamped, names=names)
+        self.builder = RowBuilder(
+            _columns(format_),
+            timestamped=format_.timestamped,
+            names=names.union(squash(field.name) for field in format_.unknown_fields),
+        )
         self._sources: list[tuple[LogObject, int]] = []
         self._rows = 0
         self._rejected: list[tuple[_Rejections, int]] = []
@@ -324,9 +365,9 @@ _FIELDS = MAX_FIELDS + 1
 
 
 @lru_cache(maxsize=256)
-def _plan(format_: LogFormat) -> tuple[tuple[Column, ...], frozenset[str]]:
-    """Return the columns of a format, and names that show that a line is a header."""
-    columns = tuple(
+def _columns(format_: LogFormat) -> tuple[Column, ...]:
+    """Return what each value of a line becomes."""
+    return tuple(
         Column(
             name=field.column,
             type=field.type,
@@ -335,7 +376,6 @@ def _plan(format_: LogFormat) -> tuple[tuple[Column, ...], frozenset[str]]:
         )
         for field in format_.fields
     )
-    return columns, KNOWN_NAMES | {squash(field.name) for field in format_.fields}
 
 
 def _lack_start(rows: pa.RecordBatch) -> bool:

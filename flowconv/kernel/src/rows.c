@@ -159,7 +159,7 @@ static void stop_at_header(fc_builder *b, bool settled) {
     for (size_t r = 0; r < s->rows; r++) {
         uint32_t line = s->row_lines[r];
         bool is_open = s->kinds[line] && s->kinds[line] != FC_NOT_A_TIMESTAMP;
-        if (is_open && !(settled && line == 0) && row_has_names(s, &b->how, r)) {
+        if (is_open && !(settled && line == 0) && row_may_be_header(s, &b->how, r)) {
             for (size_t i = 0; i < b->field_count; i++)
                 column_truncate(&b->columns[i], b->rows + r, b->rows + s->rows);
             s->stop = line;

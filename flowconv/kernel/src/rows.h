@@ -110,7 +110,8 @@ FC_API void fc_builder_free(fc_builder *builder);
 
 /* Add the rows of whole lines; the last may lack its newline.
  *
- * A line that names things that may be fields, or has the values of two records, is a question:
+ * A line of nothing but possible names of fields, at least half of which are in the plan, or one
+ * that has the values of two records is a question:
  * all lines before it are read, and `consumed` is its offset. Whoever asked reads it by himself and
  * goes on behind it, or goes on at it with `settled`, which makes it a line like others.
  */

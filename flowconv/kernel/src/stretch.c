@@ -151,24 +151,6 @@ static bool squeeze(stretch *s, const reading *how, size_t size, bool is_text) {
 
 /* --- lines that are no rows ------------------------------------------------------------------ */
 
-/* Whether values may be names, one and all. `before` is the offset before the first. */
-static bool are_names(const uint8_t *text, uint32_t before, const uint32_t *ends, size_t count) {
-    for (size_t i = 0; i < count; i++) {
-        uint32_t start = before + 1;
-        if (!is_name(text + start, ends[i] - start))
-            return false;
-        before = ends[i];
-    }
-    return count > 0;
-}
-
-bool row_has_names(const stretch *s, const reading *how, size_t row) {
-    const uint32_t *ends = s->ends + row * how->width;
-    if (how->timestamped)
-        return are_names(s->row_text, ends[0], ends + 1, how->width - 1);
-    return are_names(s->row_text, s->row_before[row], ends, how->width);
-}
-
 /* No name is longer, without what `squash` leaves out. */
 #define MOST_SQUASHED 1024
 
@@ -187,17 +169,26 @@ static uint32_t squash(const uint8_t *value, uint32_t length, uint8_t *squashed)
     return count;
 }
 
-/* Whether a row of texts may be a header: at least half of its values are known names. */
+/* Whether a line may be a header: all `count` values may be names, and at least half are known
+ * ones. `before` is the offset before the first. */
 static bool is_like_header(const stretch *s, const reading *how, uint32_t before,
-                           const uint32_t *ends) {
-    size_t known = 0;
-    for (size_t i = how->timestamped; i < how->width; i++) {
-        uint32_t start = (i ? ends[i - 1] : before) + 1;
+                           const uint32_t *ends, size_t count) {
+    size_t known = 0, first = how->timestamped;
+    for (size_t i = first; i < count; i++) {
+        uint32_t start = (i ? ends[i - 1] : before) + 1; /* 0 after UINT32_MAX */
+        const uint8_t *value = s->row_text + start;
+        uint32_t length = ends[i] - start;
+        if (!is_name(value, length))
+            return false;
         uint8_t squashed[MOST_SQUASHED + SHORT_BYTES];
-        uint32_t length = squash(s->row_text + start, ends[i] - start, squashed);
+        length = squash(value, length, squashed);
         known += length && dictionary_find(how->names, squashed, length) != NO_NUMBER;
     }
-    return 2 * known >= how->width - how->timestamped;
+    return count > first && 2 * known >= count - first;
+}
+
+bool row_may_be_header(const stretch *s, const reading *how, size_t row) {
+    return is_like_header(s, how, s->row_before[row], s->ends + row * how->width, how->width);
 }
 
 /* Say what a line is that has another number of values; true if it is a question. */
@@ -220,9 +211,7 @@ static bool judge_misfit(stretch *s, const reading *how, size_t line, uint32_t b
     s->kinds[line] = count < how->width ? FC_TOO_FEW_VALUES : FC_TOO_MANY_VALUES;
     if (how->has_numbers && values > fields && values >= 2 * fields - 1)
         return true;
-    if (how->timestamped)
-        return are_names(text, ends[0], ends + 1, count - 1);
-    return are_names(text, before, ends, count);
+    return is_like_header(s, how, before, ends, count);
 }
 
 /* Keep the lines that have as many values as there are fields. */
@@ -240,7 +229,7 @@ static void choose_rows(stretch *s, const reading *how, bool settled) {
         if (count != width)
             is_question = judge_misfit(s, how, line, before, ends, count);
         else if (!how->has_numbers)
-            is_question = is_like_header(s, how, before, ends);
+            is_question = is_like_header(s, how, before, ends, width);
         if (is_question && !is_settled) {
             s->stop = line;
             return;

@@ -57,8 +57,8 @@ bool find_rows(stretch *s, const reading *how, const uint8_t *text, size_t size,
 /* Values `index` of all rows. */
 cells cells_of(const stretch *s, const reading *how, size_t index);
 
-/* Whether a row's values may all be names of fields. */
-bool row_has_names(const stretch *s, const reading *how, size_t row);
+/* Whether a row's values may be names of fields, at least half of them known ones. */
+bool row_may_be_header(const stretch *s, const reading *how, size_t row);
 
 static inline findings findings_of(const stretch *s) {
     return (findings){s->row_lines, s->kinds, s->fields, s->milliseconds};
