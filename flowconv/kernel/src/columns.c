@@ -120,6 +120,8 @@ void column_truncate(column *c, size_t rows, size_t before) {
 /* --- texts ----------------------------------------------------------------------------------- */
 
 /* A value that equals the one before it needs no look into the dictionary: so are most. */
+#define ROWS_AHEAD 16
+
 #define WRITE_TEXTS write_texts_words
 #define KEY short_text
 #define LOAD(value, length) load_short(value, length)

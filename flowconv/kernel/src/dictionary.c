@@ -62,10 +62,9 @@ static const uint8_t *value_of(const dictionary *texts, uint32_t number) {
 }
 
 /* The slot of a value: its own, or the free one where it belongs. */
-static slot *slot_of(const dictionary *texts, const short_text *text, const uint8_t *value,
-                     uint32_t length) {
-    uint32_t most = texts->slot_count - 1;
-    uint32_t at = (uint32_t)hash(text, value, length, texts->seed) & most;
+static slot *slot_of(const dictionary *texts, uint64_t sum, const short_text *text,
+                     const uint8_t *value, uint32_t length) {
+    uint32_t most = texts->slot_count - 1, at = (uint32_t)sum & most;
     for (;; at = (at + 1) & most) {
         slot *found = &texts->slots[at];
         if (found->number == NO_NUMBER)
@@ -89,22 +88,33 @@ static bool add_slots(dictionary *texts) {
     texts->slot_count = count * 2;
     for (uint32_t i = 0; i < count * 2; i++)
         slots[i].number = NO_NUMBER;
-    for (uint32_t i = 0; i < count; i++)
-        if (old[i].number != NO_NUMBER)
-            *slot_of(texts, &old[i].text, value_of(texts, old[i].number), old[i].length) = old[i];
+    for (uint32_t i = 0; i < count; i++) {
+        const uint8_t *value = old[i].number == NO_NUMBER ? NULL : value_of(texts, old[i].number);
+        if (value) {
+            uint64_t sum = hash(&old[i].text, value, old[i].length, texts->seed);
+            *slot_of(texts, sum, &old[i].text, value, old[i].length) = old[i];
+        }
+    }
     free(old);
     return true;
 }
 
-uint32_t dictionary_number_of(dictionary *texts, const short_text *text, const uint8_t *value,
-                              uint32_t length) {
-    slot *found = slot_of(texts, text, value, length);
+uint64_t dictionary_hash(const dictionary *texts, const short_text *text, const uint8_t *value,
+                         uint32_t length) {
+    uint64_t sum = hash(text, value, length, texts->seed);
+    __builtin_prefetch(&texts->slots[(uint32_t)sum & (texts->slot_count - 1)]);
+    return sum;
+}
+
+uint32_t dictionary_number_of(dictionary *texts, uint64_t sum, const short_text *text,
+                              const uint8_t *value, uint32_t length) {
+    slot *found = slot_of(texts, sum, text, value, length);
     if (found->number != NO_NUMBER)
         return found->number;
     if (texts->count >= texts->slot_count / 2) {
         if (!add_slots(texts))
             return NO_NUMBER;
-        found = slot_of(texts, text, value, length);
+        found = slot_of(texts, sum, text, value, length);
     }
     uint32_t number = texts->count;
     size_t start = (size_t)texts->offsets[number];
@@ -120,10 +130,11 @@ uint32_t dictionary_number_of(dictionary *texts, const short_text *text, const u
 
 uint32_t dictionary_number(dictionary *texts, const uint8_t *value, uint32_t length) {
     short_text text = load_short(value, length);
-    return dictionary_number_of(texts, &text, value, length);
+    uint64_t sum = hash(&text, value, length, texts->seed);
+    return dictionary_number_of(texts, sum, &text, value, length);
 }
 
 uint32_t dictionary_find(const dictionary *texts, const uint8_t *value, uint32_t length) {
     short_text text = load_short(value, length);
-    return slot_of(texts, &text, value, length)->number;
+    return slot_of(texts, hash(&text, value, length, texts->seed), &text, value, length)->number;
 }

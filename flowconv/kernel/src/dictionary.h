@@ -1,4 +1,4 @@
-/* Texts -> numbers in the order in which they come, for one column of one row group. */
+/* Texts -> numbers in the order in which they come, for one column of one batch. */
 #ifndef FLOWCONV_DICTIONARY_H
 #define FLOWCONV_DICTIONARY_H
 
@@ -70,8 +70,12 @@ static inline bool same_short(const short_text *a, const short_text *b) {
     return difference == 0;
 }
 
-/* As dictionary_number, for a value whose beginning was loaded already. */
-uint32_t dictionary_number_of(dictionary *texts, const short_text *text, const uint8_t *value,
-                              uint32_t length);
+/* The hash of a value whose beginning was loaded already; its slot is fetched into the cache. */
+uint64_t dictionary_hash(const dictionary *texts, const short_text *text, const uint8_t *value,
+                         uint32_t length);
+
+/* As dictionary_number, for a value whose hash is known. */
+uint32_t dictionary_number_of(dictionary *texts, uint64_t hash, const short_text *text,
+                              const uint8_t *value, uint32_t length);
 
 #endif
