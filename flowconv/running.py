@@ -4,13 +4,15 @@ import queue
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any, Generic, TypeVar
 
+Item = TypeVar("Item")
 Job = TypeVar("Job")
 Result = TypeVar("Result")
 
@@ -101,7 +103,7 @@ def begun(items: Iterator[Job], most: int) -> Iterator[Iterator[Job]]:
     Yields:
         The same items, and the error that ends them.
     """
-    groups: queue.Queue[tuple[list[Job], BaseException | None]] = queue.Queue(
+    groups: queue.queue.Queue[tuple[list[Job], BaseException | None]] = queue.Queue(
         max(1, most // _GROUP)
     )
     left = threading.Event()
@@ -263,6 +265,74 @@ class _UnderWay(Generic[Job, Result]):
         self._jobs = iter(())
         for future in self._waiting:
             future.cancel()
+
+
+def iterate_in_order(
+    jobs: Iterable[Callable[[], Generator[Item, None, None]]],
+    workers: int,
+    items_ahead: int,
+    on_stop: Callable[[], object] = bool,
+) -> Generator[Item, None, None]:
+    """Run iterators in threads, and give what they yield in the order of the jobs.
+
+    One job more than there are threads is begun. A job goes on until `items_ahead` of its items
+    wait to be asked for.
+
+    Args:
+        jobs: Each makes an iterator, in a thread.
+        workers: Number of threads.
+        items_ahead: Of each job.
+        on_stop: Called if this ends before the jobs do, for example to abort requests.
+
+    Raises:
+        Exception: What a job raised, behind its items.
+    """
+    stop = threading.Event()
+    to_begin = iter(jobs)
+    begun: deque[queue.Queue[tuple[Item, ...] | Exception]] = deque()
+    with ThreadPoolExecutor(workers, "flowconv-worker") as pool:
+        try:
+            while True:
+                for job in islice(to_begin, workers + 1 - len(begun)):
+                    begun.append(queue.Queue(items_ahead))
+                    pool.submit(_iterate, job, begun[-1], stop)
+                if not begun:
+                    return
+                item = begun[0].get()
+                if isinstance(item, Exception):
+                    raise item
+                yield from item
+                if not item:
+                    begun.popleft()
+        except BaseException:
+            stop.set()
+            on_stop()
+            raise
+
+
+def _iterate(
+    job: Callable[[], Generator[Item, None, None]],
+    items: "queue.Queue[tuple[Item, ...] | Exception]",
+    stop: threading.Event,
+) -> None:
+    """Put each item of a job into its queue, then nothing, or why it failed."""
+
+    def put(item: tuple[Item, ...] | Exception) -> None:
+        while not stop.is_set():
+            with suppress(queue.Full):
+                return items.put(item, timeout=_TICK_S)
+        raise Stopped
+
+    try:
+        with closing(job()) as iterator:
+            for item in iterator:
+                put((item,))
+        put(())
+    except Stopped:
+        return
+    except Exception as error:  # noqa: BLE001 - raised where the items are asked for
+        with suppress(Stopped):
+            put(error)
 
 
 @contextmanager

@@ -1,7 +1,9 @@
 """read(): flow logs as a stream of Arrow record batches, without writing anything."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
+from dataclasses import dataclass
+from functools import partial
 
 import pyarrow as pa
 
@@ -9,15 +11,22 @@ from flowconv.blocks.declared_formats import DeclaredFormats
 from flowconv.blocks.formats import declared_format
 from flowconv.errors import FormatError, quote
 from flowconv.fields import Field, Table
-from flowconv.options import ReadOptions
-from flowconv.rows.batch import RejectedLine, bad_line_error
+from flowconv.options import ReadOptions, available_cores
+from flowconv.rows.batch import ParsedBlock, RejectedLine, RejectedLines, bad_line_error
 from flowconv.rows.extracting import extract
 from flowconv.rows.normalising import FlowBatch, normalise
 from flowconv.rows.schema import known_extra_fields, table_schema, with_encoded_texts
+from flowconv.running import iterate_in_order
 from flowconv.source.fetching import ObjectFetcher, requests_ended
 from flowconv.source.keys import LogObject
 from flowconv.source.opening import Source, open_source
 from flowconv.source.selection import Selection
+
+# As stored: small objects give one or two blocks of text together, and a large one is alone.
+_GROUP_BYTES = 1 << 20
+
+# Of each object or group: the other cores go on while the first is asked for its batches.
+_BLOCKS_AHEAD = 8
 
 
 def read(
@@ -28,9 +37,9 @@ def read(
 ) -> pa.RecordBatchReader:
     """Read the flow logs below a prefix as a stream of Arrow record batches.
 
-    Nothing is written, and no more than some blocks of text and objects fetched ahead are held in
-    memory. Any library that knows Arrow's PyCapsule interface takes the result, such as
-    `polars.DataFrame(reader)` or DuckDB.
+    Nothing is written. All cores read, and for each no more than some blocks of text and objects
+    fetched ahead are held in memory. Any library that knows Arrow's PyCapsule interface takes the
+    result, such as `polars.DataFrame(reader)` or DuckDB.
 
     Args:
         source: A folder, an object, an `s3://` URL of a bucket, a prefix or an object, or
@@ -80,15 +89,48 @@ def _read_batches(
     schema: pa.Schema,
     on_rejected: Callable[[RejectedLine], None] | None,
 ) -> Iterator[pa.RecordBatch]:
-    with requests_ended(logs), closing(ObjectFetcher(logs, log_objects)) as fetcher:
-        for _, parsed in extract(log_objects, fetcher.open, declared):
-            for line in parsed.rejected:
+    def read_group(group: Sequence[LogObject]) -> Generator[_Part, None, None]:
+        with closing(ObjectFetcher(logs, group)) as fetcher:
+            for _, parsed in extract(group, fetcher.open, declared):
+                yield _Part(parsed.rejected, _batches_of(parsed, table, schema))
+
+    jobs = (partial(read_group, group) for group in _groups(log_objects))
+    with requests_ended(logs):
+        for part in iterate_in_order(jobs, available_cores(), _BLOCKS_AHEAD, logs.give_up):
+            for line in part.rejected:
                 if on_rejected is None:
                     raise bad_line_error(line)
                 on_rejected(line)
-            for batch in parsed.batches:
-                if batch.format.table is table and batch.table.num_rows:
-                    yield from _with_schema(normalise(batch, "timestamp"), schema)
+            yield from part.batches
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """What a block gives."""
+
+    rejected: RejectedLines
+    batches: list[pa.RecordBatch]
+
+
+def _groups(log_objects: Sequence[LogObject]) -> Iterator[Sequence[LogObject]]:
+    """Cut objects into groups, each of which a core reads from its first to its last."""
+    group: list[LogObject] = []
+    for log_object in log_objects:
+        group.append(log_object)
+        if sum(one.size_bytes for one in group) >= _GROUP_BYTES:
+            yield group
+            group = []
+    if group:
+        yield group
+
+
+def _batches_of(parsed: ParsedBlock, table: Table, schema: pa.Schema) -> list[pa.RecordBatch]:
+    return [
+        rows
+        for batch in parsed.batches
+        if batch.format.table is table and batch.table.num_rows
+        for rows in _with_schema(normalise(batch, "timestamp"), schema)
+    ]
 
 
 def _with_schema(batch: FlowBatch, schema: pa.Schema) -> list[pa.RecordBatch]:

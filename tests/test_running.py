@@ -2,11 +2,20 @@
 
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from functools import partial
 
 import pytest
 
-from flowconv.running import RunProgress, Stopped, begun, run_all, started, uninterrupted
+from flowconv.running import (
+    RunProgress,
+    Stopped,
+    begun,
+    iterate_in_order,
+    run_all,
+    started,
+    uninterrupted,
+)
 
 
 def progress() -> RunProgress:
@@ -180,3 +189,53 @@ def test_items_are_taken_before_they_are_asked_for_but_not_all() -> None:
         assert is_enough.wait(60)
         assert next(items) == 1
         assert taken <= 1000 + 3 * 500
+
+
+# --- iterators in threads -------------------------------------------------------------------------
+
+
+def numbers(first: int, count: int) -> Generator[int, None, None]:
+    yield from range(first, first + count)
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+@pytest.mark.parametrize("items_ahead", [1, 100])
+def test_items_come_in_the_order_of_the_jobs(workers: int, items_ahead: int) -> None:
+    jobs = [partial(numbers, first, first % 7) for first in range(0, 200, 3)]
+    found = list(iterate_in_order(jobs, workers, items_ahead))
+    assert found == [item for job in jobs for item in job()]
+
+
+def test_jobs_run_at_once() -> None:
+    all_run = threading.Barrier(3)
+
+    def job() -> Generator[int, None, None]:
+        yield all_run.wait(30)
+
+    assert sorted(iterate_in_order([job] * 3, 3, 1)) == [0, 1, 2]
+
+
+def test_a_failure_comes_behind_the_items_before_it() -> None:
+    def fail() -> Generator[int, None, None]:
+        yield 3
+        raise ValueError("fails")
+
+    items = iterate_in_order([partial(numbers, 1, 2), fail, partial(numbers, 9, 1)], 2, 1)
+    assert [next(items) for _ in range(3)] == [1, 2, 3]
+    with pytest.raises(ValueError, match="fails"):
+        next(items)
+
+
+def test_jobs_end_when_nobody_asks_any_more() -> None:
+    ended: list[str] = []
+
+    def endless() -> Generator[int, None, None]:
+        try:
+            yield from iter(int, 1)
+        finally:
+            ended.append("job")
+
+    items = iterate_in_order([endless] * 2, 2, 4, lambda: ended.append("requests"))
+    assert next(items) == 0
+    items.close()
+    assert sorted(ended) == ["job", "job", "requests"]
