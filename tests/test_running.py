@@ -2,7 +2,7 @@
 
 import signal
 import threading
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from functools import partial
 
 import pytest
@@ -220,7 +220,12 @@ def test_a_failure_comes_behind_the_items_before_it() -> None:
         yield 3
         raise ValueError("fails")
 
-    items = iterate_in_order([partial(numbers, 1, 2), fail, partial(numbers, 9, 1)], 2, 1)
+    jobs: list[Callable[[], Generator[int, None, None]]] = [
+        partial(numbers, 1, 2),
+        fail,
+        partial(numbers, 9, 1),
+    ]
+    items = iterate_in_order(jobs, 2, 1)
     assert [next(items) for _ in range(3)] == [1, 2, 3]
     with pytest.raises(ValueError, match="fails"):
         next(items)
