@@ -1,7 +1,8 @@
 """Stages 4 to 6: blocks -> rows of one partition.
 
 1. `extracting`: objects -> blocks -> parsed blocks, the one loop over them all.
-2. `parsing`: a block -> columns, and the lines that do not fit. `irregular` does so line by line.
+2. `parsing`: a block -> columns, and the lines that do not fit; the native core reads them.
+   `parquet_columns` does so for blocks that are columns already.
 3. `normalising`: the table's columns and types; `schema` names them.
 4. `partitioning`: rows -> pieces, each of one partition.
 """
