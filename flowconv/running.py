@@ -103,7 +103,7 @@ def begun(items: Iterator[Job], most: int) -> Iterator[Iterator[Job]]:
     Yields:
         The same items, and the error that ends them.
     """
-    groups: queue.queue.Queue[tuple[list[Job], BaseException | None]] = queue.Queue(
+    groups: queue.Queue[tuple[list[Job], BaseException | None]] = queue.Queue(
         max(1, most // _GROUP)
     )
     left = threading.Event()
@@ -289,21 +289,21 @@ def iterate_in_order(
     """
     stop = threading.Event()
     to_begin = iter(jobs)
-    begun: deque[queue.Queue[tuple[Item, ...] | Exception]] = deque()
+    under_way: deque[queue.Queue[tuple[Item, ...] | Exception]] = deque()
     with ThreadPoolExecutor(workers, "flowconv-worker") as pool:
         try:
             while True:
-                for job in islice(to_begin, workers + 1 - len(begun)):
-                    begun.append(queue.Queue(items_ahead))
-                    pool.submit(_iterate, job, begun[-1], stop)
-                if not begun:
+                for job in islice(to_begin, workers + 1 - len(under_way)):
+                    under_way.append(queue.Queue(items_ahead))
+                    pool.submit(_iterate, job, under_way[-1], stop)
+                if not under_way:
                     return
-                item = begun[0].get()
+                item = under_way[0].get()
                 if isinstance(item, Exception):
                     raise item
                 yield from item
                 if not item:
-                    begun.popleft()
+                    under_way.popleft()
         except BaseException:
             stop.set()
             on_stop()

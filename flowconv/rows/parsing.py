@@ -43,7 +43,7 @@ MAX_HEADER_CHANGES = 64
 # Lines that do not fit take 32 bytes each while the text is read, so much of it at a time.
 TEXT_BYTES = 1 << 20
 
-# Up to this number, lines that do not fit are kept without the rest of their block.
+# Up to this number, lines that do not fit are kept without the text between them.
 _FEW_LINES = 4096
 
 # Spaces before a header's first name are few.
@@ -110,6 +110,9 @@ class _LogBlockParser:
         self._section = _Section(block.format, names)
         self._sections = [self._section]
         self._changes = 0
+        self._rejected: list[RejectedPart] = []
+        self._unkept: list[_Rejections] = []
+        self._unkept_lines = 0
         # The object that is read, its next line, and its lines so far.
         self._place = 0
         self._line = 1
@@ -126,13 +129,12 @@ class _LogBlockParser:
                     self._read(start, stop)
                 else:
                     self._reject_damaged(start, stop)
-            self._section.end_object(span.log_object)
+            self._end_object()
             counts.append((span.log_object, span.head + LineCounts(**self._counts)))
-        parts = [section.rejected_part(self._block) for section in self._sections]
         return ParsedBlock(
             batches=tuple(section.batch(self._block) for section in self._sections),
             counts=tuple(counts),
-            rejected=RejectedLines([part for part in parts if part is not None]),
+            rejected=RejectedLines(self._rejected),
             end=BlockEnd(self._section.format, self._line),
         )
 
@@ -161,11 +163,10 @@ class _LogBlockParser:
                 blank=found.blank,
                 comment=found.comment,
                 rows=found.rows,
-                rejected=len(found.rejected),
                 milliseconds=found.milliseconds,
             )
             found.rejected["offset"] += start
-            self._section.reject(found.rejected, self._place)
+            self._reject(found.rejected)
             self._line += found.lines
             start += found.consumed
             settled = False
@@ -239,13 +240,36 @@ class _LogBlockParser:
                 line=self._line,
             )
         self._changes += 1
-        self._section.end_object(log_object)
+        self._end_object()
         self._change_format(format_)
 
     def _change_format(self, format_: LogFormat) -> None:
         if format_ != self._section.format:
             self._section = _Section(format_, self._names)
             self._sections.append(self._section)
+
+    def _end_object(self) -> None:
+        """Note what the section has of the object."""
+        self._keep_rejected()
+        self._section.end_object(self._block.spans[self._place].log_object)
+
+    def _reject(self, lines: _Rejections) -> None:
+        """Note lines that do not fit; their offsets are the block's."""
+        if len(lines):
+            self._count(rejected=len(lines))
+            self._unkept.append(lines)
+            self._unkept_lines += len(lines)
+            if self._unkept_lines > _FEW_LINES:
+                self._keep_rejected()
+
+    def _keep_rejected(self) -> None:
+        """Make the lines that do not fit a part of what is returned."""
+        if self._unkept:
+            lines = np.concatenate(self._unkept)
+            self._unkept, self._unkept_lines = [], 0
+            log_object = self._block.spans[self._place].log_object
+            part = _rejected_part(lines, self._text, log_object, self._section.format)
+            self._rejected.append(part)
 
     def _count(self, **lines: int) -> None:
         for kind, number in lines.items():
@@ -262,8 +286,7 @@ class _LogBlockParser:
                 builder.truncate(before)
                 end -= self._text[end - 1] == ord("\r")
                 lines = np.array([(self._line, start, end - start, _GLUED, -1, 0)], REJECTED)
-                self._section.reject(lines, self._place)
-                self._count(rejected=1)
+                self._reject(lines)
                 return
             milliseconds += found.milliseconds
         self._count(rows=len(records), split=len(records) - 1, milliseconds=milliseconds)
@@ -278,13 +301,12 @@ class _LogBlockParser:
         bytes_ = np.frombuffer(text, np.uint8)
         lines["length"] -= (lines["length"] > 0) & (bytes_[starts + lines["length"] - 1] == 13)
         lines["reason"], lines["field"] = _NOT_JSON, -1
-        self._section.reject(lines, self._place)
-        self._count(rejected=len(starts))
+        self._reject(lines)
         self._line += len(starts)
 
 
 class _Section:
-    """Lines that have the same fields: their rows, and which of them do not fit."""
+    """The rows of lines that have the same fields."""
 
     def __init__(self, format_: LogFormat, names: frozenset[str]) -> None:
         self.format = format_
@@ -295,18 +317,12 @@ class _Section:
         )
         self._sources: list[tuple[LogObject, int]] = []
         self._rows = 0
-        self._rejected: list[tuple[_Rejections, int]] = []
 
     def end_object(self, log_object: LogObject) -> None:
         """Say of which object the rows since the last are."""
         rows = len(self.builder)
         self._sources.append((log_object, rows - self._rows))
         self._rows = rows
-
-    def reject(self, lines: _Rejections, place: int) -> None:
-        """Note lines that do not fit: where they are in the block, and the place of their span."""
-        if len(lines):
-            self._rejected.append((lines, place))
 
     def batch(self, block: LogBlock) -> RawBatch:
         """Return the rows; nothing can be added any more."""
@@ -325,39 +341,39 @@ class _Section:
             events=events,
         )
 
-    def rejected_part(self, block: LogBlock) -> RejectedPart | None:
-        """Return the lines that do not fit; None if all do."""
-        if not self._rejected:
-            return None
-        lines = np.concatenate([lines for lines, _ in self._rejected])
-        places = [place for _, place in self._rejected]
-        whole = memoryview(block.buffer)[: block.size]
-        starts, lengths = lines["offset"], lines["length"]
-        if len(lines) > _FEW_LINES:
-            text = bytes(whole)
-        else:
-            ends = (starts + lengths).tolist()
-            places_of_lines = zip(starts.tolist(), ends, strict=True)
-            text = b"".join(whole[start:end] for start, end in places_of_lines)
-            starts = np.cumsum(lengths, dtype=np.int32) - lengths
-        kinds, codes = np.unique(
-            lines["reason"].astype(np.int64) * _FIELDS + lines["field"] + 1, return_inverse=True
-        )
-        return RejectedPart(
-            text=text,
-            starts=starts.copy(),
-            ends=starts + lengths,
-            numbers=lines["line"].copy(),
-            log_objects=tuple(span.log_object for span in block.spans),
-            places=np.repeat(np.array(places, np.int32), [len(part) for part, _ in self._rejected]),
-            reasons=tuple(self._reason(kind) for kind in kinds.tolist()),
-            codes=codes.astype(np.int16),
-            format=self.format,
-        )
 
-    def _reason(self, kind: int) -> tuple[str, str | None]:
+def _rejected_part(
+    lines: _Rejections, text: memoryview, log_object: LogObject, format_: LogFormat
+) -> RejectedPart:
+    """Return lines of an object, with a copy of their text."""
+    starts, lengths = lines["offset"], lines["length"]
+    first = int(starts[0])
+    if len(lines) > _FEW_LINES:
+        starts = starts - first
+        kept = bytes(text[first : first + int(starts[-1] + lengths[-1])])
+    else:
+        ends = (starts + lengths).tolist()
+        kept = b"".join(text[i:j] for i, j in zip(starts.tolist(), ends, strict=True))
+        starts = np.cumsum(lengths, dtype=np.int32) - lengths
+    kinds, codes = np.unique(
+        lines["reason"].astype(np.int64) * _FIELDS + lines["field"] + 1, return_inverse=True
+    )
+
+    def reason_of(kind: int) -> tuple[str, str | None]:
         reason, field = divmod(kind, _FIELDS)
-        return _ALL_REASONS[reason], self.format.fields[field - 1].name if field else None
+        return _ALL_REASONS[reason], format_.fields[field - 1].name if field else None
+
+    return RejectedPart(
+        text=kept,
+        starts=starts,
+        ends=starts + lengths,
+        numbers=lines["line"].copy(),
+        log_objects=(log_object,),
+        places=np.zeros(len(lines), np.int32),
+        reasons=tuple(reason_of(kind) for kind in kinds.tolist()),
+        codes=codes.astype(np.int16),
+        format=format_,
+    )
 
 
 # Fields that a line can fail at, and none.
