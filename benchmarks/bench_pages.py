@@ -24,6 +24,7 @@ from flowconv.kernel import pages
 from flowconv.lake.writing import FILTERED, SORTED_BY
 from flowconv.parquet import chunks, columns, writing
 from flowconv.parquet.writing import ROW_GROUP_ROWS, ParquetWriter
+from flowconv.rows.schema import column_type
 from flowconv.samples.generating import generate
 from flowconv.samples.options import GenerateOptions
 
@@ -50,7 +51,7 @@ STEPS: dict[str, tuple[Any, str]] = {
 
 
 def rows_of_logs(rows: int) -> pa.Table:
-    """Generate logs and read them."""
+    """Generate logs and read them; texts are plain."""
     options = GenerateOptions(
         versions=(5,),
         accounts=1,
@@ -65,8 +66,9 @@ def rows_of_logs(rows: int) -> pa.Table:
         table = pa.Table.from_batches(flowconv.read(f"{folder}/logs"))
     if table.num_rows != rows:
         raise SystemExit(f"read {table.num_rows} rows, but the logs have {rows}")
-    names = [field.column for field in ALWAYS_COLUMNS[Table.VPC]]
-    return table.select(names).combine_chunks()
+    fields = ALWAYS_COLUMNS[Table.VPC]
+    plain = pa.schema([(f.column, column_type(f, "timestamp")) for f in fields])
+    return table.select(plain.names).cast(plain).combine_chunks()
 
 
 def as_dictionaries(table: pa.Table) -> pa.Table:
