@@ -17,9 +17,8 @@ from flowconv.blocks.counts import LineCounts
 from flowconv.blocks.declared_formats import declared_formats
 from flowconv.blocks.formats import LogFormat, header_format
 from flowconv.blocks.shapes import Shape
-from flowconv.fields import TEXT, TIME_COLUMNS
-from flowconv.kernel.rows import Column, RowBuilder, Speed, speeds
-from flowconv.rows.parsing import BlockParser
+from flowconv.kernel.rows import RowBuilder, Speed, speeds
+from flowconv.rows.parsing import BlockParser, kernel_columns
 from flowconv.source.keys import LogObject
 
 # Rows of a row group, about.
@@ -55,16 +54,7 @@ def logs(case: str, cache: Path, *, smoke: bool) -> tuple[LogFormat, bytes]:
 
 
 def native(format_: LogFormat, text: bytes, speed: Speed) -> int:
-    columns = [
-        Column(
-            name=field.column,
-            type=field.type,
-            largest=field.largest,
-            is_time=field.column in TIME_COLUMNS and field.type != TEXT,
-        )
-        for field in format_.fields
-    ]
-    builder = RowBuilder(columns, speed=speed)
+    builder = RowBuilder(kernel_columns(format_), speed=speed)
     builder.append(text)
     return builder.finish().batch.num_rows
 

@@ -311,7 +311,7 @@ class _Section:
     def __init__(self, format_: LogFormat, names: frozenset[str]) -> None:
         self.format = format_
         self.builder = RowBuilder(
-            _columns(format_),
+            kernel_columns(format_),
             timestamped=format_.timestamped,
             names=names.union(squash(field.name) for field in format_.unknown_fields),
         )
@@ -381,7 +381,7 @@ _FIELDS = MAX_FIELDS + 1
 
 
 @lru_cache(maxsize=256)
-def _columns(format_: LogFormat) -> tuple[Column, ...]:
+def kernel_columns(format_: LogFormat) -> tuple[Column, ...]:
     """Return what each value of a line becomes."""
     return tuple(
         Column(

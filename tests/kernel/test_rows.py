@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from flowconv.blocks.formats import LogFormat, with_timestamp
 from flowconv.blocks.shapes import find_header, is_timed
 from flowconv.kernel.rows import RowBuilder, Speed, speeds
+from flowconv.rows.parsing import kernel_columns
 from oracle import reference
-from support.native import Native, NativeReading, assert_as_oracle, columns_of
+from support.native import Native, NativeReading, assert_as_oracle
 from support.text_cases import CASES, Case
 
 V2 = (
@@ -179,7 +180,7 @@ def test_many_distinct_texts_and_a_dictionary_of_both_kinds(speed: Speed) -> Non
     values = [f"{n}-".ljust(random_.choice(lengths), "x") for n in range(5000)]
     rows = random_.choices(values, k=20_000)
     text = "".join(f"{value} 1 2\n" for value in rows).encode()
-    builder = RowBuilder(columns_of(format_of(SMALL)), speed=speed)
+    builder = RowBuilder(kernel_columns(format_of(SMALL)), speed=speed)
     builder.append(text)
     found: Any = builder.finish().batch["srcaddr"]
     assert found.to_pylist() == rows
@@ -187,7 +188,7 @@ def test_many_distinct_texts_and_a_dictionary_of_both_kinds(speed: Speed) -> Non
 
 
 def test_truncated_rows_leave_nothing_behind(speed: Speed) -> None:
-    builder = RowBuilder(columns_of(format_of(SMALL)), speed=speed)
+    builder = RowBuilder(kernel_columns(format_of(SMALL)), speed=speed)
     builder.append(b"a 1 2\n" * 20 + b"- - -\n" * 20)
     builder.truncate(13)
     builder.append(b"b 3 4\n" * 30)
@@ -199,7 +200,7 @@ def test_truncated_rows_leave_nothing_behind(speed: Speed) -> None:
 
 
 def test_arrays_outlive_the_builder() -> None:
-    builder = RowBuilder(columns_of(format_of(SMALL)))
+    builder = RowBuilder(kernel_columns(format_of(SMALL)))
     builder.append(b"a 1 2\n" * 1000)
     rows = builder.finish()
     with pytest.raises(OverflowError):

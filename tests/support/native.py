@@ -5,22 +5,10 @@ from typing import Any
 
 from flowconv.blocks.formats import KNOWN_NAMES, LogFormat, split_line
 from flowconv.blocks.shapes import find_header
-from flowconv.fields import TEXT, TIME_COLUMNS
-from flowconv.kernel.rows import REASONS, Column, RowBuilder, Rows, Speed
+from flowconv.kernel.rows import REASONS, RowBuilder, Rows, Speed
 from flowconv.rows import glued_records
+from flowconv.rows.parsing import kernel_columns
 from oracle import reference
-
-
-def columns_of(format_: LogFormat) -> list[Column]:
-    return [
-        Column(
-            name=one.column,
-            type=one.type,
-            largest=one.largest,
-            is_time=one.column in TIME_COLUMNS and one.type != TEXT,
-        )
-        for one in format_.fields
-    ]
 
 
 @dataclass
@@ -52,7 +40,7 @@ class NativeReading:
 
     def _begin(self) -> None:
         self.builder = RowBuilder(
-            columns_of(self.format),
+            kernel_columns(self.format),
             timestamped=self.format.timestamped,
             names=KNOWN_NAMES | {one.name.replace("-", "") for one in self.format.fields},
             **self.how,
