@@ -27,6 +27,7 @@ Entries = npt.NDArray[Any]
 
 TEXT: Final = np.dtype([("address", np.uint64), ("size_bytes", np.uint64)])
 NULL: Final = 0xFFFFFFFF
+NO_TEXTS: Final[Texts] = np.empty(0, TEXT)
 
 PhysicalType = Literal["int32", "int64", "text"]
 

@@ -15,7 +15,8 @@ class BufferedRows:
     """Rows of one partition, in their order.
 
     Attributes:
-        tables: The rows. Their texts may be plain or dictionaries, each in its own way.
+        tables: The rows. Their texts may be plain or dictionaries, each in its own way, and what
+            has no value may be of Arrow's type null.
         rows: How many there are.
         size_bytes: The memory that they keep.
     """
@@ -31,6 +32,18 @@ class BufferedRows:
         self.rows += table.num_rows
         self.size_bytes += size_bytes
         return size_bytes
+
+
+def without_typed_nulls(table: pa.Table) -> pa.Table:
+    """Return rows of which the columns without values are of Arrow's type null, without memory.
+
+    A log lacks most of a table's columns, and these must not be buffered, taken or sorted.
+    """
+    nulls = pa.chunked_array([pa.nulls(table.num_rows)])
+    columns: list[pa.ChunkedArray[Any]] = [
+        nulls if column.null_count == table.num_rows else column for column in table.columns
+    ]
+    return pa.table(columns, names=table.column_names)
 
 
 def copied(table: pa.Table) -> pa.Table:

@@ -17,6 +17,7 @@ from flowconv.lake.buffered_rows import (
     copied,
     with_own_dictionaries,
     without_dictionaries,
+    without_typed_nulls,
 )
 from flowconv.lake.ledger_records import DataFile
 from flowconv.lake.paths import STAGING
@@ -94,6 +95,7 @@ class TaskWriter:
         self._options = options
         self._on_file = on_file
         self._columns: dict[tuple[str, ...], tuple[str, ...]] = {}
+        self._schemas: dict[tuple[str, ...], pa.Schema] = {}
         self._pending: dict[tuple[PartitionKey, tuple[str, ...]], BufferedRows] = {}
         self._open: dict[tuple[PartitionKey, tuple[str, ...]], _OpenFile] = {}
         self._staged: list[StagedFile] = []
@@ -108,6 +110,7 @@ class TaskWriter:
         Raises:
             StorageError: The lake cannot be written to.
         """
+        rows = replace(rows, rows=self._without_typed_nulls(rows.rows))
         if len(rows.keys) <= _FEW_PARTITIONS:
             for key, piece in rows.pieces():
                 # A few rows past midnight must not keep the texts of a whole block in memory.
@@ -127,8 +130,8 @@ class TaskWriter:
             StorageError: The lake cannot be written to.
         """
         # Rows of one partition may differ in their extra columns, and a file has one schema.
-        names = tuple(rows.column_names)
-        file = (key, self._columns.setdefault(names, names))
+        file = (key, self._names(rows))
+        rows = self._without_typed_nulls(rows)
         whole = rows.num_rows
         while rows.num_rows:
             pending = self._pending.setdefault(file, BufferedRows())
@@ -164,6 +167,16 @@ class TaskWriter:
         for staged in self._staged:
             staged.sink.discard()
 
+    def _without_typed_nulls(self, rows: pa.Table) -> pa.Table:
+        """Note the columns of a file, and return rows that keep no memory for what is null."""
+        self._schemas.setdefault(self._names(rows), rows.schema)
+        return without_typed_nulls(rows)
+
+    def _names(self, rows: pa.Table) -> tuple[str, ...]:
+        """Return the names of the columns; rows of one schema share them."""
+        names = tuple(rows.column_names)
+        return self._columns.setdefault(names, names)
+
     def _write_spread(self) -> None:
         """Write the rows that were buffered together, partition by partition."""
         spread, self._spread, self._spread_bytes = self._spread, [], 0
@@ -176,13 +189,14 @@ class TaskWriter:
             for piece in alike:
                 common = [places.setdefault(key, len(places)) for key in piece.keys]
                 codes.append(np.array(common, np.int64)[piece.codes])
-            rows = pa.concat_tables(piece.rows for piece in alike).combine_chunks()
+            # A column of nulls takes the type of the others.
+            whole = pa.concat_tables((piece.rows for piece in alike), promote_options="default")
+            rows = whole.combine_chunks()
             alike.clear()
             self._write_sorted(rows, np.concatenate(codes), list(places))
 
     def _write_sorted(self, rows: pa.Table, codes: Any, keys: list[PartitionKey]) -> None:
-        names = tuple(rows.column_names)
-        names = self._columns.setdefault(names, names)
+        names = self._names(rows)
         order = np.argsort(codes, kind="stable")
         bounds = np.searchsorted(codes[order], np.arange(len(keys) + 1)).tolist()
         begin = 0
@@ -208,7 +222,7 @@ class TaskWriter:
     ) -> None:
         self._on_file()
         # Taken out and put back, so the first file is the least recently written.
-        file = self._open.pop(key, None) or self._open_file(key[0], tables[0].schema)
+        file = self._open.pop(key, None) or self._open_file(key)
         self._open[key] = file
         with storage_errors(file.sink.uri):
             file.parquet.write_row_group(tables)
@@ -218,14 +232,15 @@ class TaskWriter:
         elif len(self._open) > OPEN_FILES:
             self._close_file(next(iter(self._open)))
 
-    def _open_file(self, key: PartitionKey, schema: pa.Schema) -> _OpenFile:
+    def _open_file(self, file: tuple[PartitionKey, tuple[str, ...]]) -> _OpenFile:
+        key, names = file
         name = f"{self._name}-{self._next_number:04d}.parquet"
         self._next_number += 1
         path = f"{key.table}/{key.path}/{name}"
         sink = self._storage.open_staged(path, f"{STAGING}/{name}")
         try:
             with storage_errors(sink.uri):
-                parquet = parquet_writer(sink.file, key.table, schema, self._options)
+                parquet = parquet_writer(sink.file, key.table, self._schemas[names], self._options)
         except StorageError:
             sink.discard()
             raise

@@ -10,7 +10,8 @@ from flowconv.kernel import pages
 from flowconv.kernel.pages import ColumnPages, PageBuffer
 from flowconv.parquet.columns import Column, dictionary_bytes, dictionary_width, longest_value
 from flowconv.parquet.statistics import Bounds, column_index, overall, statistics
-from flowconv.parquet.thrift import Struct
+from flowconv.parquet.thrift import Struct, varint
+from flowconv.parquet.types import ColumnType
 
 # Readers that use the page index skip so many rows at a time, or so many bytes of long texts.
 PAGE_ROWS = 20_000
@@ -26,12 +27,15 @@ Compress = Callable[[memoryview], Any]
 """Returns compressed bytes, as a buffer."""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, kw_only=True)
 class Chunk:
     """The bytes of a chunk, and what the footer says of it.
 
     Attributes:
-        column: The column that it is of.
+        name: The column's name.
+        type: How the column is stored.
+        rows: Number of rows.
+        nulls: How many of them have no value.
         parts: Headers and pages, one after the other.
         size_bytes: Of the parts.
         plain_bytes: The same before compression, headers included.
@@ -40,18 +44,16 @@ class Chunk:
         bounds: Of each data page.
     """
 
-    column: Column
+    name: str
+    type: ColumnType
+    rows: int
+    nulls: int
     parts: list[Any] = field(default_factory=list)
     size_bytes: int = 0
     plain_bytes: int = 0
     dictionary_bytes: int = 0
     pages: list[tuple[int, int, int]] = field(default_factory=list)
     bounds: list[Bounds] = field(default_factory=list)
-
-    @property
-    def rows(self) -> int:
-        """Number of rows."""
-        return len(self.column.numbers)
 
     @property
     def encodings(self) -> list[int]:
@@ -69,7 +71,7 @@ class Chunk:
 
     def statistics(self) -> bytes:
         """Return the chunk's Statistics."""
-        return statistics(overall(self.bounds), self.column.nulls, self._width)
+        return statistics(overall(self.bounds), self.nulls, self._width)
 
     def column_index(self) -> bytes:
         """Return what is in each page."""
@@ -95,7 +97,7 @@ class Chunk:
 
     @property
     def _width(self) -> int:
-        return 4 if self.column.type.physical == "int32" else 8
+        return 4 if self.type.physical == "int32" else 8
 
 
 def encode_chunk(column: Column, compress: Compress, buffer: PageBuffer) -> Chunk:
@@ -119,15 +121,28 @@ def encode_chunk(column: Column, compress: Compress, buffer: PageBuffer) -> Chun
         width=width,
         buffer=buffer,
     )
-    chunk = Chunk(column)
+    chunk = Chunk(name=column.name, type=column.type, rows=len(column.numbers), nulls=column.nulls)
     if width:
-        _append_dictionary(chunk, encoder, compress)
+        _append_dictionary(chunk, column, encoder, compress)
     for page, held in _data_pages(column, encoder, longest):
         packed = compress(page)
         header = _data_header(held.rows, len(page), packed, _RLE_DICTIONARY if width else _PLAIN)
         size_bytes = chunk.append(header, packed, len(page))
         chunk.pages.append((size_bytes, held.rows, held.nulls))
         chunk.bounds.append(Bounds.of_entries(column, held.least, held.greatest))
+    return chunk
+
+
+def null_chunk(name: str, kind: ColumnType, rows: int, compress: Compress) -> Chunk:
+    """Return the chunk of a column without values, the same as `encode_chunk` makes of it."""
+    chunk = Chunk(name=name, type=kind, rows=rows, nulls=rows)
+    # Definition levels alone: one run of zeros.
+    levels = varint(rows << 1) + b"\0"
+    page = len(levels).to_bytes(4, "little") + levels
+    packed = compress(memoryview(page))
+    size_bytes = chunk.append(_data_header(rows, len(page), packed, _PLAIN), packed, len(page))
+    chunk.pages.append((size_bytes, rows, rows))
+    chunk.bounds.append(Bounds(None, None))
     return chunk
 
 
@@ -144,10 +159,12 @@ def _data_pages(
         row += held.rows
 
 
-def _append_dictionary(chunk: Chunk, encoder: ColumnPages, compress: Compress) -> None:
-    page = encoder.dictionary_page(dictionary_bytes(chunk.column))
+def _append_dictionary(
+    chunk: Chunk, column: Column, encoder: ColumnPages, compress: Compress
+) -> None:
+    page = encoder.dictionary_page(dictionary_bytes(column))
     packed = compress(page)
-    entries = Struct().i32(1, len(chunk.column.entries)).i32(2, _PLAIN).boolean(3, True).done()
+    entries = Struct().i32(1, len(column.entries)).i32(2, _PLAIN).boolean(3, True).done()
     header = _header(_DICTIONARY_PAGE, len(page), packed).struct(7, entries).done()
     chunk.dictionary_bytes = chunk.append(header, packed, len(page))
 

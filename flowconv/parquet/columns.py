@@ -49,8 +49,16 @@ class Column:
         return self.ranks and len(self.entries) == 1
 
 
+def has_only_nulls(chunks: "Sequence[pa.Array[Any]]") -> bool:
+    """Tell whether no row of a column has a value, without a look at the rows.
+
+    False where only a dictionary's own nulls make them so.
+    """
+    return all(chunk.null_count == len(chunk) for chunk in chunks)
+
+
 def read_column(name: str, kind: ColumnType, chunks: "Sequence[pa.Array[Any]]") -> Column:
-    """Read a column, each chunk of it in any layout.
+    """Read a column, each chunk of it in any layout; chunks of Arrow's type null do, too.
 
     Raises:
         ValueError: An array is damaged, or a time has too many seconds for milliseconds.
@@ -138,7 +146,7 @@ def _read_integers(chunks: "list[pa.Array[Any]]", numbers: Numbers) -> tuple[Int
 
 
 def _read_texts(chunks: "list[pa.Array[Any]]", numbers: Numbers) -> tuple[Texts, int]:
-    parts: list[Texts] = [np.empty(0, pages.TEXT)]
+    parts: list[Texts] = [pages.NO_TEXTS]
     nulls = row = entries = 0
     last: pa.Array[Any] | None = None
     chunk: Any

@@ -66,9 +66,9 @@ def chunk_metadata(
     """
     metadata = (
         Struct()
-        .i32(1, chunk.column.type.number)
+        .i32(1, chunk.type.number)
         .i32s(2, chunk.encodings)
-        .binaries(3, [chunk.column.name.encode()])
+        .binaries(3, [chunk.name.encode()])
         .i32(4, codec)
         .i64(5, chunk.rows)
         .i64(6, chunk.plain_bytes)

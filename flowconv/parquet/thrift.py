@@ -87,7 +87,7 @@ class Struct:
             self._bytes.append(len(items) << 4 | kind)
         else:
             self._bytes.append(_LONG_LIST << 4 | kind)
-            self._bytes += _varint(len(items))
+            self._bytes += varint(len(items))
         self._bytes += b"".join(items)
         return self
 
@@ -104,14 +104,15 @@ EMPTY: Final = _STOP
 
 def binary(value: bytes) -> bytes:
     """Return bytes with their length before them."""
-    return _varint(len(value)) + value
+    return varint(len(value)) + value
 
 
 def _zigzag(value: int) -> bytes:
-    return _varint(value << 1 if value >= 0 else (-value << 1) - 1)
+    return varint(value << 1 if value >= 0 else (-value << 1) - 1)
 
 
-def _varint(value: int) -> bytes:
+def varint(value: int) -> bytes:
+    """Return a number that is not negative, seven bits to a byte."""
     if value < 0x80:
         return bytes((value,))
     out = bytearray()

@@ -7,10 +7,16 @@ from typing import Any, Literal, Protocol
 import pyarrow as pa
 
 from flowconv.kernel import pages
-from flowconv.kernel.pages import Numbers, PageBuffer
+from flowconv.kernel.pages import NO_TEXTS, Numbers, PageBuffer, Texts
 from flowconv.parquet.bloom import bloom_filter
-from flowconv.parquet.chunks import Chunk, encode_chunk
-from flowconv.parquet.columns import Column, rank, rank_if_useful, read_column
+from flowconv.parquet.chunks import Chunk, encode_chunk, null_chunk
+from flowconv.parquet.columns import (
+    Column,
+    has_only_nulls,
+    rank,
+    rank_if_useful,
+    read_column,
+)
 from flowconv.parquet.footer import RowGroup, WrittenChunk, chunk_metadata, end_of_file
 from flowconv.parquet.types import ColumnType, column_type
 
@@ -134,48 +140,66 @@ class ParquetWriter:
 
     def _write_row_group(self, tables: Sequence[pa.Table | pa.RecordBatch]) -> None:
         start = self._size_bytes
-        keys = {place: self._read(tables, place) for place in self._sorting}
-        order = _order_of([keys[place] for place in self._sorting])
+        rows = sum(table.num_rows for table in tables)
+        columns = [_parts(tables, place) for place in range(len(self._schema))]
+        # A log lacks most of a table's columns: what has no value is neither read nor sorted.
+        empty = {place for place, parts in enumerate(columns) if has_only_nulls(parts)}
+        keys = {
+            place: self._read(place, columns[place])
+            for place in self._sorting
+            if place not in empty
+        }
+        order = _order_of(list(keys.values()))
         chunks: list[WrittenChunk] = []
         plain_bytes = size_bytes = 0
-        for place in range(len(self._schema)):
-            # Read here, not before the loop: one column at a time is in memory.
-            column = keys.pop(place, None) or self._read(tables, place)
-            rank_if_useful(column)
-            if order is not None and not column.is_constant:
-                column.numbers = pages.reorder(column.numbers, order)
-            chunk = encode_chunk(column, self._compress, self._buffer)
-            chunks.append(self._write_chunk(chunk, has_filter=place in self._filtered))
+        for place, parts in enumerate(columns):
+            if place in empty:
+                chunk, texts = self._null_chunk(place, rows), NO_TEXTS
+            else:
+                # Read here, not before the loop: one column at a time is in memory.
+                column = keys.pop(place, None) or self._read(place, parts)
+                chunk, texts = self._encode(place, column, order)
+            chunks.append(self._write_chunk(chunk, texts if place in self._filtered else None))
             plain_bytes += chunk.plain_bytes
             size_bytes += chunk.size_bytes
         self._row_groups.append(
             RowGroup(
                 start=start,
-                rows=sum(table.num_rows for table in tables),
+                rows=rows,
                 plain_bytes=plain_bytes,
                 size_bytes=size_bytes,
                 chunks=chunks,
             )
         )
 
-    def _read(self, tables: Sequence[pa.Table | pa.RecordBatch], place: int) -> Column:
-        chunks: list[pa.Array[Any]] = []
-        for table in tables:
-            values: Any = table.column(place)
-            chunks += [values] if isinstance(values, pa.Array) else values.chunks
-        return read_column(self._schema.names[place], self._types[place], chunks)
+    def _read(self, place: int, parts: "list[pa.Array[Any]]") -> Column:
+        return read_column(self._schema.names[place], self._types[place], parts)
 
-    def _write_chunk(self, chunk: Chunk, *, has_filter: bool) -> WrittenChunk:
+    def _null_chunk(self, place: int, rows: int) -> Chunk:
+        return null_chunk(self._schema.names[place], self._types[place], rows, self._compress)
+
+    def _encode(self, place: int, column: Column, order: Numbers | None) -> tuple[Chunk, Texts]:
+        """Return a column's chunk, and its distinct texts if they get a filter."""
+        rank_if_useful(column)
+        if order is not None and not column.is_constant:
+            column.numbers = pages.reorder(column.numbers, order)
+        chunk = encode_chunk(column, self._compress, self._buffer)
+        if place not in self._filtered:
+            return chunk, NO_TEXTS
+        rank(column, chunk.rows)
+        return chunk, column.entries
+
+    def _write_chunk(self, chunk: Chunk, filtered: Texts | None) -> WrittenChunk:
+        """Write a chunk, and a Bloom filter of texts if there are any."""
         start = self._size_bytes
         self._write(chunk.parts)
-        filtered = None
-        if has_filter:
-            rank(chunk.column, chunk.rows)
-            bits = bloom_filter(chunk.column.entries)
-            filtered = (self._size_bytes, len(bits))
+        place = None
+        if filtered is not None:
+            bits = bloom_filter(filtered)
+            place = (self._size_bytes, len(bits))
             self._write([bits])
         return WrittenChunk(
-            metadata=chunk_metadata(chunk, self._codec, start, filtered),
+            metadata=chunk_metadata(chunk, self._codec, start, place),
             column_index=chunk.column_index(),
             offset_index=chunk.offset_index(start),
         )
@@ -189,6 +213,14 @@ class ParquetWriter:
         data = b"".join(parts)
         self._file.write(data)
         self._size_bytes += len(data)
+
+
+def _parts(tables: Sequence[pa.Table | pa.RecordBatch], place: int) -> "list[pa.Array[Any]]":
+    parts: list[pa.Array[Any]] = []
+    for table in tables:
+        values: Any = table.column(place)
+        parts += [values] if isinstance(values, pa.Array) else values.chunks
+    return parts
 
 
 def _order_of(keys: Sequence[Column]) -> Numbers | None:

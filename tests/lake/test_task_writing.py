@@ -41,6 +41,9 @@ def flows(rows: int, table: Table = Table.VPC) -> pa.Table:
         SORTED_BY[table][0]: [f"id-{n % 3}" if n % 5 else None for n in numbers],
         "start": [1768348800_000000 - n % 17 for n in numbers],
         "bytes": [n * n for n in numbers],
+        # Some pieces of the rows have none of these.
+        "action": [None if n < rows // 2 else "ACCEPT" for n in numbers],
+        "packets": [None if n > rows // 2 else n for n in numbers],
     }
     schema = table_schema(table)
     return pa.table(

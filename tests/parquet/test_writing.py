@@ -4,6 +4,7 @@ import datetime
 import io
 import random
 import struct
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -103,6 +104,38 @@ def test_bytes_depend_on_the_rows_alone(table: pa.Table) -> None:
         }
     )
     assert written(table) == written(plain) == written(coded)
+
+
+@given(tables(), st.lists(st.integers(0, 400), max_size=4), st.sampled_from(CODECS), st.booleans())
+def test_columns_without_values_need_no_type(
+    table: pa.Table, cuts: list[int], codec: Compression, is_sorted: bool
+) -> None:
+    options: Any = {"compression": codec, "sort_by": table.column_names[:2] if is_sorted else ()}
+    parts = []
+    for start, stop in pairwise([0, *sorted(cuts), 400]):
+        part = table.slice(start, stop - start)
+        columns: Any = [
+            pa.nulls(len(part)) if column.null_count == len(column) else column
+            for column in part.columns
+        ]
+        parts.append(pa.table(columns, names=table.column_names))
+    file = io.BytesIO()
+    writer = ParquetWriter(file, table.schema, **options)
+    writer.write_row_group(parts)
+    writer.close()
+    assert file.getvalue() == written(table, **options)
+
+
+def test_a_column_without_values_takes_few_bytes() -> None:
+    rows = 1000
+
+    def size_bytes(columns: int) -> int:
+        names = [f"{n:02}" for n in range(columns)]
+        parts = [pa.table([pa.nulls(rows, pa.string())] * columns, names=names)] * 50
+        return len(written(*parts))
+
+    # A page, its index, and the footer's part of each of 50 row groups.
+    assert (size_bytes(11) - size_bytes(1)) / 10 / 50 < 140
 
 
 @given(tables(), st.integers(1, 500))
