@@ -7,8 +7,9 @@ The packages follow the data:
 3. `rows`: blocks -> columns -> the table's columns -> pieces of one partition
 4. `lake`: pieces -> Parquet files, and the ledger that makes them count
 
-`conversion` runs them, `verification` compares a lake with its source, `samples` makes sample logs,
-and `cli` is the command line. A package imports only from those named before it.
+`conversion` runs them, `verification` compares a lake with its source, `answers` is what people ask
+of a lake, `samples` makes sample logs, and `cli` is the command line. A package imports only from
+those named before it.
 
 The names in `__all__` are public. Each is imported when it is first used, because pyarrow and
 polars take a while. Importing flowconv opens no connection, reads no environment and configures no
@@ -18,6 +19,7 @@ logging.
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from flowconv import expressions
     from flowconv.conversion.converting import convert
     from flowconv.conversion.report import ConvertReport
     from flowconv.errors import (
@@ -58,6 +60,7 @@ __all__ = [
     "VerifyReport",
     "__version__",
     "convert",
+    "expressions",
     "read",
     "scan",
     "status",
@@ -83,6 +86,7 @@ if not TYPE_CHECKING:
         "VerifyOptions": "flowconv.options",
         "VerifyReport": "flowconv.verification.problems",
         "convert": "flowconv.conversion.converting",
+        "expressions": "flowconv.expressions",  # the module itself
         "read": "flowconv.streaming",
         "scan": "flowconv.lake.scanning",
         "status": "flowconv.lake.status",
@@ -97,7 +101,8 @@ if not TYPE_CHECKING:
         elif name in _HOMES:
             from importlib import import_module
 
-            value = getattr(import_module(_HOMES[name]), name)
+            home = import_module(_HOMES[name])
+            value = home if home.__name__ == f"{__name__}.{name}" else getattr(home, name)
         else:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
         globals()[name] = value  # so that this function is called once for each name

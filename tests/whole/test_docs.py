@@ -39,6 +39,7 @@ PAGES = {
         "docs/s3.md",
         "docs/cloudwatch.md",
         "docs/querying.md",
+        "docs/expressions.md",
         "docs/columns.md",
     )
 }
