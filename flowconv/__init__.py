@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from flowconv import expressions
+    from flowconv.answers.ddl import ddl
     from flowconv.conversion.converting import convert
     from flowconv.conversion.report import ConvertReport
     from flowconv.errors import (
@@ -60,6 +61,7 @@ __all__ = [
     "VerifyReport",
     "__version__",
     "convert",
+    "ddl",
     "expressions",
     "read",
     "scan",
@@ -86,6 +88,7 @@ if not TYPE_CHECKING:
         "VerifyOptions": "flowconv.options",
         "VerifyReport": "flowconv.verification.problems",
         "convert": "flowconv.conversion.converting",
+        "ddl": "flowconv.answers.ddl",
         "expressions": "flowconv.expressions",  # the module itself
         "read": "flowconv.streaming",
         "scan": "flowconv.lake.scanning",

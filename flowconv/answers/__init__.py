@@ -1,5 +1,7 @@
-"""What people ask of a lake.
+"""What people ask of a lake, and what other engines must know to be asked.
 
 1. `registries`: what numbers and addresses mean, by IANA and AWS
 2. `addresses`: texts -> addresses -> networks that hold them
+3. `tables`: a lake -> its tables' folders, columns and partitions
+4. `ddl`: tables -> statements for an engine
 """

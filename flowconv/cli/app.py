@@ -7,7 +7,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, cast, get_args
 
 import typer
 
@@ -34,7 +34,7 @@ from flowconv.cli.failures import (
 from flowconv.cli.log import LOG_FORMATS, Log, TextLog, open_log
 from flowconv.cli.streams import open_closed_streams
 from flowconv.errors import StorageError, redact
-from flowconv.options import ConvertOptions, VerifyOptions
+from flowconv.options import ConvertOptions, Dialect, VerifyOptions
 from flowconv.samples.generating import generate as generate_
 from flowconv.samples.options import GenerateOptions
 from flowconv.values import parse_storage_options
@@ -413,6 +413,40 @@ def quarantine(
         options = parse_storage_options(dest_option)
         report = read_quarantine(lake, object=object_, lines=lines, options=options)
         tables.print_json(report.to_dict()) if json_ else tables.print_quarantine(report)
+
+
+@app.command(
+    epilog=examples(
+        "flowconv ddl lake --dialect duckdb > lake.sql && duckdb -init lake.sql",
+        "flowconv ddl s3://my-lake/flows --dialect athena",
+    )
+)
+def ddl(
+    lake: LakeArgument,
+    dialect: Annotated[
+        str, choice(get_args(Dialect), "--dialect", help="The engine.", show_default=False)
+    ],
+    location: Annotated[
+        str | None,
+        typer.Option(
+            "--location",
+            metavar="URL",
+            help="Where the engine finds the lake, if it is not at LAKE.",
+        ),
+    ] = None,
+    dest_option: LakeOptions = [],  # noqa: B006
+) -> None:
+    """Print statements by which other engines know a lake's tables.
+
+    They make vpc_flows and tgw_flows, with the columns that the lake has now and partitions as
+    text. Athena computes the partitions; Spark and Trino are told of new ones by the last
+    statement. For polars it is a script.
+    """
+    with explained(TextLog(), as_json=False):
+        from flowconv.answers.ddl import ddl as ddl_
+
+        options = parse_storage_options(dest_option)
+        sys.stdout.write(ddl_(lake, cast("Dialect", dialect), location=location, options=options))
 
 
 def run() -> None:

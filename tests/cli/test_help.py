@@ -74,6 +74,7 @@ def test_defaults_are_those_of_the_library(command: str) -> None:
 def test_choices_are_listed_and_completed() -> None:
     assert "--compression zstd|snappy|gzip|lz4|none" in help_of("convert")
     assert "--log-format text|json" in help_of("convert")
+    assert "athena|spark|trino|duckdb|clickhouse|polars" in help_of("ddl")
     assert "--shape header|headerless|cloudwatch-export|" in help_of("generate")
     for options, command in ((ConvertOptions, "convert"), (GenerateOptions, "generate")):
         choices = [f.name for f in fields(options) if get_origin(f.type) is not None]

@@ -21,8 +21,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import typer
 
+from flowconv import ddl
 from flowconv.cli.app import app
-from flowconv.fields import ALWAYS_COLUMNS, FIELDS, Table
+from flowconv.fields import FIELDS, Table
 from flowconv.rows.schema import column_type
 from support.commands import invoke
 
@@ -219,31 +220,9 @@ def option_table() -> str:
     return "\n".join(["| Option | Default | Meaning |", "|---|---|---|", *rows])
 
 
-def athena_table() -> str:
-    types = {"string": "string", "int32": "int", "int64": "bigint"}
-    columns = []
-    for field in ALWAYS_COLUMNS[Table.VPC]:
-        name = f"`{field.column}`" if field.column in ("end", "date") else field.column
-        is_time = field.column in ("start", "end")
-        columns.append(f"  {name} {'timestamp' if is_time else types[str(field.type)]}")
-    return "\n".join(
-        [
-            "```sql",
-            "CREATE EXTERNAL TABLE vpc_flows (",
-            ",\n".join(columns),
-            ")",
-            "PARTITIONED BY (aws_account_id string, aws_region string, `date` date)",
-            "STORED AS PARQUET",
-            "LOCATION 's3://my-lake/flows/vpc/';",
-            "```",
-        ]
-    )
-
-
 # Between markers with these names.
 SECTIONS: dict[tuple[str, str], Callable[[], str]] = {
     ("docs/options.md", "options"): option_table,
-    ("docs/querying.md", "athena"): athena_table,
     ("docs/columns.md", "columns-vpc"): lambda: column_table(Table.VPC),
     ("docs/columns.md", "columns-tgw"): lambda: column_table(Table.TGW),
 }
@@ -260,6 +239,14 @@ def test_links_lead_somewhere(page: str) -> None:
     text = (ROOT / page).read_text(encoding="utf-8")
     for link in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", text):
         assert link.startswith("https://") or ((ROOT / page).parent / link).exists(), link
+
+
+def test_athena_statement_is_that_of_ddl(sample_lake: Path) -> None:
+    shown = PAGES["docs/querying.md"].partition("<!-- athena -->\n```sql\n")[2].partition("```")[0]
+    statement = ddl(str(sample_lake), "athena", location="s3://my-lake/flows")
+    before, after = shown.split("…\n")[-2:]
+    assert statement.startswith(before)
+    assert after in statement
 
 
 def test_readme_leads_to_every_page() -> None:
