@@ -6,7 +6,7 @@ from datetime import date
 from typing import get_args
 
 from flowconv.answers.tables import Kind, LakeTable, read_tables
-from flowconv.errors import UsageError
+from flowconv.errors import UsageError, printable, quote
 from flowconv.options import Dialect
 from flowconv.rows.partitioning import NULL_PARTITION
 from flowconv.values import check_choice
@@ -77,10 +77,16 @@ def ddl(
     Raises:
         LakeError: There is no lake, or files are gone.
         StorageError: The lake does not answer.
-        UsageError: There is no such dialect, or Athena cannot read from there.
+        UsageError: There is no such dialect, or it cannot read from there.
     """
     check_choice(dialect, get_args(Dialect), "dialect")
     tables = read_tables(dest, location=location, options=options)
+    if printable(tables[0].folder) != tables[0].folder:
+        raise UsageError(
+            f"{quote(tables[0].folder)} has characters that no statement can hold. Rename the "
+            "folder, or say by --location where else the lake is found.",
+            uri=dest,
+        )
     if dialect == "athena" and not tables[0].folder.startswith("s3://"):
         raise UsageError(
             "Athena reads S3 only. Say where the lake is: --location s3://bucket/prefix.",

@@ -163,3 +163,8 @@ def test_unknown_dialect(lake: Path) -> None:
 
 def test_command(lake: Path) -> None:
     assert run("ddl", lake, "--dialect", "spark").stdout == ddl(str(lake), "spark")
+
+
+def test_location_with_control_characters(lake: Path) -> None:
+    with pytest.raises(UsageError, match="has characters that no statement can hold"):
+        ddl(str(lake), "duckdb", location="/lake\n; DROP TABLE x")

@@ -241,6 +241,7 @@ GIVEN = {
     "status": ["lake"],
     "verify": ["lake", "--quick"],
     "quarantine": ["lake"],
+    "ddl": ["lake", "--dialect=duckdb"],
 }
 
 
