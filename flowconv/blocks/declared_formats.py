@@ -1,6 +1,5 @@
 """Formats that are declared for objects without a header: `--format` and `--formats`."""
 
-import tomllib
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
@@ -110,6 +109,8 @@ def declared_formats(
     default = None if format is None else _documented(declared_format(format), allowed)
     if file is None:
         return DeclaredFormats(default=default)
+    import tomllib
+
     try:
         tables = tomllib.loads(read_formats(file) if text is None else text)
     except tomllib.TOMLDecodeError as error:

@@ -9,12 +9,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from flowconv.blocks.block import BLOCK_BYTES, BlockEnd, BlockReader, LogBlock, Span, next_block
-from flowconv.blocks.console_csv import read_console_csv
 from flowconv.blocks.counts import LineCounts
 from flowconv.blocks.declared_formats import DeclaredFormats
 from flowconv.blocks.formats import declared_format
-from flowconv.blocks.json_blocks import read_json
-from flowconv.blocks.parquet_objects import read_row_groups
 from flowconv.blocks.plausibility import Plausibility
 from flowconv.blocks.shapes import Head, Shape, recognise
 from flowconv.blocks.unpacking import Readable, Unpacked
@@ -237,11 +234,35 @@ class _BlockReader:
             self._end += 1
 
 
-# Objects that are no lines have readers of their own.
+# Objects that are no lines have readers of their own, imported when there is one: that takes long.
+def _read_json(
+    log_object: LogObject, text: Unpacked, declared: DeclaredFormats, _: Head
+) -> BlockReader:
+    from flowconv.blocks.json_blocks import read_json
+
+    return read_json(log_object, text, declared)
+
+
+def _read_console_csv(
+    log_object: LogObject, text: Unpacked, declared: DeclaredFormats, head: Head
+) -> BlockReader:
+    from flowconv.blocks.console_csv import read_console_csv
+
+    return read_console_csv(log_object, text, declared, head)
+
+
+def _read_parquet(
+    log_object: LogObject, text: Unpacked, _: DeclaredFormats, __: Head
+) -> BlockReader:
+    from flowconv.blocks.parquet_objects import read_row_groups
+
+    return read_row_groups(log_object, text)
+
+
 _READERS: Mapping[Shape, Callable[[LogObject, Unpacked, DeclaredFormats, Head], BlockReader]] = {
-    Shape.JSON: lambda log_object, text, declared, _: read_json(log_object, text, declared),
-    Shape.CONSOLE_CSV: read_console_csv,
-    Shape.PARQUET: lambda log_object, text, *_: read_row_groups(log_object, text),
+    Shape.JSON: _read_json,
+    Shape.CONSOLE_CSV: _read_console_csv,
+    Shape.PARQUET: _read_parquet,
 }
 
 

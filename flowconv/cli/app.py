@@ -35,7 +35,6 @@ from flowconv.cli.log import LOG_FORMATS, Log, TextLog, open_log
 from flowconv.cli.streams import open_closed_streams
 from flowconv.errors import StorageError, redact
 from flowconv.options import ConvertOptions, Dialect, VerifyOptions
-from flowconv.samples.generating import generate as generate_
 from flowconv.samples.options import GenerateOptions
 from flowconv.values import parse_storage_options
 
@@ -308,6 +307,8 @@ def generate(
     """
     log = TextLog()
     with explained(log, as_json=json_, when_stopped=": objects begun are finished first."):
+        from flowconv.samples.generating import generate as generate_
+
         report = generate_(directory, make_options())
         if json_:
             tables.print_json(asdict(report))

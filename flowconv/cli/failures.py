@@ -14,6 +14,7 @@ import typer
 from typer.core import TyperGroup
 
 from flowconv.cli.log import Log, TextLog
+from flowconv.cli.plain_values import read_plainly
 from flowconv.cli.signals import heard_signals
 from flowconv.cli.streams import standard_streams
 from flowconv.cli.tables import print_json
@@ -54,6 +55,18 @@ class Commands(TyperGroup):
         if standalone_mode:
             sys.exit(code)
         return code
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """Return a command, or None."""
+        command = super().get_command(ctx, cmd_name)
+        if command is not None:
+            read_plainly(command.get_params(ctx))
+        return command
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Read the options before the command's name."""
+        read_plainly(self.get_params(ctx))
+        return super().parse_args(ctx, args)
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """Find a command by its name."""

@@ -7,10 +7,8 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from typing import TYPE_CHECKING
 
-from rich.text import Text
-
 from flowconv import events
-from flowconv.cli import console, progress
+from flowconv.cli import progress
 from flowconv.errors import redact
 from flowconv.events import log_event
 from flowconv.values import check_choice
@@ -26,6 +24,10 @@ class TextLog:
 
     def error(self, message: str) -> None:
         """Print an error."""
+        from rich.text import Text
+
+        from flowconv.cli import console
+
         stderr = console.stderr()
         stderr.print(Text("error: ", "bold red") + stderr.render_str(redact(message)))
 
@@ -38,10 +40,9 @@ class TextLog:
 
     def progress(self) -> AbstractContextManager[Callable[["RunProgress"], None]]:
         """Return what shows how far a run has come."""
-        stderr = console.stderr()
-        if stderr.is_terminal:
-            return progress.bar(stderr)
-        return nullcontext(progress.lines(stderr))
+        if sys.stderr.isatty():
+            return progress.bar()
+        return nullcontext(progress.lines())
 
 
 class JsonLog:

@@ -1,12 +1,10 @@
 """How far a run has come: a bar on a terminal, now and then a line or an event in a log."""
 
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
-
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from flowconv.events import log_event
 
@@ -18,18 +16,22 @@ _LINE_EVERY_S = 10.0
 
 
 @contextmanager
-def bar(console: Console) -> Iterator[Callable[["RunProgress"], None]]:
+def bar() -> Iterator[Callable[["RunProgress"], None]]:
     """Show a bar on a terminal meanwhile.
 
     Yields:
         What `convert` calls with its progress.
     """
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from flowconv.cli import console
+
     columns = Progress(
         TextColumn("{task.fields[objects]} objects"),
         BarColumn(),
         TextColumn("{task.percentage:>3.0f} %  {task.fields[rows]} rows  {task.fields[speed]}"),
         TimeRemainingColumn(),
-        console=console,
+        console=console.stderr(),
         transient=True,
     )
     with columns:
@@ -49,7 +51,7 @@ def bar(console: Console) -> Iterator[Callable[["RunProgress"], None]]:
         yield show
 
 
-def lines(console: Console) -> Callable[["RunProgress"], None]:
+def lines() -> Callable[["RunProgress"], None]:
     """Return what prints a line of progress for people every ten seconds."""
     started = time.monotonic()
 
@@ -57,9 +59,9 @@ def lines(console: Console) -> Callable[["RunProgress"], None]:
         seconds = time.monotonic() - started
         done = state.source_bytes / max(1, state.total_bytes)
         left = seconds * (1 - done) / done if done else 0
-        console.print(
+        sys.stderr.write(
             f"{done:.0%}  {state.objects:,} of {state.total_objects:,} objects  "
-            f"{state.rows:,} rows  {_speed(state.text_bytes, seconds)}  {left:.0f} s left"
+            f"{state.rows:,} rows  {_speed(state.text_bytes, seconds)}  {left:.0f} s left\n"
         )
 
     return _now_and_then(show)

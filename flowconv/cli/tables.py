@@ -1,5 +1,7 @@
 """Reports as people see them on stdout, or programs with --json."""
 
+from __future__ import annotations
+
 import json
 import shlex
 import sys
@@ -8,12 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.filesize import decimal as format_size
-from rich.table import Table
-
-from flowconv.cli.console import Console, stdout
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from flowconv.blocks.counts import LineCounts
+    from flowconv.cli.console import Console
     from flowconv.conversion.dry_run import Plan
     from flowconv.conversion.report import ConvertReport
     from flowconv.inspecting import Inspection
@@ -21,6 +23,13 @@ if TYPE_CHECKING:
     from flowconv.lake.status import LakeStatus, RunStatus
     from flowconv.samples.options import GenerateReport
     from flowconv.verification.problems import VerifyReport
+else:
+
+    def Table(*headers: Any, **style: Any) -> Any:  # noqa: N802
+        """Import rich's tables when one is shown: programs ask for JSON."""
+        from rich import table
+
+        return table.Table(*headers, **style)
 
 
 # Lists in a report are cut here; --json has all.
@@ -31,13 +40,20 @@ _MOST_PARTITIONS = 100
 _MOST_CHARACTERS = 1000
 
 
+def stdout() -> Console:
+    """Return the console of reports."""
+    from flowconv.cli import console
+
+    return console.stdout()
+
+
 def print_json(value: Any) -> None:
     """Print a report for programs."""
     # At once: each of the encoder's own pieces would be a write.
     sys.stdout.write(json.dumps(value, indent=2) + "\n")
 
 
-def print_report(report: "ConvertReport") -> None:
+def print_report(report: ConvertReport) -> None:
     """Print what a run read and wrote."""
     console = stdout()
     console.print(_run_figures(report))
@@ -49,7 +65,7 @@ def print_report(report: "ConvertReport") -> None:
     _print_unreadable(console, report.unreadable)
 
 
-def _run_figures(report: "ConvertReport") -> Table:
+def _run_figures(report: ConvertReport) -> Table:
     table = _key_values()
     table.add_row("source", report.source)
     table.add_row("lake", report.lake)
@@ -83,7 +99,7 @@ def _run_figures(report: "ConvertReport") -> Table:
     return table
 
 
-def _add_objects(table: Table, report: "ConvertReport") -> None:
+def _add_objects(table: Table, report: ConvertReport) -> None:
     table.add_row(
         "objects",
         f"{report.objects:,} converted, {report.already_converted:,} converted before, "
@@ -106,7 +122,7 @@ def _requests(place: str, requests: Mapping[str, Any]) -> str:
     return f"{place}: {', '.join(kinds)}{at_once}{hedges}"
 
 
-def _add_fields(table: Table, report: "ConvertReport") -> None:
+def _add_fields(table: Table, report: ConvertReport) -> None:
     if report.unknown_fields:
         names = ", ".join(sorted(report.unknown_fields))
         table.add_row("new fields", f"{names} (not documented by AWS; kept as text)")
@@ -115,7 +131,7 @@ def _add_fields(table: Table, report: "ConvertReport") -> None:
         table.add_row("left out", f"{names} (columns or keys that cannot be fields)")
 
 
-def _print_where_rejected_lines_are(console: Console, report: "ConvertReport") -> None:
+def _print_where_rejected_lines_are(console: Console, report: ConvertReport) -> None:
     if report.rejected:
         console.print(
             f"Rejected lines are in {report.lake}/_flowconv/quarantine/, "
@@ -128,7 +144,7 @@ def _print_where_rejected_lines_are(console: Console, report: "ConvertReport") -
         )
 
 
-def _print_new_headers(console: Console, report: "ConvertReport") -> None:
+def _print_new_headers(console: Console, report: ConvertReport) -> None:
     for header in _first(report.new_headers):
         differs = [f"with {' '.join(header.added)}"] * bool(header.added)
         differs += [f"without {' '.join(header.removed)}"] * bool(header.removed)
@@ -139,7 +155,7 @@ def _print_new_headers(console: Console, report: "ConvertReport") -> None:
     _say_how_many_more(console, report.number_new_headers)
 
 
-def _print_changed(console: Console, report: "ConvertReport") -> None:
+def _print_changed(console: Console, report: ConvertReport) -> None:
     for uri in _first(sorted(report.changed)):
         console.print(f"changed since it was converted, not converted again: {uri}")
     _say_how_many_more(console, len(report.changed))
@@ -163,7 +179,7 @@ def _print_unreadable(console: Console, unreadable: Mapping[str, str]) -> None:
     _say_how_many_more(console, len(unreadable))
 
 
-def _add_lines(table: Table, lines: "LineCounts") -> None:
+def _add_lines(table: Table, lines: LineCounts) -> None:
     split = f" - {lines.split:,} split" if lines.split else ""
     table.add_row(
         "lines",
@@ -178,7 +194,7 @@ def _add_lines(table: Table, lines: "LineCounts") -> None:
         table.add_row("unlikely", f"{lines.far_times:,} rows start or end far from their delivery")
 
 
-def print_plan(plan: "Plan") -> None:
+def print_plan(plan: Plan) -> None:
     """Print what a run would read and write."""
     table = Table("account", "region", "day", "objects", "size", "tasks", box=None)
     for group in plan.groups:
@@ -211,7 +227,7 @@ def print_plan(plan: "Plan") -> None:
     _print_unreadable(console, plan.unreadable)
 
 
-def print_inspection(inspection: "Inspection") -> None:
+def print_inspection(inspection: Inspection) -> None:
     """Print what an object holds."""
     console = stdout()
     lines = inspection.lines
@@ -252,7 +268,7 @@ def print_inspection(inspection: "Inspection") -> None:
     _say_how_many_more(console, lines.rejected)
 
 
-def print_generated(directory: Path, report: "GenerateReport") -> None:
+def print_generated(directory: Path, report: GenerateReport) -> None:
     """Print what sample logs were written."""
     stdout().print(
         f"{report.objects:,} objects with {report.records:,} records in {directory}: "
@@ -280,7 +296,7 @@ def print_schema(described: Sequence[dict[str, Any]]) -> None:
     stdout().print("A field's column has its name, with _ in place of -.")
 
 
-def print_status(status: "LakeStatus") -> None:
+def print_status(status: LakeStatus) -> None:
     """Print what a lake holds, and how its last runs went."""
     console = stdout()
     table = _key_values()
@@ -346,7 +362,7 @@ def _partition_values(directory: str) -> dict[str, str]:
     return {name: value for name, _, value in parts}
 
 
-def _run_row(run: "RunStatus") -> list[str]:
+def _run_row(run: RunStatus) -> list[str]:
     report = run.run.report
     took = "" if run.seconds is None else f"{run.seconds:,.1f} s"
     row = [run.run.run_id, run.state, took]
@@ -362,7 +378,7 @@ def _run_row(run: "RunStatus") -> list[str]:
     return [*row, objects, f"{lines['rows']:,}", f"{lines['rejected']:,}"]
 
 
-def print_verification(report: "VerifyReport") -> None:
+def print_verification(report: VerifyReport) -> None:
     """Print what was checked, and what was found."""
     console = stdout()
     table = _key_values()
@@ -404,7 +420,7 @@ def print_verification(report: "VerifyReport") -> None:
         console.print(f"Now convert their objects again: flowconv convert {source} {lake}")
 
 
-def print_quarantine(report: "QuarantineReport") -> None:
+def print_quarantine(report: QuarantineReport) -> None:
     """Print which lines were rejected, and why."""
     console = stdout()
     table = _key_values()

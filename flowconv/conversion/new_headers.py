@@ -11,7 +11,6 @@ from datetime import date
 from typing import Any, NamedTuple
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from flowconv.conversion.report import NewHeader
 from flowconv.lake.ledger_records import ConvertedObject, split_headers
@@ -101,6 +100,8 @@ def _compare(
 
 def _distinct(batches: Iterable[pa.RecordBatch]) -> Iterator[tuple[str, str]]:
     """Give each prefix with each of its objects' joined headers, at least once."""
+    import pyarrow.compute as pc
+
     for batch in batches:
         prefixes: Any = pc.replace_substring_regex(batch["uri"], _PREFIX, r"\1")
         pairs = pa.table({"prefix": prefixes, "fields": batch["fields"].cast(pa.string())})

@@ -17,8 +17,6 @@ from itertools import chain
 from typing import Literal
 
 import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from flowconv.blocks.counts import LineCounts
 from flowconv.errors import LakeError
@@ -184,6 +182,8 @@ class Checkpoint:
         return [self._paths[part] for part in _SCHEMAS if part in self._paths]
 
     def _write(self, part: Part, batches: Iterable[pa.RecordBatch]) -> None:
+        import pyarrow.parquet as pq
+
         sink = pa.BufferOutputStream()
         schema = _SCHEMAS[part]
         with pq.ParquetWriter(sink, schema, compression="zstd") as writer:
@@ -213,6 +213,9 @@ class Checkpoint:
     ) -> Iterator[pa.RecordBatch]:
         if self.number == 0:
             return
+        import pyarrow.compute as pc
+        import pyarrow.parquet as pq
+
         path = self._paths[part]
         written = self._storage.read(path)
         if written is None:

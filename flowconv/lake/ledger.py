@@ -67,7 +67,6 @@ from itertools import pairwise
 from typing import Any, Self
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from flowconv.blocks.counts import LineCounts
 from flowconv.errors import LakeError, StorageError, quote
@@ -237,6 +236,8 @@ class Ledger:
 
     def counts_of(self, uris: Collection[str]) -> dict[str, tuple[LineCounts, tuple[str, ...]]]:
         """Return uri -> lines by kind, and the formats declared for the object."""
+        import pyarrow.compute as pc
+
         kinds = [kind.name for kind in fields(LineCounts)]
         objects = self.objects("uri", *kinds, "declared")
         chosen = objects.filter(pc.is_in(objects["uri"], pa.array(list(uris), pa.string())))
@@ -250,6 +251,8 @@ class Ledger:
 
     def has_objects(self, source: str, since: date | None, until: date | None) -> bool:
         """Tell whether objects of a source, and of the chosen days, were converted."""
+        import pyarrow.compute as pc
+
         for batch in self._object_batches("uri", "day"):
             uris, days = batch["uri"], batch["day"]
             wanted = pc.or_(pc.starts_with(uris, f"{source}/"), pc.equal(uris, pa.scalar(source)))
@@ -263,6 +266,8 @@ class Ledger:
 
     def rejected(self) -> list[str]:
         """Return the uris of the objects that have rejected lines."""
+        import pyarrow.compute as pc
+
         objects = self.objects("uri", "rejected")
         uris: Any = objects.filter(pc.greater(objects["rejected"], pa.scalar(0)))["uri"].to_pylist()
         return list(uris)
@@ -271,6 +276,8 @@ class Ledger:
         """Return each task that converted any of the objects: its id -> all its objects."""
         if not uris:
             return {}
+        import pyarrow.compute as pc
+
         objects = self.objects("task_id", *TaskObject._fields)
         wanted = pc.is_in(objects["uri"], pa.array(list(uris), pa.string()))
         task_ids = pc.unique(objects["task_id"].filter(wanted))

@@ -33,7 +33,6 @@ from flowconv.kernel.rows import REASONS, REJECTED, Column, RowBuilder
 from flowconv.rows import glued_records
 from flowconv.rows.batch import ParsedBlock, RawBatch, RejectedLines, RejectedPart
 from flowconv.rows.far_times import far_times
-from flowconv.rows.parquet_columns import parse_rows
 from flowconv.source.keys import LogObject
 
 # Concatenated logs change their fields now and then; an object that does so all the time is an
@@ -80,6 +79,9 @@ class BlockParser:
             FormatError: A header in the middle of the block is not a possible one.
         """
         if isinstance(block, RowBlock):
+            # Imported when there is such an object: that takes long.
+            from flowconv.rows.parquet_columns import parse_rows
+
             parsed = parse_rows(block)
         else:
             parsed = _LogBlockParser(block, self._declared, self._names).parse()

@@ -530,6 +530,10 @@ from flowconv.cli.app import app
 import flowconv.conversion.converting, flowconv.verification.verifying
 import flowconv.conversion.dry_run, flowconv.lake.quarantine, flowconv.lake.status
 import flowconv.inspecting, flowconv.samples.delivering, flowconv.samples.networks, _strptime
+import flowconv.cli.console, flowconv.samples.generating, pyarrow.parquet, rich.table
+from contextlib import suppress
+with suppress(ImportError):  # older releases of typer do without
+    import pydantic
 "".encode("idna")
 os.setgid(65534)
 os.setuid(65534)
