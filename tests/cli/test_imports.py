@@ -33,7 +33,7 @@ finally:
 def places(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("places")
     generate(folder / "logs", GenerateOptions(objects=2, records=50))
-    convert(folder / "logs", folder / "lake")
+    convert(str(folder / "logs"), str(folder / "lake"))
     return folder
 
 
