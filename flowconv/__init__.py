@@ -8,8 +8,8 @@ The packages follow the data:
 4. `lake`: pieces -> Parquet files, and the ledger that makes them count
 
 `conversion` runs them, `verification` compares a lake with its source, `answers` is what people ask
-of a lake, `samples` makes sample logs, and `cli` is the command line. A package imports only from
-those named before it.
+of a lake, `upkeep` removes old days, `samples` makes sample logs, and `cli` is the command line. A
+package imports only from those named before it.
 
 The names in `__all__` are public. Each is imported when it is first used, because pyarrow and
 polars take a while. Importing flowconv opens no connection, reads no environment and configures no
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from flowconv.rows.batch import RejectedLine
     from flowconv.running import RunProgress
     from flowconv.streaming import read
+    from flowconv.upkeep.expiring import ExpireReport, expire
     from flowconv.verification.problems import VerifyReport
     from flowconv.verification.verifying import verify
 
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
 __all__ = [
     "ConvertOptions",
     "ConvertReport",
+    "ExpireReport",
     "FetchError",
     "FlowconvError",
     "LakeError",
@@ -63,6 +65,7 @@ __all__ = [
     "convert",
     "ddl",
     "expressions",
+    "expire",
     "read",
     "scan",
     "status",
@@ -74,6 +77,7 @@ if not TYPE_CHECKING:
     _HOMES = {
         "ConvertOptions": "flowconv.options",
         "ConvertReport": "flowconv.conversion.report",
+        "ExpireReport": "flowconv.upkeep.expiring",
         "FetchError": "flowconv.errors",
         "FlowconvError": "flowconv.errors",
         "LakeError": "flowconv.errors",
@@ -90,6 +94,7 @@ if not TYPE_CHECKING:
         "convert": "flowconv.conversion.converting",
         "ddl": "flowconv.answers.ddl",
         "expressions": "flowconv.expressions",  # the module itself
+        "expire": "flowconv.upkeep.expiring",
         "read": "flowconv.streaming",
         "scan": "flowconv.lake.scanning",
         "status": "flowconv.lake.status",

@@ -386,6 +386,52 @@ def verify(
 
 @app.command(
     epilog=examples(
+        "flowconv expire lake --before 2026-01-01 --dry-run",
+        "flowconv expire s3://my-lake/flows --before 400d",
+        "flowconv expire s3://my-lake/flows --gone",
+    )
+)
+def expire(
+    lake: LakeArgument,
+    before: Annotated[
+        str | None,
+        typer.Option(
+            "--before",
+            metavar="DATE",
+            help="First day to keep, in UTC: YYYY-MM-DD, or 400d for 400 days ago.",
+        ),
+    ] = None,
+    gone: Annotated[
+        bool,
+        typer.Option("--gone", help="Settle that files are gone, as after a lifecycle rule."),
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show what would be removed, and stop.")
+    ] = False,
+    wait: Annotated[
+        bool, typer.Option("--wait", help="Wait while another run writes to LAKE.")
+    ] = False,
+    dest_option: LakeOptions = [],  # noqa: B006
+    json_: JsonOption = False,
+) -> None:
+    """Remove old days from a lake, for ever.
+
+    Their objects are not converted again, and flowconv verify does not miss them. Records of these
+    days that come later are counted, and not written.
+
+    --gone does the same for days that were deleted in another way, such as by a lifecycle rule of
+    the bucket: flowconv scan, status and verify say so.
+    """
+    with explained(TextLog(), as_json=json_):
+        from flowconv.upkeep.expiring import expire as expire_
+
+        options = parse_storage_options(dest_option)
+        report = expire_(lake, before, gone=gone, dry_run=dry_run, wait=wait, options=options)
+        tables.print_json(report.to_dict()) if json_ else tables.print_expired(report)
+
+
+@app.command(
+    epilog=examples(
         "flowconv quarantine lake",
         "flowconv quarantine lake --lines 0 --json | jq .reasons",
         "flowconv quarantine lake --object s3://my-logs/AWSLogs/…/….log.gz",

@@ -20,8 +20,9 @@ if TYPE_CHECKING:
     from flowconv.conversion.report import ConvertReport
     from flowconv.inspecting import Inspection
     from flowconv.lake.quarantine import QuarantineReport
-    from flowconv.lake.status import LakeStatus, RunStatus
+    from flowconv.lake.status import LakeStatus, PartitionStatus, RunStatus
     from flowconv.samples.options import GenerateReport
+    from flowconv.upkeep.expiring import ExpireReport
     from flowconv.verification.problems import VerifyReport
 else:
 
@@ -73,6 +74,8 @@ def _run_figures(report: ConvertReport) -> Table:
     rows = ", ".join(f"{n:,} in {name}/" for name, n in sorted(report.tables.items()))
     table.add_row("rows", rows or "0")
     _add_lines(table, report.lines)
+    if report.expired:
+        table.add_row("expired", f"{report.expired:,} rows of days that expired, not written")
     for reason, number in sorted(report.rejected.items()):
         table.add_row("rejected", f"{number:,} {reason}")
     _add_fields(table, report)
@@ -308,6 +311,16 @@ def print_status(status: LakeStatus) -> None:
         f"{status.rows:,} in {status.files:,} files, {format_size(status.size_bytes)}, "
         f"{len(status.partitions):,} partitions",
     )
+    if status.expired_before or status.expired_rows:
+        before = f", days before {status.expired_before}" if status.expired_before else ""
+        table.add_row("expired", f"{status.expired_rows:,} rows{before}")
+    if status.gone:
+        more = f" and {len(status.gone) - 1:,} more" if len(status.gone) > 1 else ""
+        table.add_row(
+            "gone",
+            f"no file is left of {status.gone[0]}/{more}. If a lifecycle rule deleted them, settle "
+            f"it with flowconv expire {status.lake} --gone; flowconv verify says what else to do",
+        )
     table.add_row(
         "quarantine",
         f"{status.rejected:,} lines of {status.rejected_objects:,} objects"
@@ -341,19 +354,7 @@ def print_status(status: LakeStatus) -> None:
             )
     if status.partitions:
         console.print()
-        names = _partition_values(status.partitions[0].directory)
-        partitions = _columns("table", *names, ">files", ">rows", ">size")
-        for partition in status.partitions[:_MOST_PARTITIONS]:
-            partitions.add_row(
-                partition.table,
-                *_partition_values(partition.directory).values(),
-                f"{partition.files:,}",
-                f"{partition.rows:,}",
-                format_size(partition.size_bytes),
-            )
-        console.print(partitions)
-        if len(status.partitions) > _MOST_PARTITIONS:
-            console.print(f"… and {len(status.partitions) - _MOST_PARTITIONS:,} more; --json")
+        _print_partitions(console, status.partitions)
 
 
 def _partition_values(directory: str) -> dict[str, str]:
@@ -366,6 +367,9 @@ def _run_row(run: RunStatus) -> list[str]:
     report = run.run.report
     took = "" if run.seconds is None else f"{run.seconds:,.1f} s"
     row = [run.run.run_id, run.state, took]
+    if report.get("expire"):
+        what = f"before {report['before']}" if report["before"] else "what was gone"
+        return [*row, f"expire: {what}", f"-{report['rows']:,}", ""]
     if report.get("repair"):
         return [*row, f"repair: {report['forgotten']:,} tasks forgotten", "", ""]
     if not report:
@@ -418,6 +422,34 @@ def print_verification(report: VerifyReport) -> None:
     if report.forgotten:
         source, lake = report.source or "SOURCE", report.lake
         console.print(f"Now convert their objects again: flowconv convert {source} {lake}")
+
+
+def print_expired(report: "ExpireReport") -> None:
+    """Print what was removed from a lake, or would be."""
+    console = stdout()
+    _print_partitions(console, report.partitions)
+    what = f"{report.rows:,} rows in {report.files:,} files, {format_size(report.size_bytes)}"
+    was = "would be" if report.dry_run else "were"
+    done = "removed" if report.before else "settled as gone"
+    console.print(f"{what}, {was} {done}: {report.lake}")
+
+
+def _print_partitions(console: Console, partitions: "Sequence[PartitionStatus]") -> None:
+    if not partitions:
+        return
+    names = _partition_values(partitions[0].directory)
+    table = _columns("table", *names, ">files", ">rows", ">size")
+    for partition in partitions[:_MOST_PARTITIONS]:
+        table.add_row(
+            partition.table,
+            *_partition_values(partition.directory).values(),
+            f"{partition.files:,}",
+            f"{partition.rows:,}",
+            format_size(partition.size_bytes),
+        )
+    console.print(table)
+    if len(partitions) > _MOST_PARTITIONS:
+        console.print(f"… and {len(partitions) - _MOST_PARTITIONS:,} more; --json")
 
 
 def print_quarantine(report: QuarantineReport) -> None:

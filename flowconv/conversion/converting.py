@@ -140,6 +140,7 @@ def _note_pending(
     report.already_converted = pending.already_converted
     report.changed = pending.changed
     report.changed_format = pending.changed_format
+    report.left_out += Counter(expired=pending.expired)
     report.unreadable |= pending.stuck
     for uri, reason in report.unreadable.items():
         log_event(
@@ -257,6 +258,7 @@ _IN_LEDGER = (
     "rejected",
     "source_bytes",
     "text_bytes",
+    "expired",
     "written_bytes",
     "files",
     "partitions",

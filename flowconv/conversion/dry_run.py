@@ -121,6 +121,7 @@ def plan(source: str, dest: str, options: ConvertOptions | None = None) -> Plan:
     for task in pending.tasks:
         group = (task.account_id or "", task.region or "", task.day or date.min)
         by_group.setdefault(group, []).append(task)
+    left_out += Counter(expired=pending.expired)
     groups = tuple(
         PlannedGroup(
             account_id=same[0].account_id,

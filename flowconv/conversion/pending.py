@@ -26,6 +26,7 @@ class Pending:
         changed: Uris of objects that changed since they were converted.
         changed_format: Uris of objects whose declared format has changed.
         stuck: Uri -> reason, of objects that cannot be converted again.
+        expired: Number of new objects that are left out, since their days have expired.
     """
 
     tasks: list[Task] = field(default_factory=list)
@@ -33,6 +34,7 @@ class Pending:
     changed: list[str] = field(default_factory=list)
     changed_format: list[str] = field(default_factory=list)
     stuck: dict[str, str] = field(default_factory=dict)
+    expired: int = 0
 
 
 def find_pending(listed: Iterable[LogObject], ledger: Ledger, options: ConvertOptions) -> Pending:
@@ -42,14 +44,21 @@ def find_pending(listed: Iterable[LogObject], ledger: Ledger, options: ConvertOp
     again: dict[str, LogObject] = {}
     formats = options.declared_formats()
     converted, declared = ledger.converted_and_declared(with_declared=bool(formats.all))
+    expired = ledger.expired()
     for log_object in listed:
         uri = log_object.uri
         if uri not in converted:
-            new.append(log_object)
+            if expired.has_object(log_object):
+                pending.expired += 1
+            else:
+                new.append(log_object)
             continue
         if options.reprocess or options.retry_rejected:
             again[uri] = log_object
-        if converted[uri] != log_object.etag:
+        if expired.has_object(log_object):
+            # Changed or not, no row of it is to be in the lake.
+            pending.already_converted += 1
+        elif converted[uri] != log_object.etag:
             pending.changed.append(uri)
         elif _has_other_format(log_object, declared.get(uri, ()), formats):
             pending.changed_format.append(uri)
@@ -123,7 +132,9 @@ def is_empty(
     """
     if options.allow_empty or unreadable:
         return False
-    if pending and (pending.tasks or pending.already_converted or pending.changed):
+    if pending and (
+        pending.tasks or pending.already_converted or pending.changed or pending.expired
+    ):
         return False
     return not (ledger and ledger.has_objects(root, options.since, options.until))
 
@@ -157,6 +168,8 @@ def _with_replacements(
     if options.reprocess:
         wanted |= again.keys() if whole_days else {*pending.changed, *pending.changed_format}
     wanted &= again.keys()
+    expired = ledger.expired()
+    wanted = {uri for uri in wanted if not expired.has_object(again[uri])}
     replacements: list[Task] = []
     stuck: dict[str, str] = {}
     taken: set[str] = set()
@@ -189,4 +202,5 @@ def _with_replacements(
         changed=[uri for uri in pending.changed if uri not in moved],
         changed_format=[uri for uri in pending.changed_format if uri not in moved],
         stuck=stuck,
+        expired=pending.expired,
     )

@@ -81,7 +81,8 @@ class ConvertReport:
         unreadable: Uri -> reason, of objects that were not converted, and of folders that could
             not be listed.
         left_out: Kind -> number of objects that were left out, such as `undated` when days are
-            chosen, or `--exclude *.json`. A folder that was left out as a whole counts once.
+            chosen, `--exclude *.json`, or `expired` (`flowconv expire` removed their days). A
+            folder that was left out as a whole counts once.
         empty: No flow log was found below the source, none was converted from there before (with
             since or until: of those days), and this was not allowed.
         lines: Lines of the converted objects by kind.
@@ -96,6 +97,7 @@ class ConvertReport:
             beyond the first hundred, `others`.
         source_bytes: Size of the converted objects as they are stored.
         text_bytes: Size of their text.
+        expired: Number of rows of expired days, which were not written.
         written_bytes: Size of the Parquet files.
         tables: Table -> number of rows written.
         directories: Partitions that got files.
@@ -128,6 +130,7 @@ class ConvertReport:
     unfit_log_groups: Counter[str] = field(default_factory=Counter)
     source_bytes: int = 0
     text_bytes: int = 0
+    expired: int = 0
     written_bytes: int = 0
     tables: Counter[str] = field(default_factory=Counter)
     directories: set[str] = field(default_factory=set)
@@ -152,7 +155,8 @@ class ConvertReport:
         _add_bounded(self.left_out_log_groups, done.left_out_log_groups)
         _add_bounded(self.unfit_log_groups, done.unfit_log_groups)
         self.text_bytes += done.text_bytes
-        for file in filter(lambda file: file.is_data, done.files):
+        self.expired += sum(file.rows for file in done.files if not file.is_written)
+        for file in filter(lambda file: file.is_data and file.is_written, done.files):
             self.files += 1
             self.written_bytes += file.size_bytes
             self.tables[file.path.partition("/")[0]] += file.rows

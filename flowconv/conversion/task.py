@@ -24,6 +24,7 @@ from flowconv.errors import (
     UnreadableObjectError,
 )
 from flowconv.events import log_event
+from flowconv.lake.expired import Expired
 from flowconv.lake.intents import write_intent
 from flowconv.lake.ledger import Ledger, LostLockError
 from flowconv.lake.ledger_records import Commit, ConvertedObject, DataFile
@@ -71,6 +72,7 @@ class TaskConverter:
         self._run_id = run_id
         self._options = options
         self._declared = options.declared_formats()
+        self._expired = ledger.expired()
         self._quarantine_room = QuarantineRoom(options.quarantine_per_run)
         self._cores = ThreadPoolExecutor(options.tasks_at_once, "flowconv-core")
 
@@ -109,6 +111,7 @@ class TaskConverter:
                 self._declared,
                 self._quarantine_room,
                 progress,
+                self._expired,
             )
             log_objects = [o for o in task.log_objects if o not in failures]
             try:
@@ -151,6 +154,7 @@ class TaskConverter:
             )
         if not result.objects:
             return
+        files = [file for file in result.files if file.is_data and file.is_written]
         log_event(
             "task_committed",
             run_id=self._run_id,
@@ -158,8 +162,8 @@ class TaskConverter:
             objects=len(result.objects),
             rows=sum(converted.counts.rows for converted in result.objects),
             rejected=sum(converted.counts.rejected for converted in result.objects),
-            files=sum(file.is_data for file in result.files),
-            written_bytes=sum(file.size_bytes for file in result.files if file.is_data),
+            files=len(files),
+            written_bytes=sum(file.size_bytes for file in files),
         )
 
     def _read(
@@ -260,7 +264,7 @@ class TaskConverter:
         if not result.objects:
             return result
         old = [file.path for file in self._ledger.files_of(task.replaces)]
-        new = [file.path for file in result.files]
+        new = [file.path for file in result.files if file.is_written]
         intent = write_intent(self._lake, attempt.name, [*old, *new])
         commit = Commit(
             task_id=task.id,
@@ -308,10 +312,11 @@ class _Attempt:
         declared: DeclaredFormats,
         quarantine_room: QuarantineRoom,
         progress: RunProgress,
+        expired: Expired,
     ) -> None:
         self.name = name
         self.is_spoilt = False
-        self.writer = TaskWriter(lake, name, options, progress.add)
+        self.writer = TaskWriter(lake, name, options, progress.add, expired)
         self._progress = progress
         self.task_id = task.id
         self._replacing = task.log_objects if task.replaces else ()
@@ -424,7 +429,11 @@ class _Attempt:
     def close(self) -> None:
         """Finish the files; they are not visible yet."""
         self._staged = self.writer.close()
-        self._files = [*(staged.file for staged in self._staged), *self._quarantine.close()]
+        self._files = [
+            *(staged.file for staged in self._staged),
+            *self.writer.expired_files(),
+            *self._quarantine.close(),
+        ]
 
     def shrunk(self) -> dict[LogObject, FetchError]:
         """Return what is to be replaced by less than there was.

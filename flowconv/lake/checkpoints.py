@@ -4,8 +4,9 @@
     000000000064.files-5e6f7a8b.parquet     every file that counts, with its task
     000000000064.runs-9c0d1e2f.parquet      every run
 
-Each file has the CRC-32 of its bytes in its name, and the checkpoint's number in its metadata. The
-objects are written last, and name the other two; a checkpoint counts if all three are there.
+Each file has the CRC-32 of its bytes in its name, and in its metadata the checkpoint's number and
+what has expired. The objects are written last, and name the other two; a checkpoint counts if all
+three are there.
 """
 
 import json
@@ -20,6 +21,7 @@ import pyarrow as pa
 
 from flowconv.blocks.counts import LineCounts
 from flowconv.errors import LakeError
+from flowconv.lake.expired import Expired
 from flowconv.lake.ledger_records import Commit, DataFile, Run, join_headers
 from flowconv.lake.paths import LEDGER
 from flowconv.storage.interface import Storage
@@ -72,6 +74,10 @@ _SCHEMAS: dict[Part, pa.Schema] = {
 }
 
 
+# In the metadata of each part, since every reader reads one of them.
+_EXPIRED = "expired"
+_NOTHING_EXPIRED = json.dumps(Expired().to_json())
+
 PARTS: tuple[Part, ...] = tuple(_SCHEMAS)
 
 _PATH = re.compile(rf"{LEDGER}/([0-9]{{12}})\.({'|'.join(PARTS)})-[0-9a-f]{{8}}\.parquet")
@@ -119,6 +125,7 @@ class Checkpoint:
     ) -> None:
         self._storage = storage
         self.number = number
+        self._expired: Expired | None = None if number else Expired()
         self._paths: dict[Part, str] = {part: files[0] for part, files in (paths or {}).items()}
         for files in (paths or {}).values():
             if len(files) > 1:
@@ -152,6 +159,13 @@ class Checkpoint:
             for row in rows
         }
 
+    def expired(self) -> Expired:
+        """Return what has expired; it is known once any part was read."""
+        if self._expired is None:
+            next(self._read("files", ()), None)
+        assert self._expired is not None
+        return self._expired
+
     def runs(self) -> dict[str, Run]:
         """Return run id -> run."""
         rows = chain.from_iterable(batch.to_pylist() for batch in self._read("runs", ()))
@@ -163,6 +177,7 @@ class Checkpoint:
         objects: Iterable[pa.RecordBatch],
         files: Iterable[tuple[DataFile, str]],
         runs: Iterable[Run],
+        expired: Expired,
     ) -> "Checkpoint":
         """Write a later checkpoint; its objects come last and make it count."""
         file_rows = [
@@ -171,6 +186,7 @@ class Checkpoint:
         ]
         run_rows = [asdict(run) | {"report": json.dumps(dict(run.report))} for run in runs]
         later = Checkpoint(self._storage, number)
+        later._expired = expired
         later._write("files", pa.Table.from_pylist(file_rows, _FILES_SCHEMA).to_batches())
         later._write("runs", pa.Table.from_pylist(run_rows, _RUNS_SCHEMA).to_batches())
         later._write("objects", objects)
@@ -189,7 +205,8 @@ class Checkpoint:
         with pq.ParquetWriter(sink, schema, compression="zstd") as writer:
             for group in _row_groups(batches):
                 writer.write_table(pa.Table.from_batches(group, schema))
-            writer.add_key_value_metadata(self._metadata(part))
+            expired = {_EXPIRED: json.dumps(self.expired().to_json())}
+            writer.add_key_value_metadata(self._metadata(part) | expired)
         written = sink.getvalue().to_pybytes()
         path = f"{LEDGER}/{self.number:012d}.{part}-{zlib.crc32(written):08x}.parquet"
         self._storage.write(path, written)
@@ -235,6 +252,9 @@ class Checkpoint:
                 if found != expected:
                     why = f"its metadata has {name} {found or 'none'}, expected {expected}"
                     raise self._damaged(path, why)
+            if self._expired is None:
+                described = json.loads(written_metadata.get(_EXPIRED.encode(), _NOTHING_EXPIRED))
+                self._expired = Expired.from_json(described)
             for batch in file.iter_batches(_ROWS_PER_GROUP, columns=needed):
                 kept = batch.replace_schema_metadata()
                 if without:

@@ -6,11 +6,12 @@ Records lie below `_flowconv/ledger/`. Each has a number, and is created only if
     000000000008   commit  a task's objects are converted, and these files hold their rows
     000000000009   end     a run is over, with its report
     000000000011   forget  these tasks no longer count: flowconv verify found their files damaged
+    000000000014   expire  these days are removed: flowconv expire was called
 
-A data file counts if a commit names it and no later record replaces or forgets that commit. A
-paused run whose lock was taken over finds the number that it expects taken by the next run's
-`begin`, and stops. A merge writes a checkpoint (see `checkpoints`) and removes the records that it
-holds, except:
+A data file counts if a commit names it, no later record replaces or forgets that commit, and its
+day has not expired. A paused run whose lock was taken over finds the number that it expects taken
+by the next run's `begin`, and stops. A merge writes a checkpoint (see `checkpoints`) and removes
+the records that it holds, except:
 
 - `begin` records, since they stop such a run;
 - the previous checkpoint, since a reader may have listed it.
@@ -80,6 +81,7 @@ from flowconv.lake.checkpoints import (
     parse_part,
 )
 from flowconv.lake.checksums import seal, unseal
+from flowconv.lake.expired import Expired
 from flowconv.lake.intents import write_intent
 from flowconv.lake.ledger_records import (
     Commit,
@@ -133,6 +135,7 @@ class Ledger:
         self._checkpoint = Checkpoint(storage)
         self._commits: dict[str, Commit] = {}
         self._replaced: set[str] = set()
+        self._expired_since = Expired()
         self._merged_away: list[int] = []
         self.missing_records: tuple[range, ...] = ()
         """Numbers of lost records."""
@@ -183,6 +186,23 @@ class Ledger:
 
     def files(self) -> dict[str, tuple[DataFile, str]]:
         """Return the files that count, with data or rejected lines: path -> file and task."""
+        files = self._all_files()
+        if expired := self.expired():
+            return {path: file for path, file in files.items() if not expired.has_file(path)}
+        return files
+
+    def expired_files(self) -> list[tuple[DataFile, str]]:
+        """Return files and tasks of what has expired, and of rows that came too late for a file."""
+        expired = self.expired()
+        if not expired:
+            return []
+        return [file for path, file in self._all_files().items() if expired.has_file(path)]
+
+    def expired(self) -> Expired:
+        """Return what has expired."""
+        return self._checkpoint.expired() | self._expired_since
+
+    def _all_files(self) -> dict[str, tuple[DataFile, str]]:
         return self._checkpoint.files(self._replaced) | {
             file.path: (file, commit.task_id)
             for commit in self._commits.values()
@@ -346,6 +366,18 @@ class Ledger:
             number = self._append({"kind": "forget", "run_id": run_id, "task_ids": forgotten})
             self._drop(number, forgotten)
 
+    def expire(self, run_id: str, expired: Expired) -> None:
+        """Stop counting files, and rows of their days that come later; their objects still count.
+
+        Raises:
+            LostLockError: Another run has taken the lake over.
+            StorageError: The lake does not answer.
+        """
+        with self._mutex:
+            number = self._append({"kind": "expire", "run_id": run_id, **expired.to_json()})
+            self._expired_since |= expired
+            self._merged_away.append(number)
+
     def end(self, run: Run) -> None:
         """Record that a run is over, and merge the records if there are many."""
         assert run.ended
@@ -474,6 +506,9 @@ class Ledger:
                 self._apply(number, commit_from_json(record))
             elif kind == "forget":
                 self._drop(number, record["task_ids"])
+            elif kind == "expire":
+                self._expired_since |= Expired.from_json(record)
+                self._merged_away.append(number)
             else:
                 raise ValueError(f"unknown kind {kind!r}")
         except (ValueError, KeyError, TypeError, IndexError) as error:
@@ -531,8 +566,9 @@ class Ledger:
         self._checkpoint = old.replaced_by(
             self._last_number,
             self._object_batches(*OBJECTS_SCHEMA.names),
-            list(self.files().values()),
+            list(self._all_files().values()),
             self.runs(),
+            self.expired(),
         )
         self._storage.delete(records)
         self._storage.delete([intent])

@@ -16,7 +16,7 @@ class DataFile:
     Attributes:
         path: Below the lake.
         rows: Number of its rows or lines.
-        size_bytes: Its size.
+        size_bytes: Its size; 0 if there is no file, since its rows are of a day that had expired.
         crc32: CRC-32 of its bytes.
         columns: Its columns in order; empty for rejected lines.
     """
@@ -31,6 +31,11 @@ class DataFile:
     def is_data(self) -> bool:
         """It is Parquet of a table, not a file of rejected lines."""
         return bool(self.columns)
+
+    @property
+    def is_written(self) -> bool:
+        """There is such a file, or was; else it stands for rows of an expired day."""
+        return self.size_bytes > 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,13 +1,14 @@
 """scan(): lazy polars queries over the committed files of a lake."""
 
 import os
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date
 from typing import TYPE_CHECKING, Any
 
 from flowconv.errors import LakeError, UsageError
 from flowconv.fields import ALWAYS_COLUMNS, FIELDS, Field, Table, unknown_field
+from flowconv.lake.gone import gone_partitions, missing_paths
 from flowconv.lake.layout import Layout, read_layout
 from flowconv.lake.ledger import Ledger
 from flowconv.lake.ledger_records import DataFile
@@ -96,28 +97,23 @@ def _existing_files(storage: Storage, wanted: "_Wanted") -> list[DataFile]:
     while True:
         files = [file for file, _ in Ledger.read(storage).files().values() if wanted.has(file.path)]
         # Files that are missing twice were not replaced meanwhile.
-        again = missing & (missing := _missing_paths(storage, [file.path for file in files]))
+        again = missing & (missing := missing_paths(storage, [file.path for file in files]))
         if not missing:
             return files
         if again:
-            more = f" and {len(again) - 1:,} more" if len(again) > 1 else ""
-            raise LakeError(
-                f"the file {min(again)}{more} is gone, though the ledger names it. Restore it from "
-                f"a copy, or let flowconv verify {storage.root} --source SOURCE --repair forget "
-                "it, and convert again.",
-                uri=storage.root,
-            )
+            raise LakeError(_describe_missing(storage, files, again), uri=storage.root)
 
 
-def _missing_paths(storage: Storage, paths: Sequence[str]) -> set[str]:
-    if storage.is_local:
-        return {path for path in paths if not os.path.exists(storage.location(path))}  # noqa: PTH110
-    if not paths:
-        return set()
-    folder = os.path.commonpath(paths)
-    if folder in paths:  # There is one path only.
-        folder = folder.rpartition("/")[0]
-    return set(paths).difference(file.path for file in storage.list_files(folder))
+def _describe_missing(storage: Storage, files: Collection[DataFile], missing: set[str]) -> str:
+    more = f" and {len(missing) - 1:,} more" if len(missing) > 1 else ""
+    partitions = gone_partitions(files, missing)
+    whole = f" No file of {partitions[0]}/ is left." if partitions else ""
+    return (
+        f"the file {min(missing)}{more} is gone, though the ledger names it.{whole} If a lifecycle "
+        f"rule of the bucket deleted it, flowconv expire {storage.root} --gone settles it. Else "
+        f"restore it from a copy, or let flowconv verify {storage.root} --source SOURCE --repair "
+        "forget it, and convert again."
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,11 +1,13 @@
 """status(): what a lake holds and how its last runs ended, from its ledger alone."""
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from datetime import date
 from typing import Any, Literal
 
 from flowconv.errors import LakeError
+from flowconv.lake.gone import gone_partitions, missing_paths, probably_first_deleted
 from flowconv.lake.layout import Layout, read_layout
 from flowconv.lake.ledger import Ledger
 from flowconv.lake.ledger_records import DataFile, Run
@@ -96,6 +98,9 @@ class LakeStatus:
         partitions: Its partitions, by name.
         rejected: Number of lines in the quarantine.
         rejected_objects: Number of objects with rejected lines.
+        expired_before: Days before this one were removed by `flowconv expire`; None: no day was.
+        expired_rows: Rows that were removed, or came too late for a day that was.
+        gone: Partitions of which no file is left, though nobody said so to flowconv.
     """
 
     lake: str
@@ -107,6 +112,9 @@ class LakeStatus:
     partitions: tuple[PartitionStatus, ...]
     rejected: int
     rejected_objects: int
+    expired_before: date | None = None
+    expired_rows: int = 0
+    gone: tuple[str, ...] = ()
 
     @property
     def rows(self) -> int:
@@ -136,6 +144,9 @@ class LakeStatus:
             "size_bytes": self.size_bytes,
             "rejected": self.rejected,
             "rejected_objects": self.rejected_objects,
+            "expired_before": self.expired_before and self.expired_before.isoformat(),
+            "expired_rows": self.expired_rows,
+            "gone": list(self.gone),
             "number_runs": self.number_runs,
             "runs": [run.to_dict() for run in self.runs],
             "partitions": [asdict(partition) for partition in self.partitions],
@@ -144,6 +155,9 @@ class LakeStatus:
 
 def status(lake: str, *, runs: int = 10, options: Mapping[str, str] | None = None) -> LakeStatus:
     """Return what a lake holds and how its last runs ended; only its ledger is read.
+
+    In S3 all files are looked for only if one that a lifecycle rule would have deleted first is
+    gone.
 
     Args:
         lake: The lake: the DEST given to `convert`.
@@ -162,6 +176,7 @@ def status(lake: str, *, runs: int = 10, options: Mapping[str, str] | None = Non
     all_runs = ledger.runs()
     objects: Any = ledger.objects("rejected", "dropped").to_pylist()
     with_rejects = [row for row in objects if row["rejected"]]
+    files = [file for file, _ in ledger.files().values() if file.is_data]
     return LakeStatus(
         lake=storage.root,
         layout=layout,
@@ -169,9 +184,12 @@ def status(lake: str, *, runs: int = 10, options: Mapping[str, str] | None = Non
         runs=tuple(RunStatus(run, _state(run, lock)) for run in all_runs[::-1][:runs]),
         number_runs=len(all_runs),
         objects=len(objects),
-        partitions=_partitions([file for file, _ in ledger.files().values() if file.is_data]),
+        partitions=partitions_of(files),
         rejected=sum(row["rejected"] - row["dropped"] for row in with_rejects),
         rejected_objects=len(with_rejects),
+        expired_before=ledger.expired().before,
+        expired_rows=sum(file.rows for file, _ in ledger.expired_files() if file.is_data),
+        gone=tuple(_gone(storage, files)),
     )
 
 
@@ -197,7 +215,23 @@ def _state(run: Run, lock: LockStatus) -> Literal["done", "failed", "running", "
     return "running" if is_holder and lock.state == "held" else "killed"
 
 
-def _partitions(files: list[DataFile]) -> tuple[PartitionStatus, ...]:
+def _gone(storage: Storage, files: Sequence[DataFile]) -> list[str]:
+    """Return the partitions of which no file is left."""
+    # A folder's files are looked up, thousands in a moment; a bucket's are listed.
+    first = [file.path for file in files] if storage.is_local else probably_first_deleted(files)
+    if not any(missing_paths(storage, [path]) for path in first):
+        return []
+    missing = missing_paths(storage, [file.path for file in files])
+    return gone_partitions(files, missing) if _still_count(storage, missing) else []
+
+
+def _still_count(storage: Storage, paths: Collection[str]) -> bool:
+    """Tell whether no run has removed any of the files meanwhile."""
+    return not set(paths).difference(Ledger.read(storage).files())
+
+
+def partitions_of(files: Iterable[DataFile]) -> tuple[PartitionStatus, ...]:
+    """Return the partitions of files of the tables, by name."""
     by_directory: defaultdict[str, list[DataFile]] = defaultdict(list)
     for file in files:
         by_directory[file.path.rpartition("/")[0]].append(file)

@@ -1,5 +1,6 @@
 """Stage 7, pieces -> staged files: Parquet that readers cannot see yet."""
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
@@ -19,6 +20,7 @@ from flowconv.lake.buffered_rows import (
     without_dictionaries,
     without_typed_nulls,
 )
+from flowconv.lake.expired import Expired
 from flowconv.lake.ledger_records import DataFile
 from flowconv.lake.paths import STAGING
 from flowconv.options import ConvertOptions
@@ -81,6 +83,7 @@ class TaskWriter:
         name: Beginning of the files' names.
         options: The options of the run.
         on_file: Called before each row group and file is written; stops the writing by raising.
+        expired: What has expired: its rows are counted, and not written.
     """
 
     def __init__(
@@ -89,11 +92,14 @@ class TaskWriter:
         name: str,
         options: ConvertOptions,
         on_file: Callable[[], object] = bool,
+        expired: Expired = Expired(),  # noqa: B008  # it is frozen
     ) -> None:
         self._storage = storage
         self._name = name
         self._options = options
         self._on_file = on_file
+        self._expired = expired
+        self._expired_rows: Counter[str] = Counter()
         self._columns: dict[tuple[str, ...], tuple[str, ...]] = {}
         self._schemas: dict[tuple[str, ...], pa.Schema] = {}
         self._pending: dict[tuple[PartitionKey, tuple[str, ...]], BufferedRows] = {}
@@ -110,6 +116,8 @@ class TaskWriter:
         Raises:
             StorageError: The lake cannot be written to.
         """
+        if self._expired:
+            rows = self._without_expired(rows)
         rows = replace(rows, rows=self._without_typed_nulls(rows.rows))
         if len(rows.keys) <= _FEW_PARTITIONS:
             for key, piece in rows.pieces():
@@ -160,6 +168,19 @@ class TaskWriter:
             self._close_file(key)
         return self._staged
 
+    def expired_files(self) -> list[DataFile]:
+        """Return files that stand for the rows of expired days; none of them exists."""
+        return [
+            DataFile(
+                path=f"{partition}/{self._name}-expired",
+                rows=rows,
+                size_bytes=0,
+                crc32=0,
+                columns=("start",),
+            )
+            for partition, rows in self._expired_rows.items()
+        ]
+
     def discard(self) -> None:
         """Remove everything that was written."""
         for file in self._open.values():
@@ -176,6 +197,22 @@ class TaskWriter:
         """Return the names of the columns; rows of one schema share them."""
         names = tuple(rows.column_names)
         return self._columns.setdefault(names, names)
+
+    def _without_expired(self, rows: PartitionedRows) -> PartitionedRows:
+        """Count the rows of expired days, and return the others."""
+        partitions = [f"{key.table}/{key.path}" for key in rows.keys]
+        kept = np.array([not self._expired.has_partition(name) for name in partitions], bool)
+        if kept.all():
+            return rows
+        counts = np.bincount(rows.codes, minlength=len(kept))
+        for place in np.flatnonzero(~kept).tolist():
+            self._expired_rows[partitions[place]] += int(counts[place])
+        chosen = np.flatnonzero(kept[rows.codes])
+        return PartitionedRows(
+            keys=[rows.keys[place] for place in np.flatnonzero(kept).tolist()],
+            codes=(np.cumsum(kept) - 1)[rows.codes[chosen]],
+            rows=rows.rows.take(indices(chosen)),
+        )
 
     def _write_spread(self) -> None:
         """Write the rows that were buffered together, partition by partition."""

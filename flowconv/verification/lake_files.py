@@ -5,7 +5,7 @@ import io
 import zlib
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import pyarrow as pa
@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 from flowconv.errors import FetchError, StorageError
 from flowconv.fields import FIELDS, Table
 from flowconv.lake.checkpoints import parse_part
+from flowconv.lake.gone import gone_partitions
 from flowconv.lake.intents import read_intent
 from flowconv.lake.layout import Layout
 from flowconv.lake.ledger import Ledger, parse_record_path, record_path
@@ -81,11 +82,20 @@ def check_names(storage: Storage, lake: LakeNow) -> Iterator[Problem]:
     for path in lake.stored.keys() - lake.files.keys():
         found = f"a file of {lake.stored[path]:,} bytes that the ledger does not name"
         yield problem_of("stray-file", storage, path, found, "none")
+    missing = lake.files.keys() - lake.stored.keys()
+    gone = set(gone_partitions([file for file, _ in lake.files.values()], missing))
     for path, (file, task_id) in lake.files.items():
         size = lake.stored.get(path)
         if size is None:
             expected = f"{file.rows:,} rows in {file.size_bytes:,} bytes"
-            yield problem_of("missing-file", storage, path, "no such file", expected, task_id)
+            found = "no such file"
+            if path.rpartition("/")[0] in gone:
+                found += ", nor any other of its partition"
+            problem = problem_of("missing-file", storage, path, found, expected, task_id)
+            settle = f"flowconv expire {storage.root} --gone settles it."
+            yield replace(
+                problem, advice=f"If a lifecycle rule deleted it, {settle} Else: {problem.advice}"
+            )
         elif size != file.size_bytes:
             found, expected = f"{size:,} bytes", f"{file.size_bytes:,}"
             yield problem_of("damaged-file", storage, path, found, expected, task_id)
@@ -94,7 +104,7 @@ def check_names(storage: Storage, lake: LakeNow) -> Iterator[Problem]:
 def check_sums(storage: Storage, lake: LakeNow) -> Iterator[Problem]:
     """Compare the rows of each task's files with those of its objects, both from the ledger."""
     in_files: defaultdict[str, Counter[str]] = defaultdict(Counter)
-    for file, task_id in lake.files.values():
+    for file, task_id in (*lake.files.values(), *lake.ledger.expired_files()):
         in_files[task_id]["rows" if file.is_data else "rejected lines"] += file.rows
     sums = (
         lake.ledger.objects("task_id", "rows", "rejected", "dropped")

@@ -60,6 +60,7 @@ class SourceObjects:
             for row in batch.to_pylist()
         }
         self._ledger = ledger
+        self._expired = ledger.expired()
         self._listed: dict[str, LogObject] = {}
         self._unlisted: dict[str, str] = {}
         if logs is not None:
@@ -165,6 +166,8 @@ class SourceObjects:
             yield object_problem("not-listed", uri, reason.removesuffix("."))
         for uri, log_object in self._listed.items():
             etag, _ = self._converted.get(uri, (None, 0))
+            if self._expired.has_object(log_object):
+                continue  # Converted or not, changed or not: no row of it is to be in the lake.
             if etag is None:
                 found = f"an object of {log_object.size_bytes:,} bytes that was not converted"
                 yield object_problem("not-converted", uri, found)

@@ -240,6 +240,7 @@ GIVEN = {
     "generate": ["note.gz/x"],
     "status": ["lake"],
     "verify": ["lake", "--quick"],
+    "expire": ["lake", "--dry-run"],
     "quarantine": ["lake"],
     "ddl": ["lake", "--dialect=duckdb"],
 }

@@ -12,6 +12,7 @@ import pytest
 from flowconv.blocks.counts import LineCounts
 from flowconv.errors import LakeError
 from flowconv.lake.checkpoints import PARTS, Checkpoint, Part, objects_table, parse_part
+from flowconv.lake.expired import Expired
 from flowconv.lake.ledger_records import Commit, ConvertedObject, DataFile, Run
 from flowconv.lake.paths import LEDGER
 from flowconv.storage.local import LocalStorage
@@ -49,6 +50,8 @@ def commit(task_id: str) -> Commit:
 COMMITS = [commit("one"), commit("two")]
 FILES = {file.path: (file, c.task_id) for c in COMMITS for file in c.files}
 
+EXPIRED = Expired(before=date(2026, 1, 1), partitions=frozenset(["vpc/date=2026-01-02"]))
+
 
 @pytest.fixture
 def storage(tmp_path: Path) -> LocalStorage:
@@ -57,7 +60,7 @@ def storage(tmp_path: Path) -> LocalStorage:
 
 def write(storage: LocalStorage, number: int = 64) -> Checkpoint:
     batches = [batch for c in COMMITS for batch in objects_table(c).to_batches()]
-    return Checkpoint(storage).replaced_by(number, batches, FILES.values(), RUNS.values())
+    return Checkpoint(storage).replaced_by(number, batches, FILES.values(), RUNS.values(), EXPIRED)
 
 
 def by_part(checkpoint: Checkpoint) -> dict[Part, list[str]]:
@@ -72,6 +75,7 @@ def by_part(checkpoint: Checkpoint) -> dict[Part, list[str]]:
 def test_what_is_written_comes_back(storage: LocalStorage) -> None:
     written = write(storage)
     for checkpoint in (written, Checkpoint(storage, 64, by_part(written))):
+        assert checkpoint.expired() == EXPIRED
         assert checkpoint.files(()) == FILES
         assert checkpoint.runs() == RUNS
         names = ("task_id", "uri", "fields", "declared", "rejected")
@@ -99,6 +103,7 @@ def test_tasks_are_left_out(storage: LocalStorage) -> None:
 def test_the_empty_checkpoint(storage: LocalStorage) -> None:
     empty = Checkpoint(storage)
     assert (empty.files(()), empty.runs(), empty.paths) == ({}, {}, [])
+    assert not empty.expired()
     assert not list(empty.object_batches((), ["uri"]))
 
 

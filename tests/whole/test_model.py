@@ -12,13 +12,11 @@ import gzip
 import itertools
 import json
 import os
-import pathlib
 import random
 import shutil
 import tempfile
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from pathlib import Path
@@ -43,6 +41,7 @@ from flowconv import ConvertOptions, ConvertReport, VerifyOptions
 from flowconv.blocks.counts import LineCounts
 from flowconv.errors import LakeError
 from oracle import reference
+from support.deaths import Killed, dies_at
 from support.exactly_once import LocalLake, Rows, assert_exact, assert_sound, body
 from support.examples import MORE_EXAMPLES
 from support.lakes import V2, Key, aws_key
@@ -192,39 +191,6 @@ CHOICES = st.builds(
 ).filter(lambda choice: (choice.since or 0) <= (2 if choice.until is None else choice.until))
 
 MERGES = st.sampled_from([1, 3, 8, 64])
-
-
-_DEATHS = itertools.count()
-
-
-class Killed(BaseException):
-    """The process is gone: nothing that it still tries changes a file."""
-
-
-@contextmanager
-def dies_at(step: int) -> Iterator[list[str]]:
-    """Die at a change to the file system, the `step`-th from 0; each step is noted."""
-    steps: list[str] = []
-
-    def dying(name: str) -> Any:
-        change = getattr(pathlib.Path, name)
-
-        def attempt(*args: Any, **kwargs: Any) -> Any:
-            steps.append(name)
-            if len(steps) > step:
-                raise Killed
-            return change(*args, **kwargs)
-
-        return attempt
-
-    with ExitStack() as stack:
-        for name in ("replace", "hardlink_to", "unlink", "mkdir"):
-            stack.enter_context(mock.patch.object(pathlib.Path, name, dying(name)))
-        # Whoever looks for the holder of the lock finds that its process is gone.
-        stack.enter_context(
-            mock.patch("flowconv.lake.locking._process_start", return_value=f"{next(_DEATHS)}")
-        )
-        yield steps
 
 
 class LakeAndModel(RuleBasedStateMachine):
