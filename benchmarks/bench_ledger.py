@@ -19,6 +19,7 @@ SMOKE_OBJECTS = (1_000,)
 
 # For a million objects, besides the listing.
 MOST_SECONDS = 15
+MOST_GAPS_SECONDS = 10
 MOST_MB = 1000
 
 
@@ -55,7 +56,7 @@ def run_size(objects: int, cache: Path) -> dict[str, Measured]:
     results = {}
     with tempfile.TemporaryDirectory(dir=cache, prefix="out-") as folder:
         lake = Path(folder) / "lake"
-        for what in ("make", "list", "run", "merge"):
+        for what in ("make", "list", "run", "gaps", "merge"):
             os.sync()
             results[what] = measure(what, lake, objects)
             say(f"{objects:,} objects: {what} {results[what].wall_s:.2f} s")
@@ -76,6 +77,8 @@ def cells(objects: int, results: dict[str, Measured]) -> list[str]:
         f"{run.peak_bytes / 1e6:.0f}",
         f"{merge.figures['merge_s']:.2f}",
         f"{merge.peak_bytes / 1e6:.0f}",
+        f"{results['gaps'].wall_s:.2f}",
+        f"{results['gaps'].peak_bytes / 1e6:.0f}",
     ]
 
 
@@ -98,7 +101,7 @@ def main() -> None:
         (
             *("objects in the ledger", "tasks", "files of the ledger", "MB of it"),
             *("listing s", "run s", "besides listing s", "CPU besides s", "run's peak MB"),
-            *("merge s", "merge's peak MB"),
+            *("merge s", "merge's peak MB", "gaps s", "gaps' peak MB"),
         ),
         [cells(objects, of_size) for objects, of_size in results.items()],
     )
@@ -106,6 +109,7 @@ def main() -> None:
         run, listing = million["run"], million["list"]
         print_target("seconds besides the listing", run.wall_s - listing.wall_s, MOST_SECONDS)
         print_target("peak MB", run.peak_bytes / 1e6, MOST_MB)
+        print_target("gaps, seconds", million["gaps"].wall_s, MOST_GAPS_SECONDS)
     if arguments.json:
         measured = {
             str(objects): {what: asdict(one) for what, one in of_size.items()}

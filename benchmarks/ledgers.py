@@ -27,6 +27,7 @@ from flowconv.source.opening import StorageSource
 from flowconv.storage.interface import Folder, Storage, StoredFile
 from flowconv.storage.opening import open_storage
 from flowconv.storage.request_times import RequestTimes
+from flowconv.upkeep import completeness
 
 # What AWS delivers of one flow log: an object every five minutes.
 OBJECTS_PER_DAY = 288
@@ -189,9 +190,21 @@ def merge(lake: str) -> dict[str, float]:
     return {"merge_s": time.perf_counter() - began}
 
 
+def gaps(lake: str, objects: int) -> dict[str, float]:
+    """Look for gaps.
+
+    Raises:
+        SystemExit: Not all objects were looked at.
+    """
+    report = completeness.gaps(lake, quick=True)
+    if sum(log.objects for log in report.flow_logs) != objects:
+        raise SystemExit("gaps did not see every object")
+    return {"gaps": len(report.gaps), "gaps_s": report.seconds}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else "")
-    parser.add_argument("what", choices=["make", "run", "list", "merge"])
+    parser.add_argument("what", choices=["make", "run", "list", "merge", "gaps"])
     parser.add_argument("lake")
     parser.add_argument("objects", type=int)
     arguments = parser.parse_args()
@@ -201,6 +214,7 @@ def main() -> None:
         "run": lambda: run(lake, arguments.objects),
         "list": lambda: list_(arguments.objects),
         "merge": lambda: merge(lake),
+        "gaps": lambda: gaps(lake, arguments.objects),
     }[arguments.what]()
     print(json.dumps(figures))
 

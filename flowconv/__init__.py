@@ -8,8 +8,8 @@ The packages follow the data:
 4. `lake`: pieces -> Parquet files, and the ledger that makes them count
 
 `conversion` runs them, `verification` compares a lake with its source, `answers` is what people ask
-of a lake, `upkeep` removes old days, `samples` makes sample logs, and `cli` is the command line. A
-package imports only from those named before it.
+of a lake, `upkeep` finds gaps and removes old days, `samples` makes sample logs, and `cli` is the
+command line. A package imports only from those named before it.
 
 The names in `__all__` are public. Each is imported when it is first used, because pyarrow and
 polars take a while. Importing flowconv opens no connection, reads no environment and configures no
@@ -38,7 +38,9 @@ if TYPE_CHECKING:
     from flowconv.rows.batch import RejectedLine
     from flowconv.running import RunProgress
     from flowconv.streaming import read
+    from flowconv.upkeep.completeness import gaps
     from flowconv.upkeep.expiring import ExpireReport, expire
+    from flowconv.upkeep.gap_report import GapReport
     from flowconv.verification.problems import VerifyReport
     from flowconv.verification.verifying import verify
 
@@ -50,6 +52,7 @@ __all__ = [
     "ExpireReport",
     "FetchError",
     "FlowconvError",
+    "GapReport",
     "LakeError",
     "LakeStatus",
     "ParseError",
@@ -64,8 +67,9 @@ __all__ = [
     "__version__",
     "convert",
     "ddl",
-    "expressions",
     "expire",
+    "expressions",
+    "gaps",
     "read",
     "scan",
     "status",
@@ -80,6 +84,7 @@ if not TYPE_CHECKING:
         "ExpireReport": "flowconv.upkeep.expiring",
         "FetchError": "flowconv.errors",
         "FlowconvError": "flowconv.errors",
+        "GapReport": "flowconv.upkeep.gap_report",
         "LakeError": "flowconv.errors",
         "LakeStatus": "flowconv.lake.status",
         "ParseError": "flowconv.errors",
@@ -95,6 +100,7 @@ if not TYPE_CHECKING:
         "ddl": "flowconv.answers.ddl",
         "expressions": "flowconv.expressions",  # the module itself
         "expire": "flowconv.upkeep.expiring",
+        "gaps": "flowconv.upkeep.completeness",
         "read": "flowconv.streaming",
         "scan": "flowconv.lake.scanning",
         "status": "flowconv.lake.status",

@@ -386,6 +386,54 @@ def verify(
 
 @app.command(
     epilog=examples(
+        "flowconv gaps lake",
+        "flowconv gaps s3://my-lake/flows --since 7d --json",
+        "flowconv gaps lake --ack",
+    )
+)
+def gaps(
+    lake: LakeArgument,
+    since: Annotated[
+        str | None,
+        typer.Option(
+            "--since", metavar="DAY", help="First day to look at, as in 2026-01-14 or 7d."
+        ),
+    ] = None,
+    until: Annotated[
+        str | None, typer.Option("--until", metavar="DAY", help="Last day to look at, included.")
+    ] = None,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Read the ledger only, not the records.")
+    ] = False,
+    ack: Annotated[
+        bool,
+        typer.Option("--ack", help="Acknowledge what is missing now: it is no failure any more."),
+    ] = False,
+    dest_option: LakeOptions = [],  # noqa: B006
+    json_: JsonOption = False,
+) -> None:
+    """Find what is missing in a lake, from its ledger and records alone.
+
+    Delivery windows without an object, flow logs that fell silent, days with far fewer rows than
+    their neighbours. Also shown: how late objects were converted, records that AWS lost (SKIPDATA),
+    interfaces without records. Records are read of the chosen days, or of the last week.
+
+    Exit code 3: something is missing that was not acknowledged.
+    """
+    with explained(TextLog(), as_json=json_):
+        from flowconv.upkeep.completeness import gaps as gaps_
+
+        options = parse_storage_options(dest_option)
+        report = gaps_(
+            lake, since=since, until=until, quick=quick, acknowledge=ack, options=options
+        )
+        tables.print_json(report.to_dict()) if json_ else tables.print_gaps(report)
+    if not report.complete:
+        raise typer.Exit(INCOMPLETE)
+
+
+@app.command(
+    epilog=examples(
         "flowconv expire lake --before 2026-01-01 --dry-run",
         "flowconv expire s3://my-lake/flows --before 400d",
         "flowconv expire s3://my-lake/flows --gone",

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from flowconv.lake.status import LakeStatus, PartitionStatus, RunStatus
     from flowconv.samples.options import GenerateReport
     from flowconv.upkeep.expiring import ExpireReport
+    from flowconv.upkeep.gap_report import Gap, GapReport, RecordsFound
     from flowconv.verification.problems import VerifyReport
 else:
 
@@ -424,7 +425,7 @@ def print_verification(report: VerifyReport) -> None:
         console.print(f"Now convert their objects again: flowconv convert {source} {lake}")
 
 
-def print_expired(report: "ExpireReport") -> None:
+def print_expired(report: ExpireReport) -> None:
     """Print what was removed from a lake, or would be."""
     console = stdout()
     _print_partitions(console, report.partitions)
@@ -434,7 +435,81 @@ def print_expired(report: "ExpireReport") -> None:
     console.print(f"{what}, {was} {done}: {report.lake}")
 
 
-def _print_partitions(console: Console, partitions: "Sequence[PartitionStatus]") -> None:
+def print_gaps(report: GapReport) -> None:
+    """Print what is missing in a lake."""
+    console = stdout()
+    table = _columns(
+        "flow log", "region", ">minutes", ">windows", ">missing", ">lag", "last window"
+    )
+    for log in report.flow_logs[:_MOST_PARTITIONS]:
+        table.add_row(
+            log.flow_log_id,
+            log.region,
+            str(log.period_minutes or "?"),
+            f"{log.windows:,}",
+            f"{log.missing:,}" if log.period_minutes else "?",
+            "" if log.lag_median_s is None else _format_time(log.lag_median_s),
+            f"{log.last:%Y-%m-%d %H:%M}",
+        )
+    if report.flow_logs:
+        console.print(table)
+    if len(report.flow_logs) > _MOST_PARTITIONS:
+        console.print(f"… and {len(report.flow_logs) - _MOST_PARTITIONS:,} more; --json")
+    if report.unnamed_objects:
+        console.print(f"{report.unnamed_objects:,} objects have no time in their names")
+    if records := report.records:
+        _print_records(console, records)
+    new = [gap for gap in report.gaps if not gap.acknowledged]
+    for gap in _first(new):
+        console.print(_describe_gap(gap))
+    if len(new) > _MOST_LISTED:
+        console.print(f"… and {len(new) - _MOST_LISTED:,} more; --json lists all.")
+    acknowledged = len(report.gaps) - len(new)
+    known = f", {acknowledged:,} acknowledged" if acknowledged else ""
+    console.print(f"{len(new):,} gaps{known}: {report.lake}")
+
+
+def _print_records(console: Console, records: RecordsFound) -> None:
+    since = f" since {records.since}" if records.since else ""
+    console.print(
+        f"{records.records:,} records{since}: {records.skipdata:,} SKIPDATA (AWS lost records), "
+        f"{records.nodata:,} NODATA (no traffic)"
+    )
+    for hour in _first(records.hours):
+        console.print(
+            f"SKIPDATA: {hour.interface_id}: {hour.skipdata:,} of {hour.records:,} records of "
+            f"{hour.hour:%Y-%m-%d %H}:00"
+        )
+    _say_that_there_are_more(console, len(records.hours))
+    for silent in _first(records.silent_interfaces):
+        console.print(
+            f"silent: {silent.interface_id}: no record after {silent.last:%Y-%m-%d %H}:59; it was "
+            "deleted, or its flow log"
+        )
+    _say_that_there_are_more(console, len(records.silent_interfaces))
+
+
+def _say_that_there_are_more(console: Console, number: int) -> None:
+    if number > _MOST_LISTED:
+        console.print(f"… and {number - _MOST_LISTED:,} more; --json")
+
+
+def _describe_gap(gap: Gap) -> str:
+    first, last = f"{gap.first:%Y-%m-%d %H:%M}", f"{gap.last:%Y-%m-%d %H:%M}"
+    if gap.kind == "windows":
+        return f"missing: {gap.of}: {gap.number:,} windows that end from {first} to {last}"
+    if gap.kind == "silent":
+        return f"silent: {gap.of}: no window after {first}, others go on to {last}"
+    return f"few rows: {gap.of}: {gap.number:,} on {gap.first:%Y-%m-%d}, {gap.usual:,} are usual"
+
+
+def _format_time(seconds: float) -> str:
+    if seconds < 7200:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.0f} h" if seconds < 172_800 else f"{seconds / 86_400:.0f} d"
+
+
+def _print_partitions(console: Console, partitions: Sequence[PartitionStatus]) -> None:
     if not partitions:
         return
     names = _partition_values(partitions[0].directory)

@@ -43,6 +43,7 @@ OBJECTS_SCHEMA: pa.Schema = pa.schema(
         # Headers joined by `join_headers`: a few different texts, of 400 bytes each.
         ("fields", pa.dictionary(pa.int32(), pa.string())),
         ("declared", pa.dictionary(pa.int32(), pa.string())),
+        ("committed", pa.timestamp("ms", "UTC")),
     ]
 )
 
@@ -101,6 +102,7 @@ def objects_table(commit: Commit) -> pa.Table:
             *converted.counts.by_kind(),
             join_headers(converted.headers),
             join_headers(converted.declared),
+            commit.committed,
         )
         for converted in commit.objects
     ]
@@ -259,7 +261,7 @@ class Checkpoint:
                 kept = batch.replace_schema_metadata()
                 if without:
                     kept = kept.filter(pc.invert(pc.is_in(kept["task_id"], dropped)))
-                yield kept if columns is None else kept.select(list(columns))
+                yield kept if columns is None else _with_columns(kept, columns)
 
     def _damaged(self, path: str, why: str) -> LakeError:
         return LakeError(
@@ -268,6 +270,16 @@ class Checkpoint:
             "converted again.",
             uri=self._storage.root,
         )
+
+
+def _with_columns(batch: pa.RecordBatch, names: Collection[str]) -> pa.RecordBatch:
+    """Return columns of objects; those that an earlier flowconv did not write are null."""
+    found = batch.schema.names
+    if missing := [name for name in names if name not in found]:
+        for name in missing:
+            field = OBJECTS_SCHEMA.field(name)
+            batch = batch.append_column(field, pa.nulls(batch.num_rows, field.type))
+    return batch.select(list(names))
 
 
 def _row_groups(batches: Iterable[pa.RecordBatch]) -> Iterator[list[pa.RecordBatch]]:

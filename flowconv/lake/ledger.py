@@ -273,7 +273,7 @@ class Ledger:
         """Tell whether objects of a source, and of the chosen days, were converted."""
         import pyarrow.compute as pc
 
-        for batch in self._object_batches("uri", "day"):
+        for batch in self.object_batches("uri", "day"):
             uris, days = batch["uri"], batch["day"]
             wanted = pc.or_(pc.starts_with(uris, f"{source}/"), pc.equal(uris, pa.scalar(source)))
             if since:
@@ -311,12 +311,18 @@ class Ledger:
 
         `fields` are the object's headers, joined as by `join_headers`.
         """
-        yield from self._object_batches("uri", "fields")
+        yield from self.object_batches("uri", "fields")
+
+    def object_batches(self, *columns: str) -> Iterator[pa.RecordBatch]:
+        """Give columns of `OBJECTS_SCHEMA` of all converted objects, in bounded batches."""
+        yield from self._checkpoint.object_batches(self._replaced, columns)
+        for commit in self._commits.values():
+            yield from objects_table(commit).select(list(columns)).to_batches()
 
     def objects(self, *columns: str) -> pa.Table:
         """Return columns of `OBJECTS_SCHEMA`, a row for each converted object."""
         schema = pa.schema([OBJECTS_SCHEMA.field(name) for name in columns])
-        return pa.Table.from_batches(self._object_batches(*columns), schema)
+        return pa.Table.from_batches(self.object_batches(*columns), schema)
 
     def begin(self, run: Run, layout: Mapping[str, Any]) -> None:
         """Record that a run starts; from here on no other run can commit.
@@ -346,8 +352,9 @@ class Ledger:
             StorageError: The lake does not answer.
         """
         with self._mutex:
-            number = self._append({"kind": "commit", **commit_to_json(commit)})
-            self._apply(number, commit)
+            record = {"kind": "commit", **commit_to_json(commit)}
+            number = self._append(record)
+            self._apply(number, replace(commit, committed=datetime.fromisoformat(record["at"])))
             if (
                 len(self._merged_away) >= _COMMITS_BETWEEN_MERGES
                 or self._unmerged_objects >= _OBJECTS_BETWEEN_MERGES
@@ -565,7 +572,7 @@ class Ledger:
         intent = write_intent(self._storage, f"merge-{self._last_number}", records)
         self._checkpoint = old.replaced_by(
             self._last_number,
-            self._object_batches(*OBJECTS_SCHEMA.names),
+            self.object_batches(*OBJECTS_SCHEMA.names),
             list(self._all_files().values()),
             self.runs(),
             self.expired(),
@@ -578,11 +585,6 @@ class Ledger:
         self._commits, self._replaced, self._merged_away = {}, set(), []
         self._unmerged_objects = 0
         self.missing_records = ()
-
-    def _object_batches(self, *columns: str) -> Iterator[pa.RecordBatch]:
-        yield from self._checkpoint.object_batches(self._replaced, columns)
-        for commit in self._commits.values():
-            yield from objects_table(commit).select(list(columns)).to_batches()
 
 
 def record_path(number: int) -> str:

@@ -102,6 +102,7 @@ class Commit:
         objects: The objects that were converted.
         files: The files with their rows, and with their rejected lines if there are any.
         replaces: Tasks whose objects were converted again; their files no longer count.
+        committed: Time of its record, in UTC; None before there is one.
     """
 
     task_id: str
@@ -109,6 +110,7 @@ class Commit:
     objects: tuple[ConvertedObject, ...]
     files: tuple[DataFile, ...]
     replaces: tuple[str, ...] = ()
+    committed: datetime | None = None
 
 
 def join_headers(headers: Iterable[str]) -> str:
@@ -179,4 +181,5 @@ def commit_from_json(record: Mapping[str, Any]) -> Commit:
             DataFile(**file | {"columns": tuple(file["columns"])}) for file in record["files"]
         ),
         replaces=tuple(record["replaces"]),
+        committed=datetime.fromisoformat(record["at"]) if "at" in record else None,
     )

@@ -4,6 +4,7 @@ vpc/, tgw/          tables: <partitions>/<task>-<generation>-<number>.parquet
 _flowconv/
   lake.json         the layout: what all files have in common
   lock.json         the run that writes to the lake
+  acknowledged.json the gaps that its owner knows of
   ledger/           numbered records, and the checkpoints that replace them
   ledger.json       the number of the last record, once more
   intents/          the files that a run is about to publish or remove
@@ -16,6 +17,7 @@ import re
 
 LAYOUT = "_flowconv/lake.json"
 LOCK = "_flowconv/lock.json"
+ACKNOWLEDGED = "_flowconv/acknowledged.json"
 LEDGER = "_flowconv/ledger"
 LAST_NUMBER = "_flowconv/ledger.json"
 INTENTS = "_flowconv/intents"

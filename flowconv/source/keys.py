@@ -115,10 +115,12 @@ _YEAR_OR_MONTH = re.compile(
     rf"/(?:aws-region={_A_REGION}/year=|vpcflowlogs/{_A_REGION}/)([0-9]{{4}})"
     r"(?:/(?:month=)?([0-9]{2}))?/$"
 )
-_NAME = re.compile(
-    rf"(?<![0-9])(?P<account>[0-9]+)_vpcflowlogs_(?P<region>{_A_REGION})"
+# In the name of an object; RE2 takes it too.
+NAME_PATTERN = (
+    rf"(?P<account>[0-9]+)_vpcflowlogs_(?P<region>{_A_REGION})"
     r"_(?P<id>fl-[0-9A-Za-z]+)_(?P<time>[0-9]{8}T[0-9]{4})Z"
 )
+_NAME = re.compile(rf"(?<![0-9]){NAME_PATTERN}")
 
 
 def folder_and_name(key: str) -> tuple[str, str]:

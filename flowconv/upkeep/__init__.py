@@ -1,6 +1,7 @@
 """A lake after its first month: what an owner does beside converting.
 
-1. `expiring`: days are removed, and stay so
+1. `completeness`: what is missing, by `delivery_windows`, `few_rows` and `lake_records`
+2. `expiring`: days are removed, and stay so
 
-Each reads the ledger, and writes to the lake as a run of its own, under the same lock.
+Each reads the ledger, and writes to the lake under the same lock as `conversion`.
 """

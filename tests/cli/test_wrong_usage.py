@@ -241,6 +241,7 @@ GIVEN = {
     "status": ["lake"],
     "verify": ["lake", "--quick"],
     "expire": ["lake", "--dry-run"],
+    "gaps": ["lake"],
     "quarantine": ["lake"],
     "ddl": ["lake", "--dialect=duckdb"],
 }
