@@ -21,7 +21,7 @@ SHELL := bash
 
 .PHONY: help
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-13s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-16s %s\n", $$1, $$2}' Makefile
 
 .PHONY: install
 install: $(STAMP) ## Make the environment in .venv
@@ -42,6 +42,7 @@ endef
 
 # The build hook compiles the native core.
 KERNEL := $(wildcard flowconv/kernel/src/*.[ch] flowconv/kernel/src/*.inc)
+FUZZ := $(wildcard tests/fuzz/*.[ch])
 
 $(STAMP): pyproject.toml hatch_build.py $(KERNEL)
 	$(call make_venv,$(VENV))
@@ -52,13 +53,13 @@ $(STAMP): pyproject.toml hatch_build.py $(KERNEL)
 format: $(STAMP) ## Format the code and repair what ruff can; changes files
 	$(BIN)/ruff check --fix-only --quiet $(SOURCES)
 	$(BIN)/ruff format $(SOURCES)
-	$(BIN)/clang-format -i $(KERNEL)
+	$(BIN)/clang-format -i $(KERNEL) $(FUZZ)
 
 .PHONY: lint
 lint: $(STAMP) ## Check format and style; changes nothing
 	$(BIN)/ruff format --check $(SOURCES)
 	$(BIN)/ruff check $(SOURCES)
-	$(BIN)/clang-format --dry-run --Werror $(KERNEL)
+	$(BIN)/clang-format --dry-run --Werror $(KERNEL) $(FUZZ)
 
 .PHONY: typecheck
 typecheck: $(STAMP) ## Check the types
@@ -91,6 +92,23 @@ test-sanitized: $(STAMP) $(SANITIZED) ## Run the native core's tests with addres
 		bash -c '$(BIN)/python -m pytest -n 0 tests/kernel $(PYTEST_ARGS) \
 			&& $(BIN)/python tests/support/write_parquet.py 60'
 
+# Compiles a fuzz target with what stands before it.
+FUZZ_COMPILE = -std=c11 -g -O2 -Wall -Wextra -Werror -I flowconv/kernel/src \
+	tests/fuzz/fuzz_$*.c tests/fuzz/lines.c $(filter %.c,$(KERNEL)) -o $@
+
+build/fuzz/%: $(FUZZ) $(KERNEL)
+	@command -v clang >/dev/null || { echo "Fuzzing needs clang and its libFuzzer" \
+		"(on Debian and Ubuntu: apt-get install clang libclang-rt-dev)." >&2; exit 1; }
+	@mkdir -p build/fuzz
+	clang -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=undefined $(FUZZ_COMPILE)
+
+SECONDS := 60
+
+.PHONY: fuzz
+fuzz: $(STAMP) build/fuzz/rows build/fuzz/pages ## Fuzz the native core; SECONDS=3600 does it for an hour
+	@$(BIN)/python tests/fuzz/write_seeds.py build/fuzz/seeds
+	@printf '%s\n' rows pages | xargs -P 2 -n 1 bash tests/fuzz/run.sh $(SECONDS)
+
 .PHONY: test-s3
 test-s3: $(STAMP) ## Run the tests against Ceph; without it they are skipped, or fail if FLOWCONV_REQUIRE_S3=1
 	$(BIN)/python -m pytest $(PARALLEL) -m s3server $(PYTEST_ARGS)
@@ -116,6 +134,43 @@ with open('pyproject.toml', 'rb') as file:
             print(lowest.replace('botocore', 'boto3'))
 endef
 export LOWEST
+
+# Zig compiles for every platform; hatch_build.py says which release.
+ZIG := $(VENV)-wheels/.installed
+
+$(ZIG): hatch_build.py
+	$(call make_venv,$(VENV)-wheels)
+	$(VENV)-wheels/bin/python -m pip install --quiet hatchling \
+		$$(sed -n 's/^ZIG = "\(.*\)"/\1/p' hatch_build.py)
+	@touch $@
+
+.PHONY: wheels
+wheels: $(STAMP) $(ZIG) ## Make the wheels of all platforms in dist/, and try this one's
+	@rm -rf dist
+	@for platform in $$(sed -n 's/^    "\(\S*\)": "\S*-\S*",$$/\1/p' hatch_build.py); do \
+		FLOWCONV_PLATFORM=$$platform $(VENV)-wheels/bin/hatchling build -t wheel || exit 1; \
+	done
+	$(BIN)/python tests/support/check_wheels.py dist
+
+build/aarch64/%: $(FUZZ) $(KERNEL) $(ZIG)
+	@mkdir -p build/aarch64
+	$(VENV)-wheels/bin/python -m ziglang cc -target aarch64-linux-musl -static tests/fuzz/main.c \
+		$(FUZZ_COMPILE)
+
+.PHONY: test-aarch64
+test-aarch64: $(STAMP) build/aarch64/rows build/aarch64/pages ## Run the native core as on ARM, under Debian's qemu-user-static
+	@$(BIN)/python tests/fuzz/write_seeds.py build/fuzz/seeds
+	qemu-aarch64-static build/aarch64/rows 5000 build/fuzz/seeds/rows/*
+	qemu-aarch64-static build/aarch64/pages 5000 build/fuzz/seeds/pages/*
+
+.PHONY: test-no-compiler
+test-no-compiler: $(STAMP) ## Build as on a machine without a compiler, and run the native core's tests
+	@rm -rf build/no-compiler
+	env -u CC PATH=$(CURDIR)/$(BIN) $(CURDIR)/$(BIN)/python -m pip wheel --quiet --no-deps \
+		--wheel-dir build/no-compiler .
+	$(BIN)/python -m zipfile --extract build/no-compiler/flowconv-*.whl build/no-compiler
+	FLOWCONV_KERNEL_LIBRARY=$$(echo $(CURDIR)/build/no-compiler/flowconv/kernel/libflowconv.*) \
+		$(BIN)/python -m pytest -n 0 tests/kernel -k test_case $(PYTEST_ARGS)
 
 .PHONY: bench
 bench: $(STAMP) ## Run the benchmarks
@@ -155,7 +210,7 @@ export DEMO_QUERY
 
 .PHONY: clean
 clean: ## Remove the environments, caches, builds and the demo
-	rm -rf $(VENV) $(VENV)-lowest demo build dist *.egg-info \
+	rm -rf $(VENV) $(VENV)-lowest $(VENV)-wheels demo build dist *.egg-info \
 		.mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find $(SOURCES) -type d \( -name __pycache__ -o -name .mypy_cache -o -name .pytest_cache \
 		-o -name .ruff_cache -o -name .hypothesis \) -prune -exec rm -rf {} +

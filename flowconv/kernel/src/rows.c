@@ -193,6 +193,8 @@ static void drop_rows(fc_builder *b) {
 /* Add the rows of the current stretch: numbers first, since they tell which rows fit. */
 static bool add_rows(fc_builder *b, int64_t first_line, bool settled) {
     stretch *s = &b->current;
+    if (s->rows == 0)
+        return true;
     if (!reserve_rows(b, b->rows + s->rows))
         return false;
     findings found = findings_of(s);

@@ -1,0 +1,60 @@
+"""Writes inputs for the fuzz targets to begin with: the texts of the tests, and columns.
+
+python write_seeds.py FOLDER writes FOLDER/rows and FOLDER/pages.
+"""
+
+import random
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from support.text_cases import CASES, V2
+
+TIME = b"2026-01-14T00:00:00.000Z "
+
+# Indices in fuzz_rows.c's PLANS.
+PLAN_V2, PLAN_SMALL, PLAN_TEXTS, PLANS = 0, 1, 2, 7
+
+# What fuzzing found; each is tried first from then on.
+FOUND = {
+    # A text without rows, with a null pointer to their values.
+    "rows": [b"@\nf\xab\no"],
+    "pages": [],
+}
+
+
+def row_seeds() -> list[bytes]:
+    seeds = []
+    for case in CASES:
+        is_v2 = case.body.startswith(V2)
+        text = case.body.removeprefix(V2)
+        for plan in [PLAN_V2] if is_v2 else [PLAN_SMALL, PLAN_TEXTS]:
+            seeds.append(bytes([plan, 0, 0, 60, 0]) + text)
+        timed = b"".join(TIME + line for line in text.splitlines(keepends=True))
+        seeds.append(bytes([0x80 | plan, 100, 0, 200, 0x55]) + timed)
+    seeds += [bytes([plan, 64, 0, 9, 1]) + b"1 2 3 -\na b\n" for plan in range(PLANS)]
+    return seeds
+
+
+def page_seeds() -> list[bytes]:
+    chosen = random.Random(1)
+    seeds = []
+    for kind in range(3):
+        for codes in ([1], [255], [254], [0, 255], [1, 2, 3, 254], range(256), [120, 60, 255]):
+            for flags in (0, 64, 128):
+                first = flags + (kind - flags) % 3
+                head = bytes([first, 200, chosen.choice([0, 7, 100]), 90, 20])
+                seeds.append(head + bytes(chosen.choices(codes, k=120)))
+    return seeds
+
+
+def main(folder: Path) -> None:
+    for name, seeds in (("rows", row_seeds()), ("pages", page_seeds())):
+        (folder / name).mkdir(parents=True, exist_ok=True)
+        for number, seed in enumerate(FOUND[name] + seeds):
+            (folder / name / f"seed-{number}").write_bytes(seed)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
