@@ -1,5 +1,6 @@
 """The command line: options in, one library call, report or error out."""
 
+import gc
 import logging
 import signal
 import sys
@@ -546,6 +547,9 @@ def ddl(
 
 def run() -> None:
     """Run the command line in a process of its own."""
+    # What is there now stays: nothing need look at it again.
+    gc.freeze()
+    gc.enable()
     sys.meta_path.insert(0, _WithoutPandas())
     open_closed_streams()
     # What other libraries log is for developers; flowconv says itself what they mean.

@@ -276,8 +276,8 @@ def text_at(texts: Texts, number: int) -> bytes:
 
 
 def _address(array: "npt.NDArray[Any]") -> int:
-    address: int = array.__array_interface__["data"][0]
-    return address
+    # A tenth of the time that numpy takes to say it.
+    return pa.py_buffer(array).address  # type: ignore[arg-type]
 
 
 def _validity(array: "pa.Array[Any]") -> int | None:

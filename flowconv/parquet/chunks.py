@@ -133,13 +133,23 @@ def encode_chunk(column: Column, compress: Compress, buffer: PageBuffer) -> Chun
     return chunk
 
 
-def null_chunk(name: str, kind: ColumnType, rows: int, compress: Compress) -> Chunk:
-    """Return the chunk of a column without values, the same as `encode_chunk` makes of it."""
-    chunk = Chunk(name=name, type=kind, rows=rows, nulls=rows)
-    # Definition levels alone: one run of zeros.
+def null_page(rows: int) -> bytes:
+    """Return the data page of rows without values: definition levels alone, one run of zeros."""
     levels = varint(rows << 1) + b"\0"
-    page = len(levels).to_bytes(4, "little") + levels
-    packed = compress(memoryview(page))
+    return len(levels).to_bytes(4, "little") + levels
+
+
+def null_chunk(name: str, kind: ColumnType, rows: int, page: bytes, packed: Any) -> Chunk:
+    """Return the chunk of a column without values, the same as `encode_chunk` makes of it.
+
+    Args:
+        name: The column's name.
+        kind: How it is stored.
+        rows: Number of rows.
+        page: Their `null_page`.
+        packed: The same, compressed.
+    """
+    chunk = Chunk(name=name, type=kind, rows=rows, nulls=rows)
     size_bytes = chunk.append(_data_header(rows, len(page), packed, _PLAIN), packed, len(page))
     chunk.pages.append((size_bytes, rows, rows))
     chunk.bounds.append(Bounds(None, None))

@@ -9,7 +9,7 @@ import pyarrow as pa
 from flowconv.kernel import pages
 from flowconv.kernel.pages import NO_TEXTS, Numbers, PageBuffer, Texts
 from flowconv.parquet.bloom import bloom_filter
-from flowconv.parquet.chunks import Chunk, encode_chunk, null_chunk
+from flowconv.parquet.chunks import Chunk, encode_chunk, null_chunk, null_page
 from flowconv.parquet.columns import (
     Column,
     has_only_nulls,
@@ -96,6 +96,7 @@ class ParquetWriter:
         _check_filters(schema, self._types, self._filtered)
         self._created_by = created_by
         self._buffer = PageBuffer()
+        self._null_pages: dict[int, tuple[bytes, Any]] = {}
         self._row_groups: list[RowGroup] = []
         self._size_bytes = 0
         self.is_open = True
@@ -176,7 +177,13 @@ class ParquetWriter:
         return read_column(self._schema.names[place], self._types[place], parts)
 
     def _null_chunk(self, place: int, rows: int) -> Chunk:
-        return null_chunk(self._schema.names[place], self._types[place], rows, self._compress)
+        # Columns and row groups of as many rows share a page.
+        if rows not in self._null_pages:
+            page = null_page(rows)
+            self._null_pages = {rows: (page, self._compress(memoryview(page)))}
+        return null_chunk(
+            self._schema.names[place], self._types[place], rows, *self._null_pages[rows]
+        )
 
     def _encode(self, place: int, column: Column, order: Numbers | None) -> tuple[Chunk, Texts]:
         """Return a column's chunk, and its distinct texts if they get a filter."""
