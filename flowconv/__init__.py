@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from flowconv import expressions
     from flowconv.answers.ddl import ddl
+    from flowconv.answers.querying import query
     from flowconv.conversion.converting import convert
     from flowconv.conversion.report import ConvertReport
     from flowconv.errors import (
@@ -70,6 +71,7 @@ __all__ = [
     "expire",
     "expressions",
     "gaps",
+    "query",
     "read",
     "scan",
     "status",
@@ -101,6 +103,7 @@ if not TYPE_CHECKING:
         "expressions": "flowconv.expressions",  # the module itself
         "expire": "flowconv.upkeep.expiring",
         "gaps": "flowconv.upkeep.completeness",
+        "query": "flowconv.answers.querying",
         "read": "flowconv.streaming",
         "scan": "flowconv.lake.scanning",
         "status": "flowconv.lake.status",

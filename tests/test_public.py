@@ -99,7 +99,7 @@ def test_unknown_name_is_an_attribute_error() -> None:
         flowconv.converts  # type: ignore[attr-defined] # noqa: B018
 
 
-@pytest.mark.parametrize("name", ["convert", "ddl", "read", "scan", "status", "verify"])
+@pytest.mark.parametrize("name", ["convert", "ddl", "query", "read", "scan", "status", "verify"])
 def test_what_a_function_takes_returns_and_raises_is_public(name: str) -> None:
     function = getattr(flowconv, name)
     annotations = " ".join(map(str, inspect.get_annotations(function).values()))

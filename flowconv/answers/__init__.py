@@ -4,4 +4,6 @@
 2. `addresses`: texts -> addresses -> networks that hold them
 3. `tables`: a lake -> its tables' folders, columns and partitions
 4. `ddl`: tables -> statements for an engine
+5. `questions`, `options`: a question's name -> SQL
+6. `querying`: SQL -> a lazy polars query over a lake -> batches of its answer
 """

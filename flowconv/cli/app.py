@@ -12,7 +12,10 @@ from typing import TYPE_CHECKING, Annotated, cast, get_args
 
 import typer
 
+from flowconv.answers.options import QueryOptions
+from flowconv.answers.questions import QUESTIONS, parse_prices, question_sql
 from flowconv.cli import tables
+from flowconv.cli.answers import Output, check_output, print_answer
 from flowconv.cli.arguments import (
     FormatOption,
     FormatsOption,
@@ -23,6 +26,7 @@ from flowconv.cli.arguments import (
     UnknownFieldsOption,
     choice,
     examples,
+    listed,
     takes_options,
 )
 from flowconv.cli.failures import (
@@ -34,7 +38,7 @@ from flowconv.cli.failures import (
 )
 from flowconv.cli.log import LOG_FORMATS, Log, TextLog, open_log
 from flowconv.cli.streams import open_closed_streams
-from flowconv.errors import StorageError, redact
+from flowconv.errors import StorageError, UsageError, redact
 from flowconv.options import ConvertOptions, Dialect, VerifyOptions
 from flowconv.samples.options import GenerateOptions
 from flowconv.values import parse_storage_options
@@ -509,6 +513,74 @@ def quarantine(
         options = parse_storage_options(dest_option)
         report = read_quarantine(lake, object=object_, lines=lines, options=options)
         tables.print_json(report.to_dict()) if json_ else tables.print_quarantine(report)
+
+
+@app.command(
+    epilog=listed("Questions", {name: question.help for name, question in QUESTIONS.items()})
+    + examples(
+        "flowconv query lake 'SELECT action, sum(bytes) FROM vpc GROUP BY action'",
+        "flowconv query lake --question rejected-ports --since 7d",
+        "flowconv query lake --question address --value 10.0.0.1 --output csv",
+        "flowconv query lake --question nat-gateways --show-sql",
+    )
+)
+@takes_options(QueryOptions)
+def query(
+    lake: LakeArgument,
+    *,
+    sql: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="SQL",
+            help="A SELECT from vpc or tgw, in the SQL that polars knows.",
+            show_default=False,
+        ),
+    ] = None,
+    make_options: Callable[[], QueryOptions],
+    show_sql: Annotated[
+        bool, typer.Option("--show-sql", help="Print a question's SQL, and stop.")
+    ] = False,
+    output: Annotated[
+        str,
+        choice(
+            get_args(Output),
+            "--output",
+            help="A table of the first rows; or all rows, as CSV, JSON lines, Parquet or a stream "
+            "of Arrow IPC.",
+        ),
+    ] = "table",
+) -> None:
+    """Ask a lake, in SQL or by the name of a question.
+
+    Only committed files are read, and of these what the days, accounts, regions and the SQL need.
+    """
+    with explained(TextLog(), as_json=False):
+        check_output(output)
+        options = make_options()
+        if (sql is None) == (options.question is None):
+            raise UsageError("give either SQL or --question.")
+        if options.question is not None:
+            prices = parse_prices(options.prices)
+            sql = question_sql(
+                options.question, value=options.value, limit=options.limit, prices=prices
+            )
+        elif options.value is not None or options.prices or show_sql:
+            raise UsageError("--value, --price and --show-sql belong to --question.")
+        if show_sql:
+            sys.stdout.write(f"{sql}")
+            return
+        from flowconv.answers.querying import query as query_
+
+        answer = query_(
+            lake,
+            f"{sql}",
+            since=options.since,
+            until=options.until,
+            accounts=options.accounts or None,
+            regions=options.regions or None,
+            options=options.dest_options,
+        )
+        print_answer(answer, lake, output)
 
 
 @app.command(

@@ -8,6 +8,7 @@ from dataclasses import MISSING, Field, fields
 from datetime import date
 from functools import wraps
 from inspect import Parameter, signature
+from textwrap import wrap
 from typing import Annotated, Any, Literal, get_args, get_origin
 
 import typer
@@ -64,6 +65,17 @@ def examples(*commands: str) -> str:
     """Return the end of a command's help."""
     # click fills the lines of a paragraph unless it begins so.
     return "\b\nExamples:\n" + "\n".join(f"  {command}" for command in commands)
+
+
+def listed(heading: str, meanings: Mapping[str, str]) -> str:
+    """Return a list of names with their meanings for the end of a command's help."""
+    lines = [f"{heading}:"]
+    for name, meaning in meanings.items():
+        lines += [
+            f"  {name}",
+            *wrap(meaning, 70, initial_indent=" " * 6, subsequent_indent=" " * 6),
+        ]
+    return "\b\n" + "\n".join(lines) + "\n\n"
 
 
 def _parameter(field: "Field[Any]") -> Parameter:

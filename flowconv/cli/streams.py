@@ -30,6 +30,13 @@ class Output:
                 self._stream.write(text)
         return len(text)
 
+    def write_bytes(self, data: Any) -> None:
+        """Write bytes, or drop them."""
+        if self.failure is None:
+            with self._failing():
+                self._stream.flush()
+                self._stream.buffer.write(data)
+
     def flush(self) -> None:
         """Write what is buffered, or drop it."""
         if self.failure is None:

@@ -243,6 +243,7 @@ GIVEN = {
     "expire": ["lake", "--dry-run"],
     "gaps": ["lake"],
     "quarantine": ["lake"],
+    "query": ["lake", "--question=skipdata"],
     "ddl": ["lake", "--dialect=duckdb"],
 }
 

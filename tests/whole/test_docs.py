@@ -22,6 +22,7 @@ import pytest
 import typer
 
 from flowconv import ddl
+from flowconv.answers.questions import QUESTIONS
 from flowconv.cli.app import app
 from flowconv.fields import FIELDS, Table
 from flowconv.rows.schema import column_type
@@ -39,6 +40,7 @@ PAGES = {
         "docs/options.md",
         "docs/s3.md",
         "docs/cloudwatch.md",
+        "docs/questions.md",
         "docs/querying.md",
         "docs/expressions.md",
         "docs/columns.md",
@@ -220,9 +222,15 @@ def option_table() -> str:
     return "\n".join(["| Option | Default | Meaning |", "|---|---|---|", *rows])
 
 
+def question_table() -> str:
+    rows = [f"| `{name}` | {question.help} |" for name, question in QUESTIONS.items()]
+    return "\n".join(["| Question | Answer |", "|---|---|", *rows])
+
+
 # Between markers with these names.
 SECTIONS: dict[tuple[str, str], Callable[[], str]] = {
     ("docs/options.md", "options"): option_table,
+    ("docs/questions.md", "questions"): question_table,
     ("docs/columns.md", "columns-vpc"): lambda: column_table(Table.VPC),
     ("docs/columns.md", "columns-tgw"): lambda: column_table(Table.TGW),
 }
