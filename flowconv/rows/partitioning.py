@@ -272,6 +272,8 @@ def encode_value(value: str | None) -> str:
 @lru_cache(maxsize=65536)
 def _encode(value: str) -> str:
     encoded = re.sub(
-        rb"[^A-Za-z0-9_.-]", lambda match: b"%%%02X" % match[0][0], value.encode()
+        rb"[^A-Za-z0-9_.-]",
+        lambda match: b"%%%02X" % match[0][0],
+        value.encode("utf-8", "surrogatepass"),
     ).decode()
     return encoded if 0 < len(encoded) <= _MAX_VALUE_BYTES else NULL_PARTITION

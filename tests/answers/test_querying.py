@@ -316,3 +316,7 @@ def test_binary_is_not_for_a_terminal(lake: Path, monkeypatch: pytest.MonkeyPatc
 def test_questions_are_known_by_name() -> None:
     with pytest.raises(UsageError, match="is not one of top-talkers, "):
         question_sql("?")
+
+
+def test_account_that_is_no_text_has_no_rows(lake: Path) -> None:
+    assert query(lake, "SELECT count(*) FROM vpc", accounts="\ud800").collect().item() == 0
