@@ -295,7 +295,7 @@ def test_damaged_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize("output", ["csv", "parquet", "arrow"])
 def test_closed_and_full_stdout(sample_lake: Path, output: str) -> None:
     program = Path(sys.executable).parent / "flowconv"
-    command = [program, "query", sample_lake, "SELECT * FROM vpc", "--output", output]
+    command = [str(program), "query", str(sample_lake), "SELECT * FROM vpc", "--output", output]
     with Path("/dev/full").open("wb") as full:
         done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, check=False)
     assert done.returncode == FAILED
