@@ -1,7 +1,7 @@
 """Lines of an object, counted by kind."""
 
 from dataclasses import dataclass, fields
-from operator import add
+from operator import add, attrgetter
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,12 +40,17 @@ class LineCounts:
 
     def by_kind(self) -> tuple[int, ...]:
         """Return the numbers in the order of the attributes."""
-        return tuple(getattr(self, f.name) for f in fields(self))
+        numbers: tuple[int, ...] = _numbers_of(self)
+        return numbers
 
     def __add__(self, other: "LineCounts") -> "LineCounts":
-        names = (f.name for f in fields(self))
-        sums = map(add, self.by_kind(), other.by_kind())
-        return LineCounts(**dict(zip(names, sums, strict=True)))
+        sums = map(add, _numbers_of(self), _numbers_of(other))
+        return LineCounts(**dict(zip(_KINDS, sums, strict=True)))
+
+
+# Known once: there are counts of each object, and thousands of small objects.
+_KINDS = tuple(f.name for f in fields(LineCounts))
+_numbers_of = attrgetter(*_KINDS)
 
 
 # Names of log groups that a report has; those beyond are counted together.

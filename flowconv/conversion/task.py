@@ -388,7 +388,8 @@ class _Attempt:
                 if rows:
                     self._headers[log_object][batch.format.names] = None
         for log_object, counts in parsed.counts:
-            self._counts[log_object] = self._counts.get(log_object, LineCounts()) + counts
+            before = self._counts.get(log_object)
+            self._counts[log_object] = counts if before is None else before + counts
             # An object without rows and without another header has the block's.
             if counts.header + counts.rejected and log_object not in self._headers:
                 self._headers[log_object][block.format.names] = None

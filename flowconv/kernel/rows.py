@@ -40,6 +40,8 @@ REASONS = (
     "out-of-range",
 )
 
+_NO_LINES = np.empty(0, REJECTED)
+
 MOST_TEXT_BYTES = (1 << 31) - 1
 
 
@@ -166,12 +168,12 @@ class RowBuilder:
             OverflowError: The builder would have taken more than 2 GB of text, or is finished.
             MemoryError: There is none.
         """
-        array = np.frombuffer(text, np.uint8)
+        buffer = pa.py_buffer(text)
         found = _Appended()
         status = _functions().fc_append(
             self._native.pointer,
-            array.ctypes.data,
-            array.size,
+            buffer.address,
+            buffer.size,
             first_line,
             settled,
             ctypes.byref(found),
@@ -180,8 +182,9 @@ class RowBuilder:
             raise OverflowError(f"finished, or more than {MOST_TEXT_BYTES} bytes of text")
         if status == _NO_MEMORY:
             raise MemoryError
-        rejected = np.empty(found.rejected, REJECTED)
+        rejected = _NO_LINES
         if found.rejected:
+            rejected = np.empty(found.rejected, REJECTED)
             ctypes.memmove(rejected.ctypes.data, found.rejections, rejected.nbytes)
         return Appended(
             consumed=found.consumed,

@@ -167,8 +167,9 @@ class _LogBlockParser:
                 rows=found.rows,
                 milliseconds=found.milliseconds,
             )
-            found.rejected["offset"] += start
-            self._reject(found.rejected)
+            if len(found.rejected):
+                found.rejected["offset"] += start
+                self._reject(found.rejected)
             self._line += found.lines
             start += found.consumed
             settled = False
