@@ -1,7 +1,8 @@
-"""Free memory is given back to the system at the end of a run: a process may do many runs."""
+"""Memory and files: room that threads share; freed memory, given back to the system."""
 
 import ctypes
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -10,9 +11,33 @@ from typing import Any
 import pyarrow as pa
 
 
+class Room:
+    """Bytes that may still be used; shared by threads."""
+
+    def __init__(self, size_bytes: int) -> None:
+        self._left = size_bytes
+        self._mutex = threading.Lock()
+
+    def take(self, size_bytes: int) -> bool:
+        """Take room if there is enough, and tell whether there was."""
+        with self._mutex:
+            if size_bytes > self._left:
+                return False
+            self._left -= size_bytes
+            return True
+
+    def give_back(self, size_bytes: int) -> None:
+        """Give back room that is not used any more."""
+        with self._mutex:
+            self._left += size_bytes
+
+
 @contextmanager
 def giving_memory_back() -> Iterator[None]:
-    """Give freed memory that allocators keep back to the system, at the end of the block."""
+    """Give freed memory that allocators keep back to the system, at the end of the block.
+
+    A process may do many runs.
+    """
     try:
         yield
     finally:

@@ -24,7 +24,7 @@ from flowconv.conversion.pending import (
 )
 from flowconv.conversion.planning import Task
 from flowconv.conversion.report import ConvertReport
-from flowconv.conversion.task import COMMITTING_AT_ONCE, TaskConverter
+from flowconv.conversion.task import BESIDE_EACH_CORE, TaskConverter
 from flowconv.errors import FlowconvError, printable, redact
 from flowconv.events import log_event
 from flowconv.lake.layout import Layout, ensure_layout, find_layout
@@ -193,7 +193,7 @@ def _convert_all(
             report.add(done)
             headers.add(done.objects)
 
-    workers = options.tasks_at_once + COMMITTING_AT_ONCE
+    workers = options.tasks_at_once * (1 + BESIDE_EACH_CORE)
     run = run_all(
         tasks, convert_and_count, workers, progress, grace_s=options.grace, on_progress=on_progress
     )

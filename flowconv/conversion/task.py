@@ -28,8 +28,9 @@ from flowconv.lake.expired import Expired
 from flowconv.lake.intents import write_intent
 from flowconv.lake.ledger import Ledger, LostLockError
 from flowconv.lake.ledger_records import Commit, ConvertedObject, DataFile
-from flowconv.lake.quarantine_writing import QuarantineRoom, QuarantineWriter
+from flowconv.lake.quarantine_writing import QuarantineWriter
 from flowconv.lake.writing import StagedFile, TaskWriter
+from flowconv.memory import Room
 from flowconv.options import ConvertOptions
 from flowconv.parquet.writing import ROW_GROUP_ROWS
 from flowconv.rows.batch import ParsedBlock, bad_line_error
@@ -42,9 +43,13 @@ from flowconv.source.keys import LogObject
 from flowconv.source.opening import Source
 from flowconv.storage.interface import Storage
 
-# Tasks that may commit while the cores go on: committing waits for disks and answers. Only the
-# cores' own threads handle rows, since allocators keep memory for each thread.
-COMMITTING_AT_ONCE = 4
+# For each core so many tasks may commit or wait for it while it goes on: to commit is to wait for
+# disks and answers. Only the cores' own threads handle rows, since allocators keep memory for each
+# thread.
+BESIDE_EACH_CORE = 3
+
+# Files of a task that are published at once in S3, a round trip or two each.
+_PUBLISHED_AT_ONCE = 16
 
 
 class TaskConverter:
@@ -73,7 +78,7 @@ class TaskConverter:
         self._options = options
         self._declared = options.declared_formats()
         self._expired = ledger.expired()
-        self._quarantine_room = QuarantineRoom(options.quarantine_per_run)
+        self._quarantine_room = Room(options.quarantine_per_run)
         self._cores = ThreadPoolExecutor(options.tasks_at_once, "flowconv-core")
 
     def __enter__(self) -> Self:
@@ -310,7 +315,7 @@ class _Attempt:
         lake: Storage,
         options: ConvertOptions,
         declared: DeclaredFormats,
-        quarantine_room: QuarantineRoom,
+        quarantine_room: Room,
         progress: RunProgress,
         expired: Expired,
     ) -> None:
@@ -318,6 +323,7 @@ class _Attempt:
         self.is_spoilt = False
         self.writer = TaskWriter(lake, name, options, progress.add, expired)
         self._progress = progress
+        self._is_local = lake.is_local
         self.task_id = task.id
         self._replacing = task.log_objects if task.replaces else ()
         self._with_rows = task.with_rows
@@ -505,9 +511,18 @@ class _Attempt:
             StorageError: A file could not be published; others may be visible.
             Stopped: The run is to end; some files may be visible.
         """
-        for staged in self._staged:
+
+        def publish(staged: StagedFile) -> None:
             self._progress.add()
             staged.sink.publish()
+
+        if self._is_local or len(self._staged) < 2:
+            for staged in self._staged:
+                publish(staged)
+        else:
+            with ThreadPoolExecutor(_PUBLISHED_AT_ONCE, "flowconv-publish") as pool:
+                for _ in pool.map(publish, self._staged):
+                    pass
         self._quarantine.publish()
 
     def discard_unpublished(self) -> None:

@@ -2,12 +2,12 @@
 
 import json
 import tempfile
-import threading
 from collections import Counter
 from collections.abc import Iterable, Iterator
 
 from flowconv.lake.ledger_records import DataFile
 from flowconv.lake.paths import QUARANTINE, STAGING
+from flowconv.memory import Room
 from flowconv.rows.batch import RejectedLine, RejectedLines
 from flowconv.source.keys import LogObject
 from flowconv.storage.interface import StagedSink, Storage
@@ -15,27 +15,6 @@ from flowconv.storage.local_errors import storage_errors
 
 # Of each object with held lines; the rest goes to a temporary file.
 _HELD_IN_MEMORY_BYTES = 1 << 20
-
-
-class QuarantineRoom:
-    """The bytes that a run may still write to the quarantine; shared by its threads."""
-
-    def __init__(self, size_bytes: int) -> None:
-        self._left = size_bytes
-        self._mutex = threading.Lock()
-
-    def take(self, size_bytes: int) -> bool:
-        """Take room if there is enough, and tell whether there was."""
-        with self._mutex:
-            if size_bytes > self._left:
-                return False
-            self._left -= size_bytes
-            return True
-
-    def give_back(self, size_bytes: int) -> None:
-        """Give back room that was not used."""
-        with self._mutex:
-            self._left += size_bytes
 
 
 class QuarantineWriter:
@@ -53,9 +32,7 @@ class QuarantineWriter:
         dropped: Object -> number of its lines beyond either limit.
     """
 
-    def __init__(
-        self, storage: Storage, name: str, object_bytes: int, room: QuarantineRoom
-    ) -> None:
+    def __init__(self, storage: Storage, name: str, object_bytes: int, room: Room) -> None:
         self._storage = storage
         self._path = f"{QUARANTINE}/{name}.jsonl"
         self._staging = f"{STAGING}/{name}.jsonl"

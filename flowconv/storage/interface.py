@@ -121,6 +121,8 @@ class StagedSink(Protocol):
     def close(self) -> None:
         """Finish writing; the file stays invisible. Calling it again does nothing.
 
+        In S3 some bytes may still be on their way; `publish` waits for them.
+
         Raises:
             StorageError: The rest could not be written.
         """

@@ -12,6 +12,7 @@ from typing import Any
 import pyarrow as pa
 
 from flowconv.errors import FetchError, FlowconvError, StorageError, UsageError
+from flowconv.memory import Room
 from flowconv.storage.interface import (
     BegunListing,
     Folder,
@@ -41,7 +42,11 @@ _PART_BYTES = 5 << 20
 _PARTS_AT_ONCE = 3
 
 # A closed file of up to this size is kept in memory until it is published: one request, not three.
-_SMALL_BYTES = 1 << 20
+_SMALL_BYTES = _PART_BYTES
+
+# What closed files may keep in memory until they are published: small ones, and parts on their way.
+# Who closes more waits until the parts are sent.
+_CLOSED_BYTES = 48 << 20
 
 # The codes for "the object exists already"; s3fs knows only AWS's.
 _EXISTS = ("PreconditionFailed", "412")
@@ -85,6 +90,7 @@ class S3Storage:
         self.root = to_text(f"s3://{self._bucket}/{self._root_key}".rstrip("/"))
         self._endpoint_url = options.get("endpoint_url")
         self._connection = Connection(self._bucket, options, max_requests)
+        self._room = Room(_CLOSED_BYTES)
 
     @property
     def retries(self) -> int:
@@ -238,7 +244,7 @@ class S3Storage:
 
     def open_staged(self, path: str, staging: str) -> StagedSink:  # noqa: ARG002
         """See `Storage`."""
-        return _S3Sink(self._connection, self._key(path), self.uri(path))
+        return _S3Sink(self._connection, self._room, self._key(path), self.uri(path))
 
     def polars_options(self) -> dict[str, Any]:
         """See `Storage`."""
@@ -334,9 +340,9 @@ class S3Storage:
 class _S3Sink:
     """A multi-part upload, visible once it is completed; of a small file one PUT."""
 
-    def __init__(self, connection: Connection, key: str, uri: str) -> None:
+    def __init__(self, connection: Connection, room: Room, key: str, uri: str) -> None:
         self.uri = uri
-        self._upload = _Upload(connection, key, uri)
+        self._upload = _Upload(connection, room, key, uri)
         self.file: pa.NativeFile = pa.PythonFile(self._upload, mode="w")  # type: ignore[arg-type]
 
     @property
@@ -362,12 +368,21 @@ class _S3Sink:
 
 
 class _Upload:
-    """The file behind `pyarrow.PythonFile`; sends some parts while the next one fills."""
+    """The file behind `pyarrow.PythonFile`; sends some parts while the next one fills.
 
-    def __init__(self, connection: Connection, key: str, uri: str) -> None:
+    Args:
+        connection: To the bucket.
+        room: For what closed files keep in memory.
+        key: Where the file is published.
+        uri: Its URL, for messages.
+    """
+
+    def __init__(self, connection: Connection, room: Room, key: str, uri: str) -> None:
         self.closed = False
         self.crc32 = 0
         self._connection = connection
+        self._room = room
+        self._taken_bytes = 0
         self._key = key
         self._uri = uri
         self._buffer = bytearray()
@@ -395,9 +410,14 @@ class _Upload:
         self.closed = True
         if self._is_over:
             return
-        if self._buffer and (self._upload_id or len(self._buffer) > _SMALL_BYTES):
+        if self._upload_id is None:
+            if len(self._buffer) <= _SMALL_BYTES and self._take_room(len(self._buffer)):
+                return
             self._send_part(len(self._buffer))
-        self._await_parts(0)
+        elif self._buffer:
+            self._send_part(len(self._buffer))
+        if not self._take_room(len(self._sent_parts) * _PART_BYTES):
+            self._await_parts(0)
 
     def publish(self) -> None:
         if self._is_over:
@@ -406,16 +426,30 @@ class _Upload:
             if self._upload_id is None:
                 self._connection.call("put_object", Key=self._key, Body=bytes(self._buffer))
             else:
+                self._await_parts(0)
                 self._complete()
-        self._is_over = True
+        self._end()
 
     def discard(self) -> None:
         if self._is_over:
             return
-        self._is_over = True
+        self._end()
         if self._upload_id is not None:
+            for part in self._sent_parts:
+                part.cancel()
             with storage_errors(self._uri):
                 self._connection.abort(self._key, self._upload_id)
+
+    def _take_room(self, size_bytes: int) -> bool:
+        if not self._room.take(size_bytes):
+            return False
+        self._taken_bytes = size_bytes
+        return True
+
+    def _end(self) -> None:
+        self._is_over = True
+        self._buffer = bytearray()
+        self._room.give_back(self._taken_bytes)
 
     def _send_part(self, size: int) -> None:
         self._await_parts(_PARTS_AT_ONCE - 1)

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from flowconv.errors import FetchError, FlowconvError, StorageError
-from flowconv.storage import retrying, s3_connection
+from flowconv.storage import retrying, s3, s3_connection
 from flowconv.storage.interface import Folder, Storage
 from flowconv.storage.names import to_text
 from flowconv.storage.opening import open_storage
@@ -311,6 +311,67 @@ def test_parts_are_sent_side_by_side(moto_s3: S3Server, monkeypatch: pytest.Monk
     sink.publish()
     assert waited == [True]
     assert storage.read("x") == body
+
+
+@pytest.mark.parametrize("room", [48 << 20, 0])
+def test_close_waits_for_parts_only_without_room(
+    moto_s3: S3Server, monkeypatch: pytest.MonkeyPatch, room: int
+) -> None:
+    monkeypatch.setattr(s3, "_CLOSED_BYTES", room)
+    storage = open_storage(f"s3://{moto_s3.make_bucket()}", moto_s3.storage_options())
+    start = s3_connection.Connection.start
+    is_closed = threading.Event()
+    sent: list[bool] = []
+
+    def start_parts_when_closed(self: Any, method: str, **request: Any) -> Any:
+        if method != "upload_part":
+            return start(self, method, **request)
+        part: Future[Any] = Future()
+
+        def send() -> None:
+            # Without room nothing is closed before the parts are sent.
+            sent.append(is_closed.wait(60 if room else 0.1))
+            part.set_result(start(self, method, **request).result())
+
+        threading.Thread(target=send).start()
+        return part
+
+    monkeypatch.setattr(s3_connection.Connection, "start", start_parts_when_closed)
+    sink = storage.open_staged("x", STAGING)
+    sink.file.write(b"x" * (6 << 20))
+    sink.close()
+    is_closed.set()
+    assert room or len(sent) == 2
+    sink.publish()
+    assert sent == [bool(room)] * 2
+    assert storage.read("x") == b"x" * (6 << 20)
+
+
+def test_closed_files_keep_a_bounded_memory(
+    moto_s3: S3Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Small files that have no room are sent when they are closed."""
+    monkeypatch.setattr(s3, "_CLOSED_BYTES", 5)
+    storage = open_storage(f"s3://{moto_s3.make_bucket()}", moto_s3.storage_options())
+    sinks = [storage.open_staged(name, STAGING) for name in "abcd"]
+    for sink in sinks:
+        sink.file.write(b"xxx")
+        sink.close()
+    assert [upload.path for upload in storage.list_unfinished(STAGING)] == ["b", "c", "d"]
+    sinks[0].publish()
+    sinks[1].discard()
+    sinks[2].publish()
+    sinks[3].publish()
+    again = storage.open_staged("e", STAGING)
+    again.file.write(b"xxxxx")
+    again.close()
+    assert storage.list_unfinished(STAGING) == []
+    again.publish()
+    assert {name: storage.read(name) for name in "abcde"} == {
+        **dict.fromkeys("acd", b"xxx"),
+        "b": None,
+        "e": b"xxxxx",
+    }
 
 
 @pytest.mark.parametrize("region", [None, "eu-central-1"])

@@ -240,7 +240,7 @@ def test_a_task_is_abandoned_at_any_step(
 
 
 # No other task is under way that could be done by then.
-ONE_AT_A_TIME = {"flowconv.conversion.converting:COMMITTING_AT_ONCE": 0}
+ONE_AT_A_TIME = {"flowconv.conversion.converting:BESIDE_EACH_CORE": 0}
 
 
 def run_of(logs: Path, lake: Path) -> list[str | Path]:
