@@ -107,6 +107,7 @@ def convert(
         lock.confirm()
         with _recorded(ledger, report, layout, {"source": logs, "lake": lake}):
             remove_leftovers(lake, ledger, leftovers)
+            ledger.merge_if_many()
             pending = find_pending(chain(first, listed), ledger, options)
             _note_listed(report, left_out, unreadable)
             _note_pending(report, pending, ledger, options)

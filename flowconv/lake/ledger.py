@@ -42,7 +42,8 @@ A run that is killed, or paused and taken over, leaves behind:
 | the lock | the next run | before all this; see `locking` |
 
 None of this ever counts. These steps keep their order; all others may overlap, such as the listing
-of SOURCE with all that a run does before it plans its tasks, or the tasks with one another:
+of SOURCE with all that a run does before it plans its tasks, the tasks with one another, or a merge
+with the commits behind it:
 
 1. The next run takes the lock, lists leftovers and only then creates its `begin`: no later run has
    any of them, so it may remove them however late it wakes up. Nor can a paused run remove or
@@ -61,11 +62,11 @@ import secrets
 import threading
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import fields, replace
 from datetime import UTC, date, datetime
 from itertools import pairwise
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import pyarrow as pa
 
@@ -93,6 +94,7 @@ from flowconv.lake.ledger_records import (
     split_headers,
 )
 from flowconv.lake.paths import LAST_NUMBER, LEDGER
+from flowconv.running import started
 from flowconv.storage.interface import Storage
 
 _DIGITS = 12
@@ -122,10 +124,53 @@ class LostLockError(LakeError):
         )
 
 
+class _Content(NamedTuple):
+    """What counts at a time; it stays as it is while a later checkpoint is written.
+
+    Attributes:
+        checkpoint: The last one.
+        commits: Task -> its commit, since then.
+        replaced: Tasks of the checkpoint that no longer count.
+        merged_away: Numbers of the records since then.
+        number: The last record.
+        runs: All runs since then, and those whose end is since then.
+        expired_since: What has expired since then.
+    """
+
+    checkpoint: Checkpoint
+    commits: Mapping[str, Commit]
+    replaced: tuple[str, ...]
+    merged_away: tuple[int, ...]
+    number: int
+    runs: Mapping[str, Run]
+    expired_since: Expired
+
+    def expired(self) -> Expired:
+        return self.checkpoint.expired() | self.expired_since
+
+    def files(self) -> dict[str, tuple[DataFile, str]]:
+        """Return all files of tasks that count, also of what has expired."""
+        return self.checkpoint.files(self.replaced) | {
+            file.path: (file, commit.task_id)
+            for commit in self.commits.values()
+            for file in commit.files
+        }
+
+    def all_runs(self) -> list[Run]:
+        return sorted(
+            (self.checkpoint.runs() | dict(self.runs)).values(), key=lambda run: run.began
+        )
+
+    def object_batches(self, *columns: str) -> Iterator[pa.RecordBatch]:
+        yield from self.checkpoint.object_batches(self.replaced, columns)
+        for commit in self.commits.values():
+            yield from objects_table(commit).select(list(columns)).to_batches()
+
+
 class Ledger:
     """A lake's ledger as it was when it was read, and the way to add to it.
 
-    `commit` may be called from any thread.
+    All may be called from any thread; `begin`, `end` and `forget` while no other thread commits.
     """
 
     def __init__(self, storage: Storage) -> None:
@@ -134,9 +179,10 @@ class Ledger:
         self._last_number = 0
         self._checkpoint = Checkpoint(storage)
         self._commits: dict[str, Commit] = {}
-        self._replaced: set[str] = set()
+        self._replaced: list[str] = []
         self._expired_since = Expired()
         self._merged_away: list[int] = []
+        self._merging: Future[None] | None = None
         self.missing_records: tuple[range, ...] = ()
         """Numbers of lost records."""
         self._lost_part = ""
@@ -186,40 +232,34 @@ class Ledger:
 
     def files(self) -> dict[str, tuple[DataFile, str]]:
         """Return the files that count, with data or rejected lines: path -> file and task."""
-        files = self._all_files()
-        if expired := self.expired():
+        content = self._content()
+        files = content.files()
+        if expired := content.expired():
             return {path: file for path, file in files.items() if not expired.has_file(path)}
         return files
 
     def expired_files(self) -> list[tuple[DataFile, str]]:
         """Return files and tasks of what has expired, and of rows that came too late for a file."""
-        expired = self.expired()
+        content = self._content()
+        expired = content.expired()
         if not expired:
             return []
-        return [file for path, file in self._all_files().items() if expired.has_file(path)]
+        return [file for path, file in content.files().items() if expired.has_file(path)]
 
     def expired(self) -> Expired:
         """Return what has expired."""
-        return self._checkpoint.expired() | self._expired_since
-
-    def _all_files(self) -> dict[str, tuple[DataFile, str]]:
-        return self._checkpoint.files(self._replaced) | {
-            file.path: (file, commit.task_id)
-            for commit in self._commits.values()
-            for file in commit.files
-        }
+        return self._content().expired()
 
     def runs(self) -> list[Run]:
         """Return all runs, oldest first."""
-        return sorted((self._checkpoint.runs() | self._runs).values(), key=lambda run: run.began)
+        return self._content().all_runs()
 
     def files_of(self, task_ids: Iterable[str]) -> list[DataFile]:
-        """Return the files of tasks; may be called from any thread."""
+        """Return the files of tasks."""
         wanted = frozenset(task_ids)
         if not wanted:
             return []
-        with self._mutex:  # Another thread may be merging.
-            return [file for file, task_id in self.files().values() if task_id in wanted]
+        return [file for file, task_id in self.files().values() if task_id in wanted]
 
     def converted(self) -> dict[str, str]:
         """Return uri -> etag of every converted object."""
@@ -235,8 +275,9 @@ class Ledger:
         converted: dict[str, str] = {}
         declared: dict[str, tuple[str, ...]] = {}
         columns = ["uri", "etag", *(["declared"] if with_declared else [])]
+        content = self._content()
         # Batch by batch: the result alone takes 400 MB for a million objects.
-        for batch in self._checkpoint.object_batches(self._replaced, columns):
+        for batch in content.checkpoint.object_batches(content.replaced, columns):
             uris: Any = batch["uri"].to_pylist()
             etags: Any = batch["etag"].to_pylist()
             converted.update(zip(uris, etags, strict=True))
@@ -249,7 +290,7 @@ class Ledger:
                     for uri, code in zip(uris, codes, strict=True)
                     if formats[code]
                 }
-        for commit in self._commits.values():
+        for commit in content.commits.values():
             converted |= {found.uri: found.etag for found in commit.objects}
             declared |= {found.uri: found.declared for found in commit.objects if found.declared}
         return converted, declared
@@ -315,9 +356,7 @@ class Ledger:
 
     def object_batches(self, *columns: str) -> Iterator[pa.RecordBatch]:
         """Give columns of `OBJECTS_SCHEMA` of all converted objects, in bounded batches."""
-        yield from self._checkpoint.object_batches(self._replaced, columns)
-        for commit in self._commits.values():
-            yield from objects_table(commit).select(list(columns)).to_batches()
+        yield from self._content().object_batches(*columns)
 
     def objects(self, *columns: str) -> pa.Table:
         """Return columns of `OBJECTS_SCHEMA`, a row for each converted object."""
@@ -355,11 +394,12 @@ class Ledger:
             record = {"kind": "commit", **commit_to_json(commit)}
             number = self._append(record)
             self._apply(number, replace(commit, committed=datetime.fromisoformat(record["at"])))
-            if (
+            is_due = (
                 len(self._merged_away) >= _COMMITS_BETWEEN_MERGES
                 or self._unmerged_objects >= _OBJECTS_BETWEEN_MERGES
-            ):
-                self.merge()
+            )
+        if is_due:
+            self._merge_beside()
 
     def forget(self, run_id: str, task_ids: Iterable[str]) -> None:
         """Stop counting tasks, so that the next run converts their objects again.
@@ -386,12 +426,20 @@ class Ledger:
             self._merged_away.append(number)
 
     def end(self, run: Run) -> None:
-        """Record that a run is over, and merge the records if there are many."""
+        """Record that a run is over, and merge the records if there are many.
+
+        Raises:
+            LostLockError: Another run has taken the lake over.
+            StorageError: The lake does not answer, or did not while it was merged beside the run.
+        """
         assert run.ended
-        number = self._append({"kind": "end", "run_id": run.run_id, "report": dict(run.report)})
-        self._runs[run.run_id] = run
-        self._merged_away.append(number)
-        self._note_number()
+        with self._mutex:
+            number = self._append({"kind": "end", "run_id": run.run_id, "report": dict(run.report)})
+            self._runs[run.run_id] = run
+            self._merged_away.append(number)
+        if self._merging:
+            self._merging.result()
+        self._note_number(number)
         if number - self._checkpoint.number >= RECORDS_PER_CHECKPOINT:
             self.merge()
 
@@ -401,7 +449,7 @@ class Ledger:
         These are files that no commit names, and records that the checkpoint holds.
         """
         live = self.files()
-        merged = record_path(self._checkpoint.number)
+        merged = record_path(self._content().checkpoint.number)
         return [
             path
             for path in noted
@@ -489,10 +537,10 @@ class Ledger:
             ) from error
         return number
 
-    def _note_number(self) -> None:
-        if self._noted_number != self._last_number:
-            self._storage.write(LAST_NUMBER, seal({"last_number": self._last_number}))
-            self._noted_number = self._last_number
+    def _note_number(self, number: int) -> None:
+        if self._noted_number != number:
+            self._storage.write(LAST_NUMBER, seal({"last_number": number}))
+            self._noted_number = number
 
     def _replay(self, number: int, written: bytes) -> None:
         try:
@@ -535,7 +583,7 @@ class Ledger:
         """Apply a record that replaces or forgets tasks."""
         for task_id in task_ids:
             self._commits.pop(task_id, None)
-            self._replaced.add(task_id)
+            self._replaced.append(task_id)
         self._merged_away.append(number)
 
     def _append(self, record: dict[str, Any]) -> int:
@@ -564,27 +612,69 @@ class Ledger:
                 raise
             return True
 
+    def merge_if_many(self) -> None:
+        """Merge beside the run that has begun, so that its end need not.
+
+        A run often adds less than half of the records that its end would merge.
+        """
+        if self._last_number - self._checkpoint.number >= RECORDS_PER_CHECKPOINT // 2:
+            self._merge_beside()
+
+    def _merge_beside(self) -> None:
+        """Merge in a thread of its own, if none does; what failed before is raised here."""
+        with self._mutex:
+            before = self._merging
+            if before is None or before.done():
+                self._merging = started(self.merge)
+        if before and before.done():
+            before.result()
+
     def merge(self) -> None:
-        """Write a checkpoint of everything so far, and remove the records that it holds."""
-        self._note_number()
-        old = self._checkpoint
-        records = [record_path(number) for number in self._merged_away]
-        intent = write_intent(self._storage, f"merge-{self._last_number}", records)
-        self._checkpoint = old.replaced_by(
-            self._last_number,
-            self.object_batches(*OBJECTS_SCHEMA.names),
-            list(self._all_files().values()),
-            self.runs(),
-            self.expired(),
+        """Write a checkpoint of everything so far, and remove the records that it holds.
+
+        Another thread may commit meanwhile, but not merge.
+        """
+        content = self._content()
+        old = content.checkpoint
+        self._note_number(content.number)
+        records = [record_path(number) for number in content.merged_away]
+        intent = write_intent(self._storage, f"merge-{content.number}", records)
+        merged = old.replaced_by(
+            content.number,
+            content.object_batches(*OBJECTS_SCHEMA.names),
+            list(content.files().values()),
+            content.all_runs(),
+            content.expired(),
         )
+        with self._mutex:
+            self._checkpoint = merged
+            self._commits = {
+                task_id: commit
+                for task_id, commit in self._commits.items()
+                if content.commits.get(task_id) is not commit
+            }
+            # Not by their names: one may have been replaced, converted again and replaced again.
+            self._replaced = self._replaced[len(content.replaced) :]
+            self._merged_away = self._merged_away[len(content.merged_away) :]
+            self._unmerged_objects = sum(len(c.objects) for c in self._commits.values())
+            self.missing_records = ()
         self._storage.delete(records)
         self._storage.delete([intent])
         # Earlier checkpoints, and incomplete ones: these cannot count even if their run wakes up.
         self._storage.delete(self._outdated)
         self._outdated = old.paths
-        self._commits, self._replaced, self._merged_away = {}, set(), []
-        self._unmerged_objects = 0
-        self.missing_records = ()
+
+    def _content(self) -> _Content:
+        with self._mutex:
+            return _Content(
+                checkpoint=self._checkpoint,
+                commits=dict(self._commits),
+                replaced=tuple(self._replaced),
+                merged_away=tuple(self._merged_away),
+                number=self._last_number,
+                runs=dict(self._runs),
+                expired_since=self._expired_since,
+            )
 
 
 def record_path(number: int) -> str:

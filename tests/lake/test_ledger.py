@@ -1,14 +1,18 @@
 """The ledger: which commits count, which losses are found, and what merging keeps."""
 
+import threading
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, date, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from flowconv.blocks.counts import LineCounts
-from flowconv.errors import LakeError
+from flowconv.errors import LakeError, StorageError
+from flowconv.lake import ledger as ledger_module
+from flowconv.lake.checkpoints import Checkpoint
 from flowconv.lake.checksums import seal
 from flowconv.lake.ledger import Ledger, LostLockError, parse_record_path, record_path
 from flowconv.lake.ledger_records import (
@@ -165,6 +169,95 @@ def test_a_merge_keeps_begins_and_the_previous_checkpoint(
     kept = ["000000000001"] + ["000000000003"] * 3 + ["000000000004"] * 3
     assert [name.partition(".")[0] for name in names] == kept
     assert len(Ledger.read(storage).files()) == 3
+
+
+class HeldMerge:
+    """Each commit begins a merge beside itself, which is about to write, and then may."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.writes, self.may_write = threading.Event(), threading.Event()
+        write = Checkpoint._write
+
+        def write_then(checkpoint: Checkpoint, *args: Any) -> None:
+            self.writes.set()
+            assert self.may_write.wait(60)
+            write(checkpoint, *args)
+
+        monkeypatch.setattr(ledger_module, "_COMMITS_BETWEEN_MERGES", 1)
+        monkeypatch.setattr(Checkpoint, "_write", write_then)
+
+
+def test_commits_go_on_beside_a_merge(
+    storage: LocalStorage, writer: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    merge = HeldMerge(monkeypatch)
+    writer.commit(commit("one", converted("a"), converted("b")))
+    assert merge.writes.wait(60)
+    # What a merge writes stays as it was; what replaces it meanwhile counts.
+    writer.commit(commit("two", converted("c")))
+    writer.commit(commit("three", converted("a"), converted("b"), replaces=("one",)))
+    assert [file.path for file in writer.files_of(["one", "three"])] == ["vpc/three.parquet"]
+    merge.may_write.set()
+    writer.end(replace(RUN, ended=RUN.began))
+    names = {file.path.rpartition("/")[2][:12] for file in storage.list_files(LEDGER)}
+    assert names == {f"{number:012}" for number in (1, 2, 3, 4, 5)}
+    for ledger in (writer, Ledger.read(storage)):
+        assert ledger.files().keys() == {"vpc/two.parquet", "vpc/three.parquet"}
+        assert sorted(ledger.objects("uri", "task_id")["task_id"].to_pylist()) == [
+            *("three", "three"),
+            "two",
+        ]
+    writer.merge()
+    assert Ledger.read(storage).files() == writer.files()
+
+
+def test_a_task_that_is_replaced_twice_while_a_merge_writes(
+    storage: LocalStorage, writer: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its first rows are in the checkpoint, and no longer count."""
+    writer.commit(commit("one", converted("a")))
+    writer.merge()
+    writer.forget("run", ["one"])
+    merge = HeldMerge(monkeypatch)
+    writer.commit(commit("one", converted("a")))
+    assert merge.writes.wait(60)
+    writer.commit(commit("two", converted("a"), replaces=("one",)))
+    merge.may_write.set()
+    writer.end(replace(RUN, ended=RUN.began))
+    for ledger in (writer, Ledger.read(storage)):
+        assert ledger.files().keys() == {"vpc/two.parquet"}
+
+
+def test_a_merge_beside_the_run_that_fails_is_raised_at_its_end(
+    storage: LocalStorage, writer: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ledger_module, "RECORDS_PER_CHECKPOINT", 4)
+
+    def fail(self: Checkpoint, *_: object) -> None:
+        raise StorageError("the disk is full", uri=storage.root)
+
+    writer.commit(commit("one", converted("a")))
+    with monkeypatch.context() as patch:
+        patch.setattr(Checkpoint, "_write", fail)
+        writer.merge_if_many()
+        with pytest.raises(StorageError, match="the disk is full"):
+            writer.end(replace(RUN, ended=RUN.began))
+    again = Ledger.read(storage)
+    assert again.files().keys() == {"vpc/one.parquet"}
+    assert [run.ended is not None for run in again.runs()] == [True]
+
+
+def test_a_run_with_many_records_before_it_merges_beside_itself(
+    storage: LocalStorage, writer: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ledger_module, "RECORDS_PER_CHECKPOINT", 6)
+    for task_id in ("one", "two"):
+        writer.commit(commit(task_id, converted(task_id)))
+    writer.merge_if_many()
+    writer.end(replace(RUN, ended=RUN.began))
+    names = {file.path.rpartition("/")[2][:12] for file in storage.list_files(LEDGER)}
+    assert names == {f"{number:012}" for number in (1, 3, 4)}
+    assert len(Ledger.read(storage).files()) == 2
 
 
 LOSSES: dict[str, tuple[str, str]] = {
