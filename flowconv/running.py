@@ -32,7 +32,7 @@ class RunProgress:
     """Progress of a run; jobs add to it, the caller reads it.
 
     Attributes:
-        total_objects: Number of objects to read.
+        total_objects: Number of objects to read, as far as they are known.
         total_bytes: Their size as they are stored; where this is not known before, an estimate
             until they are read.
         objects: Number of objects read so far.
@@ -57,9 +57,10 @@ class RunProgress:
         source_bytes: int = 0,
         rows: int = 0,
         text_bytes: int = 0,
+        total_objects: int = 0,
         total_bytes: int = 0,
     ) -> None:
-        """Count work that was done, and correct the estimate of the total.
+        """Count work that was done, and correct the total.
 
         Raises:
             Stopped: The run is to end; the job must clean up and return.
@@ -71,6 +72,7 @@ class RunProgress:
             self.source_bytes += source_bytes
             self.rows += rows
             self.text_bytes += text_bytes
+            self.total_objects += total_objects
             self.total_bytes += total_bytes
 
     def stop(self) -> None:
@@ -92,8 +94,40 @@ def started(call: Callable[[], Result]) -> "Future[Result]":
     return future
 
 
+class Begun(Iterator[Job], Generic[Job]):
+    """Items that another thread takes; see `begun`."""
+
+    def __init__(self, groups: "queue.Queue[tuple[list[Job], BaseException | None]]") -> None:
+        self._groups = groups
+        self._items = self._give()
+
+    def __next__(self) -> Job:
+        """Return the next item, and wait for it."""
+        while (item := next(self._items)) is None:
+            pass
+        return item
+
+    def with_pauses(self) -> Iterator[Job | None]:
+        """Give the other items, and None now and then while there is none."""
+        return self._items
+
+    def _give(self) -> Iterator[Job | None]:
+        while True:
+            # Without a limit an interrupt would wait on Windows.
+            try:
+                group, error = self._groups.get(timeout=_TICK_S)
+            except queue.Empty:
+                yield None
+                continue
+            if error:
+                raise error
+            if not group:
+                return
+            yield from group
+
+
 @contextmanager
-def begun(items: Iterator[Job], most: int) -> Iterator[Iterator[Job]]:
+def begun(items: Iterator[Job], most: int) -> Iterator[Begun[Job]]:
     """Take items from an iterator in a thread of its own, before they are asked for.
 
     Args:
@@ -123,28 +157,15 @@ def begun(items: Iterator[Job], most: int) -> Iterator[Iterator[Job]]:
         else:
             put([], None)
 
-    def give() -> Iterator[Job]:
-        while True:
-            # Without a limit an interrupt would wait on Windows.
-            try:
-                group, error = groups.get(timeout=_TICK_S)
-            except queue.Empty:
-                continue
-            if error:
-                raise error
-            if not group:
-                return
-            yield from group
-
     threading.Thread(target=take, name="flowconv-begun", daemon=True).start()
     try:
-        yield give()
+        yield Begun(groups)
     finally:
         left.set()
 
 
 def run_all(
-    jobs: Iterable[Job],
+    jobs: Iterable[Job | None],
     run: Callable[[Job], Result],
     workers: int,
     progress: RunProgress,
@@ -161,7 +182,7 @@ def run_all(
       interrupt ends it.
 
     Args:
-        jobs: The jobs, in the order in which they begin.
+        jobs: The jobs, in the order in which they begin; None if the next is not known yet.
         run: Does a job. It calls `progress.add` several times a second, which raises if it must
             stop.
         workers: Number of threads.
@@ -221,7 +242,7 @@ class _UnderWay(Generic[Job, Result]):
         self,
         pool: ThreadPoolExecutor,
         workers: int,
-        jobs: Iterable[Job],
+        jobs: Iterable[Job | None],
         run: Callable[[Job], Result],
         stop: Callable[[], None],
     ) -> None:
@@ -237,10 +258,14 @@ class _UnderWay(Generic[Job, Result]):
     def wait(self) -> bool:
         """Begin jobs and wait until one has ended, or for a tick; False when all have ended."""
         # A second job per thread waits, so no thread idles while results are handled.
+        is_last = True
         for job in islice(self._jobs, 2 * self._workers - len(self._waiting)):
+            if job is None:
+                is_last = False
+                break
             self._waiting.add(self._pool.submit(self._run, job))
         if not self._waiting:
-            return False
+            return not is_last
         # One statement: an interrupt must not lose what was done.
         self._done, self._waiting = wait(self._waiting, _TICK_S, FIRST_COMPLETED)
         return True

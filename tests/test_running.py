@@ -161,6 +161,37 @@ def test_begun_items_are_all_given_in_order(number: int) -> None:
         assert list(items) == list(range(number))
 
 
+def test_items_that_are_not_there_yet_are_none() -> None:
+    may_go_on = threading.Event()
+
+    def numbers() -> Iterator[int]:
+        assert may_go_on.wait(60)
+        yield 1
+
+    with begun(numbers(), 600) as items:
+        given = items.with_pauses()
+        assert next(given) is None
+        may_go_on.set()
+        assert [item for item in given if item] == [1]
+
+
+def test_jobs_run_while_the_next_are_not_known() -> None:
+    first_is_done = threading.Event()
+
+    def jobs() -> Iterator[int | None]:
+        yield None
+        yield 1
+        while not first_is_done.is_set():
+            yield None
+        yield 2
+
+    def run(job: int) -> int:
+        first_is_done.set()
+        return job
+
+    assert list(run_all(jobs(), run, 2, progress())) == [1, 2]
+
+
 def test_begun_items_end_with_the_error() -> None:
     def numbers() -> Iterator[int]:
         yield from range(700)

@@ -6,7 +6,7 @@ import socket
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
@@ -17,9 +17,9 @@ from typing import Any
 from flowconv.conversion.new_headers import KnownHeaders
 from flowconv.conversion.pending import (
     Pending,
-    find_pending,
     is_empty,
     list_source,
+    plan_pending,
     require_apart,
 )
 from flowconv.conversion.planning import Task
@@ -34,9 +34,10 @@ from flowconv.lake.leftovers import Leftovers, list_leftovers, remove_leftovers
 from flowconv.lake.locking import Lock
 from flowconv.memory import giving_memory_back
 from flowconv.options import ConvertOptions
-from flowconv.running import RunProgress, begun, run_all, started, uninterrupted
+from flowconv.running import Begun, RunProgress, begun, run_all, started, uninterrupted
 from flowconv.source.fetching import requests_ended
 from flowconv.source.keys import LogObject
+from flowconv.source.listing import DayEnd
 from flowconv.source.opening import Source, open_source
 from flowconv.storage.interface import Storage
 from flowconv.storage.opening import open_storage
@@ -85,34 +86,28 @@ def convert(
     log_event("run_began", run_id=report.run_id, source=report.source, lake=report.lake)
     if on_begin:
         on_begin(report)
-    left_out: Counter[str] = Counter()
-    unreadable: dict[str, str] = {}
-    listed: Iterator[LogObject] = list_source(logs, lake, options, left_out, unreadable)
     with ExitStack() as stack:
-        if not logs.is_local:
-            # Its requests and those of the lake need not wait for one another.
-            listed = stack.enter_context(begun(listed, _LISTED_AHEAD))
+        # Its requests and those of the lake need not wait for one another.
+        listing = stack.enter_context(_listing(logs, lake, options))
         found = find_layout(lake)
-        first = list(islice(listed, 0 if found else 1))
-        if not (found or first):
+        if not (found or listing.has_objects()):
             # A mistyped SOURCE must not leave a lake behind.
-            _note_listed(report, left_out, unreadable)
-            _note_pending(report, Pending(), None, options)
+            _note_pending(report, Pending(), listing, None, options)
             _sum_up(report, failure="")
             return report
         layout = ensure_layout(lake, options, found)
         lock = stack.enter_context(Lock(lake, report.run_id, wait=options.wait))
+        if lock.has_waited:
+            # The other run may have converted what has changed since it was listed.
+            listing = stack.enter_context(_listing(logs, lake, options))
         stack.enter_context(requests_ended(logs))
         ledger, leftovers = _read_lake(lake)
         lock.confirm()
         with _recorded(ledger, report, layout, {"source": logs, "lake": lake}):
             remove_leftovers(lake, ledger, leftovers)
             ledger.merge_if_many()
-            pending = find_pending(chain(first, listed), ledger, options)
-            _note_listed(report, left_out, unreadable)
-            _note_pending(report, pending, ledger, options)
             with TaskConverter(logs, lake, ledger, report.run_id, options) as converter:
-                _convert_all(pending.tasks, converter, ledger, report, options, on_progress)
+                _convert_all(listing, converter, ledger, report, options, on_progress)
     return report
 
 
@@ -128,22 +123,68 @@ def _read_lake(lake: Storage) -> tuple[Ledger, Leftovers]:
     return Ledger.read(lake), leftovers.result()
 
 
-def _note_listed(report: ConvertReport, left_out: Counter[str], unreadable: dict[str, str]) -> None:
-    report.left_out.update(left_out)
-    report.unreadable |= unreadable
+class _Listing:
+    """The listing of a source; in S3 another thread goes on with it.
+
+    Args:
+        listed: The objects.
+        left_out: As `ConvertReport.left_out`; complete at the end of the listing, as the next.
+        unreadable: As `ConvertReport.unreadable`.
+    """
+
+    def __init__(
+        self,
+        listed: Iterator[LogObject | DayEnd],
+        left_out: Counter[str],
+        unreadable: dict[str, str],
+    ) -> None:
+        self.left_out = left_out
+        self.unreadable = unreadable
+        self._listed = listed
+        self._first: list[LogObject | DayEnd] = []
+
+    def has_objects(self) -> bool:
+        """Wait for the first object, and tell whether there is one."""
+        self._first += islice(self._listed, 1)
+        return bool(self._first)
+
+    def items(self) -> Iterator[LogObject | DayEnd | None]:
+        """Give all objects and ends of days; None now and then while there is none."""
+        listed = self._listed
+        return chain(self._first, listed.with_pauses() if isinstance(listed, Begun) else listed)
+
+
+@contextmanager
+def _listing(logs: Source, lake: Storage, options: ConvertOptions) -> Iterator[_Listing]:
+    """List the source; in S3 at once, elsewhere when its objects are asked for."""
+    left_out: Counter[str] = Counter()
+    unreadable: dict[str, str] = {}
+    listed = list_source(logs, lake, options, left_out, unreadable)
+    if logs.is_local:
+        yield _Listing(listed, left_out, unreadable)
+        return
+    with begun(listed, _LISTED_AHEAD) as ahead:
+        yield _Listing(ahead, left_out, unreadable)
 
 
 def _note_pending(
-    report: ConvertReport, pending: Pending, ledger: Ledger | None, options: ConvertOptions
+    report: ConvertReport,
+    pending: Pending,
+    listing: _Listing,
+    ledger: Ledger | None,
+    options: ConvertOptions,
 ) -> None:
-    """Report and log what is to be converted and what is not."""
-    report.empty = is_empty(report.source, pending, report.unreadable, ledger, options)
+    """Report and log what is to be converted and what is not, once all of it is listed."""
+    report.empty = is_empty(report.source, pending, listing.unreadable, ledger, options)
+    report.left_out.update(listing.left_out)
     report.already_converted = pending.already_converted
     report.changed = pending.changed
     report.changed_format = pending.changed_format
-    report.left_out += Counter(expired=pending.expired)
-    report.unreadable |= pending.stuck
-    for uri, reason in report.unreadable.items():
+    if pending.expired:
+        report.left_out["expired"] += pending.expired
+    unreadable = listing.unreadable | pending.stuck
+    report.unreadable |= unreadable
+    for uri, reason in unreadable.items():
         log_event(
             "object_unreadable",
             level=logging.WARNING,
@@ -163,8 +204,8 @@ def _note_pending(
         log_event(
             "run_planned",
             run_id=report.run_id,
-            objects=sum(len(task.log_objects) for task in pending.tasks),
-            tasks=len(pending.tasks),
+            objects=pending.objects,
+            tasks=pending.tasks,
             already_converted=report.already_converted,
             changed=len(report.changed),
             changed_format=len(report.changed_format),
@@ -172,20 +213,29 @@ def _note_pending(
 
 
 def _convert_all(
-    tasks: Sequence[Task],
+    listing: _Listing,
     converter: TaskConverter,
     ledger: Ledger,
     report: ConvertReport,
     options: ConvertOptions,
     on_progress: Callable[[RunProgress], None] | None,
 ) -> None:
-    """Convert and commit the tasks, on as many threads as the options allow."""
-    headers = KnownHeaders(ledger.headers() if tasks else ())
-    progress = RunProgress(
-        total_objects=sum(len(task.log_objects) for task in tasks),
-        total_bytes=sum(task.size_bytes for task in tasks),
-    )
+    """Plan, convert and commit tasks, on as many threads as the options allow."""
+    headers = KnownHeaders(())
+    progress = RunProgress(total_objects=0, total_bytes=0)
     mutex = threading.Lock()
+    pending = Pending()
+
+    def planned() -> Iterator[Task | None]:
+        nonlocal headers
+        for task in plan_pending(listing.items(), ledger, options, pending):
+            if task:
+                if not progress.total_objects:
+                    headers = KnownHeaders(ledger.headers())
+                progress.add(total_objects=len(task.log_objects), total_bytes=task.size_bytes)
+            yield task
+        with mutex:
+            _note_pending(report, pending, listing, ledger, options)
 
     def convert_and_count(task: Task) -> None:
         # Counted in this thread, since the main thread may be interrupted anywhere.
@@ -194,9 +244,18 @@ def _convert_all(
             report.add(done)
             headers.add(done.objects)
 
+    def show(state: RunProgress) -> None:
+        if on_progress and state.total_objects:
+            on_progress(state)
+
     workers = options.tasks_at_once * (1 + BESIDE_EACH_CORE)
     run = run_all(
-        tasks, convert_and_count, workers, progress, grace_s=options.grace, on_progress=on_progress
+        planned(),
+        convert_and_count,
+        workers,
+        progress,
+        grace_s=options.grace,
+        on_progress=show,
     )
     for _ in run:
         pass

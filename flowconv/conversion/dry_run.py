@@ -6,7 +6,13 @@ from dataclasses import asdict, dataclass
 from datetime import date
 from typing import Any
 
-from flowconv.conversion.pending import find_pending, is_empty, list_source, require_apart
+from flowconv.conversion.pending import (
+    Pending,
+    is_empty,
+    list_source,
+    plan_pending,
+    require_apart,
+)
 from flowconv.conversion.planning import Task
 from flowconv.lake.layout import is_lake
 from flowconv.lake.ledger import Ledger
@@ -117,8 +123,8 @@ def plan(source: str, dest: str, options: ConvertOptions | None = None) -> Plan:
     is_lake(lake)  # Raises if a lake has lost its layout.
     by_group: dict[tuple[str, str, date], list[Task]] = {}
     ledger = Ledger.read(lake)
-    pending = find_pending(listed, ledger, options)
-    for task in pending.tasks:
+    pending = Pending()
+    for task in filter(None, plan_pending(listed, ledger, options, pending)):
         group = (task.account_id or "", task.region or "", task.day or date.min)
         by_group.setdefault(group, []).append(task)
     left_out += Counter(expired=pending.expired)

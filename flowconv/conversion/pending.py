@@ -1,15 +1,17 @@
 """The objects that a run is to convert: those that the lake's ledger lacks, as tasks."""
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field, replace
+from itertools import chain
 
 from flowconv.blocks.declared_formats import DeclaredFormats
-from flowconv.conversion.planning import Task, plan_replacement, plan_tasks
+from flowconv.conversion.planning import Task, plan_day, plan_replacement, plan_tasks
 from flowconv.errors import UsageError
 from flowconv.lake.ledger import Ledger
 from flowconv.options import ConvertOptions
 from flowconv.source.keys import LogObject
+from flowconv.source.listing import DayEnd, day_of
 from flowconv.source.opening import Source
 from flowconv.source.selection import Selection
 from flowconv.storage.interface import Storage
@@ -21,7 +23,8 @@ class Pending:
     """The objects that a run is to convert, and those that it leaves as they are.
 
     Attributes:
-        tasks: The objects to convert.
+        objects: Number of objects to convert.
+        tasks: Number of their tasks.
         already_converted: Number of objects that earlier runs converted.
         changed: Uris of objects that changed since they were converted.
         changed_format: Uris of objects whose declared format has changed.
@@ -29,7 +32,8 @@ class Pending:
         expired: Number of new objects that are left out, since their days have expired.
     """
 
-    tasks: list[Task] = field(default_factory=list)
+    objects: int = 0
+    tasks: int = 0
     already_converted: int = 0
     changed: list[str] = field(default_factory=list)
     changed_format: list[str] = field(default_factory=list)
@@ -37,35 +41,78 @@ class Pending:
     expired: int = 0
 
 
-def find_pending(listed: Iterable[LogObject], ledger: Ledger, options: ConvertOptions) -> Pending:
-    """Plan objects that the ledger lacks, and objects to convert again."""
-    pending = Pending()
-    new: list[LogObject] = []
+# With more objects in the ledger the first task waits for the end of the listing: the ledger's uris
+# take 0.4 kB each, which tasks shall not need beside them.
+_MOST_CONVERTED = 100_000
+
+
+def plan_pending(
+    listed: Iterable[LogObject | DayEnd | None],
+    ledger: Ledger,
+    options: ConvertOptions,
+    pending: Pending,
+) -> Iterator[Task | None]:
+    """Plan objects that the ledger lacks, and objects to convert again.
+
+    Args:
+        listed: The objects; ends of days; None if the next is not known yet.
+        ledger: The ledger as it was before the first task is converted.
+        options: The options of the run.
+        pending: Filled with what is found.
+
+    Yields:
+        Tasks: those of days that have ended in their order, then the others, the largest first.
+        None if the next is not known yet.
+    """
+    new: defaultdict[DayEnd, list[LogObject]] = defaultdict(list)
+    new_bytes = planned_bytes = 0
     again: dict[str, LogObject] = {}
     formats = options.declared_formats()
     converted, declared = ledger.converted_and_declared(with_declared=bool(formats.all))
     expired = ledger.expired()
-    for log_object in listed:
-        uri = log_object.uri
-        if uri not in converted:
-            if expired.has_object(log_object):
+    for item in listed:
+        if item is None:
+            yield None
+        elif isinstance(item, DayEnd):
+            objects = new.get(item, [])
+            if not objects or len(converted) > _MOST_CONVERTED:
+                continue
+            tasks = plan_day(objects, new_bytes, options)
+            if tasks is not None:
+                del new[item]
+                planned_bytes += sum(task.size_bytes for task in tasks)
+                yield from _counted(tasks, pending)
+        elif item.uri not in converted:
+            if expired.has_object(item):
                 pending.expired += 1
             else:
-                new.append(log_object)
-            continue
-        if options.reprocess or options.retry_rejected:
-            again[uri] = log_object
-        if expired.has_object(log_object):
-            # Changed or not, no row of it is to be in the lake.
-            pending.already_converted += 1
-        elif converted[uri] != log_object.etag:
-            pending.changed.append(uri)
-        elif _has_other_format(log_object, declared.get(uri, ()), formats):
-            pending.changed_format.append(uri)
+                new[day_of(item)].append(item)
+                new_bytes += item.size_bytes
         else:
-            pending.already_converted += 1
-    pending.tasks = plan_tasks(new, options)
-    return _with_replacements(pending, again, ledger, options) if again else pending
+            uri = item.uri
+            if options.reprocess or options.retry_rejected:
+                again[uri] = item
+            if expired.has_object(item):
+                # Changed or not, no row of it is to be in the lake.
+                pending.already_converted += 1
+            elif converted[uri] != item.etag:
+                pending.changed.append(uri)
+            elif _has_other_format(item, declared.get(uri, ()), formats):
+                pending.changed_format.append(uri)
+            else:
+                pending.already_converted += 1
+    del converted, declared
+    rest = plan_tasks(chain.from_iterable(new.values()), options, planned_bytes)
+    new.clear()
+    if again:
+        rest += _replacements(pending, again, ledger, options)
+    yield from _counted(rest, pending)
+
+
+def _counted(tasks: list[Task], pending: Pending) -> Iterator[Task]:
+    pending.tasks += len(tasks)
+    pending.objects += sum(len(task.log_objects) for task in tasks)
+    yield from tasks
 
 
 def require_apart(logs: Source, lake: Storage) -> None:
@@ -95,7 +142,7 @@ def list_source(
     options: ConvertOptions,
     left_out: Counter[str],
     unreadable: dict[str, str],
-) -> Iterator[LogObject]:
+) -> Iterator[LogObject | DayEnd]:
     """List the source without the lake, which may lie within it.
 
     Args:
@@ -111,7 +158,7 @@ def list_source(
         patterns=options.patterns,
         leave_out=lake.root,
     )
-    return logs.list_objects(selection, left_out, unreadable)
+    return logs.list_with_day_ends(selection, left_out, unreadable)
 
 
 def is_empty(
@@ -149,19 +196,19 @@ def _has_other_format(
     return bool(names) and not names.issuperset(converted_by)
 
 
-def _with_replacements(
+def _replacements(
     pending: Pending, again: dict[str, LogObject], ledger: Ledger, options: ConvertOptions
-) -> Pending:
+) -> list[Task]:
     """Plan whole tasks again: a file has the rows of many objects, and is replaced as a whole.
 
     Args:
-        pending: The pending objects so far.
+        pending: What was found; the objects of the tasks count no longer as something else.
         again: Uri -> object, of listed objects that the ledger has.
         ledger: The ledger.
         options: Which objects to convert again.
 
     Returns:
-        The pending objects with these; each object counts once.
+        The tasks; each object counts once.
     """
     whole_days = options.since is not None or options.until is not None
     wanted = set(ledger.rejected()) if options.retry_rejected else set()
@@ -195,12 +242,8 @@ def _with_replacements(
         replacements.append(plan_replacement(task_id, log_objects, options, with_rows))
         taken |= uris
     moved = taken | stuck.keys()
-    return Pending(
-        tasks=pending.tasks + replacements,
-        already_converted=pending.already_converted
-        - len(moved.difference(pending.changed, pending.changed_format)),
-        changed=[uri for uri in pending.changed if uri not in moved],
-        changed_format=[uri for uri in pending.changed_format if uri not in moved],
-        stuck=stuck,
-        expired=pending.expired,
-    )
+    pending.already_converted -= len(moved.difference(pending.changed, pending.changed_format))
+    pending.changed = [uri for uri in pending.changed if uri not in moved]
+    pending.changed_format = [uri for uri in pending.changed_format if uri not in moved]
+    pending.stuck = stuck
+    return replacements

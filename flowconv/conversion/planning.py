@@ -1,7 +1,7 @@
 """Stage 2, objects -> tasks: each task is converted and committed as a whole."""
 
 import hashlib
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date
 from itertools import groupby
@@ -42,35 +42,49 @@ class Task:
     @property
     def size_bytes(self) -> int:
         """Size of the objects as they are stored."""
-        return sum(log_object.size_bytes for log_object in self.log_objects)
+        return _size(self.log_objects)
 
 
-def plan_tasks(log_objects: Iterable[LogObject], options: ConvertOptions) -> list[Task]:
+def plan_tasks(
+    log_objects: Iterable[LogObject], options: ConvertOptions, planned_bytes: int = 0
+) -> list[Task]:
     """Group objects into tasks; each object is in exactly one task.
+
+    Args:
+        log_objects: The objects.
+        options: The options of the run.
+        planned_bytes: Size of the run's other objects, planned by `plan_day`.
 
     Returns:
         Tasks, the largest first. The same objects and options give the same tasks on any machine,
         in whatever order the objects come.
     """
     ordered = sorted(log_objects, key=_group_and_place)
-    total = sum(log_object.size_bytes for log_object in ordered)
-    most = int(options.target_file_size * _GZIP_BYTES_PER_PARQUET_BYTE)
-    limit = min(max(total // _TASKS_PER_RUN, _LEAST_TASK_BYTES), most)
-    tasks = []
-    for _, group in groupby(ordered, key=lambda o: _group_and_place(o)[:6]):
-        for chunk in _chunks(list(group), limit):
-            first = chunk[0]
-            task_id = _task_id(chunk, options)
-            tasks.append(
-                Task(
-                    id=task_id,
-                    account_id=first.account_id,
-                    region=first.region,
-                    day=first.day,
-                    log_objects=tuple(chunk),
-                )
-            )
+    limit = _limit(planned_bytes + _size(ordered), options)
+    groups = groupby(ordered, key=lambda o: _group_and_place(o)[:6])
+    tasks = [task for _, group in groups for task in _tasks(list(group), limit, options)]
     return sorted(tasks, key=lambda task: (-task.size_bytes, task.id))
+
+
+def plan_day(
+    log_objects: Iterable[LogObject], least_bytes: int, options: ConvertOptions
+) -> list[Task] | None:
+    """Group objects of one account, region and day, before all objects of the run are known.
+
+    Args:
+        log_objects: All such objects.
+        least_bytes: The run's objects have at least this size.
+        options: The options of the run.
+
+    Returns:
+        The tasks that `plan_tasks` makes of them; None if those depend on the other objects.
+    """
+    ordered = sorted(log_objects, key=_group_and_place)
+    size = _size(ordered)
+    limit, highest = _limit(least_bytes, options), _limit(None, options)
+    if _number_of_chunks(size, limit) != _number_of_chunks(size, highest):
+        return None
+    return list(_tasks(ordered, limit, options))
 
 
 def plan_replacement(
@@ -115,10 +129,38 @@ def _group_and_place(log_object: LogObject) -> tuple[bool, str, bool, str, bool,
     )
 
 
+def _limit(total_bytes: int | None, options: ConvertOptions) -> int:
+    """Return the size of a task in a run of this size; without it the largest of any run."""
+    most = int(options.target_file_size * _GZIP_BYTES_PER_PARQUET_BYTE)
+    if total_bytes is None:
+        return most
+    return min(max(total_bytes // _TASKS_PER_RUN, _LEAST_TASK_BYTES), most)
+
+
+def _size(log_objects: Iterable[LogObject]) -> int:
+    return sum(log_object.size_bytes for log_object in log_objects)
+
+
+def _tasks(group: Sequence[LogObject], limit: int, options: ConvertOptions) -> Iterator[Task]:
+    for chunk in _chunks(group, limit):
+        first = chunk[0]
+        yield Task(
+            id=_task_id(chunk, options),
+            account_id=first.account_id,
+            region=first.region,
+            day=first.day,
+            log_objects=tuple(chunk),
+        )
+
+
+def _number_of_chunks(size_bytes: int, limit: int) -> int:
+    return max(1, -(-size_bytes // limit))
+
+
 def _chunks(group: Sequence[LogObject], limit: int) -> Iterable[list[LogObject]]:
     """Cut a group into chunks of nearly equal size: the limit or a little more."""
-    total = sum(log_object.size_bytes for log_object in group)
-    share = total / max(1, -(-total // limit))
+    total = _size(group)
+    share = total / _number_of_chunks(total, limit)
     chunk: list[LogObject] = []
     size = 0
     for log_object in group:

@@ -99,9 +99,13 @@ class Lock:
     Raises:
         LakeError: On entering: another run holds it, and `wait` is false.
         StorageError: On entering: the lake does not answer.
+
+    Attributes:
+        has_waited: Another run held it when it was asked for first.
     """
 
     def __init__(self, storage: Storage, run_id: str, *, wait: bool = False) -> None:
+        self.has_waited = False
         self._storage = storage
         self._wait = wait
         now = _now()
@@ -145,6 +149,7 @@ class Lock:
                 self._storage.delete([LOCK])
                 settle_s = SETTLE_S
             elif self._wait:
+                self.has_waited = True
                 time.sleep(1)
             else:
                 raise LakeError(

@@ -12,15 +12,17 @@ use the same layouts. Objects may be copied elsewhere, so any key is accepted; f
 are None.
 """
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from functools import partial
+from typing import NamedTuple
 
 from flowconv.errors import FolderError
 from flowconv.source.keys import (
     SERVICE,
+    KeyFacts,
     LogObject,
     folder_and_name,
     parse_key,
@@ -38,12 +40,34 @@ from flowconv.storage.interface import (
 from flowconv.storage.names import from_system, to_text
 
 
+class DayEnd(NamedTuple):
+    """In a listing: the objects of this account, region and day have all been given.
+
+    An object that names them elsewhere than in AWS's layout may follow all the same.
+    """
+
+    account_id: str | None
+    region: str | None
+    day: date | None
+
+
 def list_objects(
     storage: Storage,
     selection: Selection = ALL,
     left_out: Counter[str] | None = None,
     unreadable: dict[str, str] | None = None,
 ) -> Iterator[LogObject]:
+    """Do as `list_with_day_ends`, and give the objects alone."""
+    listed = list_with_day_ends(storage, selection, left_out, unreadable)
+    return (item for item in listed if isinstance(item, LogObject))
+
+
+def list_with_day_ends(
+    storage: Storage,
+    selection: Selection = ALL,
+    left_out: Counter[str] | None = None,
+    unreadable: dict[str, str] | None = None,
+) -> Iterator[LogObject | DayEnd]:
     """List the objects of flow logs in a storage, always in the same order.
 
     Within AWS's layout folders are listed level by level, so that other services and days are
@@ -68,7 +92,9 @@ def list_objects(
         unreadable: Filled with uri -> reason for denied folders, dangling links and the like.
 
     Yields:
-        Objects. Memory is bounded, except for the targets of links.
+        Objects, and in S3 the ends of days as soon as they are known: in AWS's layout, if no folder
+        is left that may be of the same account, region and day. Memory is bounded, except for the
+        targets of links.
 
     Raises:
         FolderError: A folder or entry cannot be read, and `unreadable` is not given.
@@ -151,6 +177,7 @@ class _Listing:
         lake: Folder of the lake that the listing is in.
         refused: The pattern and folder that were counted last.
         begun: Path -> listing of a folder that the walk will come to, in S3.
+        left: Account -> folders that the walk will come to, in S3; None for those of any.
     """
 
     storage: Storage
@@ -163,12 +190,13 @@ class _Listing:
     lake: str | None = None
     refused: tuple[str, str] | None = None
     begun: dict[str, _Begun] = field(default_factory=dict)
+    left: defaultdict[str | None, set[_Place]] = field(default_factory=lambda: defaultdict(set))
 
     def __post_init__(self) -> None:
         self.since = self.selection.since or date.min
         self.until = self.selection.until or date.max
 
-    def walk(self) -> Iterator[LogObject]:
+    def walk(self) -> Iterator[LogObject | DayEnd]:
         """List the chosen objects of the root and of the folders below it."""
         # No recursion: folders may be nested thousands deep.
         places = [_Place("", 0)]
@@ -176,13 +204,19 @@ class _Listing:
             while places:
                 self._begin_ahead(places)
                 place = places.pop()
+                if not self.storage.is_local:
+                    self.left[self._facts(place.path).account_id].discard(place)
                 if self._is_wanted(place):
                     below: list[_Place] = []
                     try:
-                        yield from self._list(place, below)
+                        listed = self._list(place, below)
+                        yield from self._with_day_ends(place, listed)
                     except FolderError as error:
                         self._note(error)
                     places += reversed(below)
+                    if not self.storage.is_local:
+                        for folder in filter(self._may_be_wanted, below):
+                            self.left[self._facts(folder.path).account_id].add(folder)
         finally:
             for begun in self.begun.values():
                 if isinstance(begun.entries, BegunListing):
@@ -263,6 +297,47 @@ class _Listing:
         if _is_lake(folders):
             self.left_out["lakes"] += 1
         below += self._below(place, folders)
+
+    def _with_day_ends(
+        self, place: _Place, listed: Iterator[LogObject]
+    ) -> Iterator[LogObject | DayEnd]:
+        """Give a folder's objects, and the ends of the days that are in no other folder."""
+        if not self._is_whole(place) or self._may_share_days(place):
+            yield from listed
+            return
+        last: LogObject | None = None
+        end: DayEnd | None = None
+        for log_object in listed:
+            if last is None or day_of(log_object) != day_of(last):
+                if end:
+                    yield end
+                end = self._end_of(log_object, place)
+            yield log_object
+            last = log_object
+        if end:
+            yield end
+
+    def _end_of(self, log_object: LogObject, place: _Place) -> DayEnd | None:
+        """Return the end of an object's day; None if its folders do not name it."""
+        facts = self._facts(log_object.path.rpartition("/")[0])
+        end = DayEnd(facts.account_id, facts.region, facts.day)
+        is_named = None not in end and end == day_of(log_object)
+        return end if is_named and end.account_id == self._facts(place.path).account_id else None
+
+    def _may_share_days(self, place: _Place) -> bool:
+        """Tell whether a folder that is still to be listed may have the same days."""
+        facts, (first, last) = self._facts(place.path), period_of(self._folder(place))
+        others = self.left[facts.account_id] if facts.account_id else ()
+        return bool(self.left[None]) or any(
+            (facts.region is None or self._facts(other.path).region in (None, facts.region))
+            and period_of(self._folder(other))[0] <= last
+            and first <= period_of(self._folder(other))[1]
+            for other in others
+        )
+
+    def _facts(self, path: str) -> KeyFacts:
+        """Return what a folder's path says."""
+        return parse_key(f"{self.storage.key(path).removesuffix('/')}/")
 
     def _below(self, place: _Place, folders: Sequence[Folder]) -> list[_Place]:
         """Return the places to be listed of a folder's folders."""
@@ -371,6 +446,11 @@ class _Listing:
             self.left_out[refused[0]] += 1
         self.refused = refused or self.refused
         return refused is not None
+
+
+def day_of(log_object: LogObject) -> DayEnd:
+    """Return the end of an object's day."""
+    return DayEnd(log_object.account_id, log_object.region, log_object.day)
 
 
 def _is_lake(folders: Sequence[Folder]) -> bool:

@@ -122,6 +122,15 @@ class CloudWatchSource:
                         continue
                     yield log_object
 
+    def list_with_day_ends(
+        self,
+        selection: Selection,
+        left_out: Counter[str],
+        unreadable: dict[str, str],
+    ) -> Iterator[LogObject]:
+        """See `opening.Source`: a day's streams are not neighbours, so none is known to end."""
+        return self.list_objects(selection, left_out, unreadable)
+
     def requests(self, log_object: LogObject) -> Iterator[Callable[[], "Future[bytes]"]]:
         """See `opening.Source`."""
         stream, _, day = log_object.path.rpartition("/")

@@ -13,7 +13,7 @@ from typing import Protocol
 from flowconv.errors import FolderError, UsageError
 from flowconv.fields import Table
 from flowconv.source.keys import CLOUDWATCH, LogObject
-from flowconv.source.listing import LAKE_FOLDER, list_objects
+from flowconv.source.listing import LAKE_FOLDER, DayEnd, list_objects, list_with_day_ends
 from flowconv.source.selection import ALL, Selection
 from flowconv.storage.interface import Storage
 from flowconv.storage.names import from_text
@@ -65,6 +65,15 @@ class Source(Protocol):
             FolderError: A folder or entry cannot be read, and `unreadable` is not given.
             StorageError: The source does not answer.
         """
+        ...
+
+    def list_with_day_ends(
+        self,
+        selection: Selection,
+        left_out: Counter[str],
+        unreadable: dict[str, str],
+    ) -> Iterator[LogObject | DayEnd]:
+        """Do as `list_objects`, and tell which days are listed; see `listing`."""
         ...
 
     def requests(self, log_object: LogObject) -> Iterator[Callable[[], "Future[bytes]"]]:
@@ -141,6 +150,16 @@ class StorageSource:
         """See `Source`."""
         self._refuse_lakes()
         yield from list_objects(self._storage, selection, left_out, unreadable)
+
+    def list_with_day_ends(
+        self,
+        selection: Selection,
+        left_out: Counter[str],
+        unreadable: dict[str, str],
+    ) -> Iterator[LogObject | DayEnd]:
+        """See `Source`."""
+        self._refuse_lakes()
+        yield from list_with_day_ends(self._storage, selection, left_out, unreadable)
 
     def requests(self, log_object: LogObject) -> Iterator[Callable[[], "Future[bytes]"]]:
         """See `Source`."""

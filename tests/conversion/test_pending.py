@@ -1,19 +1,26 @@
 """Pending objects: each listed object is planned, or counted as what it is left as."""
 
-from collections.abc import Mapping
-from datetime import UTC, date, datetime
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from flowconv import ConvertOptions
 from flowconv.blocks.counts import LineCounts
-from flowconv.conversion.pending import Pending, find_pending, is_empty
+from flowconv.conversion import pending as pending_module
+from flowconv.conversion.pending import Pending, is_empty, plan_pending
+from flowconv.conversion.planning import Task, plan_tasks
 from flowconv.lake.ledger import Ledger
 from flowconv.lake.ledger_records import Commit, ConvertedObject, Run
+from flowconv.options import MB
 from flowconv.source.keys import LogObject
+from flowconv.source.listing import DayEnd, day_of
 from flowconv.storage.local import LocalStorage
+from support.in_memory import log_object
 
 pytestmark = pytest.mark.usefixtures("quick_disk")
 
@@ -63,7 +70,17 @@ def ledger(
     return found
 
 
-def planned(pending: Pending) -> list[tuple[tuple[str, ...], str, str]]:
+def plan(
+    objects: Iterable[LogObject | DayEnd], known: Ledger, options: ConvertOptions
+) -> tuple[Pending, list[Task]]:
+    pending = Pending()
+    tasks = list(filter(None, plan_pending(objects, known, options, pending)))
+    assert pending.tasks == len(tasks)
+    assert pending.objects == sum(len(task.log_objects) for task in tasks)
+    return pending, tasks
+
+
+def planned(tasks: Iterable[Task]) -> list[tuple[tuple[str, ...], str, str]]:
     """What each task replaces, its objects' names, and those of the changed ones with rows."""
     return sorted(
         (
@@ -71,7 +88,7 @@ def planned(pending: Pending) -> list[tuple[tuple[str, ...], str, str]]:
             "".join(sorted(log_object.path for log_object in task.log_objects)),
             "".join(sorted(uri.removeprefix("/logs/") for uri in task.with_rows)),
         )
-        for task in pending.tasks
+        for task in tasks
     )
 
 
@@ -98,26 +115,24 @@ def test_what_is_planned(
     tasks: list[tuple[tuple[str, ...], str, str]],
     counts: tuple[int, list[str]],
 ) -> None:
-    pending = find_pending(
+    pending, found = plan(
         listed("a", "b", "c", "d", "n", a="other"),
         ledger(tmp_path, {"one": "ab", "two": "cd"}, REJECTED),
         options,
     )
-    assert planned(pending) == tasks
+    assert planned(found) == tasks
     assert (pending.already_converted, pending.changed) == counts
     assert pending.stuck == {}
 
 
 def test_a_replacement_has_the_sizes_that_were_read(tmp_path: Path) -> None:
-    (task,) = find_pending(
-        listed("a", "b", a="other"), ledger(tmp_path, {"one": "ab"}), AGAIN
-    ).tasks
+    _, (task,) = plan(listed("a", "b", a="other"), ledger(tmp_path, {"one": "ab"}), AGAIN)
     assert {o.path: o.size_bytes for o in task.log_objects} == {"a": 100, "b": 7}
 
 
 def test_a_task_that_lost_objects_is_stuck(tmp_path: Path) -> None:
-    pending = find_pending(listed("a", a="other"), ledger(tmp_path, {"one": "abc"}), AGAIN)
-    assert (pending.tasks, pending.changed, pending.already_converted) == ([], [], 0)
+    pending, tasks = plan(listed("a", a="other"), ledger(tmp_path, {"one": "abc"}), AGAIN)
+    assert (tasks, pending.changed, pending.already_converted) == ([], [], 0)
     (reason,) = pending.stuck.values()
     assert reason.startswith("cannot be converted again: 2 objects that were converted with it are")
 
@@ -128,7 +143,7 @@ def test_a_task_that_lost_objects_is_stuck(tmp_path: Path) -> None:
 )
 def test_other_formats(tmp_path: Path, declared: tuple[str, ...], changed: bool) -> None:
     known = ledger(tmp_path, {"one": "a"}, {"a": {"declared": declared}})
-    pending = find_pending(listed("a"), known, ConvertOptions(format=NEW))
+    pending, _ = plan(listed("a"), known, ConvertOptions(format=NEW))
     assert (pending.changed_format, pending.already_converted) == (
         (["/logs/a"], 0) if changed else ([], 1)
     )
@@ -158,3 +173,67 @@ def test_is_empty(
     known = ledger(tmp_path, tasks)
     found = is_empty("/logs", pending, unreadable, known, ConvertOptions(**options))
     assert found == empty
+
+
+def days_of_sizes(sizes_mb: Iterable[tuple[int, int]]) -> list[LogObject]:
+    """For each pair a day with some objects, each of some MB."""
+    return [
+        log_object(
+            f"s3://b/{day:02}/{number:03}",
+            size_mb * MB,
+            account_id="1",
+            region="eu-west-1",
+            day=date(2026, 1, 1) + timedelta(day),
+        )
+        for day, (objects, size_mb) in enumerate(sizes_mb)
+        for number in range(objects)
+    ]
+
+
+@given(
+    sizes_mb=st.lists(st.tuples(st.integers(1, 40), st.integers(0, 30)), min_size=1, max_size=20),
+    target_mb=st.sampled_from([1, 20, 256]),
+)
+@settings(deadline=None)
+def test_tasks_of_days_that_have_ended_are_those_of_the_whole_listing(
+    tmp_path_factory: pytest.TempPathFactory, sizes_mb: list[tuple[int, int]], target_mb: int
+) -> None:
+    objects = days_of_sizes(sizes_mb)
+    known = Ledger(LocalStorage(str(tmp_path_factory.mktemp("lake"))))
+    options = ConvertOptions(target_file_size=target_mb * MB)
+    listing: list[LogObject | DayEnd] = []
+    for first, following in zip(objects, [*objects[1:], None], strict=True):
+        listing.append(first)
+        if following is None or following.day != first.day:
+            listing.append(day_of(first))
+    _, tasks = plan(listing, known, options)
+    assert {task.id for task in tasks} == {task.id for task in plan_tasks(objects, options)}
+    assert len(tasks) == len({task.id for task in tasks})
+    assert plan(listing, known, options)[1] == tasks
+
+
+@pytest.mark.parametrize("most", [1, 0])
+def test_a_day_is_planned_when_it_has_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, most: int
+) -> None:
+    """Unless the ledger has many objects."""
+    monkeypatch.setattr(pending_module, "_MOST_CONVERTED", most)
+    objects = days_of_sizes([(1, 1), (30, 1), (1, 1)])
+    small, large, last = objects[:1], objects[1:31], objects[31:]
+    read: list[str] = []
+
+    def listing() -> Iterator[LogObject | DayEnd | None]:
+        for day in (small, large, last):
+            yield from day
+            yield None
+            yield day_of(day[0])
+            read.append(day[0].uri)
+
+    tasks = plan_pending(listing(), ledger(tmp_path, {"one": "a"}), ConvertOptions(), Pending())
+    found = [(task.log_objects[0].uri, len(read)) for task in tasks if task]
+    if not most:
+        assert [number for _, number in found] == [3] * 4
+        return
+    # How a large day is cut depends on the size of all objects.
+    assert found[:2] == [(small[0].uri, 0), (last[0].uri, 2)]
+    assert [number for _, number in found[2:]] == [3, 3]

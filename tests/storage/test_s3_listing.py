@@ -15,7 +15,8 @@ from botocore.parsers import ResponseParserError  # type: ignore[import-untyped]
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flowconv.source.listing import list_objects
+from flowconv.source.keys import LogObject
+from flowconv.source.listing import DayEnd, day_of, list_objects, list_with_day_ends
 from flowconv.source.selection import ALL, Selection
 from flowconv.storage import s3_listing
 from flowconv.storage.opening import open_storage
@@ -215,6 +216,50 @@ def test_folders_are_walked_level_by_level(
     assert found == [key for key in bucket.keys if int(key.split("/")[-2]) in wanted]
     # One after the other, some 40 or 170.
     assert bucket.round_trips <= 20
+
+
+SERVICE = "AWSLogs/{}/vpcflowlogs/{}/2026/01/"
+OF_ACCOUNTS = [
+    key
+    for account in ("111", "222")
+    for region in ("eu-west-1", "us-east-1")
+    for key in days(3, 2, SERVICE.format(account, region))
+]
+
+
+@pytest.mark.parametrize(
+    ("more", "wanted"),
+    [
+        ([], (12, 8)),
+        (["AWSLogs/111/CloudTrail/x", "AWSLogs/aws-account-id=333/x"], (12, 8)),
+        # Of the same account and days, perhaps.
+        (["AWSLogs/aws-account-id=222/x"], (6, 4)),
+        (["team/x.log"], (0, 0)),
+        # With days chosen, regions are folders of their own.
+        (days(1, 2, "AWSLogs/222/vpcflowlogs/old/2026/01/"), (12, 6)),
+        (["AWSLogs/222/vpcflowlogs/x.log"], (12, 8)),
+    ],
+    ids=["accounts", "others", "both layouts", "other folders", "no region", "no folders"],
+)
+@pytest.mark.parametrize("selection", [ALL, Selection(since=date(2026, 1, 2))], ids=["", "since"])
+def test_days_end_when_no_other_folder_may_have_them(
+    selection: Selection, more: list[str], wanted: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bucket = Bucket([*OF_ACCOUNTS, *more], 4)
+    monkeypatch.setattr(
+        Connection, "start", lambda _, *args, **request: bucket.start(*args, **request)
+    )
+    storage = open_storage("s3://bucket")
+    found = list(list_with_day_ends(storage, selection))
+    objects = [item for item in found if isinstance(item, LogObject)]
+    assert objects == list(list_objects(storage, selection))
+    ends = [item for item in found if isinstance(item, DayEnd)]
+    assert len(ends) == len(set(ends))
+    assert len(ends) == wanted[selection is not ALL]
+    for end in ends:
+        place = found.index(end)
+        assert any(day_of(o) == end for o in found[:place] if isinstance(o, LogObject))
+        assert not any(day_of(o) == end for o in found[place:] if isinstance(o, LogObject))
 
 
 ANSWER = '<ListBucketResult xmlns="http://s3.amazonaws.com/doc/2006-03-01/">{}</ListBucketResult>'

@@ -29,7 +29,7 @@ from typing import Any, NoReturn
 import botocore.session  # type: ignore[import-untyped]
 
 CALLS = {
-    "list objects": "flowconv.source.opening:list_objects",
+    "list objects": "flowconv.source.opening:list_with_day_ends",
     "plan": "flowconv.conversion.pending:plan_tasks",
     "read ledger": "flowconv.lake.ledger:Ledger.read",
     "read holder": "flowconv.lake.locking:read_holder",

@@ -2,8 +2,12 @@
 
 import gzip
 import json
+import threading
+import time
+from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from unittest import mock
 
@@ -11,10 +15,15 @@ import polars as pl
 import pytest
 
 import flowconv
-from flowconv import ConvertOptions, ReadOptions
+from flowconv import ConvertOptions, ReadOptions, running
 from flowconv.errors import LakeError, StorageError
-from flowconv.lake import writing
-from flowconv.source import keys
+from flowconv.lake import locking, writing
+from flowconv.lake.ledger import Ledger
+from flowconv.lake.locking import Lock
+from flowconv.source import keys, opening
+from flowconv.source.keys import LogObject
+from flowconv.source.listing import DayEnd, list_with_day_ends
+from flowconv.storage.opening import open_storage
 from flowconv.storage.s3 import S3Storage
 from support.commands import INCOMPLETE, run
 from support.faulty_proxy import Fault, faulty_proxy
@@ -91,6 +100,47 @@ def test_more_keys_than_one_page(buckets: Buckets) -> None:
         buckets.client.put_object(Bucket=buckets.logs, Key=key, Body=body)
     report = buckets.convert()
     assert (report.objects, report.lines.rows) == (count, count)
+
+
+def test_tasks_are_converted_while_the_listing_goes_on(buckets: Buckets) -> None:
+    for day in (14, 15):
+        buckets.put(V2 + ROW, day=day)
+    converted = threading.Event()
+
+    def listing(*args: Any) -> Iterator[LogObject | DayEnd]:
+        for item in list_with_day_ends(*args):
+            if isinstance(item, LogObject) and item.day == date(2026, 1, 15):
+                assert converted.wait(60)
+            yield item
+
+    def commit(self: Ledger, commit: Any) -> None:
+        real(self, commit)
+        converted.set()
+
+    real = Ledger.commit
+    with (
+        mock.patch.object(opening, "list_with_day_ends", listing),
+        mock.patch.object(running, "_GROUP", 1),
+        mock.patch.object(Ledger, "commit", commit),
+    ):
+        report = buckets.convert()
+    assert (report.objects, report.lines.rows, report.complete) == (2, 2, True)
+
+
+def test_what_came_while_the_lock_was_waited_for_is_converted(buckets: Buckets) -> None:
+    buckets.put(V2 + ROW)
+    buckets.convert()
+    lock = Lock(open_storage(buckets.dest, options(buckets.server, 1)), "another")
+
+    def sleep(_: float) -> None:
+        buckets.put(V2 + ROW, day=15)
+        lock.__exit__(None, None, None)
+
+    clock = SimpleNamespace(sleep=sleep, monotonic=time.monotonic)
+    lock.__enter__()
+    with mock.patch.object(locking, "time", clock):
+        report = buckets.convert(wait=True)
+    assert (report.objects, report.already_converted) == (1, 1)
 
 
 def test_only_the_wanted_days_are_listed(buckets: Buckets) -> None:
