@@ -117,6 +117,9 @@ def _metrics(
             "last_run_text_bytes": ("Size of their text.", report.text_bytes),
             "last_run_written_bytes": ("Size of the Parquet written.", report.written_bytes),
             "last_run_seconds": ("Time that it took.", round(report.seconds, 3)),
+        } | {
+            f"last_run_workers_{what}_ratio": (_SPENT_ON[what], share)
+            for what, share in report.worker_time.items()
         }
     for name, (help_, value) in figures.items():
         yield from _gauge(name, help_, value, job)
@@ -125,6 +128,14 @@ def _metrics(
         labels = {**job, "run_id": report.run_id}
         yield from _gauge("last_run_info", "The last run's id.", 1, labels)
     yield "# EOF"
+
+
+_SPENT_ON = {
+    "working": "Share of the workers' time that was work.",
+    "source": "Share of the workers' time that was waiting for SOURCE.",
+    "lake": "Share of the workers' time that was waiting to write to DEST.",
+    "tasks": "Share of the workers' time that was waiting for the listing and for commits.",
+}
 
 
 def _gauge(name: str, help_: str, value: float, labels: Mapping[str, str]) -> Iterator[str]:

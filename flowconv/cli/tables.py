@@ -100,7 +100,26 @@ def _run_figures(report: ConvertReport) -> Table:
     if report.cancelled:
         table.add_row("stopped", "before its end; the next run goes on from here")
     table.add_row("time", f"{report.seconds:.1f} s, {report.text_megabytes_per_second:.0f} MB/s")
+    if report.worker_time and report.seconds >= _LONG_S:
+        table.add_row("workers", _worker_time(report.worker_time))
     return table
+
+
+# What bounds shorter runs is their beginning and end.
+_LONG_S = 10.0
+
+_SPENT_ON = {
+    "working": "work",
+    "source": "waiting for SOURCE",
+    "lake": "waiting to write to DEST",
+    "tasks": "waiting for the listing and commits",
+}
+
+
+def _worker_time(shares: Mapping[str, float]) -> str:
+    """Return what the workers spent their time on, the largest share first."""
+    ordered = sorted(_SPENT_ON, key=lambda what: -shares[what])
+    return ", ".join(f"{shares[what]:.0%} {_SPENT_ON[what]}" for what in ordered)
 
 
 def _add_objects(table: Table, report: ConvertReport) -> None:

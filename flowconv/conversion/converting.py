@@ -257,8 +257,11 @@ def _convert_all(
         grace_s=options.grace,
         on_progress=show,
     )
-    for _ in run:
-        pass
+    try:
+        for _ in run:
+            pass
+    finally:
+        report.worker_time = converter.worker_time.shares()
     report.new_headers, report.number_new_headers = headers.new(), headers.number_new
     for header in report.new_headers:
         log_event("new_header", level=logging.WARNING, run_id=report.run_id, **header.to_dict())

@@ -108,6 +108,9 @@ class ConvertReport:
         requests: `source` and `lake`, where they are in S3 -> their requests: the count, median and
             99th percentile (within 5 %, in ms) of GET, LIST and PUT, the most that were under way
             at once, and hedges: GETs made once more beside one that took much longer than usual.
+        worker_time: What the workers spent their time on, as shares of it: `working`, waiting for
+            bytes of the `source`, waiting to write to the `lake`, and waiting for `tasks`: for the
+            listing, and for tasks to be committed. Empty if no task was converted.
         cancelled: A signal stopped the run before its end; everything counted is converted.
         seconds: Wall time.
     """
@@ -139,6 +142,7 @@ class ConvertReport:
     number_new_headers: int = 0
     retries: int = 0
     requests: dict[str, dict[str, Any]] = field(default_factory=dict)
+    worker_time: dict[str, float] = field(default_factory=dict)
     cancelled: bool = False
     seconds: float = 0.0
 
@@ -174,6 +178,12 @@ class ConvertReport:
         return not (self.cancelled or any(odd))
 
     @property
+    def bound_by(self) -> str:
+        """What the workers spent most of their time on, as in `worker_time`; "" if unknown."""
+        shares = self.worker_time
+        return max(shares, key=lambda what: shares[what]) if shares else ""
+
+    @property
     def text_megabytes_per_second(self) -> float:
         """Text converted per second of the run, in millions of bytes."""
         return self.text_bytes / 1e6 / self.seconds if self.seconds else 0.0
@@ -199,6 +209,7 @@ class ConvertReport:
             "number_changed": len(self.changed),
             "number_changed_format": len(self.changed_format),
             "number_unreadable": len(self.unreadable),
+            "bound_by": self.bound_by,
             "complete": self.complete,
         }
 

@@ -1,6 +1,8 @@
 """One task: its objects read, parsed, normalised, partitioned, written, and committed at once."""
 
 import logging
+import threading
+import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -52,6 +54,41 @@ BESIDE_EACH_CORE = 3
 _PUBLISHED_AT_ONCE = 16
 
 
+class WorkerTime:
+    """What the threads that convert have spent their time on, in seconds; any thread adds to it.
+
+    Args:
+        workers: Their number.
+    """
+
+    def __init__(self, workers: int) -> None:
+        self._workers = workers
+        self._mutex = threading.Lock()
+        self._began = time.perf_counter()
+        self._busy_s = 0.0
+        self._waited_s: Counter[str] = Counter()
+
+    def add(self, busy_s: float, **waited_s: float) -> None:
+        """Add what was spent on a task, and how much of it was waiting."""
+        with self._mutex:
+            self._busy_s += busy_s
+            self._waited_s.update(waited_s)
+
+    def shares(self) -> dict[str, float]:
+        """Return the shares of all time so far, as `ConvertReport.worker_time`."""
+        all_s = self._workers * (time.perf_counter() - self._began)
+        with self._mutex:
+            seconds = {
+                "working": self._busy_s - self._waited_s.total(),
+                "source": self._waited_s["source"],
+                "lake": self._waited_s["lake"],
+                "tasks": all_s - self._busy_s,
+            }
+            if not self._busy_s:
+                return {}
+        return {what: round(max(0.0, spent / all_s), 3) for what, spent in seconds.items()}
+
+
 class TaskConverter:
     """Converts the tasks of a run within a `with` block; shared by its threads.
 
@@ -79,6 +116,7 @@ class TaskConverter:
         self._declared = options.declared_formats()
         self._expired = ledger.expired()
         self._quarantine_room = Room(options.quarantine_per_run)
+        self.worker_time = WorkerTime(options.tasks_at_once)
         self._cores = ThreadPoolExecutor(options.tasks_at_once, "flowconv-core")
 
     def __enter__(self) -> Self:
@@ -184,11 +222,27 @@ class TaskConverter:
         A large object may fail after some of its rows were written. This spoils the attempt: the
         other objects are then only read, so the next attempt knows all objects that fail.
         """
-        rest = self._read_on(log_objects, fetcher, attempt, failures, progress)
-        while rest:
-            # Some of them may have been opened before.
-            with closing(self._fetcher(rest, attempt)) as again:
-                rest = self._read_on(rest, again, attempt, failures, progress)
+        began = time.perf_counter()
+        source_s = 0.0
+        try:
+            rest = self._read_on(log_objects, fetcher, attempt, failures, progress)
+            while rest:
+                # Some of them may have been opened before.
+                with closing(self._fetcher(rest, attempt)) as again:
+                    rest = self._read_on(rest, again, attempt, failures, progress)
+                source_s += again.waited_s
+            self._finish(log_objects, attempt, progress)
+        finally:
+            self.worker_time.add(
+                time.perf_counter() - began,
+                source=source_s + fetcher.waited_s,
+                lake=attempt.writer.waited_s,
+            )
+
+    def _finish(
+        self, log_objects: Sequence[LogObject], attempt: "_Attempt", progress: RunProgress
+    ) -> None:
+        """Close the files, unless the attempt is spoilt."""
         # Sizes from CloudWatch Logs were estimates.
         estimate = sum(log_object.size_bytes for log_object in log_objects)
         progress.add(total_bytes=attempt.source_bytes.total() - estimate)

@@ -109,6 +109,8 @@ class TaskWriter:
         self._spread: list[PartitionedRows] = []
         self._spread_bytes = 0
         self._next_number = 0
+        self.waited_s = 0.0
+        """For how long files that were closed have waited to be written, in seconds."""
 
     def write_all(self, rows: PartitionedRows) -> None:
         """Add rows to their partitions.
@@ -289,6 +291,7 @@ class TaskWriter:
         with storage_errors(file.sink.uri):
             file.parquet.close()
         file.sink.close()
+        self.waited_s += file.sink.waited_s
         del self._open[key]
         data_file = DataFile(
             path=file.path,

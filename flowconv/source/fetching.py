@@ -1,5 +1,6 @@
 """Stage 3, objects -> bytes: fetched ahead of the parser, bounded in number and bytes."""
 
+import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, wait
@@ -42,6 +43,9 @@ class ObjectFetcher:
         log_objects: The objects that will be opened, in this order.
         on_piece: Called with the object and the size of each piece when the reader gets it, and
             with 0 now and then while the reader waits. It ends the wait by raising.
+
+    Attributes:
+        waited_s: For how long readers have waited for pieces, in seconds.
     """
 
     def __init__(
@@ -55,6 +59,7 @@ class ObjectFetcher:
         self._ahead: deque[FetchedObject] = deque()
         self._ahead_bytes = 0
         self._on_piece = on_piece
+        self.waited_s = 0.0
 
     def begin(self) -> None:
         """Begin to fetch some of the objects; the others follow as these are opened."""
@@ -82,9 +87,12 @@ class ObjectFetcher:
             log_object = next(self._rest, None)
             if log_object is None:
                 return
-            opened = FetchedObject(self._source, log_object, self._on_piece)
+            opened = FetchedObject(self._source, log_object, self._on_piece, self._note_wait)
             self._ahead.append(opened)
             self._ahead_bytes += opened.first_bytes
+
+    def _note_wait(self, seconds: float) -> None:
+        self.waited_s += seconds
 
 
 class FetchedObject:
@@ -95,12 +103,14 @@ class FetchedObject:
         source: Source,
         log_object: LogObject,
         on_piece: Callable[[LogObject, int], None],
+        on_wait: Callable[[float], None],
     ) -> None:
         self.log_object = log_object
         self.first_bytes = min(PIECE_BYTES, log_object.size_bytes)
         self._requests = source.requests(log_object)
         self._is_local = source.is_local
         self._on_piece = on_piece
+        self._on_wait = on_wait
         self._next = None if self._is_local else self._begin_next()
         self._current = memoryview(b"")
 
@@ -139,6 +149,7 @@ class FetchedObject:
 
     def _advance(self) -> None:
         """Get the piece that was requested before, and request the next one."""
+        began = time.perf_counter()
         waiting = self._begin_next() if self._is_local else self._next
         if waiting is None:
             self._current = memoryview(b"")
@@ -148,6 +159,7 @@ class FetchedObject:
         except FetchError as error:
             error.at(self.log_object.uri)
             raise
+        self._on_wait(time.perf_counter() - began)
         self._next = None if self._is_local else self._begin_next()
         self._current = memoryview(piece)
         self._on_piece(self.log_object, len(piece))

@@ -110,6 +110,11 @@ class StagedSink(Protocol):
     write within `local_errors.storage_errors(sink.uri)`."""
 
     @property
+    def waited_s(self) -> float:
+        """For how long writing has waited for the disk or for S3 so far, in seconds."""
+        ...
+
+    @property
     def crc32(self) -> int:
         """CRC-32 of the bytes written so far; of the whole file once it is closed."""
         ...

@@ -6,6 +6,7 @@ import os
 import re
 import secrets
 import stat
+import time
 import zlib
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
@@ -300,10 +301,14 @@ class _ChecksummedFile(io.BufferedWriter):
     """Computes the CRC-32 while it is written, so that the file need not be read again."""
 
     crc32 = 0
+    waited_s = 0.0
 
     def write(self, data: Any, /) -> int:
         self.crc32 = zlib.crc32(data, self.crc32)
-        return super().write(data)
+        began = time.perf_counter()
+        written = super().write(data)
+        self.waited_s += time.perf_counter() - began
+        return written
 
 
 class _LocalSink:
@@ -319,6 +324,10 @@ class _LocalSink:
             staged.parent.mkdir(parents=True, exist_ok=True)
             self._checksummed = _ChecksummedFile(io.FileIO(staged, "wb"))
         self.file: pa.NativeFile = pa.PythonFile(self._checksummed, mode="w")
+
+    @property
+    def waited_s(self) -> float:
+        return self._checksummed.waited_s
 
     @property
     def crc32(self) -> int:

@@ -2,6 +2,7 @@
 
 import re
 import secrets
+import time
 import zlib
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
@@ -346,6 +347,10 @@ class _S3Sink:
         self.file: pa.NativeFile = pa.PythonFile(self._upload, mode="w")  # type: ignore[arg-type]
 
     @property
+    def waited_s(self) -> float:
+        return self._upload.waited_s
+
+    @property
     def crc32(self) -> int:
         return self._upload.crc32
 
@@ -380,6 +385,7 @@ class _Upload:
     def __init__(self, connection: Connection, room: Room, key: str, uri: str) -> None:
         self.closed = False
         self.crc32 = 0
+        self.waited_s = 0.0
         self._connection = connection
         self._room = room
         self._taken_bytes = 0
@@ -396,8 +402,10 @@ class _Upload:
         self._buffer += data
         self._size_bytes += len(data)
         self.crc32 = zlib.crc32(data, self.crc32)
+        began = time.perf_counter()
         while len(self._buffer) >= _PART_BYTES:
             self._send_part(_PART_BYTES)
+        self.waited_s += time.perf_counter() - began
         return len(data)
 
     def tell(self) -> int:
@@ -410,6 +418,11 @@ class _Upload:
         self.closed = True
         if self._is_over:
             return
+        began = time.perf_counter()
+        self._send_rest()
+        self.waited_s += time.perf_counter() - began
+
+    def _send_rest(self) -> None:
         if self._upload_id is None:
             if len(self._buffer) <= _SMALL_BYTES and self._take_room(len(self._buffer)):
                 return

@@ -143,6 +143,11 @@ def test_metrics_of_a_run(logs: Path, tmp_path: Path) -> None:
     assert began < found.pop("last_success_timestamp_seconds") <= ended + 1
     assert found.pop("last_run_seconds") > 0
     assert found.pop("last_run_written_bytes") > 0
+    shares = [
+        found.pop(f"last_run_workers_{what}_ratio")
+        for what in ("working", "source", "lake", "tasks")
+    ]
+    assert sum(shares) == pytest.approx(1, abs=0.01)
     assert found == {
         "last_run_failed": 0,
         "last_run_empty": 0,

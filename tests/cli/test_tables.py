@@ -42,6 +42,17 @@ def test_status_breaks_no_line(tmp_path: Path, terminal: io.StringIO) -> None:
     assert partition[:6] == ["vpc", "123456789012", "eu-west-1", "2026-01-14", "1", "2"]
 
 
+@pytest.mark.parametrize("seconds", [9.9, 10.0])
+def test_what_workers_spent_their_time_on(terminal: io.StringIO, seconds: float) -> None:
+    report = flowconv.ConvertReport(source="a", lake="b", run_id="1", seconds=seconds)
+    report.worker_time = {"working": 0.2, "source": 0.7, "lake": 0.04, "tasks": 0.06}
+    tables.print_report(report)
+    said = " ".join(terminal.getvalue().split())
+    assert ("workers 70% waiting for SOURCE, 20% work, 6% waiting for the listing" in said) == (
+        seconds >= 10
+    )
+
+
 def test_schema_breaks_meanings_alone(terminal: io.StringIO) -> None:
     assert invoke(["schema"]).exit_code == 0
     lines = terminal.getvalue().splitlines()

@@ -11,6 +11,7 @@ import sys
 import time
 from datetime import date
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from unittest import mock
 
@@ -21,7 +22,9 @@ import flowconv
 from flowconv import ConvertOptions, ConvertReport, convert
 from flowconv.blocks import reading
 from flowconv.blocks.counts import LineCounts
+from flowconv.conversion import task
 from flowconv.conversion.dry_run import plan
+from flowconv.conversion.task import WorkerTime
 from flowconv.errors import LakeError, ParseError, StorageError, UsageError
 from flowconv.lake.checksums import seal
 from flowconv.lake.ledger import Ledger
@@ -220,6 +223,28 @@ def test_report_is_plain(tmp_path: Path) -> None:
     ]
     assert list(report["unreadable"]) == [str(tmp_path / "logs/b.log")]
     assert report["complete"] is False
+
+
+def test_what_workers_spend_their_time_on(tmp_path: Path, sample_logs: Path) -> None:
+    lake = str(tmp_path / "lake")
+    report = convert(str(sample_logs), lake)
+    shares = report.worker_time
+    assert shares.keys() == {"working", "source", "lake", "tasks"}
+    assert sum(shares.values()) == pytest.approx(1, abs=0.01)
+    assert shares["working"] > 0
+    assert report.bound_by == max(shares, key=lambda what: shares[what])
+    again = convert(str(sample_logs), lake)
+    assert (again.worker_time, again.bound_by) == ({}, "")
+
+
+def test_waits_are_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 100.0
+    monkeypatch.setattr(task, "time", SimpleNamespace(perf_counter=lambda: now))
+    spent = WorkerTime(2)
+    now = 105.0
+    spent.add(4.0, source=1.0, lake=0.5)
+    spent.add(3.0, source=1.0)
+    assert spent.shares() == {"working": 0.45, "source": 0.2, "lake": 0.05, "tasks": 0.3}
 
 
 def test_days_and_what_is_left_out(tmp_path: Path) -> None:
