@@ -140,7 +140,7 @@ def _requests(place: str, requests: Mapping[str, Any]) -> str:
         f"{times['p99_ms']:.0f} ms)"
         for kind, times in requests["kinds"].items()
     ]
-    hedges = f"; {requests['hedges']:,} GET twice for slowness" if requests["hedges"] else ""
+    hedges = f"; {requests['hedges']:,} made twice for slowness" if requests["hedges"] else ""
     at_once = f"; at most {requests['most_at_once']:,} at once"
     return f"{place}: {', '.join(kinds)}{at_once}{hedges}"
 

@@ -107,7 +107,7 @@ class ConvertReport:
         retries: Number of requests to S3 that were repeated.
         requests: `source` and `lake`, where they are in S3 -> their requests: the count, median and
             99th percentile (within 5 %, in ms) of GET, LIST and PUT, the most that were under way
-            at once, and hedges: GETs made once more beside one that took much longer than usual.
+            at once, and hedges: GETs and LISTs made once more beside one that took much longer.
         worker_time: What the workers spent their time on, as shares of it: `working`, waiting for
             bytes of the `source`, waiting to write to the `lake`, and waiting for `tasks`: for the
             listing, and for tasks to be committed. Empty if no task was converted.

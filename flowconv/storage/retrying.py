@@ -113,7 +113,8 @@ class RequestLimit:
     - At first each request that succeeds at the bound raises it by one: it doubles with each round
       trip, until it is the highest allowed.
     - An answer that asks to slow down halves the bound, or the number under way if that is lower.
-      Of requests made together only the first such answer counts.
+      Of requests made together only the first such answer counts. So does a request that fails
+      twice, once, whatever the error: some servers only break off connections beyond a number.
     - From then on it rises by one after every `_REQUESTS_PER_STEP` requests that succeed at the
       bound.
 
@@ -139,14 +140,16 @@ class RequestLimit:
         self._waiting: deque[asyncio.Future[None]] = deque()
 
     @asynccontextmanager
-    async def request(self) -> AsyncIterator[None]:
-        """Wait for room; the request is made within the block."""
+    async def request(self, *, is_second: bool = False) -> AsyncIterator[None]:
+        """Wait for room; the request, or its second attempt, is made within the block."""
         await self._begin()
         cuts = self._cuts
         try:
             yield
         except BaseException as exc:
-            if self._asks_to_slow_down(exc) and cuts == self._cuts and self.bound > 1:
+            fails_again = is_second and isinstance(exc, Exception)
+            is_told = fails_again or self._asks_to_slow_down(exc)
+            if is_told and cuts == self._cuts and self.bound > 1:
                 self._cuts += 1
                 self._change(max(1, min(self.bound, self._under_way) // 2))
             raise

@@ -55,8 +55,8 @@ ANSWER_TIMEOUT_S = 60.0
 # The slowest upload in bytes a second; a request's body adds its time to the timeout.
 _LEAST_SENT_PER_S = 100_000
 
-# A GET is hedged when it takes so many times as long as usual, and as it would at this many bytes a
-# second; at most this share of all is.
+# A GET or LIST is hedged when it takes so many times as long as usual, and as it would at this many
+# bytes a second; at most this share of all is.
 _PATIENCE = 5
 _LEAST_PATIENCE_S = 0.5
 _LEAST_RECEIVED_PER_S = 1_000_000
@@ -74,7 +74,7 @@ class Connection:
     Args:
         bucket: Its name.
         options: As for `opening.open_storage`; see `check_s3_options`.
-        max_requests: The highest number of GETs at once.
+        max_requests: The highest number of GETs at once, and of LISTs.
     """
 
     def __init__(self, bucket: str, options: Mapping[str, str], max_requests: int) -> None:
@@ -84,14 +84,24 @@ class Connection:
         self._options = options
         self._lock = threading.Lock()
         self._clients: tuple[Any, obstore.store.S3Store] | None = None
-        self._limit = RequestLimit(
-            f"s3://{bucket}", asks_to_slow_down, min(max_requests, _sockets_allowed())
-        )
+        # Two: a page need not wait until the objects before it are fetched.
+        self._limits = {
+            method: RequestLimit(
+                f"s3://{bucket}", _is_overloaded, min(most, max_requests, _sockets_allowed())
+            )
+            for method, most in (
+                ("get_object", max_requests),
+                ("list_objects_v2", REQUESTS_AT_ONCE),
+            )
+        }
 
     def start(self, method: str, **request: Any) -> "Future[Any]":
         """Begin a request, by the name of its method in botocore; repeat it if that may help."""
         s3 = self._connect()[0]
-        return self._start(s3, lambda: self._request(s3, method, **request), method, **request)
+        attempt = partial(self._request, s3, method, **request)
+        if method == "list_objects_v2":
+            attempt = partial(self._hedged, attempt, "LIST")
+        return self._start(s3, attempt, method, **request)
 
     def call(self, method: str, **request: Any) -> Any:
         """Make such a request and wait for the answer."""
@@ -107,7 +117,7 @@ class Connection:
         assert self._clients is not None  # submit() has connected.
         s3, store = self._clients
         get = partial(_get_by_obstore, store) if _is_plain(key) else partial(self._get_by_s3fs, s3)
-        attempt = partial(self._hedged, partial(get, key, start, size), size or 0)
+        attempt = partial(self._hedged, partial(get, key, start, size), "GET", size or 0)
         body = await self._repeated(attempt, "get_object", Key=key)
         return bytes(body)
 
@@ -130,31 +140,47 @@ class Connection:
         async with answer["Body"] as body:
             return bytes(await body.read())
 
-    async def _hedged(self, get: Callable[[], Coroutine[Any, Any, bytes]], size: int) -> bytes:
-        """Get, and once more beside it if the answer takes much longer than usual.
+    async def _hedged(
+        self, request: Callable[[], Coroutine[Any, Any, Answer]], kind: str, size_bytes: int = 0
+    ) -> Answer:
+        """Make a request, and once more beside it if the answer takes much longer than usual.
 
         See Dean and Barroso, The Tail at Scale (https://research.google/pubs/the-tail-at-scale/).
         """
-        attempts = {asyncio.ensure_future(get())}
+        began = time.monotonic()
+        attempts = {asyncio.ensure_future(request())}
+        look_after_s: float | None = _LEAST_PATIENCE_S
         try:
-            done, _ = await asyncio.wait(attempts, timeout=self._patience_s(size))
-            if not done:
-                self.times.hedges += 1
-                attempts.add(asyncio.ensure_future(get()))
-                done, _ = await asyncio.wait(attempts, return_when=asyncio.FIRST_COMPLETED)
-            return done.pop().result()
+            while True:
+                done, _ = await asyncio.wait(
+                    attempts, timeout=look_after_s, return_when=asyncio.FIRST_COMPLETED
+                )
+                if done:
+                    return done.pop().result()
+                # What is usual is not known before some requests have been answered.
+                patience_s = self._patience_s(kind, size_bytes)
+                waited_s = time.monotonic() - began
+                if patience_s is None:
+                    look_after_s = _LEAST_PATIENCE_S
+                elif waited_s < patience_s:
+                    look_after_s = patience_s - waited_s
+                else:
+                    look_after_s = None
+                    self.times.hedges += 1
+                    attempts.add(asyncio.ensure_future(request()))
         finally:
             for attempt in attempts:
                 # Else asyncio would warn of an error that nobody looked at.
                 if not attempt.cancel() and not attempt.cancelled():
                     attempt.exception()
 
-    def _patience_s(self, size: int) -> float | None:
-        """Return after how many seconds a GET is hedged; None if it is not."""
-        usual_s = self.times.usual_s("GET")
-        if usual_s is None or self.times.hedges > _HEDGED_SHARE * self.times.count("GET"):
+    def _patience_s(self, kind: str, size_bytes: int) -> float | None:
+        """Return after how many seconds a request is hedged; None if it is not now."""
+        usual_s = self.times.usual_s(kind)
+        answered = self.times.count("GET") + self.times.count("LIST")
+        if usual_s is None or self.times.hedges > _HEDGED_SHARE * answered:
             return None
-        return max(_LEAST_PATIENCE_S, _PATIENCE * usual_s) + size / _LEAST_RECEIVED_PER_S
+        return max(_LEAST_PATIENCE_S, _PATIENCE * usual_s) + size_bytes / _LEAST_RECEIVED_PER_S
 
     def _start(
         self, s3: Any, attempt: Callable[[], Awaitable[Any]], method: str, **request: Any
@@ -169,12 +195,15 @@ class Connection:
         backoff = self.retries.begin(
             method, self._uri(request.get("Key", request.get("Prefix", "")))
         )
-        limit = self._limit.request if method == "get_object" else nullcontext
+        limit = self._limits.get(method)
+        failures = 0
         while True:
+            room = limit.request(is_second=failures == 1) if limit else nullcontext()
             try:
-                async with limit(), asyncio.timeout(timeout_s):
+                async with room, asyncio.timeout(timeout_s):
                     return await self._timed(attempt, method)
             except CLIENT_ERRORS as exc:
+                failures += 1
                 delay_s = backoff.delay_s(reason_of(exc)) if may_pass(exc) else None
                 if delay_s is None or not await self.retries.wait(delay_s):
                     raise
@@ -328,6 +357,11 @@ class Connection:
     @property
     def _requester_pays(self) -> bool:
         return self._options.get("requester_pays") == "true"
+
+
+def _is_overloaded(exc: BaseException) -> bool:
+    """Tell whether to make fewer requests; some servers do not answer those beyond a number."""
+    return asks_to_slow_down(exc) or isinstance(exc, TimeoutError)
 
 
 def check_s3_options(options: Mapping[str, str]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import AsyncExitStack, suppress
 
 import pytest
 
@@ -91,6 +92,23 @@ def test_a_burst_halves_the_limit_once() -> None:
         for _ in range(2):
             await _fail_together(limit, 1)
         assert limit.bound == 1  # One request is always allowed.
+
+    asyncio.run(run())
+
+
+def test_a_request_that_fails_twice_halves_the_limit() -> None:
+    async def run() -> None:
+        limit = _limit()
+        bound = limit.bound
+        for is_second in (False, True, False, False):
+            with suppress(OSError):
+                async with AsyncExitStack() as stack:
+                    for _ in range(bound - 1):
+                        await stack.enter_async_context(limit.request())
+                    async with limit.request(is_second=is_second):
+                        raise OSError
+            assert limit.bound == (bound // 2 if is_second else bound)
+            bound = limit.bound
 
     asyncio.run(run())
 

@@ -7,12 +7,14 @@ request with the `Host` for which it was signed.
 from __future__ import annotations
 
 import http.client
+import itertools
 import random
 import socket
 import struct
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import KW_ONLY, dataclass, field
@@ -112,6 +114,11 @@ class FaultyProxy:
         requests: Those that came, in their order.
         faults: What is done to them; of several that hit a request the first is.
         most_at_once: Of requests for objects; those beyond get SlowDown.
+        most_listings_at_once: The same of listings.
+        most_connections: Those beyond are closed at once.
+        hanging: Every so manieth connection answers nothing, for ever; 0 for none.
+        delay_s: Before the answer to a request.
+        bytes_per_s: Of the link that all answers to requests for objects share.
         slowed_down: How many did.
     """
 
@@ -119,9 +126,16 @@ class FaultyProxy:
         self.endpoint_url = ""
         self.requests: list[Request] = []
         self.faults: list[Fault | RandomFaults] = []
-        self.most_at_once = float("inf")
+        self.most_at_once = self.most_listings_at_once = float("inf")
         self.slowed_down = 0
-        self._at_once = 0
+        self.most_connections = float("inf")
+        self.hanging = 0
+        self.delay_s: Callable[[Request], float] = lambda _: 0.0
+        self.bytes_per_s = float("inf")
+        self._connected = 0
+        self._numbers = itertools.count(1)
+        self._link_is_free = 0.0
+        self._at_once: Counter[str] = Counter()
         self._upstream = urlsplit(upstream).netloc
         self._mutex = threading.Lock()
         self._connections = threading.local()
@@ -129,29 +143,63 @@ class FaultyProxy:
     def calm(self) -> None:
         """Forget requests and faults."""
         self.requests, self.faults = [], []
-        self.most_at_once, self.slowed_down = float("inf"), 0
+        self.most_at_once = self.most_listings_at_once = float("inf")
+        self.slowed_down = 0
+        self.most_connections, self.hanging = float("inf"), 0
+        self.delay_s, self.bytes_per_s = lambda _: 0.0, float("inf")
+        self._numbers = itertools.count(1)
+
+    @contextmanager
+    def connected(self, handler: _Handler) -> Iterator[bool]:
+        """Tell whether a connection is served; it is open until the block's end."""
+        with self._mutex:
+            self._connected += 1
+            too_many = self._connected > self.most_connections
+            hangs = bool(self.hanging) and next(self._numbers) % self.hanging == 0
+        try:
+            if hangs:
+                while handler.connection.recv(1 << 16):
+                    pass
+            yield not (too_many or hangs)
+        finally:
+            with self._mutex:
+                self._connected -= 1
 
     def handle(self, handler: _Handler, request: Request) -> None:
         with self._mutex:
             self.requests.append(request)
             what = next(filter(None, (fault.choose(request) for fault in self.faults)), None)
+        if delay_s := self.delay_s(request):
+            time.sleep(delay_s)
         if what:
             FAULTS[what](handler, request, lambda: self.forward(request))
         elif request.kind == "GetObject":
-            handler.send(self._fetch(request))
+            answer = self._forward_few(request, self.most_at_once)
+            self._pass(len(answer.body))
+            handler.send(answer)
+        elif request.kind == "ListObjectsV2":
+            handler.send(self._forward_few(request, self.most_listings_at_once))
         else:
             handler.send(self.forward(request))
 
-    def _fetch(self, request: Request) -> Answer:
+    def _pass(self, size_bytes: int) -> None:
+        """Wait until the link has passed so much, behind all before."""
         with self._mutex:
-            too_many = self._at_once >= self.most_at_once
+            now = time.monotonic()
+            self._link_is_free = max(now, self._link_is_free) + size_bytes / self.bytes_per_s
+            wait_s = self._link_is_free - now
+        time.sleep(wait_s)
+
+    def _forward_few(self, request: Request, most: float) -> Answer:
+        with self._mutex:
+            too_many = self._at_once[request.kind] >= most
             self.slowed_down += too_many
-            self._at_once += 1
+            self._at_once[request.kind] += 1
         try:
             return SLOW_DOWN if too_many else self.forward(request)
         finally:
             with self._mutex:
-                self._at_once -= 1
+                self._at_once[request.kind] -= 1
 
     def forward(self, request: Request) -> Answer:
         connection = getattr(self._connections, "connection", None)
@@ -202,6 +250,11 @@ def faulty_proxy(server: S3Server) -> Iterator[FaultyProxy]:
             proxy.handle(self, request)
 
         do_HEAD = do_PUT = do_POST = do_DELETE = do_GET  # noqa: N815  # http.server calls them so.
+
+        def handle(self) -> None:
+            with proxy.connected(self) as is_served:
+                if is_served:
+                    super().handle()
 
         def finish(self) -> None:
             super().finish()

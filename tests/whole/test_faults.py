@@ -382,6 +382,43 @@ def test_a_get_that_hangs_is_made_again_beside_itself(site: Site) -> None:
 
 
 @both
+def test_one_of_the_first_gets_hangs(site: Site) -> None:
+    """How long one usually takes is known only later."""
+    storage = open_storage(f"s3://{site.bucket}/logs", site.new_lake().options)
+    path = object_path(0)
+    wanted = storage.fetch(path)
+    site.proxy.calm()
+    site.proxy.faults = [Fault("silence", "GetObject", LOGS)]
+    fetched = [storage.start_fetch(path, 0, len(wanted)) for _ in range(60)]
+    assert [answer.result() for answer in fetched] == [wanted] * 60
+    assert (storage.times.hedges, storage.retries) == (1, 0)
+
+
+@both
+def test_a_page_that_hangs_is_asked_for_again_beside_itself(site: Site) -> None:
+    storage = open_storage(f"s3://{site.bucket}/logs", site.new_lake().options)
+    for _ in range(40):
+        wanted = list(storage.list_files())
+    site.proxy.calm()
+    site.proxy.faults = [Fault("silence", "ListObjectsV2", LOGS)]
+    assert list(storage.list_files()) == wanted
+    assert len(site.proxy.requests) == 2
+    assert (storage.times.hedges, storage.retries) == (1, 0)
+
+
+@both
+def test_fewer_pages_at_once_where_s3_asks_for_it(site: Site) -> None:
+    storage = open_storage(f"s3://{site.bucket}/logs", site.new_lake().options)
+    wanted = list(storage.list_files())
+    site.proxy.calm()
+    site.proxy.most_listings_at_once = 4
+    with ThreadPoolExecutor(64) as threads:
+        found = list(threads.map(lambda _: list(storage.list_files()), range(300)))
+    assert found == [wanted] * 300
+    assert 0 < site.proxy.slowed_down < 0.4 * 300
+
+
+@both
 def test_a_run_against_a_store_that_takes_one_request_at_once(site: Site) -> None:
     lake = site.new_lake()
     site.proxy.calm()
