@@ -152,16 +152,24 @@ wheels: $(STAMP) $(ZIG) ## Make the wheels of all platforms in dist/, and try th
 	done
 	$(BIN)/python tests/support/check_wheels.py dist
 
-build/aarch64/%: $(FUZZ) $(KERNEL) $(ZIG)
+# The library of this wheel is what is tried on ARM.
+ARM := build/kernel/manylinux_2_17_aarch64.manylinux2014_aarch64
+
+$(ARM)/libflowconv.so: $(KERNEL) $(ZIG)
+	FLOWCONV_PLATFORM=$(notdir $(ARM)) $(VENV)-wheels/bin/hatchling build -t wheel
+
+build/aarch64/%: $(FUZZ) $(ARM)/libflowconv.so
 	@mkdir -p build/aarch64
-	$(VENV)-wheels/bin/python -m ziglang cc -target aarch64-linux-musl -static tests/fuzz/main.c \
-		$(FUZZ_COMPILE)
+	aarch64-linux-gnu-gcc -std=c11 -O2 -Wall -Wextra -Werror -I flowconv/kernel/src \
+		tests/fuzz/main.c tests/fuzz/fuzz_$*.c tests/fuzz/lines.c $(ARM)/libflowconv.so -o $@
 
 .PHONY: test-aarch64
-test-aarch64: $(STAMP) build/aarch64/rows build/aarch64/pages ## Run the native core as on ARM, under Debian's qemu-user-static
+test-aarch64: $(STAMP) build/aarch64/rows build/aarch64/pages ## Try the wheel for ARM under Debian's qemu
 	@$(BIN)/python tests/fuzz/write_seeds.py build/fuzz/seeds
-	qemu-aarch64-static build/aarch64/rows 5000 build/fuzz/seeds/rows/*
-	qemu-aarch64-static build/aarch64/pages 5000 build/fuzz/seeds/pages/*
+	@for target in rows pages; do \
+		qemu-aarch64-static -L /usr/aarch64-linux-gnu -E LD_LIBRARY_PATH=$(ARM) \
+			build/aarch64/$$target 5000 build/fuzz/seeds/$$target/* || exit 1; \
+	done
 
 .PHONY: test-no-compiler
 test-no-compiler: $(STAMP) ## Build as on a machine without a compiler, and run the native core's tests
