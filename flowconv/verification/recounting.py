@@ -10,7 +10,7 @@ import io
 import re
 import tempfile
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import fields
@@ -27,7 +27,7 @@ from flowconv.lake.ledger import Ledger
 from flowconv.options import VerifyOptions
 from flowconv.rows.extracting import extract
 from flowconv.running import RunProgress, Stopped
-from flowconv.source.fetching import ObjectFetcher
+from flowconv.source.fetching import AHEAD_BYTES, AHEAD_OBJECTS, ObjectFetcher
 from flowconv.source.keys import LogObject
 from flowconv.source.opening import Source
 from flowconv.source.selection import Selection
@@ -36,6 +36,9 @@ from flowconv.verification.problems import Check, Problem, ProblemKind, object_p
 
 # A request to S3, and what a thread holds of an object.
 PIECE_BYTES = 8 << 20
+
+# An object -> its requests, as `Source.requests`.
+Requests = Callable[[LogObject], Iterator[Callable[[], Future[bytes]]]]
 
 
 class SourceObjects:
@@ -177,18 +180,28 @@ class SourceObjects:
 
     def line_checks(self) -> list[Check]:
         """Return the checks of the objects that have not changed."""
-        return [
-            Check(log_object.size_bytes, partial(self._check_lines, log_object))
+        if self._logs is None:
+            return []
+        unchanged = [
+            log_object
             for uri, log_object in self._listed.items()
             if self._converted.get(uri, (None, 0))[0] == log_object.etag
         ]
+        logs = self._logs
+        requests = logs.requests if logs.is_local else FetchedAhead(logs, unchanged).requests
+        return [
+            Check(log_object.size_bytes, partial(self._check_lines, requests, log_object))
+            for log_object in unchanged
+        ]
 
-    def _check_lines(self, log_object: LogObject, go_on: Callable[[], None]) -> Problem | None:
+    def _check_lines(
+        self, requests: Requests, log_object: LogObject, go_on: Callable[[], None]
+    ) -> Problem | None:
         assert self._logs is not None
         expected = self._converted[log_object.uri][1]
         kind: ProblemKind = "unreadable-object"
         try:
-            lines = count_lines(self._logs, log_object, go_on)
+            lines = count_lines(self._logs, log_object, go_on, requests)
         except UnreadableObjectError as error:
             found = error.reason
         except (FlowconvError, Stopped):
@@ -205,16 +218,59 @@ class SourceObjects:
         return object_problem(kind, log_object.uri, found.removesuffix("."), wanted)
 
 
-def count_lines(logs: Source, log_object: LogObject, go_on: Callable[[], None]) -> int:
+class FetchedAhead:
+    """Fetches objects of a source before they are asked for, in about their order.
+
+    Args:
+        logs: The source.
+        log_objects: Each is asked for once.
+    """
+
+    def __init__(self, logs: Source, log_objects: Iterable[LogObject]) -> None:
+        self._logs = logs
+        self._rest = iter(log_objects)
+        self._begun: dict[str, tuple[Future[bytes] | None, Iterator[Callable[[], Future[bytes]]]]]
+        self._begun = {}
+        self._begun_bytes = 0
+        self._mutex = threading.Lock()
+
+    def requests(self, log_object: LogObject) -> Iterator[Callable[[], Future[bytes]]]:
+        """Give an object's requests, as `Source.requests`; the first is under way."""
+        with self._mutex:
+            while log_object.uri not in self._begun or self._has_room():
+                following = next(self._rest, None)
+                if following is None:
+                    break
+                requests = self._logs.requests(following)
+                request = next(requests, None)
+                self._begun[following.uri] = request and request(), requests
+                self._begun_bytes += min(PIECE_BYTES, following.size_bytes)
+            first, rest = self._begun.pop(log_object.uri)
+            self._begun_bytes -= min(PIECE_BYTES, log_object.size_bytes)
+        if first is not None:
+            yield lambda: first
+        yield from rest
+
+    def _has_room(self) -> bool:
+        return len(self._begun) < AHEAD_OBJECTS and self._begun_bytes < AHEAD_BYTES
+
+
+def count_lines(
+    logs: Source,
+    log_object: LogObject,
+    go_on: Callable[[], None],
+    requests: Requests | None = None,
+) -> int:
     """Count an object's lines of all kinds, or its rows if it is Parquet.
 
-    `go_on` is called for each piece, and raises if verifying is to end.
+    `go_on` is called for each piece, and raises if verifying is to end. `requests` gives the
+    object's requests, if `logs` does not.
 
     Raises:
         UnreadableObjectError: It cannot be fetched, or its JSON or Parquet cannot be read.
         Exception: Whatever the decoders of gzip and Parquet raise for damaged data.
     """
-    text: Any = io.BufferedReader(_Pieces(logs.requests(log_object)), PIECE_BYTES)
+    text: Any = io.BufferedReader(_Pieces((requests or logs.requests)(log_object)), PIECE_BYTES)
     for _ in range(2):
         # Firehose compresses compressed records again.
         if text.peek(2)[:2] == b"\x1f\x8b":

@@ -4,7 +4,9 @@ import gzip
 import json
 import os
 import shutil
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from datetime import date
 from functools import partial
 from pathlib import Path
@@ -24,11 +26,13 @@ from flowconv.lake.intents import write_intent
 from flowconv.lake.ledger import Ledger
 from flowconv.lake.locking import Lock
 from flowconv.lake.quarantine import read_quarantine
+from flowconv.source.keys import LogObject
 from flowconv.source.opening import open_source
 from flowconv.storage.local import LocalStorage
 from flowconv.storage.opening import open_storage
-from flowconv.verification.recounting import count_lines
+from flowconv.verification.recounting import FetchedAhead, count_lines
 from support.commands import invoke
+from support.in_memory import log_object
 from support.lakes import ROW, V2, Key, aws_key, data_files, killed_run, write_objects
 from support.s3_servers import S3Server
 from support.shapes import cloudwatch_export, control, document, firehose, parquet, subscription
@@ -1112,3 +1116,32 @@ def test_set_aside_in_s3(moto_s3: S3Server, logs: Path) -> None:
     storage.delete([gone])
     with pytest.raises(LakeError, match=f"the file {gone} is gone"):
         flowconv.scan(lake, options=options)
+
+
+@pytest.mark.parametrize(("size_bytes", "ahead"), [(1000, 20), (8 << 20, 2)])
+def test_objects_are_fetched_ahead(size_bytes: int, ahead: int) -> None:
+    """In any order, each once; so many are under way as the memory has room for."""
+    objects = [log_object(f"s3://b/{number:02}", size_bytes) for number in range(20)]
+    begun: list[str] = []
+
+    class Logs:
+        def requests(self, one: LogObject) -> Iterator[Callable[[], Future[bytes]]]:
+            for part in (b"1", b"2"):
+                yield partial(self.begin, one, part)
+
+        def begin(self, one: LogObject, part: bytes) -> Future[bytes]:
+            begun.append(one.uri)
+            answer: Future[bytes] = Future()
+            answer.set_result(one.uri.encode() + part)
+            return answer
+
+    fetched = FetchedAhead(Logs(), objects)  # type: ignore[arg-type]
+    order = [objects[1], objects[0], *objects[2:]]
+    for number, one in enumerate(order):
+        requests = fetched.requests(one)
+        first = next(requests)().result()
+        assert number or len(begun) == ahead
+        assert [first, *(request().result() for request in requests)] == [
+            one.uri.encode() + part for part in (b"1", b"2")
+        ]
+    assert Counter(begun) == dict.fromkeys((one.uri for one in objects), 2)
