@@ -10,7 +10,7 @@ from flowconv.errors import KernelError
 
 _NAMES = {"darwin": "libflowconv.dylib", "win32": "flowconv.dll"}
 
-# What rows.h calls FC_API_VERSION.
+# What flowconv.h calls FC_API_VERSION.
 _API_VERSION = 1
 
 # Another build of the library, such as one with sanitizers.

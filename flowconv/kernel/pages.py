@@ -1,4 +1,4 @@
-"""Columns of Arrow -> pages of Parquet: what `src/pages.h` declares, with Python's types.
+"""Columns of Arrow -> pages of Parquet: what `src/flowconv.h` declares, with Python's types.
 
 Every call lets other threads run. Arrays are C-contiguous; what a function writes to, it says.
 """
@@ -306,7 +306,7 @@ _ADDRESS, _U8, _U32, _U64, _I64 = (
     ctypes.c_int64,
 )
 
-# Result and arguments of each function, as in src/pages.h.
+# Result and arguments of each function, as in src/flowconv.h.
 _FUNCTIONS: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "fc_texts_of_utf8": (ctypes.c_int, (_ADDRESS, _ADDRESS, _U32, _ADDRESS)),
     "fc_texts_of_large_utf8": (ctypes.c_int, (_ADDRESS, _ADDRESS, _U32, _ADDRESS)),

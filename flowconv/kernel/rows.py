@@ -1,4 +1,4 @@
-"""Text of logs -> columns of Arrow: what `src/rows.h` declares, with Python's types."""
+"""Text of logs -> columns of Arrow: what `src/flowconv.h` declares, with Python's types."""
 
 import ctypes
 import os

@@ -6,8 +6,8 @@
  */
 #include <stdbool.h>
 
+#include "flowconv.h"
 #include "fuzz.h"
-#include "pages.h"
 
 #define MOST_ROWS 4000
 #define HEAD_BYTES 5

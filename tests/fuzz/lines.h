@@ -1,5 +1,5 @@
 /* Lines of logs read one byte after the other: what the fast reading of
- * `rows.h` is held against.
+ * `flowconv.h` is held against.
  *
  * Written for nothing but to be seen to be right; it shares no code with the
  * library.
@@ -11,7 +11,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "rows.h"
+#include "flowconv.h"
 
 #define MOST_VALUES 4096
 

@@ -1,6 +1,6 @@
 /* Arrow's arrays -> entries and numbers. */
 
-#include "pages.h"
+#include "flowconv.h"
 
 int fc_texts_of_utf8(const int32_t *offsets, const uint8_t *bytes, uint32_t count, fc_text *texts) {
     for (uint32_t i = 0; i < count; i++) {

@@ -7,7 +7,7 @@
 #include <stdint.h>
 
 #include "dictionary.h"
-#include "rows.h"
+#include "flowconv.h"
 
 /* The values of one field, one a row: each stands between two delimiters. VALUE_BYTES from the
  * beginning of each are readable. */

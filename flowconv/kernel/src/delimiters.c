@@ -4,7 +4,7 @@
 #include <stdbool.h>
 #include <string.h>
 
-#include "rows.h"
+#include "flowconv.h"
 
 #if defined(__x86_64__)
 #include <cpuid.h>

@@ -1,6 +1,6 @@
 /* Rows' values -> their distinct values, ascending, and the rank of each row's among them. */
 
-#include "pages.h"
+#include "flowconv.h"
 #include "texts.h"
 
 #include <stdlib.h>

@@ -3,7 +3,7 @@
 #ifndef FLOWCONV_ENCODINGS_H
 #define FLOWCONV_ENCODINGS_H
 
-#include "pages.h"
+#include "flowconv.h"
 
 /* The most that `encode_hybrid` writes. */
 uint64_t hybrid_capacity(uint32_t count, unsigned width);

@@ -1,5 +1,5 @@
 /* Pieces of text -> the rows of one batch. */
-#include "rows.h"
+#include "flowconv.h"
 
 #include <stdlib.h>
 #include <string.h>

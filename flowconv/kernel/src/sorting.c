@@ -1,6 +1,6 @@
 /* The order of a row group's rows. */
 
-#include "pages.h"
+#include "flowconv.h"
 
 #include <stdlib.h>
 

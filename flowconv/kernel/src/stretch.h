@@ -8,7 +8,7 @@
 
 #include "columns.h"
 #include "delimiters.h"
-#include "rows.h"
+#include "flowconv.h"
 
 /* What a line is: a row, an enum fc_reason, or one of these. */
 enum { LINE_ROW = 0, LINE_BLANK = 100, LINE_COMMENT = 101 };

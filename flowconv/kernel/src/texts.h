@@ -3,7 +3,7 @@
 #ifndef FLOWCONV_TEXTS_H
 #define FLOWCONV_TEXTS_H
 
-#include "pages.h"
+#include "flowconv.h"
 
 #include <string.h>
 

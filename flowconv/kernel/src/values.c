@@ -1,6 +1,6 @@
 #include "values.h"
 
-#include "rows.h"
+#include "flowconv.h"
 
 static bool is_digit(uint8_t byte) {
     return byte >= '0' && byte <= '9';

@@ -1,0 +1,268 @@
+/* All that Python calls: text of flow logs -> columns in Arrow's layout -> pages of Parquet.
+ *
+ * The halves know nothing of each other: Arrow stands between them. */
+#ifndef FLOWCONV_H
+#define FLOWCONV_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#if defined(_WIN32)
+#define FC_API __declspec(dllexport)
+#else
+#define FC_API __attribute__((visibility("default")))
+#endif
+
+/* Raised whenever something in this file changes; the Python side refuses another library. */
+#define FC_API_VERSION 1
+
+FC_API int32_t fc_api_version(void);
+
+/* --- text -> columns (rows.c) ---------------------------------------------------------------- */
+
+/* A builder collects the rows of one batch. `fc_append` adds the rows of a piece of text;
+ * `fc_get_column` then shows where a column lies, without a copy. Nothing here keeps a pointer to
+ * text. Lengths are in bytes, offsets count from the start of the text that was given, lines and
+ * rows count from what the caller says. A builder is used by one thread at a time.
+ */
+
+/* The text that one builder takes at most: offsets of Arrow's texts have 31 bits. */
+#define FC_MOST_TEXT INT32_MAX
+
+/* AWS has some 90 fields; a format of more than this is refused before it comes here. */
+#define FC_MOST_FIELDS 4096
+
+enum fc_type {
+    FC_TEXT = 0,    /* int32 numbers of values in a dictionary */
+    FC_INT32 = 1,   /* int32 */
+    FC_INT64 = 2,   /* int64 */
+    FC_SECONDS = 3, /* int64; what is above FC_MOST_SECONDS is milliseconds, and becomes seconds */
+};
+
+/* The last second of the year 9999. */
+#define FC_MOST_SECONDS INT64_C(253402300799)
+
+enum fc_status {
+    FC_OK = 0,
+    FC_QUESTION = 1, /* the line at `consumed` may be a header or several records: see fc_append */
+    FC_FULL = 2,     /* nothing was done: it would hold more than FC_MOST_TEXT, or is finished */
+    FC_NO_MEMORY = 3 /* the builder can only be freed */
+};
+
+/* Why a line does not fit. */
+enum fc_reason {
+    FC_NOT_UTF8 = 1,
+    FC_CONTROL_CHARACTER = 2, /* a carriage return in its middle */
+    FC_NOT_A_TIMESTAMP = 3,
+    FC_TOO_FEW_VALUES = 4,
+    FC_TOO_MANY_VALUES = 5,
+    FC_NOT_A_NUMBER = 6,
+    FC_OUT_OF_RANGE = 7
+};
+
+/* How delimiters are found. The rows are the same. */
+enum fc_speed { FC_BEST = 0, FC_WORDS = 1, FC_AVX2 = 2, FC_NEON = 3 };
+
+typedef struct {
+    int64_t largest; /* the largest number that can be; 0 is the least */
+    int32_t type;    /* enum fc_type */
+} fc_field;
+
+typedef struct {
+    const fc_field *fields; /* one for each value of a line */
+    int32_t field_count;    /* 1 to FC_MOST_FIELDS */
+    int32_t timestamped;    /* before the values stands the time of a CloudWatch event */
+    const uint8_t *names; /* names of fields in lower case letters and digits, one behind another */
+    const int32_t *name_offsets; /* name_count + 1 of them */
+    int32_t name_count;
+    int32_t speed;         /* enum fc_speed */
+    int64_t stretch_bytes; /* so much text is looked at together; 0 is the best for caches */
+    uint64_t seed; /* any number that writers of logs cannot know: it shuffles hash tables */
+} fc_plan;
+
+/* A line that does not fit. */
+typedef struct {
+    int64_t line;   /* its number */
+    int32_t offset; /* of its first byte */
+    int32_t length; /* without its line end */
+    int16_t reason; /* enum fc_reason */
+    int16_t field;  /* index of the first field at fault; -1 if it is none */
+    int32_t unused;
+} fc_rejected;
+
+/* What became of a piece of text. Lines = rows + blank + comment + rejected. */
+typedef struct {
+    int64_t consumed; /* bytes that were read */
+    int64_t lines;
+    int64_t rows;
+    int64_t blank;
+    int64_t comment;
+    int64_t milliseconds; /* rows that had times in milliseconds */
+    int64_t rejected;
+    const fc_rejected *rejections; /* until the builder is used again */
+} fc_appended;
+
+/* Where a column lies; until the builder is used again or freed. Null rows hold 0. */
+typedef struct {
+    const void *values;      /* of the column's type; a row each */
+    const uint8_t *validity; /* a bit each, the first lowest: 1 is a value */
+    int64_t nulls;
+    const int32_t *offsets; /* FC_TEXT: distinct + 1 of them, into bytes */
+    const uint8_t *bytes;
+    int32_t distinct; /* texts in the dictionary, numbered in the order of the log */
+} fc_column;
+
+typedef struct fc_builder fc_builder;
+
+/* What FC_BEST stands for on this processor; FC_BEST itself if `speed` is not there. */
+FC_API int32_t fc_speed(int32_t speed);
+
+/* NULL if there is no memory, or the plan has a number that it must not have. */
+FC_API fc_builder *fc_builder_new(const fc_plan *plan);
+
+FC_API void fc_builder_free(fc_builder *builder);
+
+/* Add the rows of whole lines; the last may lack its newline.
+ *
+ * A line of nothing but possible names of fields, at least half of which are in the plan, or one
+ * that has the values of two records is a question:
+ * all lines before it are read, and `consumed` is its offset. Whoever asked reads it by himself and
+ * goes on behind it, or goes on at it with `settled`, which makes it a line like others.
+ */
+FC_API int32_t fc_append(fc_builder *builder, const uint8_t *text, int64_t size, int64_t first_line,
+                         int32_t settled, fc_appended *appended);
+
+/* Forget the rows behind the first `rows`. Their texts may stay in the dictionaries. */
+FC_API void fc_truncate(fc_builder *builder, int64_t rows);
+
+/* Nothing is added any more: free what columns do not need. What they have does not move. */
+FC_API void fc_finish(fc_builder *builder);
+
+FC_API int64_t fc_rows(const fc_builder *builder);
+
+/* Column `field` of the plan. */
+FC_API void fc_get_column(const fc_builder *builder, int32_t field, fc_column *column);
+
+/* The number of each row's line. */
+FC_API const int64_t *fc_line_numbers(const fc_builder *builder);
+
+/* When each row's event was, in milliseconds since 1970; -1 if there was no such time. NULL unless
+ * the plan is timestamped. */
+FC_API const int64_t *fc_event_times(const fc_builder *builder);
+
+/* --- columns -> pages (arrow.c, distinct.c, sorting.c, pages.c, bloom.c) --------------------- */
+
+/* A column of a row group is a list of `entries` and, for each row, the `number` of its entry.
+Numbers make everything else simple: sorting moves numbers alone, a dictionary page is the list of
+entries, and in a sorted list without repetition numbers compare as the values do.
+
+All memory belongs to the caller unless a function says otherwise. Lengths are in bytes where the
+name says so, else in elements. Functions that can fail return a negative `fc_failure`. */
+
+/* The number of a row without a value. */
+#define FC_NULL UINT32_MAX
+
+enum fc_failure {
+    FC_OUT_OF_MEMORY = -1,
+    FC_TOO_MANY = -2,     /* more distinct values than the caller wants */
+    FC_BAD_INDEX = -3,    /* a row's index is beyond its dictionary */
+    FC_BAD_OFFSETS = -4,  /* the offsets of texts do not ascend */
+    FC_SMALL_BUFFER = -5, /* a page does not fit into the buffer for it */
+};
+
+/* A text; its bytes lie in an Arrow buffer. */
+typedef struct {
+    const uint8_t *bytes;
+    uint64_t size_bytes;
+} fc_text;
+
+enum fc_physical_type { FC_PHYSICAL_INT32, FC_PHYSICAL_INT64, FC_PHYSICAL_TEXT };
+
+/* A column of a row group, ready to be written. */
+typedef struct {
+    const void *entries;     /* int64_t, also those of FC_PHYSICAL_INT32; or fc_text */
+    const uint32_t *numbers; /* one for each row */
+    uint32_t rows;
+    uint8_t type;  /* fc_physical_type */
+    uint8_t ranks; /* 1: entries ascend without repetition */
+    uint8_t width; /* bits of a number in a page; 0 writes the values themselves (PLAIN) */
+} fc_chunk;
+
+/* What a data page holds. */
+typedef struct {
+    uint64_t size_bytes;
+    uint32_t rows;
+    uint32_t nulls;
+    uint32_t least;    /* number of the least value's entry; FC_NULL without values */
+    uint32_t greatest; /* likewise */
+} fc_page;
+
+/* arrow.c */
+
+/* Find `count` texts by their `count + 1` offsets, as in Arrow's utf8 and large_utf8. */
+FC_API int fc_texts_of_utf8(const int32_t *offsets, const uint8_t *bytes, uint32_t count,
+                            fc_text *texts);
+FC_API int fc_texts_of_large_utf8(const int64_t *offsets, const uint8_t *bytes, uint32_t count,
+                                  fc_text *texts);
+
+/* Number rows `first`, `first + 1`, ...; null where the bit in `validity` (which may be NULL) is 0.
+`offset` is the bit of the first row. Returns the number of nulls. */
+FC_API uint32_t fc_number_rows(const uint8_t *validity, size_t offset, uint32_t rows,
+                               uint32_t first, uint32_t *numbers);
+
+/* Number rows by their indices into a dictionary of `entries` entries, of which the first has the
+number `first`. Returns the number of nulls, or a failure. */
+FC_API int64_t fc_number_indices(const int32_t *indices, const uint8_t *validity, size_t offset,
+                                 uint32_t rows, uint32_t entries, uint32_t first,
+                                 uint32_t *numbers);
+
+/* distinct.c */
+
+/* Find the distinct values of all rows. Writes them to `distinct` in ascending order, and numbers
+the rows by them. If there are more than `limit`, returns FC_TOO_MANY and changes no number. Else
+returns how many there are. `distinct` has room for `rows` values and at least `limit`; `seed` is a
+secret that keeps logs from being made to collide, and has no influence on the result. */
+FC_API int64_t fc_distinct_integers(const int64_t *entries, uint32_t *numbers, uint32_t rows,
+                                    uint32_t limit, uint64_t seed, int64_t *distinct);
+/* `entries` has `count` texts, of which the rows need not use all. */
+FC_API int64_t fc_distinct_texts(const fc_text *entries, uint32_t count, uint32_t *numbers,
+                                 uint32_t rows, uint32_t limit, uint64_t seed, fc_text *distinct);
+
+/* sorting.c */
+
+/* Refine an order of rows: a stable sort by one more key, of which `numbers` are ranks below
+`ranks`; nulls come first. The last key is sorted by first. `order` NULL is the rows' own. */
+FC_API int fc_sort(const uint32_t *numbers, uint32_t rows, uint32_t ranks, const uint32_t *order,
+                   uint32_t *sorted);
+
+/* Put numbers into an order of rows. */
+FC_API void fc_reorder(const uint32_t *numbers, const uint32_t *order, uint32_t rows,
+                       uint32_t *reordered);
+
+/* pages.c */
+
+/* Return the size of all values written PLAIN. */
+FC_API uint64_t fc_plain_bytes(const fc_chunk *column);
+
+/* Write a data page (version 1, not compressed): rows from `first` on, up to `most_rows`, or fewer
+if their values would take more than `most_bytes`, but one at least. `scratch` has room for
+`most_rows`. Returns the row after the last, or a failure. */
+FC_API int64_t fc_data_page(const fc_chunk *column, uint32_t first, uint32_t most_rows,
+                            uint64_t most_bytes, uint32_t *scratch, uint8_t *out,
+                            uint64_t capacity_bytes, fc_page *page);
+
+/* The most that a data page of `rows` takes, if its values take `value_bytes`. */
+FC_API uint64_t fc_page_capacity(uint32_t rows, uint8_t width, uint64_t value_bytes);
+
+/* Write a dictionary page (not compressed) of the first `count` entries; `out` has room for them.
+Returns its size. */
+FC_API uint64_t fc_dictionary_page(const fc_chunk *column, uint32_t count, uint8_t *out);
+
+/* bloom.c */
+
+/* Set the bits of `count` texts in a split block Bloom filter of `blocks` of 32 bytes, which is
+all zeros at first. */
+FC_API void fc_bloom_filter(const fc_text *texts, uint32_t count, uint32_t *filter,
+                            uint32_t blocks);
+
+#endif
