@@ -7,7 +7,7 @@ that could be missing.
 
 from collections import defaultdict
 from collections.abc import Iterator
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -22,6 +22,9 @@ from flowconv.upkeep.gap_report import FlowLogDelivery, Gap
 _Numbers = npt.NDArray[np.int64]
 
 _DAY_MINUTES = 24 * 60
+
+# Fewer windows tell nothing of a flow log's times.
+_LEAST_WINDOWS = 4
 
 # So many windows may be late before a flow log is silent, and an hour at least.
 _LATE_WINDOWS = 3
@@ -108,7 +111,7 @@ def check_windows(
         until: The last day, included.
     """
     begin = _minutes(since) if since else 0
-    stop = _minutes(until + timedelta(days=1)) if until else np.iinfo(np.int64).max
+    stop = _minutes(until) + _DAY_MINUTES if until else np.iinfo(np.int64).max
     logs: list[FlowLogDelivery] = []
     gaps: list[Gap] = []
     chosen: dict[FlowLogKey, ObjectTimes] = {}
@@ -161,7 +164,7 @@ def _delivery(
 def _usual_period(windows: _Numbers) -> int | None:
     """Return the minutes between two windows, if that is the same for most of them."""
     steps, numbers = np.unique(np.diff(windows), return_counts=True)
-    if len(windows) < _LATE_WINDOWS + 1 or 2 * numbers.max() < numbers.sum():
+    if len(windows) < _LEAST_WINDOWS or 2 * numbers.max() < numbers.sum():
         return None
     period = int(steps[numbers.argmax()])
     return period if period < _DAY_MINUTES else None
@@ -184,7 +187,7 @@ def _silence(key: FlowLogKey, windows: _Numbers, period: int | None, newest: int
     """Return the silence at the end of a flow log, while others go on."""
     last = int(windows[-1])
     late = max(_LATE_WINDOWS * period, _LATE_MINUTES) if period else _DAY_MINUTES
-    if newest - last <= late:
+    if len(windows) < _LEAST_WINDOWS or newest - last <= late:
         return []
     return [_gap("silent", key, last, newest, (newest - last) // period if period else 0)]
 

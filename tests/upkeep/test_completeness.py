@@ -111,6 +111,9 @@ def test_a_flow_log_that_falls_silent() -> None:
     logs = {LOG: times(range(0, 940, 10)), OTHER: times(range(0, 1000, 10))}
     assert not check_windows(logs, None, None)[1]  # It may be late.
     assert not check_windows(logs, date(2026, 1, 15), None)[1]
+    assert not check_windows(logs, None, date.max)[1]
+    logs = {LOG: times([0, 5]), OTHER: times(range(0, 5000, 10))}  # Two windows tell nothing.
+    assert not check_windows(logs, None, None)[1]
 
 
 def file(day: int, rows: int, where: str = "vpc/aws_region=a", name: str = "a") -> DataFile:
