@@ -137,7 +137,7 @@ class ConvertOptions:
         metavar="GLOB",
     )
     allow_empty: bool = described(
-        "Exit with 0, not 3, if no flow log is found below SOURCE and none was converted before.",
+        "Exit with 0, not 3, if no flow log of the chosen days is found below SOURCE.",
         default=False,
     )
     compression: Compression = described("Compression of the Parquet files.", default="zstd")

@@ -38,7 +38,7 @@ from flowconv.cli.failures import (
 )
 from flowconv.cli.log import LOG_FORMATS, Log, TextLog, open_log
 from flowconv.cli.streams import open_closed_streams
-from flowconv.errors import StorageError, UsageError, redact
+from flowconv.errors import FlowconvError, StorageError, UsageError, redact
 from flowconv.options import ConvertOptions, Dialect, VerifyOptions
 from flowconv.samples.options import GenerateOptions
 from flowconv.values import parse_storage_options
@@ -177,6 +177,7 @@ def _convert(
     with explained(log, as_json=json_, when_stopped=when_stopped):
         from flowconv.cli.metrics import check_metrics_file, write_metrics
         from flowconv.conversion.converting import convert as convert_
+        from flowconv.lake.status import status as read_status
         from flowconv.storage.names import from_system, to_text
 
         def show(report: "ConvertReport") -> None:
@@ -203,8 +204,14 @@ def _convert(
             if metrics_file:
                 names = {"source": source, "lake": dest}
                 job = {name: redact(to_text(from_system(url))) for name, url in names.items()}
+                found = None
+                if not failed:
+                    with suppress(FlowconvError):  # There may be no lake yet.
+                        found = read_status(dest, runs=0, options=options.dest_options)
                 try:
-                    write_metrics(metrics_file, job, begun[0] if begun else None, failed=failed)
+                    write_metrics(
+                        metrics_file, job, begun[0] if begun else None, found, failed=failed
+                    )
                 except StorageError as error:
                     # Must not hide what the run did, or why it failed.
                     log.error(str(error))

@@ -12,10 +12,16 @@ from flowconv.errors import StorageError, UsageError, printable
 
 if TYPE_CHECKING:
     from flowconv.conversion.report import ConvertReport
+    from flowconv.lake.status import LakeStatus
 
 
 def write_metrics(
-    path: Path, job: Mapping[str, str], report: "ConvertReport | None", *, failed: bool
+    path: Path,
+    job: Mapping[str, str],
+    report: "ConvertReport | None",
+    lake: "LakeStatus | None" = None,
+    *,
+    failed: bool,
 ) -> None:
     """Write a run's figures in the OpenMetrics text format, for node_exporter's textfile collector.
 
@@ -26,6 +32,7 @@ def write_metrics(
         path: The file; the collector reads those whose names end with `.prom`.
         job: Labels of all figures, which keep the jobs of one machine apart.
         report: Of the run; without one only the outcome and the times are written.
+        lake: The lake after the run; None if it does not answer, or there is none.
         failed: It did not come to its end.
 
     Raises:
@@ -34,7 +41,7 @@ def write_metrics(
     try:
         empty = report is not None and report.empty
         last_success = _last_success(path) if failed or empty else datetime.now(UTC).timestamp()
-        text = "".join(f"{line}\n" for line in _metrics(job, report, failed, last_success))
+        text = "".join(f"{line}\n" for line in _metrics(job, report, lake, failed, last_success))
         if _is_special(path):
             path.write_text(text, encoding="utf-8")
             return
@@ -80,6 +87,7 @@ def _is_special(path: Path) -> bool:
 def _metrics(
     job: Mapping[str, str],
     report: "ConvertReport | None",
+    lake: "LakeStatus | None",
     failed: bool,
     last_success: float | None,
 ) -> Iterator[str]:
@@ -94,7 +102,7 @@ def _metrics(
         )
     if report is not None:
         figures |= {
-            "last_run_empty": ("1 if it found no flow log, now or before.", int(report.empty)),
+            "last_run_empty": ("1 if it found no flow log.", int(report.empty)),
             "last_run_objects": ("Objects that the last run converted.", report.objects),
             "last_run_objects_unreadable": (
                 "Objects that it could not read.",
@@ -113,6 +121,14 @@ def _metrics(
                 "Lines that did not fit.",
                 report.lines.rejected,
             ),
+            "last_run_skipdata_rows": (
+                "Rows that say that AWS lost records.",
+                report.skipdata,
+            ),
+            "last_run_expired_rows": (
+                "Rows of days that flowconv expire removed; they were not written.",
+                report.expired,
+            ),
             "last_run_source_bytes": ("Size of the objects as stored.", report.source_bytes),
             "last_run_text_bytes": ("Size of their text.", report.text_bytes),
             "last_run_written_bytes": ("Size of the Parquet written.", report.written_bytes),
@@ -121,6 +137,8 @@ def _metrics(
             f"last_run_workers_{what}_ratio": (_SPENT_ON[what], share)
             for what, share in report.worker_time.items()
         }
+        if lake is not None:
+            figures |= _of_lake(lake, report.source)
     for name, (help_, value) in figures.items():
         yield from _gauge(name, help_, value, job)
     if report is not None:
@@ -136,6 +154,31 @@ _SPENT_ON = {
     "lake": "Share of the workers' time that was waiting to write to DEST.",
     "tasks": "Share of the workers' time that was waiting for the listing and for commits.",
 }
+
+
+def _of_lake(lake: "LakeStatus", source: str) -> dict[str, tuple[str, float]]:
+    figures: dict[str, tuple[str, float]] = {
+        "lake_quarantined_lines": ("Rejected lines that are in the quarantine.", lake.rejected),
+        "lake_gone_partitions": (
+            "Partitions that were deleted without flowconv expire.",
+            len(lake.gone),
+        ),
+        "lake_uncovered_days": (
+            "Days of this source that no run covered.",
+            len(lake.uncovered.get(source, ())),
+        ),
+    }
+    if lake.newest_record:
+        figures["lake_newest_record_timestamp_seconds"] = (
+            "Start of the newest record.",
+            lake.newest_record.timestamp(),
+        )
+    if lake.newest_object:
+        figures["lake_newest_object_timestamp_seconds"] = (
+            "The time in the name of the newest object.",
+            lake.newest_object.timestamp(),
+        )
+    return figures
 
 
 def _gauge(name: str, help_: str, value: float, labels: Mapping[str, str]) -> Iterator[str]:

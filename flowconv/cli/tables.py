@@ -6,6 +6,7 @@ import json
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -61,7 +62,7 @@ def print_report(report: ConvertReport) -> None:
     console.print(_run_figures(report))
     _print_where_rejected_lines_are(console, report)
     if report.empty:
-        console.print(_EMPTY)
+        console.print(_EMPTY_NOW if report.found_before else _EMPTY)
     _print_new_headers(console, report)
     _print_changed(console, report)
     _print_unreadable(console, report.unreadable)
@@ -75,6 +76,8 @@ def _run_figures(report: ConvertReport) -> Table:
     rows = ", ".join(f"{n:,} in {name}/" for name, n in sorted(report.tables.items()))
     table.add_row("rows", rows or "0")
     _add_lines(table, report.lines)
+    if report.skipdata:
+        table.add_row("lost", f"AWS lost records: {report.skipdata:,} rows are SKIPDATA")
     if report.expired:
         table.add_row("expired", f"{report.expired:,} rows of days that expired, not written")
     for reason, number in sorted(report.rejected.items()):
@@ -196,6 +199,13 @@ _EMPTY = (
 )
 
 
+_EMPTY_NOW = (
+    "No flow log of the chosen days was found below SOURCE, though earlier runs converted some "
+    "from there. Check whether AWS still delivers, and --since, --until, --include and --exclude; "
+    "--allow-empty if nothing is to be expected."
+)
+
+
 def _print_unreadable(console: Console, unreadable: Mapping[str, str]) -> None:
     for uri, reason in _first(sorted(unreadable.items())):
         console.print(f"unreadable: {uri}: {reason}")
@@ -246,7 +256,7 @@ def print_plan(plan: Plan) -> None:
     for kind, number in sorted(plan.left_out.items()):
         console.print(f"left out: {number:,} {kind}")
     if plan.empty:
-        console.print(_EMPTY)
+        console.print(_EMPTY_NOW if plan.found_before else _EMPTY)
     _print_unreadable(console, plan.unreadable)
 
 
@@ -331,6 +341,15 @@ def print_status(status: LakeStatus) -> None:
         f"{status.rows:,} in {status.files:,} files, {format_size(status.size_bytes)}, "
         f"{len(status.partitions):,} partitions",
     )
+    if status.newest_record:
+        table.add_row("newest", _newest("record", status.newest_record))
+    if status.newest_object:
+        table.add_row("", _newest("object", status.newest_object))
+    for source, days in status.uncovered.items():
+        table.add_row(
+            "uncovered",
+            f"{len(days):,} days from {days[0]} to {days[-1]} that no run read from {source}",
+        )
     if status.expired_before or status.expired_rows:
         before = f", days before {status.expired_before}" if status.expired_before else ""
         table.add_row("expired", f"{status.expired_rows:,} rows{before}")
@@ -364,6 +383,11 @@ def print_status(status: LakeStatus) -> None:
         console.print(runs)
         if status.number_runs > len(status.runs):
             console.print(f"… and {status.number_runs - len(status.runs):,} earlier ones; --runs")
+    sources = {run.run.run_id: run.run.report.get("source") for run in status.runs}
+    if len({*sources.values()} - {None}) > 1:
+        for run_id, read_from in sources.items():
+            if read_from:
+                console.print(f"{run_id} read {read_from}")
     for run in status.runs:
         if run.state == "failed":
             console.print(f"{run.run.run_id} failed: {run.run.report['failure']}")
@@ -375,6 +399,11 @@ def print_status(status: LakeStatus) -> None:
     if status.partitions:
         console.print()
         _print_partitions(console, status.partitions)
+
+
+def _newest(what: str, time: datetime) -> str:
+    age = _format_time((datetime.now(UTC) - time).total_seconds())
+    return f"{what} of {time:%Y-%m-%d %H:%M}, {age} old"
 
 
 def _partition_values(directory: str) -> dict[str, str]:

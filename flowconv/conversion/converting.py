@@ -82,7 +82,13 @@ def convert(
     logs = open_source(source, options.source_options, options.max_requests)
     lake = open_storage(dest, options.dest_options)
     require_apart(logs, lake)
-    report = ConvertReport(source=logs.root, lake=lake.root, run_id=_new_run_id())
+    report = ConvertReport(
+        source=logs.root,
+        lake=lake.root,
+        run_id=_new_run_id(),
+        since=options.since,
+        until=options.until,
+    )
     log_event("run_began", run_id=report.run_id, source=report.source, lake=report.lake)
     if on_begin:
         on_begin(report)
@@ -175,7 +181,9 @@ def _note_pending(
     options: ConvertOptions,
 ) -> None:
     """Report and log what is to be converted and what is not, once all of it is listed."""
-    report.empty = is_empty(report.source, pending, listing.unreadable, ledger, options)
+    report.empty = is_empty(pending, listing.unreadable, options)
+    if report.empty and ledger:
+        report.found_before = ledger.has_objects(report.source)
     report.left_out.update(listing.left_out)
     report.already_converted = pending.already_converted
     report.changed = pending.changed
@@ -198,6 +206,7 @@ def _note_pending(
             level=logging.WARNING,
             run_id=report.run_id,
             source=report.source,
+            found_before=report.found_before,
             left_out=dict(report.left_out),
         )
     if ledger:
@@ -315,6 +324,12 @@ def _sum_up(report: ConvertReport, failure: str) -> dict[str, Any]:
 _IN_LEDGER = (
     "run_id",
     "source",
+    "since",
+    "until",
+    "empty",
+    "newest_record",
+    "newest_object",
+    "skipdata",
     "objects",
     "already_converted",
     "lines",

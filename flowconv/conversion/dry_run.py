@@ -58,6 +58,7 @@ class Plan:
         unreadable: Uri -> reason, of objects and folders that cannot be listed, and of objects
             that cannot be converted again.
         empty: As `ConvertReport.empty`.
+        found_before: As `ConvertReport.found_before`.
     """
 
     source: str
@@ -69,6 +70,7 @@ class Plan:
     left_out: Mapping[str, int]
     unreadable: Mapping[str, str]
     empty: bool
+    found_before: bool
 
     @property
     def complete(self) -> bool:
@@ -98,6 +100,7 @@ class Plan:
             "left_out": dict(self.left_out),
             "unreadable": dict(self.unreadable),
             "empty": self.empty,
+            "found_before": self.found_before,
             "complete": self.complete,
             "groups": [
                 asdict(group) | {"day": group.day and group.day.isoformat()}
@@ -128,6 +131,7 @@ def plan(source: str, dest: str, options: ConvertOptions | None = None) -> Plan:
         group = (task.account_id or "", task.region or "", task.day or date.min)
         by_group.setdefault(group, []).append(task)
     left_out += Counter(expired=pending.expired)
+    empty = is_empty(pending, unreadable, options)
     groups = tuple(
         PlannedGroup(
             account_id=same[0].account_id,
@@ -148,5 +152,6 @@ def plan(source: str, dest: str, options: ConvertOptions | None = None) -> Plan:
         changed_format=len(pending.changed_format),
         left_out=left_out,
         unreadable=unreadable | pending.stuck,
-        empty=is_empty(logs.root, pending, unreadable, ledger, options),
+        empty=empty,
+        found_before=empty and ledger.has_objects(logs.root),
     )

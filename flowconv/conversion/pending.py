@@ -161,29 +161,23 @@ def list_source(
     return logs.list_with_day_ends(selection, left_out, unreadable)
 
 
-def is_empty(
-    root: str,
-    pending: Pending | None,
-    unreadable: Collection[str],
-    ledger: Ledger | None,
-    options: ConvertOptions,
-) -> bool:
-    """Tell whether a source has no flow log of the chosen days, and had none before.
+def is_empty(pending: Pending | None, unreadable: Collection[str], options: ConvertOptions) -> bool:
+    """Tell whether a source has no flow log of the chosen days, and this is not allowed.
 
     Args:
-        root: The source.
         pending: Its pending objects; None if no object was listed.
         unreadable: Objects and folders that could not be listed.
-        ledger: The lake's ledger; None if there is no lake.
         options: The chosen days, and whether the source may be empty.
     """
     if options.allow_empty or unreadable:
         return False
-    if pending and (
-        pending.tasks or pending.already_converted or pending.changed or pending.expired
-    ):
-        return False
-    return not (ledger and ledger.has_objects(root, options.since, options.until))
+    return not pending or not (
+        pending.tasks
+        or pending.already_converted
+        or pending.changed
+        or pending.changed_format
+        or pending.expired
+    )
 
 
 def _has_other_format(

@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
-from datetime import date
+from datetime import date, datetime
 from typing import Any
 
 from flowconv.blocks.counts import GROUPS_COUNTED, OTHER_GROUPS, LineCounts
@@ -25,6 +25,9 @@ class TaskResult:
         unfit_log_groups: Log group -> rejected lines, where no line of it in an object fits.
         text_bytes: Size of the text.
         files: The files written.
+        newest_record: See `ConvertReport`.
+        newest_object: See `ConvertReport`.
+        skipdata: See `ConvertReport`.
     """
 
     task_id: str
@@ -37,6 +40,9 @@ class TaskResult:
     unfit_log_groups: Counter[str]
     text_bytes: int
     files: tuple[DataFile, ...]
+    newest_record: datetime | None = None
+    newest_object: datetime | None = None
+    skipdata: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,8 +89,15 @@ class ConvertReport:
         left_out: Kind -> number of objects that were left out, such as `undated` when days are
             chosen, `--exclude *.json`, or `expired` (`flowconv expire` removed their days). A
             folder that was left out as a whole counts once.
-        empty: No flow log was found below the source, none was converted from there before (with
-            since or until: of those days), and this was not allowed.
+        since: The first chosen day; None if none was chosen.
+        until: The last chosen day.
+        empty: No flow log of the chosen days was found below the source, and this was not allowed.
+        found_before: It is empty, and earlier runs converted flow logs from there.
+        newest_record: Start of the newest record that was written, in UTC; None if none has one.
+            Records that start in the future do not count.
+        newest_object: The time in the name of the newest object that was converted, in UTC; None if
+            none has one.
+        skipdata: Number of rows that say that AWS lost records (SKIPDATA).
         lines: Lines of the converted objects by kind.
         rejected: Reason -> number of rejected lines; `lines.dropped` of them are not in the
             quarantine.
@@ -124,7 +137,13 @@ class ConvertReport:
     changed_format: list[str] = field(default_factory=list)
     unreadable: dict[str, str] = field(default_factory=dict)
     left_out: Counter[str] = field(default_factory=Counter)
+    since: date | None = None
+    until: date | None = None
     empty: bool = False
+    found_before: bool = False
+    newest_record: datetime | None = None
+    newest_object: datetime | None = None
+    skipdata: int = 0
     lines: LineCounts = field(default_factory=LineCounts)
     rejected: Counter[str] = field(default_factory=Counter)
     unknown_fields: set[str] = field(default_factory=set)
@@ -159,6 +178,9 @@ class ConvertReport:
         _add_bounded(self.left_out_log_groups, done.left_out_log_groups)
         _add_bounded(self.unfit_log_groups, done.unfit_log_groups)
         self.text_bytes += done.text_bytes
+        self.skipdata += done.skipdata
+        self.newest_record = newest(self.newest_record, done.newest_record)
+        self.newest_object = newest(self.newest_object, done.newest_object)
         self.expired += sum(file.rows for file in done.files if not file.is_written)
         for file in filter(lambda file: file.is_data and file.is_written, done.files):
             self.files += 1
@@ -194,6 +216,10 @@ class ConvertReport:
         lines = {f.name: getattr(self.lines, f.name) for f in fields(LineCounts)}
         return plain | {
             "lines": {"lines": self.lines.lines, **lines},
+            "since": self.since and self.since.isoformat(),
+            "until": self.until and self.until.isoformat(),
+            "newest_record": self.newest_record and self.newest_record.isoformat(),
+            "newest_object": self.newest_object and self.newest_object.isoformat(),
             "left_out": dict(self.left_out),
             "rejected": dict(self.rejected),
             "tables": dict(self.tables),
@@ -212,6 +238,11 @@ class ConvertReport:
             "bound_by": self.bound_by,
             "complete": self.complete,
         }
+
+
+def newest(*times: datetime | None) -> datetime | None:
+    """Return the newest of the times that are known."""
+    return max(filter(None, times), default=None)
 
 
 def _add_bounded(log_groups: Counter[str], more: Mapping[str, int]) -> None:

@@ -17,8 +17,9 @@ from flowconv.blocks.block import Block
 from flowconv.blocks.counts import LineCounts
 from flowconv.blocks.declared_formats import DeclaredFormats
 from flowconv.blocks.shapes import Shape
+from flowconv.conversion.freshness import Freshness
 from flowconv.conversion.planning import Task
-from flowconv.conversion.report import TaskResult
+from flowconv.conversion.report import TaskResult, newest
 from flowconv.errors import (
     FetchError,
     FlowconvError,
@@ -318,6 +319,9 @@ class TaskConverter:
                 left_out_log_groups=Counter(),
                 unfit_log_groups=Counter(),
                 text_bytes=0,
+                newest_record=None,
+                newest_object=None,
+                skipdata=0,
                 unreadable=unreadable,
             )
         if not result.objects:
@@ -390,6 +394,7 @@ class _Attempt:
         self._unknown_fields: defaultdict[LogObject, set[str]] = defaultdict(set)
         self._left_out_columns: defaultdict[LogObject, set[str]] = defaultdict(set)
         self._unfit_log_groups: defaultdict[LogObject, Counter[str]] = defaultdict(Counter)
+        self._freshness = Freshness()
         self._text_bytes = 0
         self._left_out_log_groups: Counter[str] = Counter()
         self._left_out_of: LogObject | None = None
@@ -421,6 +426,7 @@ class _Attempt:
             # A block of very short lines has millions of rows, and each row gets all columns.
             for piece in batch.pieces(ROW_GROUP_ROWS):
                 flows = normalise(piece, options.time_type, with_source=options.with_source)
+                self._freshness.add(flows.rows)
                 partitions = find_partitions(
                     flows, options.partition_by, options.account, options.region
                 )
@@ -540,6 +546,9 @@ class _Attempt:
             unfit_log_groups=sum(self._unfit_log_groups.values(), Counter()),
             text_bytes=self._text_bytes,
             files=tuple(self._files),
+            newest_record=self._freshness.newest_record,
+            newest_object=newest(*(log_object.time for log_object in self._counts)),
+            skipdata=self._freshness.skipdata,
         )
 
     def _converted(self, log_object: LogObject, counts: LineCounts) -> ConvertedObject:

@@ -64,7 +64,7 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import fields, replace
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime
 from itertools import pairwise
 from typing import Any, NamedTuple, Self
 
@@ -310,18 +310,15 @@ class Ledger:
             for row in chosen.to_pylist()
         }
 
-    def has_objects(self, source: str, since: date | None, until: date | None) -> bool:
-        """Tell whether objects of a source, and of the chosen days, were converted."""
+    def has_objects(self, source: str) -> bool:
+        """Tell whether objects of a source were converted."""
         import pyarrow.compute as pc
 
-        for batch in self.object_batches("uri", "day"):
-            uris, days = batch["uri"], batch["day"]
-            wanted = pc.or_(pc.starts_with(uris, f"{source}/"), pc.equal(uris, pa.scalar(source)))
-            if since:
-                wanted = pc.and_(wanted, pc.greater_equal(days, pa.scalar(since)))
-            if until:
-                wanted = pc.and_(wanted, pc.less_equal(days, pa.scalar(until)))
-            if pc.any(wanted).as_py():
+        for batch in self.object_batches("uri"):
+            uris = batch["uri"]
+            if pc.any(
+                pc.or_(pc.starts_with(uris, f"{source}/"), pc.equal(uris, pa.scalar(source)))
+            ).as_py():
                 return True
         return False
 

@@ -2,11 +2,12 @@
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from datetime import date
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, date, datetime
 from typing import Any, Literal
 
 from flowconv.errors import LakeError
+from flowconv.lake.coverage import uncovered_days
 from flowconv.lake.gone import gone_partitions, missing_paths, probably_first_deleted
 from flowconv.lake.layout import Layout, read_layout
 from flowconv.lake.ledger import Ledger
@@ -101,6 +102,11 @@ class LakeStatus:
         expired_before: Days before this one were removed by `flowconv expire`; None: no day was.
         expired_rows: Rows that were removed, or came too late for a day that was.
         gone: Partitions of which no file is left, though nobody said so to flowconv.
+        newest_record: Start of the newest record that any run wrote, in UTC; None if none is known.
+            Runs that were killed do not count.
+        newest_object: The time in the name of the newest object that any run converted, likewise.
+        uncovered: Source -> days that no run covered, between one run's `--until` and the next
+            one's `--since`.
     """
 
     lake: str
@@ -115,6 +121,9 @@ class LakeStatus:
     expired_before: date | None = None
     expired_rows: int = 0
     gone: tuple[str, ...] = ()
+    newest_record: datetime | None = None
+    newest_object: datetime | None = None
+    uncovered: Mapping[str, Sequence[date]] = field(default_factory=dict)
 
     @property
     def rows(self) -> int:
@@ -147,6 +156,13 @@ class LakeStatus:
             "expired_before": self.expired_before and self.expired_before.isoformat(),
             "expired_rows": self.expired_rows,
             "gone": list(self.gone),
+            "newest_record": self.newest_record and self.newest_record.isoformat(),
+            "newest_record_age_s": age_s(self.newest_record),
+            "newest_object": self.newest_object and self.newest_object.isoformat(),
+            "newest_object_age_s": age_s(self.newest_object),
+            "uncovered": {
+                source: [day.isoformat() for day in days] for source, days in self.uncovered.items()
+            },
             "number_runs": self.number_runs,
             "runs": [run.to_dict() for run in self.runs],
             "partitions": [asdict(partition) for partition in self.partitions],
@@ -190,7 +206,20 @@ def status(lake: str, *, runs: int = 10, options: Mapping[str, str] | None = Non
         expired_before=ledger.expired().before,
         expired_rows=sum(file.rows for file, _ in ledger.expired_files() if file.is_data),
         gone=tuple(_gone(storage, files)),
+        newest_record=_newest(all_runs, "newest_record"),
+        newest_object=_newest(all_runs, "newest_object"),
+        uncovered=uncovered_days(all_runs),
     )
+
+
+def age_s(time: datetime | None) -> int | None:
+    """Return the seconds since a time."""
+    return None if time is None else round((datetime.now(UTC) - time).total_seconds())
+
+
+def _newest(runs: Iterable[Run], what: str) -> datetime | None:
+    times = (datetime.fromisoformat(run.report[what]) for run in runs if run.report.get(what))
+    return max(times, default=None)
 
 
 def read_lock(storage: Storage) -> LockStatus:

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from datetime import date
+from datetime import UTC, date, datetime
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -29,6 +29,7 @@ from flowconv.errors import LakeError, ParseError, StorageError, UsageError
 from flowconv.lake.checksums import seal
 from flowconv.lake.ledger import Ledger
 from flowconv.lake.writing import TaskWriter
+from flowconv.options import TimeType
 from flowconv.running import RunProgress
 from flowconv.storage.opening import open_storage
 from support.commands import invoke
@@ -206,7 +207,8 @@ def test_nothing_to_convert(tmp_path: Path) -> None:
     convert(str(tmp_path / "logs"), str(tmp_path / "lake"))
     (tmp_path / "logs" / aws_key().path).unlink()
     report = convert(str(tmp_path / "logs"), str(tmp_path / "lake"))
-    assert (report.objects, report.complete) == (0, True)
+    assert (report.objects, report.found_before, report.complete) == (0, True, False)
+    assert convert(str(tmp_path / "logs"), str(tmp_path / "lake"), allowed).complete
 
 
 def test_report_is_plain(tmp_path: Path) -> None:
@@ -624,3 +626,56 @@ def test_formats_of_prefixes_and_log_groups_that_changed(tmp_path: Path) -> None
     assert convert_(f'[prefixes]\n"c/" = "{SWAPPED}"').complete, "none is declared for any"
     other = convert_(f'[log-groups]\n"/one" = "{SWAPPED}"\n[prefixes]\n"a/" = "{SWAPPED}"')
     assert changed_formats(other) == ["documents.log", "plain.log"]
+
+
+def test_nothing_is_found_though_there_was_something_before(tmp_path: Path) -> None:
+    logs, lake = tmp_path / "logs", tmp_path / "lake"
+    write_objects(logs, {aws_key(): GOOD})
+    assert convert(str(logs), str(lake)).complete
+    later = ConvertOptions(since=date(2026, 1, 15))
+    report = convert(str(logs), str(lake), later)
+    assert (report.empty, report.found_before, report.complete) == (True, True, False)
+    planned = plan(str(logs), str(lake), later)
+    assert (planned.empty, planned.found_before, planned.complete) == (True, True, False)
+    allowed = ConvertOptions(since=date(2026, 1, 15), allow_empty=True)
+    assert convert(str(logs), str(lake), allowed).complete
+    (logs / aws_key().path).unlink()
+    assert convert(str(logs), str(lake)).found_before
+    # Another source is as empty as if there were no lake.
+    (tmp_path / "others").mkdir()
+    report = convert(str(tmp_path / "others"), str(lake))
+    assert (report.empty, report.found_before) == (True, False)
+
+
+NOW_S = int(datetime.now(UTC).timestamp())
+
+
+@pytest.mark.parametrize("time_type", ["timestamp", "epoch"])
+@pytest.mark.parametrize(
+    ("lines", "newest", "skipdata"),
+    [
+        ("1768348800 OK\n1768348860 OK\n", 1768348860, 0),
+        ("1768348800 SKIPDATA\n- SKIPDATA\n1768348700 NODATA\n", 1768348800, 2),
+        (f"1768348800 OK\n{NOW_S + 86400} OK\n", 1768348800, 0),  # A clock is wrong.
+        (f"{NOW_S + 86400} OK\n", None, 0),
+        ("- OK\n", None, 0),
+        ("1768348800 -\n", 1768348800, 0),
+    ],
+)
+def test_newest_record_and_what_aws_lost(
+    tmp_path: Path, lines: str, newest: int | None, skipdata: int, time_type: TimeType
+) -> None:
+    write_objects(tmp_path / "logs", {aws_key(): b"start log-status\n" + lines.encode()})
+    options = ConvertOptions(time_type=time_type)
+    report = convert(str(tmp_path / "logs"), str(tmp_path / "lake"), options)
+    wanted = None if newest is None else datetime.fromtimestamp(newest, UTC)
+    assert (report.newest_record, report.skipdata) == (wanted, skipdata)
+    assert report.newest_object == aws_key().time
+    status = flowconv.status(str(tmp_path / "lake"))
+    assert (status.newest_record, status.newest_object) == (wanted, aws_key().time)
+
+
+def test_no_status_at_all(tmp_path: Path) -> None:
+    write_objects(tmp_path / "logs", {Key("a.log"): b"start\n1768348800\n"})
+    report = convert(str(tmp_path / "logs"), str(tmp_path / "lake"))
+    assert (report.skipdata, report.newest_object) == (0, None)

@@ -150,28 +150,23 @@ def test_other_formats(tmp_path: Path, declared: tuple[str, ...], changed: bool)
 
 
 @pytest.mark.parametrize(
-    ("options", "pending", "unreadable", "tasks", "empty"),
+    ("options", "pending", "unreadable", "empty"),
     [
-        ({}, None, [], {}, True),
-        ({}, Pending(), [], {}, True),
-        ({"allow_empty": True}, None, [], {}, False),
-        ({}, None, ["/logs/denied"], {}, False),
-        ({}, Pending(already_converted=1), [], {}, False),
-        ({}, Pending(changed=["/logs/a"]), [], {}, False),
-        ({}, Pending(), [], {"one": "a"}, False),
-        ({"since": date(2026, 1, 14)}, Pending(), [], {"one": "a"}, True),
+        ({}, None, [], True),
+        ({}, Pending(), [], True),
+        ({"allow_empty": True}, None, [], False),
+        ({}, None, ["/logs/denied"], False),
+        ({}, Pending(already_converted=1), [], False),
+        ({}, Pending(changed=["/logs/a"]), [], False),
+        ({}, Pending(changed_format=["/logs/a"]), [], False),
+        ({}, Pending(expired=1), [], False),
+        ({"since": date(2026, 1, 14)}, Pending(), [], True),
     ],
 )
 def test_is_empty(
-    tmp_path: Path,
-    options: dict[str, Any],
-    pending: Pending | None,
-    unreadable: list[str],
-    tasks: dict[str, str],
-    empty: bool,
+    options: dict[str, Any], pending: Pending | None, unreadable: list[str], empty: bool
 ) -> None:
-    known = ledger(tmp_path, tasks)
-    found = is_empty("/logs", pending, unreadable, known, ConvertOptions(**options))
+    found = is_empty(pending, unreadable, ConvertOptions(**options))
     assert found == empty
 
 

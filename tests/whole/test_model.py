@@ -330,8 +330,9 @@ class LakeAndModel(RuleBasedStateMachine):
         assert report.unreadable.keys() == wanted.unreadable
         assert report.rejected == sum((one.rejected for one in commits), Counter())
         assert report.lines == sum((one.counts for one in commits if one.counts), LineCounts())
-        known = [*self.model.source.values(), *self.model.converted.values()]
-        assert report.empty == (not any(choice.has(one.key.day) for one in known))
+        there = self.model.source.values()
+        assert report.empty == (not any(choice.has(one.key.day) for one in there))
+        assert report.found_before == bool(report.empty and self.model.converted)
         odd = (report.empty, wanted.changed, wanted.unreadable, report.rejected)
         assert report.complete == (not any(odd))
         assert report.source_bytes == sum(len(one.content) for one in commits)
