@@ -20,7 +20,6 @@ from datetime import UTC, date, datetime
 from typing import Any
 
 from flowconv.errors import LakeError, UsageError
-from flowconv.events import log_event
 from flowconv.lake.expired import Expired
 from flowconv.lake.gone import as_expired, missing_paths
 from flowconv.lake.intents import write_intent
@@ -182,12 +181,11 @@ def _remove(
         ledger.expire(run_id, expired)
         storage.delete(paths)
         storage.delete([intent])
-    summary: dict[str, Any] = {
+    summary = {
         "expire": True,
         "before": expired.before and expired.before.isoformat(),
         "files": len(files),
         "rows": sum(file.rows for file in files if file.is_data),
         "failure": "",
     }
-    log_event("expired", run_id=run_id, lake=storage.root, **summary)
     ledger.end(replace(run, ended=datetime.now(UTC), report=summary))

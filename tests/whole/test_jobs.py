@@ -13,6 +13,7 @@ import shlex
 import shutil
 import subprocess
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -22,6 +23,8 @@ import pytest
 from flowconv import scan
 from flowconv.cli.metrics import write_metrics
 from flowconv.conversion.report import ConvertReport
+from flowconv.lake.layout import Layout
+from flowconv.lake.status import LakeStatus, LockStatus
 from support.commands import Result, invoke
 from support.lakes import ROW, V2, aws_key, data_files, write_objects
 from support.s3_servers import S3Server, moto_server, own_buckets_policy
@@ -94,12 +97,22 @@ def test_page_names_every_metric(tmp_path: Path) -> None:
 
 
 def metrics(folder: Path) -> set[str]:
-    write_metrics(
-        folder / "m.prom",
-        {"lake": "b"},
-        ConvertReport(source="a", lake="b", run_id="1"),
-        failed=False,
+    now = datetime.now(UTC)
+    lake = LakeStatus(
+        lake="b",
+        layout=Layout(partition_by=("date",), time_type="timestamp"),
+        lock=LockStatus("free"),
+        runs=(),
+        number_runs=1,
+        objects=0,
+        partitions=(),
+        rejected=0,
+        rejected_objects=0,
+        newest_record=now,
+        newest_object=now,
     )
+    report = ConvertReport(source="a", lake="b", run_id="1")
+    write_metrics(folder / "m.prom", {"lake": "b"}, report, lake, failed=False)
     return set(re.findall(r"^# TYPE (\w+)", (folder / "m.prom").read_text(), re.MULTILINE))
 
 
