@@ -111,7 +111,8 @@ def metrics(folder: Path) -> set[str]:
         newest_record=now,
         newest_object=now,
     )
-    report = ConvertReport(source="a", lake="b", run_id="1")
+    shares = dict.fromkeys(("working", "source", "lake", "tasks"), 0.25)
+    report = ConvertReport(source="a", lake="b", run_id="1", worker_time=shares)
     write_metrics(folder / "m.prom", {"lake": "b"}, report, lake, failed=False)
     return set(re.findall(r"^# TYPE (\w+)", (folder / "m.prom").read_text(), re.MULTILINE))
 
