@@ -391,7 +391,9 @@ def test_one_of_the_first_gets_hangs(site: Site) -> None:
     site.proxy.faults = [Fault("silence", "GetObject", LOGS)]
     fetched = [storage.start_fetch(path, 0, len(wanted)) for _ in range(60)]
     assert [answer.result() for answer in fetched] == [wanted] * 60
-    assert (storage.times.hedges, storage.retries) == (1, 0)
+    # On a busy machine others may take long, too.
+    assert storage.times.hedges >= 1
+    assert storage.retries == 0
 
 
 @both
