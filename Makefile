@@ -13,6 +13,8 @@ SOURCES := $(wildcard flowconv tests benchmarks)
 PARALLEL := -n $(PYTEST_WORKERS) --dist worksteal
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
+# Each process that tests start would compile all modules again.
+unexport PYTHONDONTWRITEBYTECODE
 
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c

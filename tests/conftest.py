@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from unittest import mock
 
 import pytest
+from botocore.loaders import create_loader  # type: ignore[import-untyped]
 from hypothesis import settings
 
 from flowconv import ConvertOptions, convert
@@ -16,6 +18,7 @@ from support.exactly_once import Lake, LocalLake, S3Lake
 from support.processes import Runs, prepared_runs
 from support.s3_servers import S3Server, ceph_available, ceph_server, moto_server
 from support.stories import Story, make_stories
+from support.warm_start import WarmStart, warm_start
 
 # An example's time depends on the machine. CI always tries the same ones.
 settings.register_profile("default", deadline=None)
@@ -25,6 +28,13 @@ settings.load_profile("ci" if os.environ.get("CI") else "default")
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "s3server: needs Ceph's S3 server (make test-s3)")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _quick_clients() -> Iterator[None]:
+    """The descriptions of AWS's services are read once; each client would take 0.1 s for it."""
+    with mock.patch("botocore.session.create_loader", cache(create_loader)):
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -97,6 +107,15 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runs]:
         pytest.skip("needs fork")
     with prepared_runs(tmp_path_factory.mktemp("runs")) as prepared:
         yield prepared
+
+
+@pytest.fixture(scope="session")
+def warm() -> Iterator[WarmStart]:
+    """The command in processes of its own, which are there at once."""
+    if not hasattr(os, "fork"):
+        pytest.skip("needs fork")
+    with warm_start() as started:
+        yield started
 
 
 @pytest.fixture(

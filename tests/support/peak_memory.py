@@ -7,8 +7,9 @@ import json
 import subprocess
 import sys
 import tempfile
-from dataclasses import dataclass
 from pathlib import Path
+
+from support.warm_start import Ended
 
 # What the README promises: for every worker, for every worker that reads Parquet, and besides.
 WORKER_MB = 200
@@ -31,17 +32,7 @@ with open(result, "w") as file:
 """
 
 # Addresses, not memory: far beyond any promise, so that a mistake is found and the machine lives.
-_MOST_ADDRESSES = 12 << 30
-
-
-@dataclass(frozen=True)
-class Peak:
-    """What a process took and said; `mb` are millions of bytes, as in reports."""
-
-    exit_code: int
-    mb: float
-    stdout: str
-    stderr: str
+MOST_ADDRESSES = 12 << 30
 
 
 def promised_mb(*, workers: int = 1, parquet: bool = False) -> int:
@@ -49,26 +40,26 @@ def promised_mb(*, workers: int = 1, parquet: bool = False) -> int:
     return workers * (PARQUET_WORKER_MB if parquet else WORKER_MB) + PROCESS_MB
 
 
-def peak_mb(*arguments: str, timeout_s: int = 120) -> Peak:
+def peak_mb(*arguments: str, timeout_s: int = 120) -> Ended:
     """Run `python -m flowconv` with arguments to its end; after the timeout it is killed (-9)."""
     return peak_of([sys.executable, "-m", "flowconv", *arguments], timeout_s)
 
 
-def peak_of(command: list[str], timeout_s: int = 120) -> Peak:
+def peak_of(command: list[str], timeout_s: int = 120) -> Ended:
     """Run any command; see `peak_mb`."""
     with tempfile.TemporaryDirectory() as folder:
         result, output, errors = (Path(folder) / name for name in ("result", "output", "errors"))
         launch = [sys.executable, "-I", "-S", "-c", _LAUNCHER, str(result), str(timeout_s)]
         with output.open("wb") as stdout, errors.open("wb") as stderr:
             subprocess.run(
-                [*launch, str(_MOST_ADDRESSES), *command],
+                [*launch, str(MOST_ADDRESSES), *command],
                 stdout=stdout,
                 stderr=stderr,
                 stdin=subprocess.DEVNULL,
                 check=True,
             )
         exit_code, mb = json.loads(result.read_text())
-        return Peak(
+        return Ended(
             exit_code,
             mb,
             output.read_text(errors="replace"),

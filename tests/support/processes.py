@@ -10,6 +10,7 @@ and the writer do, each change to the local file system, and each request to S3.
 
 from __future__ import annotations
 
+import gc
 import importlib
 import io
 import itertools
@@ -203,6 +204,8 @@ def _serve() -> None:
     botocore.session.create_loader = cache(botocore.session.create_loader)
     botocore.session.create_loader(None).load_service_model("s3", "service-2")
     assert threading.active_count() == 1
+    # Else each fork's garbage collection would write to, and so copy, all that was imported.
+    gc.freeze()
     children: set[int] = set()
     for line in sys.stdin:
         order = json.loads(line)

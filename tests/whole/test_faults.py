@@ -21,7 +21,6 @@ from typing import Any
 from unittest import mock
 
 import pytest
-from botocore.loaders import create_loader  # type: ignore[import-untyped]
 
 from flowconv.lake.ledger import Ledger
 from flowconv.lake.locking import Holder, read_holder
@@ -155,7 +154,6 @@ def _quick() -> Iterator[None]:
         mock.patch.object(retrying, "FIRST_DELAY_S", 0.01),
         mock.patch.object(retrying, "LONGEST_DELAY_S", 0.05),
         mock.patch.object(s3, "_SMALL_BYTES", 0),
-        mock.patch("botocore.session.create_loader", cache(create_loader)),  # takes 50 ms
         mock.patch.dict(os.environ, AWS_REQUEST_CHECKSUM_CALCULATION="when_required"),
     ):
         yield

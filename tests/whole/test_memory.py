@@ -16,16 +16,17 @@ from flowconv.errors import FetchError, UnreadableObjectError
 from flowconv.source.keys import LogObject
 from support.in_memory import Stored, log_object
 from support.lakes import ROW, V2, aws_key, write_objects
-from support.peak_memory import Peak, peak_mb, peak_of, promised_mb
+from support.peak_memory import MOST_ADDRESSES, peak_mb, peak_of, promised_mb
 from support.shapes import document, http_endpoint, parquet, subscription
+from support.warm_start import Ended, WarmStart
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no wait4")
 
 
-def convert_peak(tmp_path: Path, *options: str, timeout_s: int = 120) -> Peak:
+def convert_peak(warm: WarmStart, folder: Path, *options: str, timeout_s: int = 120) -> Ended:
     """Convert `logs` with one worker."""
-    folders = (str(tmp_path / "logs"), str(tmp_path / "lake"))
-    return peak_mb("convert", *folders, "--workers", "1", *options, timeout_s=timeout_s)
+    arguments = ("convert", folder / "logs", folder / "lake", "--workers", "1", *options)
+    return warm.run(*arguments, timeout_s=timeout_s, most_addresses=MOST_ADDRESSES)
 
 
 def test_the_measure() -> None:
@@ -40,12 +41,17 @@ def test_the_measure() -> None:
     assert peak_of([sys.executable, "-c", "while True: pass"], timeout_s=1).exit_code == -9
 
 
-def test_logs_as_they_should_be(tmp_path: Path) -> None:
+def test_logs_as_they_should_be(tmp_path: Path, warm: WarmStart) -> None:
     body = V2 + ROW * 300_000
     write_objects(tmp_path / "logs", {aws_key(hash_=f"{n:08x}"): body for n in range(4)})
-    peak = convert_peak(tmp_path)
-    assert peak.exit_code == 0, peak.stderr
-    assert peak.mb < promised_mb()
+    folders = (str(tmp_path / "logs"), str(tmp_path / "lake"))
+    cold = peak_mb("convert", *folders, "--workers", "1")
+    warm_ = convert_peak(warm, tmp_path, "--reprocess")
+    for peak in (cold, warm_):
+        assert peak.exit_code == 0, peak.stderr
+        assert peak.mb < promised_mb()
+    # A command that was started warm is not taken for a smaller one.
+    assert warm_.mb > cold.mb - 5
 
 
 MANY = 80
@@ -85,13 +91,13 @@ def unreadable_objects(kind: str) -> list[bytes]:
         "large with an end that is cut",
     ],
 )
-def test_unreadable_objects(tmp_path: Path, kind: str) -> None:
+def test_unreadable_objects(tmp_path: Path, kind: str, warm: WarmStart) -> None:
     """What is kept of an object that failed is a sentence, not the reader's buffers."""
     bodies = unreadable_objects(kind)
     keys = [aws_key(hash_=f"{n:08x}") for n in range(len(bodies))]
     write_objects(tmp_path / "logs", dict(zip(keys, bodies, strict=True)))
     write_objects(tmp_path / "logs", {aws_key(hash_="ffffffff"): V2 + ROW})
-    peak = convert_peak(tmp_path, "--json")
+    peak = convert_peak(warm, tmp_path, "--json")
     assert peak.exit_code == 3, peak.stderr
     report = json.loads(peak.stdout)
     assert (report["number_unreadable"], report["objects"]) == (len(bodies), 1)
@@ -188,10 +194,10 @@ BOMBS = {
 
 
 @pytest.mark.parametrize("kind", BOMBS)
-def test_parquet_bombs(tmp_path: Path, kind: str) -> None:
+def test_parquet_bombs(tmp_path: Path, kind: str, warm: WarmStart) -> None:
     """Whatever the encoding, memory stays within the promise, and the object is named."""
     write_objects(tmp_path / "logs", {aws_key(): bomb(kind)})
-    peak = convert_peak(tmp_path, "--json", "--max-object-size", "300MB")
+    peak = convert_peak(warm, tmp_path, "--json", "--max-object-size", "300MB")
     report = json.loads(peak.stdout)
     for reason in report["unreadable"].values():
         assert BOMBS[kind] in reason
@@ -199,21 +205,21 @@ def test_parquet_bombs(tmp_path: Path, kind: str) -> None:
     assert peak.mb < promised_mb(parquet=True)
 
 
-def test_many_partitions(tmp_path: Path) -> None:
+def test_many_partitions(tmp_path: Path, warm: WarmStart) -> None:
     """A few rows of each in every block: they wait together, and are sorted."""
     interfaces = [b"eni-%04d" % (n % 1000) for n in range(150_000)]
     body = V2 + b"".join(ROW.replace(b"eni-", name + b"-") for name in interfaces)
     write_objects(tmp_path / "logs", {aws_key(): gzip.compress(body, 1)})
-    peak = convert_peak(tmp_path, "--partition-by", "interface_id", "--json")
+    peak = convert_peak(warm, tmp_path, "--partition-by", "interface_id", "--json")
     report = json.loads(peak.stdout)
     assert (report["lines"]["rows"], report["partitions"], report["files"]) == (150_000, 1000, 1000)
     assert peak.mb < promised_mb()
 
 
-def test_lines_of_one_character(tmp_path: Path) -> None:
+def test_lines_of_one_character(tmp_path: Path, warm: WarmStart) -> None:
     body = V2 + ROW + b"x\n" * 5_000_000
     write_objects(tmp_path / "logs", {aws_key(): gzip.compress(body, 1)})
-    peak = convert_peak(tmp_path, "--json", timeout_s=400)
+    peak = convert_peak(warm, tmp_path, "--json", timeout_s=400)
     report = json.loads(peak.stdout)
     lines, kept = report["lines"], (tmp_path / "lake/_flowconv/quarantine")
     assert (peak.exit_code, lines["rows"], lines["rejected"]) == (3, 1, 5_000_000)
@@ -269,10 +275,10 @@ print(frame.height, sum(frame[f"x{number}_7"].null_count() for number in range(3
 """
 
 
-def test_scan_of_very_many_headers(tmp_path: Path) -> None:
+def test_scan_of_very_many_headers(tmp_path: Path, warm: WarmStart) -> None:
     """What a query takes grows with its result, not with files times columns."""
     write_objects(tmp_path / "logs", {aws_key(): V2})
-    assert convert_peak(tmp_path).exit_code == 0
+    assert convert_peak(warm, tmp_path).exit_code == 0
     (tmp_path / "lake/vpc/aws_account_id=1/aws_region=x/date=2026-01-14").mkdir(parents=True)
     peak = peak_of([sys.executable, "-c", WIDE_SCAN, str(tmp_path / "lake")])
     assert peak.stdout.split() == ["300", str(300 * 299)], peak.stderr
@@ -311,9 +317,9 @@ HOSTILE_JSON = {
 
 
 @pytest.mark.parametrize("kind", HOSTILE_JSON)
-def test_json(kind: str, tmp_path: Path) -> None:
+def test_json(kind: str, tmp_path: Path, warm: WarmStart) -> None:
     """Whatever the JSON: within the promise, and in time that grows with its size."""
     write_objects(tmp_path / "logs", {aws_key(): gzip.compress(HOSTILE_JSON[kind](), 1)})
-    peak = convert_peak(tmp_path, "--format", "default")
+    peak = convert_peak(warm, tmp_path, "--format", "default")
     assert peak.exit_code in (0, 3), peak.stderr
     assert peak.mb < promised_mb(), f"{peak.mb:.0f} MB"
