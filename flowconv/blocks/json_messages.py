@@ -81,14 +81,17 @@ def _lines_of(document: Document, values: dict[str, Any], *, are_events: bool) -
     if shape is Shape.HTTP_ENDPOINT:
         yield from _lines_of_records(messages)
         return
-    yield _joined(
-        pa.array(messages, pa.string()),
-        np.array(times, np.int64),
-        np.zeros(len(messages), np.int64) - (values.get("owner") is None),
-        (values["owner"],) if values.get("owner") is not None else (),
-        shape,
-        values.get("logGroup"),
+    # As `_joined` does, whose calls of Arrow would take 0.1 ms for each document.
+    lines = [message.rstrip("\r\n") + "\n" for message in messages]
+    counts = np.array([line.count("\n") for line in lines], np.int64)
+    owner = values.get("owner")
+    events = Events(
+        np.repeat(np.array(times, np.int64), counts),
+        np.full(counts.sum(), -1 if owner is None else 0, np.int64),
+        () if owner is None else (owner,),
     )
+    text = "".join(lines).encode()
+    yield Lines(text=text, shape=shape, log_group=values.get("logGroup"), events=events)
 
 
 def shape_of(values: dict[str, Any], *, are_events: bool) -> Shape:

@@ -20,6 +20,7 @@ from flowconv.cli import progress
 from flowconv.conversion import pending
 from support.commands import DONE, FAILED, INCOMPLETE, INTERRUPTED, USAGE, invoke, run
 from support.lakes import ROW, V2, Key, aws_key, data_files, write_objects
+from support.warm_start import WarmStart
 
 pytestmark = pytest.mark.usefixtures("quick_disk")
 
@@ -618,14 +619,15 @@ COMMANDS = {
 }
 
 
-def test_streams_that_are_closed_or_full(tmp_path: Path) -> None:
+def test_streams_that_are_closed_or_full(tmp_path: Path, warm: WarmStart) -> None:
     """Nothing but the exit code and one sentence tells of it, and what was done stays."""
     write_objects(tmp_path / "good", {Key("a.log"): V2 + ROW})
     write_objects(tmp_path / "bad", {Key("a.log"): V2 + ROW.replace(b" 443 ", b" 4x3 ")})
     run("convert", tmp_path / "bad", tmp_path / "old", code=INCOMPLETE)
 
-    def shell(arguments: list[str], streams: str) -> tuple[int, str]:
-        command = shlex.join([sys.executable, "-m", "flowconv", *arguments])
+    def shell(arguments: list[str], streams: str, *, cold: bool = False) -> tuple[int, str]:
+        program = [sys.executable, "-m", "flowconv"] if cold else [str(warm.bin / "flowconv")]
+        command = shlex.join([*program, *arguments])
         shutil.rmtree(tmp_path / "lake", ignore_errors=True)
         done = subprocess.run(
             ["bash", "-c", f"{command} {streams}; exit ${{PIPESTATUS[0]}}"],
@@ -655,6 +657,10 @@ def test_streams_that_are_closed_or_full(tmp_path: Path) -> None:
             assert shell(arguments, "| true") == (code, errors)
             assert shell(arguments, ">/dev/null 2>/dev/full") == (code, "")
         assert shell(arguments, ">&- 2>&- <&-") == (code, "")
+
+    cold = COMMANDS["convert"]
+    for streams in (">/dev/full", "| true", ">/dev/null 2>/dev/full", ">&- 2>&- <&-"):
+        assert shell(cold, streams, cold=True) == shell(cold, streams), streams
 
 
 def test_a_reader_that_leaves(tmp_path: Path) -> None:

@@ -23,6 +23,7 @@ from flowconv.errors import FlowconvError, printable, redact
 from support.commands import invoke
 from support.lakes import ROW, V2, Key, aws_key, write_objects
 from support.s3_servers import S3Server
+from support.warm_start import WarmStart
 
 pytestmark = pytest.mark.usefixtures("quick_disk")
 
@@ -525,32 +526,10 @@ def test_answers_of_an_enemy(
         server.shutdown()
 
 
-# Everything is imported before: somebody else may not be allowed to read Python's own modules.
-AS_NOBODY = """
-import os, sys
-from typer.testing import CliRunner
-from flowconv.cli.app import app
-import flowconv.conversion.converting, flowconv.verification.verifying
-import flowconv.conversion.dry_run, flowconv.lake.quarantine, flowconv.lake.status
-import flowconv.inspecting, flowconv.samples.delivering, flowconv.samples.networks, _strptime
-import flowconv.cli.console, flowconv.samples.generating, pyarrow.parquet, rich.table
-from contextlib import suppress
-with suppress(ImportError):  # older releases of typer do without
-    import pydantic
-"".encode("idna")
-os.setgid(65534)
-os.setuid(65534)
-result = CliRunner().invoke(app, sys.argv[1:])
-sys.stderr.write(result.output)
-sys.stderr.flush()
-os._exit(result.exit_code)
-"""
-
-
 @pytest.mark.skipif(
     not hasattr(os, "getuid") or os.getuid() != 0, reason="only root can be somebody else"
 )
-def test_what_is_denied(folder: Path) -> None:
+def test_what_is_denied(folder: Path, warm: WarmStart) -> None:
     with tempfile.TemporaryDirectory() as name:  # pytest's own folders are root's
         top = Path(name)
         top.chmod(0o755)
@@ -570,14 +549,10 @@ def test_what_is_denied(folder: Path) -> None:
             f"generate {top}/made": f"{top}/made",
             f"convert {top}/logs {top}/new --metrics-file {top}/m.prom": f"{top}/m.prom",
         }.items():
-            done = subprocess.run(
-                [sys.executable, "-c", AS_NOBODY, *command.split()],
-                check=False,
-                capture_output=True,
-                text=True,
-                timeout=60,
-            )
-            assert done.returncode in (1, 2), done.stderr
+            # Everything is imported before: somebody else may not be allowed to read Python's own
+            # modules.
+            done = warm.run(*command.split(), user=65534, timeout_s=60)
+            assert done.exit_code in (1, 2), done.stderr
             assert done.stderr.startswith(f"error: {place}"), command
             assert "denied" in done.stderr or "may not be written" in done.stderr
             assert done.stderr.count("\n") == 1

@@ -30,6 +30,7 @@ from support.commands import invoke
 
 if TYPE_CHECKING:
     from support.s3_servers import S3Server
+    from support.warm_start import WarmStart
 
 ROOT = Path(__file__).parents[2]
 # In the order of reading: examples use what those before them made.
@@ -102,9 +103,17 @@ def find_examples(page: str, text: str) -> list[Example]:
     return examples
 
 
-def run(example: Example, folder: Path, environment: Mapping[str, str] | None = None) -> str:
+def run(
+    example: Example,
+    folder: Path,
+    environment: Mapping[str, str] | None = None,
+    *,
+    warm: WarmStart | None = None,
+) -> str:
     """Run a block as a reader would, and return what it prints."""
-    home = {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+    programs = [warm.bin] if warm else []
+    programs.append(Path(sys.executable).parent)
+    home = {"PATH": os.pathsep.join([*map(str, programs), os.environ["PATH"]])}
     home |= {"PYTHONUTF8": "1", "COLUMNS": "80", "TERM": "dumb", "HOME": str(folder)}
     if example.language == "shell":
         command = ["bash", "-euo", "pipefail", "-c", NOT_RUN.sub("", example.code)]
@@ -138,7 +147,7 @@ def line_ids(example: Example) -> str:
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder in which the first block of README was run."""
+    """A folder in which the first block of README was run, by the command as it is installed."""
     folder = tmp_path_factory.mktemp("home").resolve()
     run(BEGIN, folder)
     return folder
@@ -146,8 +155,10 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.skipif(shutil.which("bash") is None, reason="bash is not installed")
 @pytest.mark.parametrize("example", LOCAL, ids=line_ids)
-def test_example_runs_and_prints_what_is_shown(example: Example, home: Path) -> None:
-    printed = run(example, home)
+def test_example_runs_and_prints_what_is_shown(
+    example: Example, home: Path, warm: WarmStart
+) -> None:
+    printed = run(example, home, warm=warm)
     if example.shown is not None:
         assert MEASURED.sub("…", example.shown) == MEASURED.sub("…", printed), UPDATE
 
@@ -174,8 +185,8 @@ def test_examples_were_found() -> None:
 
 
 @pytest.mark.skipif(shutil.which("bash") is None, reason="bash is not installed")
-def test_polars_reads_files_whose_columns_differ_as_shown(tmp_path: Path) -> None:
-    run(BEGIN, tmp_path)
+def test_polars_reads_files_whose_columns_differ_as_shown(tmp_path: Path, warm: WarmStart) -> None:
+    run(BEGIN, tmp_path, warm=warm)
     later = tmp_path / "logs" / "later.log"
     later.write_text("srcaddr start reject-reason\n10.0.0.1 1768392000 BPA\n", encoding="ascii")
     again = Example(
@@ -186,7 +197,7 @@ def test_polars_reads_files_whose_columns_differ_as_shown(tmp_path: Path) -> Non
         shown=None,
         shown_at=(0, 0),
     )
-    run(again, tmp_path)
+    run(again, tmp_path, warm=warm)
     (shown,) = [e for e in LOCAL if 'missing_columns="insert"' in e.code]
     assert run(shown, tmp_path) == "16001\n"
 

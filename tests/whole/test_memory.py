@@ -25,8 +25,11 @@ pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no 
 
 def convert_peak(warm: WarmStart, folder: Path, *options: str, timeout_s: int = 120) -> Ended:
     """Convert `logs` with one worker."""
-    arguments = ("convert", folder / "logs", folder / "lake", "--workers", "1", *options)
-    return warm.run(*arguments, timeout_s=timeout_s, most_addresses=MOST_ADDRESSES)
+    return warm.run(
+        *("convert", str(folder / "logs"), str(folder / "lake"), "--workers", "1", *options),
+        timeout_s=timeout_s,
+        most_addresses=MOST_ADDRESSES,
+    )
 
 
 def test_the_measure() -> None:
@@ -45,13 +48,13 @@ def test_logs_as_they_should_be(tmp_path: Path, warm: WarmStart) -> None:
     body = V2 + ROW * 300_000
     write_objects(tmp_path / "logs", {aws_key(hash_=f"{n:08x}"): body for n in range(4)})
     folders = (str(tmp_path / "logs"), str(tmp_path / "lake"))
-    cold = peak_mb("convert", *folders, "--workers", "1")
-    warm_ = convert_peak(warm, tmp_path, "--reprocess")
-    for peak in (cold, warm_):
+    started_anew = peak_mb("convert", *folders, "--workers", "1")
+    started_warm = convert_peak(warm, tmp_path, "--reprocess")
+    for peak in (started_anew, started_warm):
         assert peak.exit_code == 0, peak.stderr
         assert peak.mb < promised_mb()
-    # A command that was started warm is not taken for a smaller one.
-    assert warm_.mb > cold.mb - 5
+    # What a fork shares with the process that it comes from is counted.
+    assert started_warm.mb > started_anew.mb - 10
 
 
 MANY = 80
