@@ -3,6 +3,7 @@
 import gzip
 import json
 import platform
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -49,7 +50,8 @@ def test_logs_as_they_should_be(tmp_path: Path, warm: WarmStart) -> None:
     write_objects(tmp_path / "logs", {aws_key(hash_=f"{n:08x}"): body for n in range(4)})
     folders = (str(tmp_path / "logs"), str(tmp_path / "lake"))
     started_anew = peak_mb("convert", *folders, "--workers", "1")
-    started_warm = convert_peak(warm, tmp_path, "--reprocess")
+    shutil.rmtree(tmp_path / "lake")
+    started_warm = convert_peak(warm, tmp_path)
     for peak in (started_anew, started_warm):
         assert peak.exit_code == 0, peak.stderr
         assert peak.mb < promised_mb()
