@@ -6,4 +6,6 @@
 4. `ddl`: tables -> statements for an engine
 5. `questions`, `options`: a question's name -> SQL
 6. `querying`: SQL -> a lazy polars query over a lake -> batches of its answer
+7. `reporting`: questions, completeness and status -> the numbers of a report
+8. `page`: a report -> one HTML file
 """

@@ -82,6 +82,16 @@ def batches(answer: pl.LazyFrame, dest: str) -> Iterator[pl.DataFrame]:
         ) from error
 
 
+def compute(answer: pl.LazyFrame, dest: str) -> pl.DataFrame:
+    """Compute a small answer.
+
+    Raises:
+        LakeError: As `batches`.
+    """
+    frame = answer.collect_schema().to_frame()
+    return pl.concat([frame, *batches(answer, dest)])
+
+
 def _complete(table: Table, frame: pl.LazyFrame) -> pl.LazyFrame:
     """Return a table with all documented columns, which SQL may name whatever was logged."""
     there = frame.collect_schema()

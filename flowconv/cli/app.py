@@ -592,6 +592,70 @@ def query(
 
 @app.command(
     epilog=examples(
+        "flowconv report lake --output report.html",
+        "flowconv report s3://my-lake/flows --since 30d --output report.html",
+        "flowconv report lake --json | jq '.sections.traffic'",
+    )
+)
+def report(
+    lake: LakeArgument,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output", "-o", metavar="FILE", help="Write the page to FILE.", show_default=False
+        ),
+    ] = None,
+    since: Annotated[
+        str | None,
+        typer.Option("--since", metavar="DAY", help="First day: YYYY-MM-DD, or 30d."),
+    ] = None,
+    until: Annotated[
+        str | None, typer.Option("--until", metavar="DAY", help="Last day, included.")
+    ] = None,
+    price: Annotated[
+        list[str],
+        typer.Option(
+            "--price",
+            metavar="NAME=USD",
+            help="US dollars for each GiB, as for flowconv query. Can be repeated.",
+        ),
+    ] = [],  # noqa: B006
+    dest_option: LakeOptions = [],  # noqa: B006
+    json_: JsonOption = False,
+) -> None:
+    """Write a page that shows what a lake holds: one HTML file, which loads nothing.
+
+    It has traffic over time, top talkers, what is rejected, AWS services, paths and their cost,
+    completeness and the lake's health. --json prints the numbers.
+    """
+    with explained(TextLog(), as_json=json_):
+        if output is None and not json_:
+            raise UsageError("give --output FILE, --json or both.")
+        from flowconv.answers.page import render
+        from flowconv.answers.reporting import read_report
+
+        found = read_report(
+            lake,
+            since=since,
+            until=until,
+            prices=parse_prices(price),
+            options=parse_storage_options(dest_option),
+        )
+        if output is not None:
+            try:
+                output.write_text(render(found), encoding="utf-8")
+            except (OSError, ValueError) as error:
+                reason = getattr(error, "strerror", None) or "it is not a valid path"
+                raise StorageError(
+                    f"the page cannot be written ({reason}). Choose another --output.",
+                    uri=str(output),
+                ) from None
+        if json_:
+            tables.print_json(found.to_dict())
+
+
+@app.command(
+    epilog=examples(
         "flowconv ddl lake --dialect duckdb > lake.sql && duckdb -init lake.sql",
         "flowconv ddl s3://my-lake/flows --dialect athena",
     )

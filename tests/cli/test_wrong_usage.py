@@ -245,6 +245,7 @@ GIVEN = {
     "gaps": ["lake"],
     "quarantine": ["lake"],
     "query": ["lake", "--question=skipdata"],
+    "report": ["lake", "--json"],
     "ddl": ["lake", "--dialect=duckdb"],
 }
 
@@ -254,7 +255,8 @@ def test_hostile_values(there: Path, command: str, parameter: str) -> None:
     given = GIVEN[command]
     for name, value in HOSTILE.items():
         if parameter.startswith("-"):
-            arguments = [command, *given, f"{parameter}={value}"]
+            is_file = (command, parameter) == ("report", "--output")
+            arguments = [command, *given, f"{parameter}={'note.gz/' * is_file}{value}"]
         else:
             place = 1 if parameter == "dest" else 0
             flags = [one for one in given if one.startswith("--")]

@@ -1,0 +1,231 @@
+"""What a report shows: the numbers, without their looks."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Any
+
+import polars as pl
+
+from flowconv.answers.querying import compute, query
+from flowconv.answers.questions import PRICES_OF, question_sql
+from flowconv.answers.registries import TRAFFIC_PATHS
+from flowconv.lake.status import status
+from flowconv.upkeep.completeness import gaps
+
+# Beyond so many days, traffic is summed by day: a chart has no room for more hours.
+_HOURLY_DAYS = 32
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Section:
+    """A part of a report: a table, of which some columns may be drawn.
+
+    Attributes:
+        name: In JSON.
+        title: For people.
+        note: What must be known to read it.
+        columns: The table's columns.
+        rows: Its rows; values are texts, numbers, times or None.
+        drawn: How it is drawn, if it is: `over-time`, with times in the first column and numbers
+            in the others, or `bars`, with numbers in the last column.
+    """
+
+    name: str
+    title: str
+    note: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[Any, ...], ...]
+    drawn: str | None = None
+
+    def to_dict(self) -> list[dict[str, Any]]:
+        """Return plain values for JSON."""
+        return [
+            {
+                name: value.isoformat() if isinstance(value, date) else value
+                for name, value in zip(self.columns, row, strict=True)
+            }
+            for row in self.rows
+        ]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LakeReport:
+    """A report on a lake.
+
+    Attributes:
+        lake: The lake.
+        days: The days that are reported, as they were asked for.
+        sections: Its parts, in the order of reading.
+    """
+
+    lake: str
+    days: str
+    sections: tuple[Section, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values for JSON."""
+        sections = {section.name: section.to_dict() for section in self.sections}
+        return {"lake": self.lake, "days": self.days, "sections": sections}
+
+
+def read_report(
+    dest: str,
+    *,
+    since: str | None = None,
+    until: str | None = None,
+    prices: Mapping[str, float] | None = None,
+    options: Mapping[str, str] | None = None,
+) -> LakeReport:
+    """Return a report on a lake.
+
+    Args:
+        dest: The lake: the DEST given to `convert`.
+        since: First day, by the records' start in UTC.
+        until: Last day, included.
+        prices: US dollars for each GiB, in place of list prices.
+        options: Storage options.
+
+    Raises:
+        LakeError: There is no lake, or files are gone.
+        StorageError: The lake does not answer.
+        UsageError: A day or a price is not valid, or the lake is not partitioned by day.
+    """
+
+    def ask(sql: str) -> pl.DataFrame:
+        return compute(query(dest, sql, since=since, until=until, options=options), dest)
+
+    def answer(name: str, title: str, note: str = "", *, drawn: str | None = None) -> Section:
+        frame = ask(question_sql(name, limit=10, prices=prices or {}))
+        return _section(frame, name, title, note, drawn)
+
+    paths = ask(
+        "SELECT traffic_path, count(*) AS flows, sum(bytes) AS bytes FROM vpc "
+        "WHERE flow_direction = 'egress' GROUP BY traffic_path ORDER BY bytes DESC"
+    ).with_columns(
+        pl.col("traffic_path").replace_strict(
+            dict(TRAFFIC_PATHS), default="not known", return_dtype=pl.String
+        )
+    )
+    by_time = _traffic(ask)
+    both = "A flow within a VPC counts twice here: both of its interfaces log it."
+    once = "What both sides of a flow log is counted once."
+    priced = f"List prices of us-east-1 in {PRICES_OF:%B %Y}, or those given by --price."
+    sections = (
+        _section(by_time["bytes"], "traffic", "Traffic over time, in bytes", both, "over-time"),
+        _section(by_time["flows"], "flows", "Flows over time", both, "over-time"),
+        answer("top-talkers", "Top talkers", once, drawn="bars"),
+        answer("rejected-ports", "Rejected ports", "By packets."),
+        answer("rejected-sources", "Rejected sources", "By packets."),
+        answer("aws-services", "AWS services", both, drawn="bars"),
+        _section(paths, "traffic-paths", "Paths of egress traffic", "", "bars"),
+        answer("cross-az", "Traffic between availability zones", priced),
+        answer("nat-gateways", "NAT gateways", f"{priced} saved_usd: by gateway endpoints."),
+        answer("internet-egress", "Internet egress", priced),
+        _completeness(dest, since, until, options),
+        _health(dest, options),
+    )
+    days = f"From {since or 'the first day'} to {until or 'the last day'}"
+    return LakeReport(lake=dest, days=days, sections=sections)
+
+
+def _traffic(ask: Callable[[str], pl.DataFrame]) -> dict[str, pl.DataFrame]:
+    """Return the bytes and the flows of each hour, or day, by action."""
+    first, last = ask("SELECT min(date), max(date) FROM vpc").row(0)
+    if first is not None and (last - first).days >= _HOURLY_DAYS:
+        time, time_of = "date", pl.col("time")
+    else:
+        is_epoch = ask("SELECT start FROM vpc LIMIT 0")["start"].dtype.is_integer()
+        seconds = "start" if is_epoch else "EXTRACT(EPOCH FROM start)"
+        time = f"floor({seconds} / 3600.0)"
+        hours = pl.col("time").cast(pl.Int64)
+        time_of = pl.from_epoch(hours * 3600).dt.replace_time_zone("UTC").alias("time")
+    sums = ask(
+        f"SELECT {time} AS time, action, sum(bytes) AS bytes, count(*) AS flows FROM vpc "
+        "GROUP BY time, action"
+    )
+    known = sums.filter(pl.col("time").is_not_null()).with_columns(time_of)
+
+    def summed(column: str) -> pl.DataFrame:
+        accepted, rejected = (
+            pl.col(column).filter(pl.col("action") == action).sum()
+            for action in ("ACCEPT", "REJECT")
+        )
+        return known.group_by("time").agg(accepted=accepted, rejected=rejected).sort("time")
+
+    return {"bytes": summed("bytes"), "flows": summed("flows")}
+
+
+def _completeness(
+    dest: str, since: str | None, until: str | None, options: Mapping[str, str] | None
+) -> Section:
+    found = gaps(dest, since=since, until=until, quick=True, options=options)
+    rows = tuple(
+        (
+            log.flow_log_id,
+            log.account_id,
+            log.region,
+            log.first,
+            log.last,
+            log.windows,
+            log.missing,
+            log.lag_median_s,
+        )
+        for log in found.flow_logs
+    )
+    return Section(
+        name="completeness",
+        title="Completeness",
+        note="Delivery windows of each flow log, and the median time from a window's end to its "
+        "conversion, in seconds. flowconv gaps lists what is missing.",
+        columns=("flow log", "account", "region", "first", "last", "windows", "missing", "lag_s"),
+        rows=rows,
+    )
+
+
+def _health(dest: str, options: Mapping[str, str] | None) -> Section:
+    found = status(dest, runs=1, options=options)
+    last = found.runs[0] if found.runs else None
+    rows: tuple[tuple[str, Any], ...] = (
+        ("files", found.files),
+        ("size in bytes", found.size_bytes),
+        ("rows", found.rows),
+        ("partitions", len(found.partitions)),
+        ("objects converted", found.objects),
+        ("rejected lines", found.rejected),
+        ("last run began", last.run.began if last else None),
+        ("last run", last.state if last else None),
+    )
+    return Section(
+        name="health",
+        title="Health of the lake",
+        note="All days.",
+        columns=("what", "value"),
+        rows=rows,
+    )
+
+
+def _section(
+    frame: pl.DataFrame, name: str, title: str, note: str, drawn: str | None = None
+) -> Section:
+    return Section(
+        name=name,
+        title=title,
+        note=note,
+        columns=tuple(frame.columns),
+        rows=tuple(frame.iter_rows()),
+        drawn=drawn,
+    )
+
+
+def shown(value: Any) -> str:
+    """Return a value as people read it."""
+    if value is None:
+        return "-"
+    if isinstance(value, datetime):
+        return f"{value:%Y-%m-%d %H:%M}"
+    if isinstance(value, float):
+        return f"{value:,.2f}"
+    if isinstance(value, int) and abs(value) >= 100_000:
+        return f"{value:,}"
+    return str(value)
