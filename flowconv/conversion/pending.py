@@ -176,6 +176,7 @@ def is_empty(pending: Pending | None, unreadable: Collection[str], options: Conv
         or pending.already_converted
         or pending.changed
         or pending.changed_format
+        or pending.stuck
         or pending.expired
     )
 

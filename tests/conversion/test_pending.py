@@ -159,6 +159,7 @@ def test_other_formats(tmp_path: Path, declared: tuple[str, ...], changed: bool)
         ({}, Pending(already_converted=1), [], False),
         ({}, Pending(changed=["/logs/a"]), [], False),
         ({}, Pending(changed_format=["/logs/a"]), [], False),
+        ({}, Pending(stuck={"/logs/a": "its task has lost objects"}), [], False),
         ({}, Pending(expired=1), [], False),
         ({"since": date(2026, 1, 14)}, Pending(), [], True),
     ],
