@@ -4,9 +4,6 @@ import sys
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-import rich.table
-
-from flowconv.cli.console import stdout
 from flowconv.errors import UsageError
 from flowconv.values import check_choice
 
@@ -58,9 +55,12 @@ def print_answer(answer: "pl.LazyFrame", dest: str, output: str) -> None:
 
 
 def _print_table(answer: "pl.LazyFrame", dest: str) -> None:
-    from flowconv.answers.querying import batches
+    from rich.table import Table
 
-    table = rich.table.Table(box=None, pad_edge=False)
+    from flowconv.answers.querying import batches
+    from flowconv.cli.console import stdout
+
+    table = Table(box=None, pad_edge=False)
     for name, type_ in answer.collect_schema().items():
         table.add_column(name, justify="right" if type_.is_numeric() else "left", overflow="fold")
     rows = [row for frame in batches(answer, dest) for row in frame.iter_rows()]
