@@ -19,12 +19,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 import flowconv
-from flowconv.fields import ALWAYS_COLUMNS, Table
+from flowconv.fields import Table
 from flowconv.kernel import pages
 from flowconv.lake.writing import FILTERED, SORTED_BY
 from flowconv.parquet import chunks, columns, writing
 from flowconv.parquet.writing import ROW_GROUP_ROWS, ParquetWriter
-from flowconv.rows.schema import column_type
+from flowconv.rows.schema import table_schema
 from flowconv.samples.generating import generate
 from flowconv.samples.options import GenerateOptions
 
@@ -66,9 +66,7 @@ def rows_of_logs(rows: int) -> pa.Table:
         table = pa.Table.from_batches(flowconv.read(f"{folder}/logs"))
     if table.num_rows != rows:
         raise SystemExit(f"read {table.num_rows} rows, but the logs have {rows}")
-    fields = ALWAYS_COLUMNS[Table.VPC]
-    plain = pa.schema([(f.column, column_type(f, "timestamp")) for f in fields])
-    return table.select(plain.names).cast(plain).combine_chunks()
+    return table.cast(table_schema(Table.VPC)).combine_chunks()
 
 
 def as_dictionaries(table: pa.Table) -> pa.Table:

@@ -134,7 +134,7 @@ def make(name: str, cache: Path, *, smoke: bool) -> Dataset:
 
 
 def generate(folder: Path, spec: Spec, fingerprint: str) -> Dataset:
-    from flowconv.fields import ALWAYS_COLUMNS, TIME_COLUMNS, Table
+    from flowconv.fields import FIELDS, TIME_COLUMNS, Table
     from flowconv.samples.generating import generate
     from flowconv.samples.options import GenerateOptions
 
@@ -153,7 +153,7 @@ def generate(folder: Path, spec: Spec, fingerprint: str) -> Dataset:
         raise SystemExit(f"{folder}: counted {totals.rows} records, generated {report.records}")
     columns = {
         field.column: "timestamp" if field.column in TIME_COLUMNS else str(field.type)
-        for field in ALWAYS_COLUMNS[Table.VPC]
+        for field in FIELDS[Table.VPC]
     }
     typed: Any = columns
     return Dataset(

@@ -32,7 +32,8 @@ class Field:
 
     Attributes:
         name: As AWS writes it in formats and headers, such as `account-id`.
-        column: As it stands in Parquet, such as `account_id`.
+        column: As it stands in Parquet, such as `account_id`; the name, if the table has no such
+            column.
         type: int32, int64 or string, as in AWS's own Parquet delivery. `start` and `end` are int64
             seconds here; `normalising` makes them timestamps.
         version: The log version that brought the field; 0 for a field that AWS does not document.
@@ -98,9 +99,9 @@ def _field(version: int, name: str, type_: pa.DataType, meaning: str) -> Field:
     )
 
 
-def unknown_field(name: str, column: str) -> Field:
-    """Return a field that AWS does not document: its column is text."""
-    return Field(name=name, column=column, type=TEXT, version=0, meaning="not documented by AWS")
+def unknown_field(name: str) -> Field:
+    """Return a field that the table lacks: its values are text, in the column `unknown_fields`."""
+    return Field(name=name, column=name, type=TEXT, version=0, meaning="not documented by AWS")
 
 
 _VPC = (
@@ -212,11 +213,6 @@ _TGW = (
 )
 
 FIELDS: Mapping[Table, tuple[Field, ...]] = MappingProxyType({Table.VPC: _VPC, Table.TGW: _TGW})
-
-# Written for every row, whatever fields its log has, so that the files of a table agree.
-ALWAYS_COLUMNS: Mapping[Table, tuple[Field, ...]] = MappingProxyType(
-    {Table.VPC: tuple(f for f in _VPC if f.version <= 5), Table.TGW: _TGW}
-)
 
 # What a flow log has when nobody chose fields: version 2, in AWS's order.
 DEFAULT_FORMAT = tuple(f.name for f in _VPC if f.version == 2)

@@ -9,10 +9,10 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from flowconv.errors import UsageError, did_you_mean, quote
-from flowconv.fields import ALWAYS_COLUMNS, Table
+from flowconv.fields import FIELDS, TIME_COLUMNS, Table
 from flowconv.source.patterns import Patterns
 from flowconv.storage.opening import MAX_REQUESTS
-from flowconv.values import as_day, check_choice, parse_size, take_texts
+from flowconv.values import as_day, check_choice, parse_size
 
 if TYPE_CHECKING:
     from flowconv.blocks.declared_formats import DeclaredFormats
@@ -92,8 +92,8 @@ class ConvertOptions:
         metavar="FILE",
     )
     allow_unknown_fields: tuple[str, ...] = described(
-        "Name of a field that AWS does not have, but --format or --formats may name; it becomes a "
-        "column of text. Can be repeated.",
+        "Name of a field that AWS does not have, but --format or --formats may name; its values "
+        "are in unknown_fields. Can be repeated.",
         default=(),
         metavar="NAME",
     )
@@ -314,8 +314,6 @@ class ReadOptions:
         formats: A TOML file of formats, as for `ConvertOptions`.
         allow_unknown_fields: As for `ConvertOptions`.
         table: `vpc`, or `tgw` for transit gateway logs; records of the other are left out.
-        extra_fields: AWS's names of the fields that are wanted beyond those of versions 2 to 5.
-            None takes the known ones of all versions.
         since: First day, by the day in the objects' keys.
         until: Last day, included.
         include: Patterns of paths, as for `ConvertOptions`.
@@ -330,7 +328,6 @@ class ReadOptions:
     formats: str | None = None
     allow_unknown_fields: tuple[str, ...] = ()
     table: str = Table.VPC
-    extra_fields: tuple[str, ...] | None = None
     since: date | None = None
     until: date | None = None
     include: tuple[str, ...] = ()
@@ -340,7 +337,6 @@ class ReadOptions:
     def __post_init__(self) -> None:
         _take_days(self)
         _take_formats(self)
-        _take(self, "extra_fields", take_texts(self.extra_fields, "extra_fields"))
         _check_types(self)
         _check_days(self)
         _check_patterns(self)
@@ -519,13 +515,12 @@ def _check_partitions(names: tuple[str, ...]) -> None:
     if not others:
         return
 
-    columns = {f.column for f in ALWAYS_COLUMNS[Table.VPC]} - {"account_id", "region"}
-    columns -= {"start", "end"}
+    columns = {f.column for f in FIELDS[Table.VPC]} - {"account_id", "region", *TIME_COLUMNS}
     for name in others:
         _require(
             name in columns,
             f"--partition-by: {quote(name)} is not a partition. Choose from {', '.join(known)}, "
-            "or one of the columns of versions 2 to 5 such as vpc_id, action or interface_id."
+            "or a column such as vpc_id, action or interface_id."
             + did_you_mean(name, [*known, *sorted(columns)], _PARTITIONS_MEANT),
         )
 

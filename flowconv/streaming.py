@@ -4,18 +4,17 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import pyarrow as pa
 
 from flowconv.blocks.declared_formats import DeclaredFormats
-from flowconv.blocks.formats import declared_format
-from flowconv.errors import FormatError, quote
-from flowconv.fields import Field, Table
+from flowconv.fields import Table
 from flowconv.options import ReadOptions, available_cores
 from flowconv.rows.batch import ParsedBlock, RejectedLine, RejectedLines, bad_line_error
 from flowconv.rows.extracting import extract
 from flowconv.rows.normalising import FlowBatch, normalise
-from flowconv.rows.schema import known_extra_fields, table_schema, with_encoded_texts
+from flowconv.rows.schema import table_schema, with_encoded_texts
 from flowconv.running import iterate_in_order
 from flowconv.source.fetching import ObjectFetcher, requests_ended
 from flowconv.source.keys import LogObject
@@ -26,7 +25,10 @@ from flowconv.source.selection import Selection
 _GROUP_BYTES = 1 << 20
 
 # Of each object or group: the other cores go on while the first is asked for its batches.
-_BLOCKS_AHEAD = 8
+_BATCHES_AHEAD = 8
+
+# Most blocks are one batch.
+_BATCH_ROWS = 1 << 17
 
 
 def read(
@@ -49,36 +51,28 @@ def read(
             object of which no line fits raises at its end.
 
     Returns:
-        Batches in the order of the keys. Columns: the 29 of versions 2 to 5 (tgw: all 36), then
-        the extra ones; int32, int64, UTC timestamps in microseconds, and text as dictionary arrays
-        of strings (`Categorical` in polars), whose dictionaries differ from batch to batch.
+        Batches in the order of the keys, with the columns that a lake has: int32, int64, UTC
+        timestamps in microseconds, and text as dictionary arrays of strings (`Categorical` in
+        polars), whose dictionaries differ from batch to batch.
 
     Raises:
         UsageError: The source or the format is not valid.
         StorageError: The source does not answer, or a folder of it cannot be listed.
-        UnreadableObjectError: While the stream is read: an object cannot be read whole, no line
-            of it fits, or it has a field beyond `extra_fields`. Rows of it may have been given out
-            already if it is larger than a block of 8 MiB.
+        UnreadableObjectError: While the stream is read: an object cannot be read whole, or no line
+            of it fits. Rows of it may have been given out already if it is larger than a block of
+            8 MiB.
         ParseError: While the stream is read: a line does not fit, and there is no `on_rejected`.
     """
     options = options or ReadOptions()
     table = Table(options.table)
     declared = options.declared_formats()
-    schema = with_encoded_texts(
-        table_schema(table, extra_fields=_extra_fields(options.extra_fields, table))
-    )
+    schema = with_encoded_texts(table_schema(table))
     logs = open_source(source, options.source_options)
     selection = Selection(since=options.since, until=options.until, patterns=options.patterns)
     listed = logs.list_objects(selection)
     log_objects = sorted(listed, key=lambda o: o.uri)
     batches = _read_batches(logs, log_objects, declared, table, schema, on_rejected)
     return pa.RecordBatchReader.from_batches(schema, batches)
-
-
-def _extra_fields(names: tuple[str, ...] | None, table: Table) -> tuple[Field, ...]:
-    if names is None:
-        return known_extra_fields(table)
-    return declared_format(" ".join(names), table).extra_fields if names else ()
 
 
 def _read_batches(
@@ -92,11 +86,11 @@ def _read_batches(
     def read_group(group: Sequence[LogObject]) -> Generator[_Part, None, None]:
         with closing(ObjectFetcher(logs, group)) as fetcher:
             for _, parsed in extract(group, fetcher.open, declared):
-                yield _Part(parsed.rejected, _batches_of(parsed, table, schema))
+                yield from _parts_of(parsed, table, schema)
 
     jobs = (partial(read_group, group) for group in _groups(log_objects))
     with requests_ended(logs):
-        for part in iterate_in_order(jobs, available_cores(), _BLOCKS_AHEAD, logs.give_up):
+        for part in iterate_in_order(jobs, available_cores(), _BATCHES_AHEAD, logs.give_up):
             for line in part.rejected:
                 if on_rejected is None:
                     raise bad_line_error(line)
@@ -106,10 +100,10 @@ def _read_batches(
 
 @dataclass(frozen=True, slots=True)
 class _Part:
-    """What a block gives."""
+    """What a block gives, or a piece of it."""
 
     rejected: RejectedLines
-    batches: list[pa.RecordBatch]
+    batches: Sequence[pa.RecordBatch] = ()
 
 
 def _groups(log_objects: Sequence[LogObject]) -> Iterator[Sequence[LogObject]]:
@@ -124,25 +118,21 @@ def _groups(log_objects: Sequence[LogObject]) -> Iterator[Sequence[LogObject]]:
         yield group
 
 
-def _batches_of(parsed: ParsedBlock, table: Table, schema: pa.Schema) -> list[pa.RecordBatch]:
-    return [
-        rows
-        for batch in parsed.batches
-        if batch.format.table is table and batch.table.num_rows
-        for rows in _with_schema(normalise(batch, "timestamp"), schema)
-    ]
+def _parts_of(parsed: ParsedBlock, table: Table, schema: pa.Schema) -> Iterator[_Part]:
+    if parsed.rejected:
+        yield _Part(parsed.rejected)
+    for batch in parsed.batches:
+        if batch.format.table is table:
+            for piece in batch.pieces(_BATCH_ROWS):
+                yield _Part(RejectedLines(), _with_schema(normalise(piece, "timestamp"), schema))
 
 
 def _with_schema(batch: FlowBatch, schema: pa.Schema) -> list[pa.RecordBatch]:
-    rows = batch.rows
-    for name in rows.column_names:
-        if name not in schema.names:
-            raise FormatError(
-                f"the header has the field {quote(name)}, which is not asked for. Name it in "
-                "extra_fields.",
-                uri=batch.sources[0][0].uri,
-            )
-    for field in schema:
-        if field.name not in rows.column_names:
-            rows = rows.append_column(field, pa.nulls(rows.num_rows, field.type))
-    return rows.select(schema.names).cast(schema).to_batches()
+    """Return the rows, if there are any, with nulls of the columns' types."""
+    types: set[Any] = {*schema.types}
+    nulls: dict[Any, Any] = {type_: pa.nulls(batch.rows.num_rows, type_) for type_ in types}
+    columns = [
+        nulls[field.type] if pa.types.is_null(column.type) else column.cast(field.type)
+        for field, column in zip(schema, batch.rows.columns, strict=True)
+    ]
+    return pa.table(columns, schema=schema).to_batches()

@@ -98,7 +98,7 @@ def test_very_many_bad_lines(tmp_path: Path) -> None:
 
 def test_the_fields_of_an_object_without_rows(tmp_path: Path) -> None:
     (format_,) = inspect(tmp_path, b"srcaddr new-field\n").formats
-    assert format_.columns == ("srcaddr", "new_field")
+    assert format_.columns == ("srcaddr", "new-field")
 
 
 def test_what_is_no_object(tmp_path: Path) -> None:

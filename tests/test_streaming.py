@@ -27,7 +27,7 @@ from flowconv.fields import Table
 from flowconv.options import ReadOptions
 from flowconv.rows.batch import RejectedLine
 from flowconv.rows.parsing import BlockParser
-from flowconv.rows.schema import known_extra_fields, table_schema, with_encoded_texts
+from flowconv.rows.schema import table_schema, with_encoded_texts
 from flowconv.storage import local
 from oracle import reference
 from support.lakes import ROW, V2, Key, aws_key, write_objects
@@ -45,8 +45,7 @@ def logs(folder: Path, *bodies: bytes) -> str:
 def test_schema_and_rows(tmp_path: Path) -> None:
     reader = flowconv.read(logs(tmp_path, V2 + ROW, LATER, gzip.compress(V2 + ROW * 2), TGW))
     assert isinstance(reader, pa.RecordBatchReader)
-    extra = known_extra_fields(Table.VPC)
-    assert reader.schema == with_encoded_texts(table_schema(Table.VPC, extra_fields=extra))
+    assert reader.schema == with_encoded_texts(table_schema(Table.VPC))
     table = reader.read_all()
     assert table.schema == reader.schema
     assert table["srcaddr"].to_pylist() == ["10.0.0.1", "10.0.0.9", "10.0.0.1", "10.0.0.1"]
@@ -57,18 +56,18 @@ def test_schema_and_rows(tmp_path: Path) -> None:
 
 def test_the_rows_are_the_oracles(sample_logs: Path) -> None:
     expected = [
-        reference.table_row(row)
+        reference.table_row(row, flow_log_id=path.name.split("_")[3])
         for path in sorted(sample_logs.rglob("*.log.gz"), key=str)
         for row in reference.read_object(path.read_bytes()).rows
     ]
-    rows = flowconv.read(str(sample_logs), ReadOptions(extra_fields=())).read_all().to_pylist()
+    rows = flowconv.read(str(sample_logs)).read_all().to_pylist()
     assert len(rows) == len(expected) > 0
     assert rows == expected
 
 
 def test_transit_gateway_logs(tmp_path: Path) -> None:
     table = flowconv.read(logs(tmp_path, V2 + ROW, TGW), ReadOptions(table="tgw")).read_all()
-    assert table.column_names == [name.replace("-", "_") for name in reference.TGW]
+    assert table.schema == with_encoded_texts(table_schema(Table.TGW))
     assert table["tgw_id"].to_pylist() == ["tgw-1"]
 
 
@@ -84,29 +83,15 @@ def test_polars_and_duckdb_take_it(tmp_path: Path) -> None:
     assert pa.table(flowconv.read(source)).num_rows == 3
 
 
-# --- fields beyond the usual ones ---------------------------------------------------------------
+# --- fields that the tables lack ----------------------------------------------------------------
 
 
-def test_extra_fields(tmp_path: Path) -> None:
-    source = logs(tmp_path, NEW, V2 + ROW)
-    table = flowconv.read(source, ReadOptions(extra_fields=("new-field", "ecs-task-id"))).read_all()
-    assert table.column_names[29:] == ["ecs_task_id", "new_field"]
-    assert table["new_field"].to_pylist() == ["x", None]
-
-
-def test_fields_that_are_not_asked_for(tmp_path: Path) -> None:
-    for extra, field in ((None, "new_field"), ((), "new_field"), (("x",), "new_field")):
-        with pytest.raises(FormatError, match=field) as raised:
-            flowconv.read(logs(tmp_path, V2 + ROW, NEW), ReadOptions(extra_fields=extra)).read_all()
-        assert raised.value.uri == str(tmp_path / "logs/001.log")
-    with pytest.raises(FormatError, match="'ecs_task_id'"):
-        flowconv.read(logs(tmp_path, LATER, V2), ReadOptions(extra_fields=())).read_all()
-
-
-def test_extra_fields_of_transit_gateways(tmp_path: Path) -> None:
-    source = logs(tmp_path, b"tgw-id action\nt ACCEPT\n")
-    table = flowconv.read(source, ReadOptions(table="tgw", extra_fields=("action",))).read_all()
-    assert table["action"].to_pylist() == ["ACCEPT"]
+def test_unknown_fields(tmp_path: Path) -> None:
+    table = flowconv.read(logs(tmp_path, NEW, V2 + ROW, LATER)).read_all()
+    assert table["unknown_fields"].to_pylist() == ['{"new-field":"x"}', None, None]
+    source = logs(tmp_path / "tgw", b"tgw-id action\nt ACCEPT\n")
+    table = flowconv.read(source, ReadOptions(table="tgw")).read_all()
+    assert table["unknown_fields"].to_pylist() == ['{"action":"ACCEPT"}']
 
 
 # --- what does not fit --------------------------------------------------------------------------
@@ -160,7 +145,6 @@ def test_unreadable_objects(
             "'flows' is not a table",
         ),
         (lambda path: flowconv.read(path, ReadOptions(format="a=b")), UsageError, "--format"),
-        (lambda path: flowconv.read(path, ReadOptions(extra_fields=("a=b",))), UsageError, "'a=b'"),
         (lambda path: flowconv.read("gs://b"), UsageError, "gs://"),
         (
             lambda path: flowconv.read(path, ReadOptions(source_options={"x": "y"})),

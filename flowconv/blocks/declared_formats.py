@@ -11,7 +11,6 @@ from typing import Any
 from flowconv.blocks.formats import (
     KNOWN_FIELDS,
     LogFormat,
-    _column,
     can_be_name,
     declared_format,
     is_known,
@@ -196,13 +195,13 @@ def _allowed(names: Collection[str]) -> frozenset[str]:
                 f"--allow-unknown-fields: {quote(name)} is not a field name; write letters, "
                 "digits, - and _, and a letter first."
             )
-    return frozenset(map(_column, names))
+    return frozenset(map(squash, names))
 
 
 def _documented(format_: LogFormat, allowed: frozenset[str]) -> LogFormat:
     """Return the format if AWS documents all its fields that are not allowed by name."""
     for named in format_.fields:
-        if is_known(named.name) or named.column in allowed:
+        if is_known(named.name) or squash(named.name) in allowed:
             continue
         similar = get_close_matches(squash(named.name), KNOWN_FIELDS, 1, 0.7)
         question = f"; did you mean {KNOWN_FIELDS[similar[0]].name}?" if similar else "."

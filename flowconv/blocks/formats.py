@@ -6,6 +6,7 @@ values: tools that did so filled the wrong columns for years.
 """
 
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
@@ -14,7 +15,6 @@ import pyarrow as pa
 
 from flowconv.errors import FormatError, UsageError, quote
 from flowconv.fields import (
-    ALWAYS_COLUMNS,
     DEFAULT_FORMAT,
     FIELDS,
     Field,
@@ -22,8 +22,10 @@ from flowconv.fields import (
     unknown_field,
 )
 
-# AWS documents 54 fields; a header far beyond that is an attack or no header.
+# AWS documents 54 fields, the longest name has 26 letters; a header far beyond that is an attack or
+# no header. Each row with a value of an unknown field has the name, too.
 MAX_FIELDS = 512
+MAX_NAME = 128
 
 _NAME = re.compile(rb"(?:\$\{)?[A-Za-z][A-Za-z0-9_-]*\}?")
 
@@ -34,8 +36,7 @@ class LogFormat:
 
     Attributes:
         table: Where the records go: `tgw` if any field is known to transit gateway logs alone.
-        fields: One per value of a line. Fields that AWS does not document have version 0 and are
-            text.
+        fields: One per value of a line. Fields that the table lacks have version 0 and are text.
         timestamped: Before the values stands the time of a CloudWatch event, which is dropped.
         left_out_columns: Columns of Parquet that are not read: nested ones, and those whose names
             or types cannot be a field's.
@@ -62,15 +63,8 @@ class LogFormat:
         return " ".join(field.name for field in self.fields)
 
     @cached_property
-    def extra_fields(self) -> tuple[Field, ...]:
-        """Fields beyond those that every file has: known ones in AWS's order, then unknown."""
-        always = {f.column for f in ALWAYS_COLUMNS[self.table]}
-        known = [f for f in FIELDS[self.table] if f in self.fields and f.column not in always]
-        return (*known, *self.unknown_fields)
-
-    @cached_property
     def unknown_fields(self) -> tuple[Field, ...]:
-        """Fields that AWS does not document, in the order of the log."""
+        """Fields that the table lacks, in the order of the log."""
         return tuple(field for field in self.fields if field.version == 0)
 
 
@@ -163,8 +157,8 @@ def _header_format(names: tuple[bytes, ...], declared: frozenset[LogFormat]) -> 
     known = sum(squash(word) in KNOWN_FIELDS for word in words)
     if 2 * known >= len(words):
         return _format(words)
-    columns = tuple(map(_column, words))
-    return next((format_ for format_ in declared if format_.columns == columns), None)
+    written = " ".join(map(_name, words))
+    return next((format_ for format_ in declared if format_.names == written), None)
 
 
 @lru_cache(maxsize=1024)
@@ -290,6 +284,11 @@ def is_known(name: str) -> bool:
     return squash(name) in KNOWN_FIELDS
 
 
+def find_field(name: str, table: Table) -> Field | None:
+    """Return the table's field of this name, in whatever spelling."""
+    return _BY_SQUASH[table].get(squash(name))
+
+
 def can_be_name(name: str) -> bool:
     """Tell whether a field could have this name."""
     return _NAME.fullmatch(name.encode("utf-8", "replace")) is not None
@@ -301,25 +300,22 @@ def _format(names: Sequence[str], table: Table | None = None) -> LogFormat:
     if table is None:
         tgw = any(squash(name) in _TGW_ONLY for name in names)
         table = Table.TGW if tgw else Table.VPC
-    fields = tuple(_BY_SQUASH[table].get(squash(n)) or _unknown(n) for n in names)
-    columns = [field.column for field in fields]
-    for column in columns:
-        if columns.count(column) > 1:
-            raise FormatError(f"the header names column {quote(column)} twice.")
+    fields = tuple(_BY_SQUASH[table].get(squash(n)) or unknown_field(_name(n)) for n in names)
+    for field, number in Counter(fields).items():
+        if number > 1:
+            raise FormatError(f"the header names column {quote(field.column)} twice.")
+        if len(field.name) > MAX_NAME:
+            raise FormatError(
+                f"the header has a name of {len(field.name):,} characters, {quote(field.name)}; at "
+                f"most {MAX_NAME} are read."
+            )
     return LogFormat(table, fields)
 
 
-def _unknown(name: str) -> Field:
-    return unknown_field(_bare(name), _column(name))
-
-
-def _column(name: str) -> str:
-    if known := KNOWN_FIELDS.get(squash(name)):
-        return known.column
-    column = re.sub(r"[^a-z0-9]+", "_", _bare(name).lower())
-    # Hive refuses a table in which a partition and a column have one name, or two columns.
-    taken = column in ("date", "hour", "source_uri", "source_line") or column[:4] == "aws_"
-    return f"field_{column}" if taken else column
+def _name(name: str) -> str:
+    """Return AWS's name of a field, or the name as it is written."""
+    known = KNOWN_FIELDS.get(squash(name))
+    return known.name if known else _bare(name)
 
 
 def squash(name: str) -> str:

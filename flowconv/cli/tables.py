@@ -151,7 +151,7 @@ def _requests(place: str, requests: Mapping[str, Any]) -> str:
 def _add_fields(table: Table, report: ConvertReport) -> None:
     if report.unknown_fields:
         names = ", ".join(sorted(report.unknown_fields))
-        table.add_row("new fields", f"{names} (not documented by AWS; kept as text)")
+        table.add_row("new fields", f"{names} (not documented by AWS; in unknown_fields)")
     if report.left_out_columns:
         names = ", ".join(sorted(report.left_out_columns))
         table.add_row("left out", f"{names} (columns or keys that cannot be fields)")
@@ -282,7 +282,7 @@ def print_inspection(inspection: Inspection) -> None:
         )
         if format_.unknown_fields:
             unknown = " ".join(field.name for field in format_.unknown_fields)
-            table.add_row("new fields", f"{unknown} (not documented by AWS; kept as text)")
+            table.add_row("new fields", f"{unknown} (not documented by AWS; in unknown_fields)")
         if format_.left_out_columns:
             names = " ".join(format_.left_out_columns)
             table.add_row("left out", f"{names} (columns or keys that cannot be fields)")

@@ -101,7 +101,7 @@ class ConvertReport:
         lines: Lines of the converted objects by kind.
         rejected: Reason -> number of rejected lines; `lines.dropped` of them are not in the
             quarantine.
-        unknown_fields: Names in headers that AWS does not document; kept as text columns.
+        unknown_fields: Names in headers that AWS does not document; kept in `unknown_fields`.
         left_out_columns: Columns of Parquet that were not read: nested ones, and those whose names
             or types cannot be a field's.
         left_out_log_groups: Log group -> number of its lines that were left out; `others` for

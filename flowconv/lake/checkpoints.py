@@ -54,7 +54,6 @@ _FILES_SCHEMA: pa.Schema = pa.schema(
         ("rows", pa.int64()),
         ("size_bytes", pa.int64()),
         ("crc32", pa.int64()),
-        ("columns", pa.string()),
     ]
 )
 
@@ -154,7 +153,6 @@ class Checkpoint:
                     rows=row["rows"],
                     size_bytes=row["size_bytes"],
                     crc32=row["crc32"],
-                    columns=tuple(row["columns"].split()),
                 ),
                 row["task_id"],
             )
@@ -182,10 +180,7 @@ class Checkpoint:
         expired: Expired,
     ) -> "Checkpoint":
         """Write a later checkpoint; its objects come last and make it count."""
-        file_rows = [
-            asdict(file) | {"columns": " ".join(file.columns), "task_id": task_id}
-            for file, task_id in files
-        ]
+        file_rows = [asdict(file) | {"task_id": task_id} for file, task_id in files]
         run_rows = [asdict(run) | {"report": json.dumps(dict(run.report))} for run in runs]
         later = Checkpoint(self._storage, number)
         later._expired = expired

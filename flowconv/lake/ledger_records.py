@@ -7,6 +7,7 @@ from itertools import chain
 from typing import Any, NamedTuple
 
 from flowconv.blocks.counts import LineCounts
+from flowconv.lake.paths import QUARANTINE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -18,19 +19,17 @@ class DataFile:
         rows: Number of its rows or lines.
         size_bytes: Its size; 0 if there is no file, since its rows are of a day that had expired.
         crc32: CRC-32 of its bytes.
-        columns: Its columns in order; empty for rejected lines.
     """
 
     path: str
     rows: int
     size_bytes: int
     crc32: int
-    columns: tuple[str, ...]
 
     @property
     def is_data(self) -> bool:
         """It is Parquet of a table, not a file of rejected lines."""
-        return bool(self.columns)
+        return not self.path.startswith(f"{QUARANTINE}/")
 
     @property
     def is_written(self) -> bool:
@@ -177,9 +176,7 @@ def commit_from_json(record: Mapping[str, Any]) -> Commit:
             )
             for uri, size_bytes, etag, day, *counts, header, declared in record["objects"]
         ),
-        files=tuple(
-            DataFile(**file | {"columns": tuple(file["columns"])}) for file in record["files"]
-        ),
+        files=tuple(DataFile(**file) for file in record["files"]),
         replaces=tuple(record["replaces"]),
         committed=datetime.fromisoformat(record["at"]) if "at" in record else None,
     )

@@ -110,7 +110,6 @@ class QuarantineWriter:
             rows=self._lines,
             size_bytes=self._sink.tell(),
             crc32=self._sink.crc32,
-            columns=(),
         )
         return [file]
 

@@ -1,19 +1,20 @@
 """scan(): lazy polars queries over the committed files of a lake."""
 
 import os
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import date
 from typing import TYPE_CHECKING, Any
 
-from flowconv.errors import LakeError, UsageError
-from flowconv.fields import ALWAYS_COLUMNS, FIELDS, Field, Table, unknown_field
+from flowconv.blocks.formats import can_be_name, find_field
+from flowconv.errors import LakeError, UsageError, quote
+from flowconv.fields import Table
 from flowconv.lake.gone import gone_partitions, missing_paths
 from flowconv.lake.layout import Layout, read_layout
 from flowconv.lake.ledger import Ledger
 from flowconv.lake.ledger_records import DataFile
 from flowconv.rows.partitioning import NULL_PARTITION, directory_name, encode_value
-from flowconv.rows.schema import SOURCE_COLUMNS, table_schema
+from flowconv.rows.schema import UNKNOWN_FIELDS, table_schema
 from flowconv.storage.interface import Storage
 from flowconv.storage.names import from_text
 from flowconv.storage.opening import open_storage
@@ -21,12 +22,6 @@ from flowconv.values import as_day, take_texts
 
 if TYPE_CHECKING:
     import polars as pl
-
-# More than AWS documents for all versions and kinds of logs together.
-_MANY_COLUMNS = 256
-
-# Rows in memory at once when a scan has many columns.
-_GROUP_ROWS = 1 << 20
 
 
 def scan(
@@ -37,6 +32,7 @@ def scan(
     until: date | str | None = None,
     accounts: Collection[str] | str | None = None,
     regions: Collection[str] | str | None = None,
+    unknown_fields: Collection[str] | str | None = None,
     options: Mapping[str, str] | None = None,
 ) -> "pl.LazyFrame":
     """Open a lake's table for lazy polars queries; only the partitions asked for are read.
@@ -48,16 +44,20 @@ def scan(
         until: Last day, included.
         accounts: Accounts, as in the partition `aws_account_id`.
         regions: Regions, as in the partition `aws_region`.
+        unknown_fields: Names of fields that AWS does not document, as the logs write them. Each
+            becomes a column of text, from the JSON in the column `unknown_fields`.
         options: Storage options, as for `ConvertOptions.dest_options`.
 
     Returns:
-        The table's columns, extra columns of some files (null elsewhere), and the partitions:
-        `date` as a date, `aws_account_id` and all others as text with leading zeros. If days or
-        accounts are chosen, records without a time or account are left out.
+        The table's columns, the same for every lake (null where a log lacks them), the unknown
+        fields that are asked for, and the partitions: `date` as a date, `aws_account_id` and all
+        others as text with leading zeros. If days or accounts are chosen, records without a time
+        or account are left out.
 
     Raises:
         LakeError: There is no lake, it is not partitioned by what is chosen, or files are gone.
-        UsageError: There is no such table, or a day or region is not valid.
+        UsageError: There is no such table, a day or region is not valid, or the table has a
+            column for an unknown field.
         TypeError: An argument has another type, such as an account that is a number.
         StorageError: The lake does not answer.
     """
@@ -76,13 +76,30 @@ def scan(
         regions=_encoded(take_texts(regions, "regions")),
     )
     wanted.check(layout, storage)
+    unfolded = _unfolded(chosen, take_texts(unknown_fields, "unknown_fields") or ())
     files = _existing_files(storage, wanted)
     readable = _Files(storage, chosen, layout)
-    if not files:
-        return pl.LazyFrame(schema=readable.schema([]))
-    if len(readable.schema(files)) <= _MANY_COLUMNS:
-        return readable.scan(files)
-    return readable.scan_in_groups(files)
+    frame = readable.scan(files) if files else pl.LazyFrame(schema=readable.schema)
+    return frame.with_columns(unfolded)
+
+
+def _unfolded(table: Table, names: Collection[str]) -> "list[pl.Expr]":
+    """Return a column of text for each unknown field.
+
+    Raises:
+        UsageError: It cannot be the name of a field, or the table has a column for it.
+    """
+    import polars as pl
+
+    for name in names:
+        if not can_be_name(name):
+            raise UsageError(f"unknown_fields: {quote(name)} is not the name of a field.")
+        if field := find_field(name, table):
+            raise UsageError(
+                f"unknown_fields: {quote(name)} is known, and is the column {field.column}."
+            )
+    folded = pl.col(UNKNOWN_FIELDS)
+    return [folded.str.json_path_match(f'$["{name}"]').alias(name) for name in names]
 
 
 def _existing_files(storage: Storage, wanted: "_Wanted") -> list[DataFile]:
@@ -167,13 +184,13 @@ class _Files:
     table: Table
     layout: Layout
 
-    def schema(self, files: Collection[DataFile]) -> dict[str, Any]:
-        """Return all columns of files, and the partitions."""
+    @property
+    def schema(self) -> dict[str, Any]:
+        """All columns, and the partitions."""
         import polars as pl
 
-        extra_fields = _extra_fields(self.table, files)
         schema = table_schema(
-            self.table, self.layout.time_type, extra_fields, with_source=self.layout.with_source
+            self.table, self.layout.time_type, with_source=self.layout.with_source
         )
         columns = dict(pl.from_arrow(schema.empty_table()).schema)  # type: ignore[union-attr]
         return columns | self._partitions()
@@ -187,7 +204,7 @@ class _Files:
         import polars as pl
 
         partitions = self._partitions()
-        schema = self.schema(files)
+        schema = self.schema
         # polars takes each `name=value` in a file's path for a partition, also above the lake.
         above = {
             part.partition("=")[0]: pl.String()
@@ -206,51 +223,9 @@ class _Files:
             hive_schema=above | partitions,
             hive_partitioning=True,
             glob=False,
-            missing_columns="insert",
-            extra_columns="ignore",
+            missing_columns="insert",  # Fields that an earlier flowconv did not know.
             **self.storage.polars_options(),
         ).drop(above)
-
-    def scan_in_groups(self, files: Collection[DataFile]) -> "pl.LazyFrame":
-        """Return the same as `scan`, for files with very many different columns.
-
-        polars inserts missing columns into each file's morsels one by one. 1,500 files with a
-        column of their own each took 400 MB and 10 s, and four times as many files 16 times that.
-        Here polars reads groups of files with few columns, and the others are added once.
-
-        Raises:
-            LakeError: As `scan`.
-        """
-        import polars as pl
-        from polars.io.plugins import register_io_source
-
-        schema = self.schema(files)
-        groups = [(self.scan(group), sum(file.rows for file in group)) for group in _groups(files)]
-
-        def read(
-            names: list[str] | None, where: pl.Expr | None, limit: int | None, _: int | None
-        ) -> Iterator[pl.DataFrame]:
-            wanted = {name: schema[name] for name in (schema if names is None else names)}
-            nothing = pl.DataFrame(schema=wanted)
-            filtered = set() if where is None else set(where.meta.root_names())
-            left = sum(rows for _, rows in groups) if limit is None else limit
-            for frame, rows in groups:
-                chosen = min(rows, left)
-                left -= chosen
-                columns = frame.collect_schema()
-                missing = filtered - columns.keys()
-                nulls = [pl.lit(None, schema[name]).alias(name) for name in missing]
-                # At least one column, whose length is the number of rows.
-                own = [name for name in wanted if name in columns] or list(columns)[:1]
-                for begin in range(0, chosen, _GROUP_ROWS):
-                    piece = frame.slice(begin, min(_GROUP_ROWS, chosen - begin))
-                    if where is not None:
-                        piece = piece.with_columns(nulls).filter(where)
-                    # The streaming engine yields single rows for such small files.
-                    found = piece.select(own).collect(engine="in-memory")
-                    yield pl.concat([nothing, found], how="diagonal").select(wanted.keys())
-
-        return register_io_source(read, schema=schema)
 
     def _partitions(self) -> dict[str, Any]:
         import polars as pl
@@ -259,31 +234,6 @@ class _Files:
             directory_name(name): pl.Date() if name == "date" else pl.String()
             for name in self.layout.partition_by
         }
-
-
-def _extra_fields(table: Table, files: Collection[DataFile]) -> tuple[Field, ...]:
-    """Return the fields of columns that only some files have, documented ones first."""
-    columns = {column for file in files for column in file.columns}
-    columns -= {field.column for field in ALWAYS_COLUMNS[table]} | {*SOURCE_COLUMNS.names}
-    known = tuple(field for field in FIELDS[table] if field.column in columns)
-    unknown = sorted(columns - {field.column for field in known})
-    return known + tuple(unknown_field(column, column) for column in unknown)
-
-
-def _groups(files: Iterable[DataFile]) -> Iterator[list[DataFile]]:
-    """Divide files into groups of few columns and rows; a larger file is a group of its own."""
-    group: list[DataFile] = []
-    columns: set[str] = set()
-    rows = 0
-    for file in sorted(files, key=lambda file: file.columns):
-        columns.update(file.columns)
-        rows += file.rows
-        if group and (len(columns) > _MANY_COLUMNS or rows > _GROUP_ROWS):
-            yield group
-            group, columns, rows = [], set(file.columns), file.rows
-        group.append(file)
-    if group:
-        yield group
 
 
 def _encoded(values: Collection[str] | None) -> frozenset[str] | None:

@@ -26,6 +26,7 @@ from flowconv.lake.paths import STAGING
 from flowconv.options import ConvertOptions
 from flowconv.parquet.writing import ROW_GROUP_ROWS, ParquetWriter
 from flowconv.rows.partitioning import PartitionedRows, PartitionKey, indices
+from flowconv.rows.schema import table_schema
 from flowconv.storage.interface import StagedSink, Storage
 from flowconv.storage.local_errors import storage_errors
 
@@ -100,10 +101,8 @@ class TaskWriter:
         self._on_file = on_file
         self._expired = expired
         self._expired_rows: Counter[str] = Counter()
-        self._columns: dict[tuple[str, ...], tuple[str, ...]] = {}
-        self._schemas: dict[tuple[str, ...], pa.Schema] = {}
-        self._pending: dict[tuple[PartitionKey, tuple[str, ...]], BufferedRows] = {}
-        self._open: dict[tuple[PartitionKey, tuple[str, ...]], _OpenFile] = {}
+        self._pending: dict[PartitionKey, BufferedRows] = {}
+        self._open: dict[PartitionKey, _OpenFile] = {}
         self._staged: list[StagedFile] = []
         self._buffered_bytes = 0
         self._spread: list[PartitionedRows] = []
@@ -120,7 +119,7 @@ class TaskWriter:
         """
         if self._expired:
             rows = self._without_expired(rows)
-        rows = replace(rows, rows=self._without_typed_nulls(rows.rows))
+        rows = replace(rows, rows=without_typed_nulls(rows.rows))
         if len(rows.keys) <= _FEW_PARTITIONS:
             for key, piece in rows.pieces():
                 # A few rows past midnight must not keep the texts of a whole block in memory.
@@ -139,12 +138,10 @@ class TaskWriter:
         Raises:
             StorageError: The lake cannot be written to.
         """
-        # Rows of one partition may differ in their extra columns, and a file has one schema.
-        file = (key, self._names(rows))
-        rows = self._without_typed_nulls(rows)
+        rows = without_typed_nulls(rows)
         whole = rows.num_rows
         while rows.num_rows:
-            pending = self._pending.setdefault(file, BufferedRows())
+            pending = self._pending.setdefault(key, BufferedRows())
             # Row groups end at the same rows however these were cut into pieces.
             piece = rows.slice(0, ROW_GROUP_ROWS - pending.rows)
             rows = rows.slice(piece.num_rows)
@@ -153,7 +150,7 @@ class TaskWriter:
                 piece = copied(piece)  # What waits must not keep what is written.
             self._buffered_bytes += pending.append(piece)
             if is_full:
-                self._write_row_group(file)
+                self._write_row_group(key)
         while self._buffered_bytes > BUFFERED_BYTES:
             self._write_row_group(max(self._pending, key=lambda k: self._pending[k].size_bytes))
 
@@ -178,7 +175,6 @@ class TaskWriter:
                 rows=rows,
                 size_bytes=0,
                 crc32=0,
-                columns=("start",),
             )
             for partition, rows in self._expired_rows.items()
         ]
@@ -189,16 +185,6 @@ class TaskWriter:
             file.sink.discard()
         for staged in self._staged:
             staged.sink.discard()
-
-    def _without_typed_nulls(self, rows: pa.Table) -> pa.Table:
-        """Note the columns of a file, and return rows that keep no memory for what is null."""
-        self._schemas.setdefault(self._names(rows), rows.schema)
-        return without_typed_nulls(rows)
-
-    def _names(self, rows: pa.Table) -> tuple[str, ...]:
-        """Return the names of the columns; rows of one schema share them."""
-        names = tuple(rows.column_names)
-        return self._columns.setdefault(names, names)
 
     def _without_expired(self, rows: PartitionedRows) -> PartitionedRows:
         """Count the rows of expired days, and return the others."""
@@ -220,9 +206,9 @@ class TaskWriter:
         """Write the rows that were buffered together, partition by partition."""
         spread, self._spread, self._spread_bytes = self._spread, [], 0
         while spread:
-            names = spread[0].rows.column_names
-            alike = [piece for piece in spread if piece.rows.column_names == names]
-            spread = [piece for piece in spread if piece.rows.column_names != names]
+            table = spread[0].keys[0].table
+            alike = [piece for piece in spread if piece.keys[0].table is table]
+            spread = [piece for piece in spread if piece.keys[0].table is not table]
             places: dict[PartitionKey, int] = {}
             codes = []
             for piece in alike:
@@ -235,7 +221,6 @@ class TaskWriter:
             self._write_sorted(rows, np.concatenate(codes), list(places))
 
     def _write_sorted(self, rows: pa.Table, codes: Any, keys: list[PartitionKey]) -> None:
-        names = self._names(rows)
         order = np.argsort(codes, kind="stable")
         bounds = np.searchsorted(codes[order], np.arange(len(keys) + 1)).tolist()
         begin = 0
@@ -248,17 +233,15 @@ class TaskWriter:
                 stop = bounds[place + 1] - bounds[begin]
                 for start in range(bounds[place] - bounds[begin], stop, ROW_GROUP_ROWS):
                     group = piece.slice(start, min(ROW_GROUP_ROWS, stop - start))
-                    self._write_rows((keys[place], names), [group])
+                    self._write_rows(keys[place], [group])
             begin = end
 
-    def _write_row_group(self, key: tuple[PartitionKey, tuple[str, ...]]) -> None:
+    def _write_row_group(self, key: PartitionKey) -> None:
         pending = self._pending.pop(key)
         self._buffered_bytes -= pending.size_bytes
         self._write_rows(key, pending.tables)
 
-    def _write_rows(
-        self, key: tuple[PartitionKey, tuple[str, ...]], tables: Sequence[pa.Table]
-    ) -> None:
+    def _write_rows(self, key: PartitionKey, tables: Sequence[pa.Table]) -> None:
         self._on_file()
         # Taken out and put back, so the first file is the least recently written.
         file = self._open.pop(key, None) or self._open_file(key)
@@ -271,21 +254,20 @@ class TaskWriter:
         elif len(self._open) > OPEN_FILES:
             self._close_file(next(iter(self._open)))
 
-    def _open_file(self, file: tuple[PartitionKey, tuple[str, ...]]) -> _OpenFile:
-        key, names = file
+    def _open_file(self, key: PartitionKey) -> _OpenFile:
         name = f"{self._name}-{self._next_number:04d}.parquet"
         self._next_number += 1
         path = f"{key.table}/{key.path}/{name}"
         sink = self._storage.open_staged(path, f"{STAGING}/{name}")
         try:
             with storage_errors(sink.uri):
-                parquet = parquet_writer(sink.file, key.table, self._schemas[names], self._options)
+                parquet = parquet_writer(sink.file, key.table, self._options)
         except StorageError:
             sink.discard()
             raise
         return _OpenFile(sink, parquet, path)
 
-    def _close_file(self, key: tuple[PartitionKey, tuple[str, ...]]) -> None:
+    def _close_file(self, key: PartitionKey) -> None:
         self._on_file()
         file = self._open[key]
         with storage_errors(file.sink.uri):
@@ -298,18 +280,16 @@ class TaskWriter:
             rows=file.rows,
             size_bytes=file.sink.tell(),
             crc32=file.sink.crc32,
-            columns=key[1],
         )
         self._staged.append(StagedFile(data_file, file.sink))
 
 
-def parquet_writer(
-    file: pa.NativeFile, table: Table, schema: pa.Schema, options: ConvertOptions
-) -> ParquetWriter:
-    """Return a writer of a table's files, in which all texts are plain."""
+def parquet_writer(file: pa.NativeFile, table: Table, options: ConvertOptions) -> ParquetWriter:
+    """Return a writer of a table's files."""
+    schema = table_schema(table, options.time_type, with_source=options.with_source)
     return ParquetWriter(
         file,
-        pa.schema([(field.name, _plain_type(field.type)) for field in schema]),
+        schema,
         compression=options.compression,
         sort_by=SORTED_BY[table] if options.order == "sorted" else (),
         bloom_filters=[name for name in FILTERED if name in schema.names]
@@ -317,10 +297,6 @@ def parquet_writer(
         else (),
         created_by=_created_by(),
     )
-
-
-def _plain_type(type_: Any) -> Any:
-    return type_.value_type if pa.types.is_dictionary(type_) else type_
 
 
 @cache

@@ -31,6 +31,11 @@ REASONS: Mapping[str, str] = MappingProxyType(
 )
 
 
+# A piece has at most so much of JSON beside the values: 512 names of 128 letters are 67 KB a row.
+NAMED_BYTES = 16 << 20
+_BESIDE_NAME = 6
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RawBatch:
     """Rows in the order of the log: values split and typed, `-` made null, bad lines left out.
@@ -53,7 +58,12 @@ class RawBatch:
     events: Events | None = None
 
     def pieces(self, most_rows: int) -> Iterator["RawBatch"]:
-        """Cut the batch, without a copy, into pieces of at most `most_rows` rows."""
+        """Cut the batch, without a copy, into pieces of at most `most_rows` rows.
+
+        They have fewer where names of unknown fields, which each row will have, are many.
+        """
+        named = sum(len(field.name) + _BESIDE_NAME for field in self.format.unknown_fields)
+        most_rows = min(most_rows, NAMED_BYTES // named) if named else most_rows
         if self.table.num_rows <= most_rows:
             yield self
             return

@@ -10,16 +10,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from flowconv.blocks.block import Events
-from flowconv.fields import (
-    ALWAYS_COLUMNS,
-    MAX_SECONDS,
-    TAG_FIELDS,
-    TIME_COLUMNS,
-    Table,
-)
+from flowconv.fields import FIELDS, MAX_SECONDS, TAG_FIELDS, TIME_COLUMNS, Table
 from flowconv.options import TimeType
 from flowconv.rows.batch import RawBatch
-from flowconv.rows.schema import SOURCE_COLUMNS, TIMESTAMP, column_type
+from flowconv.rows.schema import FLOW_LOG_ID, SOURCE_COLUMNS, TIMESTAMP, UNKNOWN_FIELDS
+from flowconv.rows.unknown_fields import as_json
 from flowconv.source.keys import LogObject
 
 
@@ -28,11 +23,13 @@ class FlowBatch:
     """Rows as the table has them, in the order of the log.
 
     Done: the table's columns in its order, its types, UTC times, nulls for what the log lacks,
-    percent-decoded tag values. Not yet done: the split into partitions.
+    percent-decoded tag values, unknown fields in one column. Not yet done: the split into
+    partitions.
 
     Attributes:
         table: The table that the rows belong to.
-        rows: The columns that every file has, then those that this log has beyond them.
+        rows: The columns of the table. Those without any value may have Arrow's type null, which
+            takes no memory.
         sources: The objects that the rows come from, in the rows' order, and how many are theirs.
         events: See `RawBatch.events`.
     """
@@ -57,33 +54,43 @@ def normalise(batch: RawBatch, time_type: TimeType, *, with_source: bool = False
     """
     raw = batch.table
     present = set(batch.format.columns)
-    fields = [*ALWAYS_COLUMNS[batch.format.table], *batch.format.extra_fields]
-    columns = []
-    for field in fields:
+    nulls = pa.chunked_array([pa.nulls(raw.num_rows)])
+    columns: dict[str, pa.ChunkedArray[Any]] = {}
+    for field in FIELDS[batch.format.table]:
         if field.column not in present:
-            columns.append(_nulls(raw.num_rows, column_type(field, time_type)))
+            columns[field.column] = nulls
         elif field.column in TIME_COLUMNS:
-            columns.append(_times(raw[field.column], time_type))
+            columns[field.column] = _times(raw[field.column], time_type)
         elif field in TAG_FIELDS:
-            columns.append(_percent_decoded(raw[field.column]))
+            columns[field.column] = _percent_decoded(raw[field.column])
         else:
-            columns.append(raw[field.column])
-    names = [field.column for field in fields]
+            columns[field.column] = raw[field.column]
+    columns[FLOW_LOG_ID] = _of_sources(batch, lambda source: source.flow_log_id)
+    columns[UNKNOWN_FIELDS] = as_json(
+        {field.name: raw[field.column] for field in batch.format.unknown_fields}, raw.num_rows
+    )
     if with_source:
-        names += SOURCE_COLUMNS.names
-        columns += [_uris(batch), pa.chunked_array([pa.array(batch.lines, pa.int64())])]
-    rows = pa.table(columns, names=names)
-    return FlowBatch(batch.format.table, rows, batch.sources, batch.events)
+        uri, line = SOURCE_COLUMNS.names
+        columns[uri] = _of_sources(batch, lambda source: source.uri)
+        columns[line] = pa.chunked_array([pa.array(batch.lines, pa.int64())])
+    return FlowBatch(batch.format.table, pa.table(columns), batch.sources, batch.events)
 
 
-def _uris(batch: RawBatch) -> "pa.ChunkedArray[Any]":
-    uris = [log_object.uri for log_object, _ in batch.sources]
-    codes = np.repeat(np.arange(len(uris)), [rows for _, rows in batch.sources])
-    return pa.chunked_array([pa.array(uris, pa.string()).take(codes)])
-
-
-def _nulls(rows: int, type_: Any) -> "pa.ChunkedArray[Any]":
-    return pa.chunked_array([pa.nulls(rows, type_)])
+def _of_sources(
+    batch: RawBatch, text_of: Callable[[LogObject], str | None]
+) -> "pa.ChunkedArray[Any]":
+    """Return for each row a text that its object says."""
+    texts = [text_of(source) for source, _ in batch.sources]
+    distinct = pa.array(dict.fromkeys(text for text in texts if text is not None), pa.string())
+    if not len(distinct):
+        return pa.chunked_array([pa.nulls(batch.table.num_rows)])
+    place: dict[str | None, int | None] = {
+        text: place for place, text in enumerate(distinct.to_pylist())
+    }
+    counts = [rows for _, rows in batch.sources]
+    codes = pa.array([place.get(text) for text in texts], pa.int32())
+    taken = codes.take(np.repeat(np.arange(len(texts)), counts))
+    return pa.chunked_array([pa.DictionaryArray.from_arrays(taken, distinct)])
 
 
 def _times(seconds: "pa.ChunkedArray[Any]", time_type: TimeType) -> "pa.ChunkedArray[Any]":

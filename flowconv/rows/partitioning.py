@@ -179,8 +179,8 @@ def _of_time(
     name: Callable[[int], str],
 ) -> _Level:
     """Number the days or hours since 1970 in which the rows started; -1 where nothing says."""
-    unit = seconds * (1_000_000 if pa.types.is_timestamp(batch.rows["start"].type) else 1)
-    start = batch.rows["start"].cast(pa.int64())
+    start, units = _ticks(batch.rows["start"])
+    unit = seconds * units
     if start.null_count == 0:
         bounds: Any = pc.min_max(start).as_py()
         least, most = bounds["min"] // unit, bounds["max"] // unit
@@ -190,13 +190,19 @@ def _of_time(
     if start.null_count:
         if batch.events is not None:
             numbers = np.where(numbers == -1, batch.events.times // (seconds * 1000), numbers)
-        end = _filled(batch.rows["end"].cast(pa.int64())) // unit
+        ends, units = _ticks(batch.rows["end"])
+        end = _filled(ends) // (seconds * units)
         numbers = np.where(numbers == -1, end, numbers)
         fallback = [of_source(source) for source, _ in batch.sources]
         coded = _repeat(batch, [-1 if period is None else period for period in fallback])
         numbers = np.where(numbers == -1, coded, numbers)
     distinct, codes = np.unique(numbers, return_inverse=True)
     return _Level([None if n == -1 else name(int(n)) for n in distinct], codes)
+
+
+def _ticks(times: "pa.ChunkedArray[Any]") -> "tuple[pa.ChunkedArray[Any], int]":
+    """Return times since 1970 as numbers, and how many of these a second has."""
+    return times.cast(pa.int64()), 1_000_000 if pa.types.is_timestamp(times.type) else 1
 
 
 def _filled(times: "pa.ChunkedArray[Any]") -> _Codes:
@@ -207,7 +213,7 @@ def _filled(times: "pa.ChunkedArray[Any]") -> _Codes:
 
 
 def _of_column(batch: FlowBatch, column: str) -> _Level:
-    if column not in batch.rows.column_names:
+    if column not in batch.rows.column_names or pa.types.is_null(batch.rows[column].type):
         return _Level([None], _NO_CODES)
     coded: Any = batch.rows[column].combine_chunks()
     if not pa.types.is_dictionary(coded.type):

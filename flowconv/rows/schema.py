@@ -2,7 +2,7 @@
 
 import pyarrow as pa
 
-from flowconv.fields import ALWAYS_COLUMNS, FIELDS, TEXT, TIME_COLUMNS, Field, Table
+from flowconv.fields import FIELDS, TEXT, TIME_COLUMNS, Field, Table
 from flowconv.options import TimeType
 
 # Microseconds are what Spark, Delta and Iceberg expect; the log has whole seconds.
@@ -10,6 +10,12 @@ TIMESTAMP = pa.timestamp("us", tz="UTC")
 
 # Texts as the native core gives them: each batch has the distinct values of each column once.
 ENCODED_TEXT = pa.dictionary(pa.int32(), TEXT)
+
+# The flow log that a row is of, as the object's name says.
+FLOW_LOG_ID = "flow_log_id"
+
+# What a log has beyond the table: a JSON object of names and values, null if there is none.
+UNKNOWN_FIELDS = "unknown_fields"
 
 # Where a row is from: the object, and its line or row in it, counted from 1.
 SOURCE_COLUMNS: pa.Schema = pa.schema(
@@ -28,25 +34,19 @@ def column_type(field: Field, time_type: TimeType) -> pa.DataType:
 
 
 def table_schema(
-    table: Table,
-    time_type: TimeType = "timestamp",
-    extra_fields: tuple[Field, ...] = (),
-    *,
-    with_source: bool = False,
+    table: Table, time_type: TimeType = "timestamp", *, with_source: bool = False
 ) -> pa.Schema:
-    """Return the schema of a table's rows: what every file has, the given fields, the source.
+    """Return the columns of a table: they are the same whatever the logs have.
+
+    These are all fields that AWS documents, in its order, then `flow_log_id`, `unknown_fields`,
+    and the source if it is wanted.
 
     Raises:
         KeyError: There is no such table.
     """
-    fields = [*ALWAYS_COLUMNS[table], *extra_fields]
-    schema = pa.schema([(field.column, column_type(field, time_type)) for field in fields])
+    fields = [(field.column, column_type(field, time_type)) for field in FIELDS[table]]
+    schema = pa.schema([*fields, (FLOW_LOG_ID, TEXT), (UNKNOWN_FIELDS, TEXT)])
     return pa.schema([*schema, *SOURCE_COLUMNS]) if with_source else schema
-
-
-def known_extra_fields(table: Table) -> tuple[Field, ...]:
-    """Return the known fields that only the files of logs with them have, in AWS's order."""
-    return tuple(field for field in FIELDS[table] if field not in ALWAYS_COLUMNS[table])
 
 
 def with_encoded_texts(schema: pa.Schema) -> pa.Schema:

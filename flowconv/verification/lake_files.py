@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from flowconv.errors import FetchError, StorageError
-from flowconv.fields import FIELDS, Table
+from flowconv.fields import Table
 from flowconv.lake.checkpoints import parse_part
 from flowconv.lake.gone import gone_partitions
 from flowconv.lake.intents import read_intent
@@ -20,7 +20,7 @@ from flowconv.lake.layout import Layout
 from flowconv.lake.ledger import Ledger, parse_record_path, record_path
 from flowconv.lake.ledger_records import DataFile
 from flowconv.lake.paths import INTENTS, LEDGER, QUARANTINE, STAGING
-from flowconv.rows.schema import SOURCE_COLUMNS, column_type
+from flowconv.rows.schema import table_schema
 from flowconv.storage.interface import Storage
 from flowconv.verification.problems import Check, Problem, problem_of
 from flowconv.verification.recounting import PIECE_BYTES, StoredReader
@@ -154,11 +154,7 @@ def _check_file(
             if not file.is_data:
                 return None
             with pq.ParquetFile(pa.PythonFile(stored, mode="r")) as parquet:
-                rows, found, expected = (
-                    parquet.metadata.num_rows,
-                    parquet.schema_arrow,
-                    _schema(layout, file),
-                )
+                rows, found = parquet.metadata.num_rows, parquet.schema_arrow
     except (FetchError, FileNotFoundError) as error:
         if Ledger.read(storage, with_gaps=True).files().get(file.path) != (file, task_id):
             return None  # Replaced meanwhile.
@@ -173,9 +169,12 @@ def _check_file(
         return damaged(f"it cannot be read ({error})", "a whole file")
     if rows != file.rows:
         return damaged(f"{rows:,} rows", f"{file.rows:,}")
-    if not found.equals(expected):
-        differ = [str(f) for f in found if f not in expected] or ["another order"]
-        return damaged(f"columns that differ ({', '.join(differ)[:200]})", "those of the ledger")
+    table = Table(file.path.partition("/")[0])
+    schema = table_schema(table, layout.time_type, with_source=layout.with_source)
+    # An earlier flowconv knew fewer fields.
+    if not found.equals(pa.schema([field for field in schema if field.name in found.names])):
+        differ = [str(field) for field in found if field not in schema] or ["another order"]
+        return damaged(f"columns that differ ({', '.join(differ)[:200]})", f"those of {table}/")
     return None
 
 
@@ -183,11 +182,3 @@ def _open(storage: Storage, file: DataFile) -> io.RawIOBase:
     if storage.is_local:
         return io.FileIO(storage.location(file.path))
     return StoredReader(storage, file.path, file.size_bytes)
-
-
-def _schema(layout: Layout, file: DataFile) -> pa.Schema:
-    """Return the schema that a file with these columns has."""
-    table = Table(file.path.partition("/")[0])
-    types = {field.column: column_type(field, layout.time_type) for field in FIELDS[table]}
-    types |= {field.name: field.type for field in SOURCE_COLUMNS}
-    return pa.schema([(column, types.get(column, pa.string())) for column in file.columns])

@@ -100,7 +100,8 @@ def test_spellings_of_other_tools_among_rows_of_text(line: str) -> None:
         "srcaddr sourceaddress",
         "windowstart start_time",
         "eni account interface-id",
-        "srcaddr dstaddr new-field new_field",
+        "srcaddr dstaddr new-field new-field",
+        f"srcaddr dstaddr {'x' * 129}",
         " ".join(["srcaddr", "dstaddr", "action", *(f"x{n}" for n in range(MAX_FIELDS))]),
     ],
     ids=lambda names: names[:30],
@@ -180,11 +181,14 @@ def test_the_later_fields_of_one_table_are_known_in_the_other() -> None:
     assert declared_formats("tgw-id traffic-path").default == declared_format("tgw-id traffic-path")
 
 
-def test_extra_fields_come_in_awss_order() -> None:
-    format_ = declared_format("zzz reject-reason srcaddr aaa ecs-task-id")
-    assert [field.column for field in format_.extra_fields] == [
-        *("ecs_task_id", "reject_reason", "zzz", "aaa")
+def test_names_of_unknown_fields_stay_as_they_are() -> None:
+    format_ = declared_format("new-field srcaddr New_Field new_field date source_uri ${x}")
+    assert [field.name for field in format_.unknown_fields] == [
+        *("new-field", "New_Field", "new_field", "date", "source_uri", "x")
     ]
+    assert len(declared_format(f"srcaddr {'x' * 128}").unknown_fields) == 1
+    (action,) = declared_format("tgw-id ACTION").unknown_fields
+    assert action.name == "action"  # AWS's, though transit gateways have none.
 
 
 @pytest.mark.parametrize(

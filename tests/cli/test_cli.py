@@ -100,7 +100,7 @@ def test_convert_with_rejects(logs: Path, tmp_path: Path) -> None:
         "lines       11 = 3 header + 1 blank + 1 comment + 4 rows + 2 rejected",
         "rejected    1 not-a-number",
         "rejected    1 too-few-values",
-        "new fields  new-field (not documented by AWS; kept as text)",
+        "new fields  new-field (not documented by AWS; in unknown_fields)",
     ):
         assert line in printed
     assert printed[-2:] == [
@@ -484,7 +484,7 @@ def test_inspect(tmp_path: Path) -> None:
         "shape       header: its first line with values names the fields",
         "lines       4 = 1 header + 0 blank + 0 comment + 2 rows + 1 rejected",
         "fields      4 of table vpc, versions 2: version srcaddr foo start",
-        "new fields  foo (not documented by AWS; kept as text)",
+        "new fields  foo (not documented by AWS; in unknown_fields)",
     ]
     cells = [[cell.strip() for cell in re.split("[│┃|]", line)[1:-1]] for line in lines[6:]]
     assert [row for row in cells if row] == [
@@ -492,7 +492,7 @@ def test_inspect(tmp_path: Path) -> None:
         ["version", "2", "2"],
         ["srcaddr", "a", "-"],
         ["start", "2026-01-14 00:00:00+00:00", "-"],
-        ["foo", "b", "c"],
+        ["unknown_fields", '{"foo":"b"}', '{"foo":"c"}'],
     ]
     assert lines[-1] == "line 3: not-a-number (field version)"
 
@@ -515,8 +515,8 @@ def test_inspect_json(tmp_path: Path) -> None:
     others = {"unknown_fields": ["foo"], "left_out_columns": []}
     assert one["formats"] == [{"table": "vpc", "fields": names} | others]
     (record,) = one["records"]
-    assert (record["version"], record["start"], record["foo"]) == (
-        *(2, "2026-01-14T00:00:00+00:00", "b"),
+    assert (record["version"], record["start"], record["unknown_fields"]) == (
+        *(2, "2026-01-14T00:00:00+00:00", '{"foo":"b"}'),
     )
     assert one["rejected"] == [{"line": 3, "reason": "not-a-number", "field": "version"}]
     assert other["unreadable"].startswith("line 1: this line is not a header")

@@ -40,10 +40,8 @@ def commit(task_id: str) -> Commit:
         headers=(OLD, NEW),
         declared=(NEW,),
     )
-    file = DataFile(
-        path=f"vpc/{task_id}.parquet", rows=2, size_bytes=10, crc32=2**32 - 1, columns=("a", "b")
-    )
-    rejected = replace(file, path=f"_flowconv/quarantine/{task_id}.jsonl", columns=())
+    file = DataFile(path=f"vpc/{task_id}.parquet", rows=2, size_bytes=10, crc32=2**32 - 1)
+    rejected = replace(file, path=f"_flowconv/quarantine/{task_id}.jsonl")
     return Commit(task_id=task_id, run_id="first", objects=(converted,), files=(file, rejected))
 
 

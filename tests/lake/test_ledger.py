@@ -49,9 +49,7 @@ def converted(name: str, day: int | None = 14, **changes: object) -> ConvertedOb
 
 
 def commit(task_id: str, *objects: ConvertedObject, replaces: tuple[str, ...] = ()) -> Commit:
-    file = DataFile(
-        path=f"vpc/{task_id}.parquet", rows=2, size_bytes=10, crc32=1, columns=("a", "b")
-    )
+    file = DataFile(path=f"vpc/{task_id}.parquet", rows=2, size_bytes=10, crc32=1)
     return Commit(task_id=task_id, run_id="run", objects=objects, files=(file,), replaces=replaces)
 
 

@@ -1,6 +1,7 @@
 """Lakes as people query them: polars, DuckDB, pyarrow and flowconv.scan, which must agree."""
 
 import gzip
+import json
 import shutil
 from collections import Counter
 from collections.abc import Callable
@@ -23,7 +24,8 @@ from support.lakes import ROW, V2, Key, aws_key, data_files, write_objects
 pytestmark = pytest.mark.usefixtures("quick_disk")
 
 NULL = "__HIVE_DEFAULT_PARTITION__"
-COLUMNS = [name.replace("-", "_") for name in reference.ALWAYS["vpc"]]
+FIELDS = {name.replace("-", "_"): kind for name, kind in reference.VPC.items()}
+COLUMNS = [*FIELDS, "flow_log_id", "unknown_fields"]
 PARTITIONS = ["aws_account_id", "aws_region", "date"]
 
 
@@ -132,8 +134,7 @@ def test_scan_knows_the_types(sample_lake: Path) -> None:
     time = pl.Datetime("us", "UTC")
     kinds = {"int32": pl.Int32(), "int64": pl.Int64(), "time": time}
     assert dict(schema) == {
-        name.replace("-", "_"): kinds.get(reference.VPC[name], pl.String())
-        for name in reference.ALWAYS["vpc"]
+        name: kinds.get(FIELDS.get(name, ""), pl.String()) for name in COLUMNS
     } | {"aws_account_id": pl.String(), "aws_region": pl.String(), "date": pl.Date()}
 
 
@@ -240,89 +241,61 @@ def mixed_lake(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_scan_of_mixed_logs(mixed_lake: Path) -> None:
     frame = scan(str(mixed_lake)).sort("srcaddr")
-    extra = ["ecs_task_id", "instance_tag", "new_field"]
-    assert frame.collect_schema().names() == COLUMNS + extra + PARTITIONS
-    assert frame.select("srcaddr", "srcport", "version", *extra).collect().rows() == [
-        ("10.0.0.1", 443, 2, None, None, None),
-        ("10.0.0.9", 80, None, "task", "a b", "x"),
+    assert frame.collect_schema().names() == COLUMNS + PARTITIONS
+    picked = ["srcaddr", "srcport", "version", "ecs_task_id", "instance_tag", "flow_log_id"]
+    assert frame.select(picked).collect().rows() == [
+        ("10.0.0.1", 443, 2, None, None, aws_key().flow_log_id),
+        ("10.0.0.9", 80, None, "task", "a b", "fl-0fffffffffffffff2"),
     ]
     tgw = scan(str(mixed_lake), table="tgw")
-    tgw_columns = [name.replace("-", "_") for name in reference.TGW]
+    tgw_columns = [*(name.replace("-", "_") for name in reference.TGW), *COLUMNS[-2:]]
     assert tgw.collect_schema().names() == tgw_columns + PARTITIONS
     assert tgw.select("tgw_id", "account_id", "bytes").collect().rows() == [
         ("tgw-1", "000000000007", 5)
     ]
 
 
-@pytest.fixture(scope="module")
-def wide_lake(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Ten files, each with a column of its own, and a row of each of two days."""
-    objects = {
-        aws_key(hash_=f"{number:08x}"): b"srcaddr start x%d\n" % number
-        + b"10.0.0.%d 1768348800 a\n10.0.0.%d 1768435200 b\n" % (number, number)
-        for number in range(10)
-    }
-    return make_lake(tmp_path_factory.mktemp("wide"), objects, partition_by=("aws_region",))
-
-
-WIDE_QUERIES: dict[str, Callable[[pl.LazyFrame], pl.LazyFrame]] = {
-    "all": lambda frame: frame,
-    "some": lambda frame: frame.select("x3", "srcaddr", "aws_region"),
-    "a column of one file": lambda frame: frame.select("x3"),
-    "nulls of it": lambda frame: frame.select(pl.col("x3").null_count()),
-    "length": lambda frame: frame.select(pl.len()),
-    "filter": lambda frame: frame.filter(pl.col("x3") == "a"),
-    "filter, not selected": lambda frame: frame.filter(
-        (pl.col("x3") == "a") | (pl.col("x7") == "b")
-    ).select("srcaddr"),
-    "filter for null": lambda frame: frame.filter(pl.col("x3").is_null()).select("x4"),
-    "no partition": lambda frame: frame.filter(pl.col("aws_region") == "mars-north-1"),
-    "group": lambda frame: frame.group_by("start").agg(pl.len(), pl.col("x3").count()),
-    "filter of the first": lambda frame: frame.head(20).filter(pl.col("x3") == "b"),
-    "first of a filter": lambda frame: frame.filter(pl.col("x3") == "b").head(1),
-    "slice of a sort": lambda frame: frame.sort("srcaddr", "start").slice(5, 7),
-}
-
-
-@pytest.mark.parametrize("query", WIDE_QUERIES)
-def test_scan_of_very_many_columns(
-    wide_lake: Path, query: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Files are read in groups then, which answer as all at once."""
-    ask = WIDE_QUERIES[query]
-    expected = ask(scan(wide_lake)).collect()
-    # Some files in a group, or one, and not all of its rows at once.
-    for columns, rows in (35, 1 << 20), (35, 1):
-        monkeypatch.setattr("flowconv.lake.scanning._MANY_COLUMNS", columns)
-        monkeypatch.setattr("flowconv.lake.scanning._GROUP_ROWS", rows)
-        frame = scan(wide_lake)
-        assert "PYTHON SCAN" in frame.explain()
-        for engine in "streaming", "in-memory":
-            found = ask(frame).collect(engine=engine)
-            assert found.sort(pl.all()).equals(expected.sort(pl.all()))
-
-
-def test_first_rows_of_very_many_columns(wide_lake: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("flowconv.lake.scanning._MANY_COLUMNS", 35)
-    for count in 1, 7, 20, 30:
-        assert scan(wide_lake).select("x3").head(count).collect().height == min(count, 20)
-
-
-def test_others_read_mixed_logs_when_told(mixed_lake: Path) -> None:
-    """Files differ in the columns that only some logs have; readers want to be told so."""
-    told = pl.scan_parquet(
-        f"{mixed_lake}/vpc/", missing_columns="insert", extra_columns="ignore"
-    ).select("srcaddr", "aws_region")
-    assert sorted(told.collect().rows()) == [("10.0.0.1", "eu-west-1"), ("10.0.0.9", "eu-west-1")]
-    glob = f"'{mixed_lake}/vpc/**/*.parquet'"
-    united = f"read_parquet({glob}, hive_partitioning=true, union_by_name=true)"
-    assert duckdb_rows(f"select new_field, ecs_task_id from {united} order by srcaddr") == [
-        (None, None),
-        ("x", "task"),
+def test_scan_unfolds_unknown_fields(tmp_path: Path) -> None:
+    odd = b"srcaddr x-1 X-1 date action version\n"
+    odd += b'10.0.0.1 "a\\b \xc3\xa9 - - -\n10.0.0.2 - \x01 monday - -\n'
+    lake = make_lake(tmp_path, {Key("a.log"): odd, Key("b.log"): V2 + ROW})
+    frame = scan(str(lake), unknown_fields=["X-1", "x-1", "none"]).sort("srcaddr", "x-1")
+    assert frame.collect_schema().names() == [*COLUMNS, *PARTITIONS, "X-1", "x-1", "none"]
+    assert frame.select("srcaddr", "x-1", "X-1", "none").collect().rows() == [
+        ("10.0.0.1", None, None, None),
+        ("10.0.0.1", '"a\\b', "é", None),
+        ("10.0.0.2", None, "\x01", None),
     ]
+    assert frame.filter(pl.col("X-1") == "é").select(pl.len()).collect().item() == 1
+    texts = scan(str(lake)).select("unknown_fields").sort("unknown_fields").collect().to_series()
+    assert [text and json.loads(text) for text in texts] == [
+        None,
+        {"X-1": "\x01", "date": "monday"},
+        {"x-1": '"a\\b', "X-1": "é"},
+    ]
+
+
+def test_what_scan_cannot_unfold(sample_lake: Path) -> None:
+    with pytest.raises(UsageError, match="'src-addr' is known, and is the column srcaddr"):
+        scan(sample_lake, unknown_fields="src-addr")
+    with pytest.raises(UsageError, match="'a b' is not the name of a field"):
+        scan(sample_lake, unknown_fields=["a b"])
+    with pytest.raises(TypeError, match="unknown_fields"):
+        scan(sample_lake, unknown_fields=5)  # type: ignore[arg-type]
+
+
+def test_plain_readers_read_mixed_logs(mixed_lake: Path) -> None:
+    """Every file has the same columns, so no reader needs an option."""
+    expected = [("10.0.0.1", None, None), ("10.0.0.9", "task", '{"new-field":"x"}')]
+    picked = ["srcaddr", "ecs_task_id", "unknown_fields"]
+    plain = pl.scan_parquet(f"{mixed_lake}/vpc/")
+    assert plain.collect_schema().names() == COLUMNS + PARTITIONS
+    assert plain.select(picked).sort("srcaddr").collect().rows() == expected
+    glob = f"'{mixed_lake}/vpc/**/*.parquet'"
+    assert duckdb_rows(f"select {', '.join(picked)} from {glob} order by srcaddr") == expected
     dataset = ds.dataset(f"{mixed_lake}/vpc", format="parquet", partitioning="hive")
-    addresses = dataset.to_table(columns=["srcaddr"])["srcaddr"].to_pylist()
-    assert set(addresses) == {"10.0.0.1", "10.0.0.9"}
+    for table in (dataset.to_table(picked), pq.read_table(f"{mixed_lake}/vpc", columns=picked)):
+        assert sorted(zip(*table.to_pydict().values(), strict=True)) == expected
 
 
 def test_null_partitions(tmp_path: Path) -> None:
@@ -428,17 +401,18 @@ def test_nothing_but_parquet_below_the_table(sample_lake: Path) -> None:
 
 def test_parquet_schema(sample_lake: Path) -> None:
     time = "Timestamp(isAdjustedToUTC=true, timeUnit=microseconds"
-    physical = {"int32": "INT32", "int64": "INT64", "time": "INT64", "string": "BYTE_ARRAY"}
+    physical = {"int32": "INT32", "int64": "INT64", "time": "INT64"}
     for path in data_files(sample_lake):
         with pq.ParquetFile(path) as file:
             schema = file.schema
         assert schema.names == COLUMNS
-        for index, name in enumerate(reference.ALWAYS["vpc"]):
-            column, kind = schema.column(index), reference.VPC[name]
-            assert column.physical_type == physical[kind]
+        for index, name in enumerate(COLUMNS):
+            column, kind = schema.column(index), FIELDS.get(name, "string")
+            assert column.physical_type == physical.get(kind, "BYTE_ARRAY")
             assert column.max_definition_level == 1  # May be null.
             logical = str(column.logical_type)
-            assert logical.startswith({"string": "String", "time": time}.get(kind, "None"))
+            texts = dict.fromkeys(("string", "tag"), "String")
+            assert logical.startswith({**texts, "time": time}.get(kind, "None"))
 
 
 def test_statistics_and_compression(sample_lake: Path) -> None:

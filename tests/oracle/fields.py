@@ -120,7 +120,6 @@ TGW: dict[str, str] = {
 
 FIELDS = {"vpc": VPC, "tgw": TGW}
 DEFAULT_FORMAT = list(VPC)[:14]
-ALWAYS = {"vpc": list(VPC)[:29], "tgw": list(TGW)}
 
 LARGEST = {"int32": 2**31 - 1, "int64": 2**63 - 1}
 # No number of any field is below 0, and of some none is as large as their type allows: ports have
@@ -129,6 +128,7 @@ LARGEST_OF = {"srcport": 65535, "dstport": 65535, "protocol": 255, "tcp-flags": 
 LAST_SECOND = 253402300799  # 9999-12-31T23:59:59Z
 LAST_MILLISECOND = 253402300799999
 MAX_NAMES = 512
+LONGEST_NAME = 128
 
 
 class BadValueError(Exception):
@@ -140,7 +140,7 @@ class BadValueError(Exception):
 @dataclass(frozen=True)
 class Column:
     field: str | None  # AWS's name, or None if AWS has no such field
-    column: str
+    column: str  # the name itself if the table has no such field
     kind: str  # "string", "tag", "int32", "int64" or "time"
 
 
@@ -219,22 +219,19 @@ def known_field(token: str) -> str | None:
     return KNOWN.get(squash(bare_name(token)))
 
 
-def column_of(token: str) -> str:
-    field = known_field(token)
-    if field is not None:
-        return field.replace("-", "_")
-    column = re.sub(r"[^a-z0-9]+", "_", bare_name(token).lower())
-    if column in ("date", "hour") or column.startswith("aws_"):
-        return "field_" + column  # partitions have these names
-    return column
+def name_of(token: str) -> str:
+    """AWS's name of a field, or the token's own."""
+    return known_field(token) or bare_name(token)
 
 
 def is_header(tokens: list[str], given: Header | None) -> bool:
     for token in tokens:
         if not re.fullmatch(r"(\$\{)?[A-Za-z][A-Za-z0-9_-]*\}?", token):
             return False
-    if given is not None and [column_of(t) for t in tokens] == [c.column for c in given.columns]:
-        return True
+    if given is not None:
+        names = [column.field or column.column for column in given.columns]
+        if [name_of(token) for token in tokens] == names:
+            return True
     known = [token for token in tokens if known_field(token) is not None]
     return 2 * len(known) >= len(tokens)
 
@@ -290,10 +287,13 @@ def header_of(tokens: list[str]) -> Header:
             table = "tgw"
     columns: list[Column] = []
     for token, field in zip(tokens, fields, strict=True):
-        kind = "string"
-        if field is not None and field in FIELDS[table]:
-            kind = FIELDS[table][field]
-        columns.append(Column(field, column_of(token), kind))
+        name = name_of(token)
+        if name in FIELDS[table]:
+            columns.append(Column(field, name.replace("-", "_"), FIELDS[table][name]))
+        elif len(name) > LONGEST_NAME:
+            raise Unreadable("format")
+        else:
+            columns.append(Column(field, name, "string"))
     names = [column.column for column in columns]
     if len(set(names)) != len(names):
         raise Unreadable("format")

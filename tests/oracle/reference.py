@@ -12,6 +12,7 @@ It shares no code and no field table with the package, so that a mistake there c
 
 import dataclasses
 import gzip
+import json
 import re
 import zlib
 from collections.abc import Callable, Mapping, Sequence
@@ -21,7 +22,6 @@ from typing import Any
 
 from oracle.documents import Message, Record, Unreadable, read_documents
 from oracle.fields import (
-    ALWAYS,
     DEFAULT_FORMAT,
     FIELDS,
     LAST_SECOND,
@@ -49,7 +49,6 @@ from oracle.fields import (
 from oracle.parquet import Cell, ParquetColumn, read_columns, read_rows
 
 __all__ = [
-    "ALWAYS",
     "DEFAULT_FORMAT",
     "FIELDS",
     "HIVE_NULL",
@@ -754,21 +753,26 @@ def split_lines(text: bytes) -> list[bytes]:
 # --- output columns -----------------------------------------------------------------------------
 
 
-def table_row(row: Row, time_type: TimeType | None = None) -> dict[str, Value]:
+def table_row(
+    row: Row, time_type: TimeType | None = None, *, flow_log_id: str | None = None
+) -> dict[str, Value]:
     """Give the row every column of its table, in the output's order.
 
-    These are the columns that are always there, the later known fields that the row's own header
-    has, then its unknown fields. `start` and `end` stay as they were read, unless `time_type`
+    These are the fields that AWS documents, the flow log of the object's key, and a JSON object of
+    all other values that the row has. `start` and `end` stay as they were read, unless `time_type`
     says what they shall be.
     """
-    always = [field.replace("-", "_") for field in ALWAYS[row.table]]
-    later = [
-        field.replace("-", "_")
-        for field in FIELDS[row.table]
-        if field not in ALWAYS[row.table] and field.replace("-", "_") in row.values
-    ]
-    unknown = [column for column in row.values if column not in always and column not in later]
-    result = {column: row.values.get(column) for column in always + later + unknown}
+    columns = [field.replace("-", "_") for field in FIELDS[row.table]]
+    result = {column: row.values.get(column) for column in columns}
+    result["flow_log_id"] = flow_log_id
+    unknown = {
+        name: value
+        for name, value in row.values.items()
+        if name not in columns and value is not None
+    }
+    result["unknown_fields"] = (
+        json.dumps(unknown, ensure_ascii=False, separators=(",", ":")) if unknown else None
+    )
     for column in ("start", "end"):
         value = result[column]
         if time_type == "epoch" and isinstance(value, datetime):

@@ -157,7 +157,7 @@ def expected(source: Path, objects: Mapping[Key, bytes], options: ConvertOptions
                     partition_by=options.partition_by,
                 )
             )
-            values = reference.table_row(row)
+            values = reference.table_row(row, flow_log_id=key.flow_log_id)
             pieces[row.table, directory, tuple(values), group].append(tuple(values.values()))
     result.pieces = [(*key[:3], tuple(rows)) for key, rows in pieces.items()]
     return result

@@ -118,7 +118,7 @@ def test_a_flow_log_that_falls_silent() -> None:
 
 def file(day: int, rows: int, where: str = "vpc/aws_region=a", name: str = "a") -> DataFile:
     path = f"{where}/date={FIRST.date() + timedelta(days=day)}/{name}.parquet"
-    return DataFile(path=path, rows=rows, size_bytes=1, crc32=0, columns=("start",))
+    return DataFile(path=path, rows=rows, size_bytes=1, crc32=0)
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ import gzip
 import json
 import os
 import shutil
+import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
@@ -427,11 +428,40 @@ def test_files_that_are_as_written_but_not_as_recorded(lake: Path, logs: Path) -
     original = path.read_bytes()
     commit = unseal(original)
     file = commit["files"][0]
-    for wrong in ({"rows": file["rows"] + 1}, {"columns": file["columns"][::-1]}):
-        path.write_bytes(seal(commit | {"files": [file | wrong, *commit["files"][1:]]}))
-        assert "damaged-file" in kinds(check(lake, logs))
+    wrong = file | {"rows": file["rows"] + 1}
+    path.write_bytes(seal(commit | {"files": [wrong, *commit["files"][1:]]}))
+    assert "damaged-file" in kinds(check(lake, logs))
     path.write_bytes(original)
     assert_clean(lake, logs)
+
+
+@pytest.mark.parametrize(
+    ("columns", "found"),
+    [
+        (lambda names: [names[1], names[0], *names[2:]], "another order"),
+        (lambda names: [*names, "more"], "more: string"),
+        (lambda names: names[:-30], None),
+    ],
+    ids=["another order", "unknown", "of an earlier release"],
+)
+def test_columns_of_a_file(
+    lake: Path, logs: Path, columns: Callable[[list[str]], list[str]], found: str | None
+) -> None:
+    path = record(lake, "commit")
+    commit = unseal(path.read_bytes())
+    file = commit["files"][0]
+    table = pq.ParquetFile(lake / file["path"]).read()
+    names = columns(table.column_names)
+    table = table.append_column("more", pa.array(["a"] * table.num_rows))
+    pq.write_table(table.select(names), lake / file["path"])
+    written = (lake / file["path"]).read_bytes()
+    file |= {"size_bytes": len(written), "crc32": zlib.crc32(written)}
+    path.write_bytes(seal(commit))
+    if found is None:
+        assert_clean(lake, logs)
+        return
+    (problem,) = check(lake, logs).problems
+    assert (problem.kind, found in problem.found) == ("damaged-file", True)
 
 
 def test_record_with_other_rows(lake: Path, logs: Path) -> None:

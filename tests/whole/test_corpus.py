@@ -66,12 +66,15 @@ def load(folder: Path) -> tuple[dict[str, Any], bytes, str | None]:
 
 
 def as_published(row: dict[str, Any]) -> dict[str, Any]:
-    """A row with the log's own names and without nulls; times in seconds."""
+    """A row with the log's own names and without nulls; times in seconds.
+
+    What the row's object says is left out.
+    """
     fields = {name.replace("-", "_"): name for name in (*reference.VPC, *reference.TGW)}
     return {
         fields[column]: int(value.timestamp()) if isinstance(value, datetime) else value
         for column, value in row.items()
-        if value is not None
+        if value is not None and column != "flow_log_id"
     }
 
 

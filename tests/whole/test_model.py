@@ -270,7 +270,8 @@ class LakeAndModel(RuleBasedStateMachine):
             place = reference.partition(
                 row, account=key.account_id, region=key.region, time=key.time, day=key.day
             )
-            rows[f"vpc/{reference.partition_path(place)}", *reference.table_row(row).values()] += 1
+            values = reference.table_row(row, flow_log_id=key.flow_log_id).values()
+            rows[f"vpc/{reference.partition_path(place)}", *values] += 1
         counts = LineCounts(
             header=read.header,
             blank=read.blank,
