@@ -102,8 +102,8 @@ def read_documents(stretch: Stretch) -> Iterator[Document]:
         for piece in _split(_PERHAPS_BETWEEN, part):
             documents = _decode_all(piece, are_events=are_events)
             if documents is None:
-                lines = (line for line in piece.split(b"\n") if line.strip(b" \t\r\n"))
-                yield from (Document(line, None) for line in lines)
+                lines = (match[1] for match in _LINES.finditer(piece))
+                yield from (Document(line, None) for line in lines if line.strip(b" \t\r"))
             else:
                 yield from documents
 
@@ -117,6 +117,9 @@ def unreadable_json(log_object: LogObject, reason: str) -> FormatError:
 
 _SURELY_BETWEEN = re.compile(rb"\}([ \t\r]*\n)(?=[ \t\r\n]*\{)")
 _PERHAPS_BETWEEN = re.compile(rb"((?<=\})[ \t\r]*\n|\n(?=[ \t\r]*\{))")
+
+# A line, with the blank ones before it: there may be millions of these.
+_LINES = re.compile(rb"(?:[ \t\r]*+\n)*+([^\n]*)")
 
 _STRING = re.compile(rb'[ \t\r\n]*"(?: |\\[nrt])*[{\[]')
 _ARRAY = re.compile(r"[ \t\r\n]*\[(?=[ \t\r\n]*[{\]])")

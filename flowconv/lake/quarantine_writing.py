@@ -56,12 +56,14 @@ class QuarantineWriter:
         Raises:
             StorageError: The folder for temporary files is full.
         """
-        for part in lines.parts:
-            for log_object, places in part.by_object():
-                kept = 0
-                if not self.dropped[log_object]:
-                    kept = self._write_lines(log_object, map(part.line, places.tolist()))
-                self.dropped[log_object] += len(places) - kept
+        # Held lines go to temporary files.
+        with storage_errors(tempfile.gettempdir()):
+            for part in lines.parts:
+                for log_object, places in part.by_object():
+                    kept = 0
+                    if not self.dropped[log_object]:
+                        kept = self._write_lines(log_object, map(part.line, places.tolist()))
+                    self.dropped[log_object] += len(places) - kept
 
     def _write_lines(self, log_object: LogObject, lines: Iterable[RejectedLine]) -> int:
         """Add lines of one object; return the number for which there was room."""
@@ -141,8 +143,7 @@ class _Records:
 
     def add(self, record: bytes) -> None:
         self.number += 1
-        with storage_errors(tempfile.gettempdir()):
-            self._file.write(record)
+        self._file.write(record)
 
     def pieces(self) -> Iterator[bytes]:
         """Give all lines, a piece at a time; afterwards they are gone."""

@@ -109,6 +109,37 @@ def test_unreadable_objects(tmp_path: Path, kind: str, warm: WarmStart) -> None:
     assert peak.mb < promised_mb(parquet="parquet" in kind)
 
 
+THREADS_OF_A_RUN = """
+import os, threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from flowconv.memory import giving_memory_back
+
+def resident():
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+def read(_):
+    for size in (9_000_000, 8_000_000, 3_000_000):
+        all_begun.wait()
+        b"1" * size
+
+all_begun = threading.Barrier(8)
+with giving_memory_back():
+    begin = resident()
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(read, range(8)))
+print(resident() - begin)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="others have another allocator")
+def test_what_is_kept_of_threads() -> None:
+    """Not the blocks that each thread had: runs in one process do not add up."""
+    ran = peak_of([sys.executable, "-c", THREADS_OF_A_RUN])
+    assert ran.exit_code == 0, ran.stderr
+    assert int(ran.stdout) < 30_000_000
+
+
 def test_what_is_kept_of_a_failure() -> None:
     """Neither frames nor causes, whatever failed."""
 
