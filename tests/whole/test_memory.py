@@ -25,12 +25,18 @@ pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no 
 
 
 def convert_peak(warm: WarmStart, folder: Path, *options: str, timeout_s: int = 120) -> Ended:
-    """Convert `logs` with one worker."""
-    return warm.run(
-        *("convert", str(folder / "logs"), str(folder / "lake"), "--workers", "1", *options),
-        timeout_s=timeout_s,
-        most_addresses=MOST_ADDRESSES,
-    )
+    """Convert `logs` with one worker.
+
+    A start that is warm takes some megabytes more, never less: where that may be too much, the
+    command is started anew.
+    """
+    logs, lake = folder / "logs", folder / "lake"
+    arguments = ("convert", str(logs), str(lake), "--workers", "1", *options)
+    peak = warm.run(*arguments, timeout_s=timeout_s, most_addresses=MOST_ADDRESSES)
+    if peak.mb < promised_mb():
+        return peak
+    shutil.rmtree(lake, ignore_errors=True)
+    return peak_mb(*arguments, timeout_s=timeout_s)
 
 
 def test_the_measure() -> None:
