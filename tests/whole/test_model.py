@@ -8,6 +8,7 @@ FLOWCONV_EXAMPLES=1000 adds so many examples, of 30 steps each.
 
 from __future__ import annotations
 
+import gc
 import gzip
 import itertools
 import json
@@ -583,3 +584,4 @@ def test_any_sequence_of_days() -> None:
                 suppress_health_check=list(HealthCheck),
             ),
         )
+    gc.collect()  # Here, where such warnings are ignored, not in another test.
