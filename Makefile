@@ -182,6 +182,10 @@ test-no-compiler: $(STAMP) ## Build as on a machine without a compiler, and run 
 	FLOWCONV_KERNEL_LIBRARY=$$(echo $(CURDIR)/build/no-compiler/flowconv/kernel/libflowconv.*) \
 		$(BIN)/python -m pytest -n 0 tests/kernel -k test_case $(PYTEST_ARGS)
 
+.PHONY: docs
+docs: $(STAMP) ## Write the outputs and tables of the documentation anew
+	PYTHONPATH=tests $(BIN)/python tests/whole/test_docs.py
+
 .PHONY: bench
 bench: $(STAMP) ## Run the benchmarks
 	@for script in benchmarks/bench_*.py; do \

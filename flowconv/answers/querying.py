@@ -7,7 +7,7 @@ from datetime import date
 import polars as pl
 
 from flowconv.errors import LakeError, UsageError
-from flowconv.fields import FIELDS, INT32, INT64, TEXT, Table
+from flowconv.fields import Table
 from flowconv.lake.scanning import scan
 
 
@@ -43,17 +43,14 @@ def query(
         StorageError: The lake does not answer.
     """
     frames = {
-        table.value: _complete(
-            table,
-            scan(
-                dest,
-                table=table,
-                since=since,
-                until=until,
-                accounts=accounts,
-                regions=regions,
-                options=options,
-            ),
+        table.value: scan(
+            dest,
+            table=table,
+            since=since,
+            until=until,
+            accounts=accounts,
+            regions=regions,
+            options=options,
         )
         for table in Table
     }
@@ -90,16 +87,6 @@ def compute(answer: pl.LazyFrame, dest: str) -> pl.DataFrame:
     """
     frame = answer.collect_schema().to_frame()
     return pl.concat([frame, *batches(answer, dest)])
-
-
-def _complete(table: Table, frame: pl.LazyFrame) -> pl.LazyFrame:
-    """Return a table with all documented columns, which SQL may name whatever was logged."""
-    there = frame.collect_schema()
-    types = {INT32: pl.Int32, INT64: pl.Int64, TEXT: pl.String}
-    missing = [field for field in FIELDS[table] if field.column not in there]
-    return frame.with_columns(
-        pl.lit(None, types[field.type]).alias(field.column) for field in missing
-    )
 
 
 def _first_line(error: Exception) -> str:

@@ -1,6 +1,6 @@
 """The documentation holds: its examples run and show what they print, and help is complete.
 
-`python tests/whole/test_docs.py` writes what is generated: tables, and the outputs shown below the
+`make docs` writes what is generated: tables, and the outputs shown below the
 examples.
 """
 
@@ -47,7 +47,7 @@ PAGES = {
         "docs/columns.md",
     )
 }
-UPDATE = "the page is behind the code; update it with: python tests/whole/test_docs.py"
+UPDATE = "the page is behind the code; update it with: make docs"
 
 COMMAND: Any = typer.main.get_command(app)
 COMMANDS: dict[str, Any] = COMMAND.commands
@@ -182,24 +182,6 @@ def test_examples_were_found() -> None:
     assert len(LOCAL) >= 10
     assert len(IN_S3) >= 2
     assert sum(example.shown is not None for example in LOCAL) >= 7
-
-
-@pytest.mark.skipif(shutil.which("bash") is None, reason="bash is not installed")
-def test_polars_reads_files_whose_columns_differ_as_shown(tmp_path: Path, warm: WarmStart) -> None:
-    run(BEGIN, tmp_path, warm=warm)
-    later = tmp_path / "logs" / "later.log"
-    later.write_text("srcaddr start reject-reason\n10.0.0.1 1768392000 BPA\n", encoding="ascii")
-    again = Example(
-        page="",
-        line=0,
-        language="shell",
-        code="rm -r lake; flowconv convert logs lake",
-        shown=None,
-        shown_at=(0, 0),
-    )
-    run(again, tmp_path, warm=warm)
-    (shown,) = [e for e in LOCAL if 'missing_columns="insert"' in e.code]
-    assert run(shown, tmp_path) == "16001\n"
 
 
 def test_readme_begins_with_what_it_is_how_to_install_convert_and_query() -> None:
