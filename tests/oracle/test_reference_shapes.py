@@ -811,7 +811,7 @@ def test_parquet_rejects_rows() -> None:
         (["srcaddr", "New Field"], ("srcaddr",)),
         (
             ["srcaddr", "vpc-id", "New-Field", "date"],
-            ("srcaddr", "vpc_id", "new_field", "field_date"),
+            ("srcaddr", "vpc_id", "New-Field", "date"),
         ),
         (
             [
