@@ -41,6 +41,8 @@ import flowconv
 from flowconv import ConvertOptions, ConvertReport, VerifyOptions
 from flowconv.blocks.counts import LineCounts
 from flowconv.errors import LakeError
+from flowconv.lake.ledger import Ledger
+from flowconv.storage.opening import open_storage
 from oracle import reference
 from support.deaths import Killed, dies_at
 from support.exactly_once import LocalLake, Rows, assert_exact, assert_sound, body
@@ -297,10 +299,25 @@ class LakeAndModel(RuleBasedStateMachine):
         self.model.source[str(path)] = version
         self.gone.pop(str(path), None)
 
-    @rule(how=st.sampled_from(["logs", "links/source", "links/here/logs", "links/../logs"]))
+    @rule(how=st.sampled_from(["{}", "links/source", "links/here/{}", "links/../{}"]))
     def source_is_named_otherwise(self, how: str) -> None:
         """By links; it is the same one, and its objects are converted already."""
-        self.named_source = self.folder / how
+        self.named_source = self.folder / how.format(self.source.name)
+
+    @rule()
+    def source_is_moved(self) -> None:
+        """To another name, and back: objects are known by their full names."""
+        moved = self.folder / ("archive" if self.source.name == "logs" else "logs")
+        self.source.rename(moved)
+        self.source = self.named_source = moved
+        link = self.folder / "links/source"
+        link.unlink()
+        link.symlink_to(moved)
+        self.model.source = self._named_now(self.model.source)
+        self.gone = self._named_now(self.gone)
+
+    def _named_now(self, versions: dict[str, Version]) -> dict[str, Version]:
+        return {str(self.source / one.key.path): one for one in versions.values()}
 
     @rule(how=st.sampled_from(["lake", "links/here/lake"]))
     def lake_is_named_otherwise(self, how: str) -> None:
@@ -334,7 +351,7 @@ class LakeAndModel(RuleBasedStateMachine):
         assert report.lines == sum((one.counts for one in commits if one.counts), LineCounts())
         there = self.model.source.values()
         assert report.empty == (not any(choice.has(one.key.day) for one in there))
-        assert report.found_before == bool(report.empty and self.model.converted)
+        assert report.found_before == bool(report.empty and self._converted_from_here())
         odd = (report.empty, wanted.changed, wanted.unreadable, report.rejected)
         assert report.complete == (not any(odd))
         assert report.source_bytes == sum(len(one.content) for one in commits)
@@ -350,6 +367,9 @@ class LakeAndModel(RuleBasedStateMachine):
             self.merged |= merge == 1
             assert flowconv.status(self.lake.url).runs[0].state == "done"
         return report
+
+    def _converted_from_here(self) -> set[str]:
+        return {uri for uri in self.model.converted if uri.startswith(f"{self.source}/")}
 
     def _commit(self, commit: dict[str, Version]) -> None:
         self.model.tasks = [task for task in self.model.tasks if not task & commit.keys()]
@@ -465,17 +485,25 @@ class LakeAndModel(RuleBasedStateMachine):
 
     def _files(self) -> dict[Path, frozenset[str]]:
         """All files of the lake, and the task that each is of, by what they hold."""
-        by_name = {row[3]: uri for uri, one in self.model.converted.items() for row in one.rows} | {
-            uri: uri for uri in self.model.converted
-        }
+        by_interface: defaultdict[str, set[str]] = defaultdict(set)
+        for uri, one in self.model.converted.items():
+            for row in one.rows:
+                by_interface[row[3]].add(uri)
         owner = {uri: task for task in self.model.tasks for uri in task}
+        ledger = self._ledger()
+        files_now, objects = ledger.files(), ledger.objects("uri", "task_id")
+        task_of = dict(
+            zip(*(objects[name].to_pylist() for name in ("uri", "task_id")), strict=True)
+        )
         files = {}
         for name in self.lake.names():
             path = Path(self.lake.url, name)
             if name.startswith("vpc/"):
                 with pq.ParquetFile(path) as parquet:
                     of_object = parquet.read(["interface_id"])["interface_id"][0].as_py()
-                files[path] = owner[by_name[of_object]]
+                # One that was converted before and after its source was moved is in two files.
+                (uri,) = (u for u in by_interface[of_object] if task_of[u] == files_now[name][1])
+                files[path] = owner[uri]
             elif name.startswith("_flowconv/quarantine/"):
                 record: Any = json.loads(path.read_bytes().splitlines()[0])
                 files[path] = owner[record["uri"]]
@@ -534,10 +562,10 @@ class LakeAndModel(RuleBasedStateMachine):
     # --- what must hold at any time --------------------------------------------------------------
 
     def _converted(self) -> dict[str, str]:
-        from flowconv.lake.ledger import Ledger
-        from flowconv.storage.opening import open_storage
+        return self._ledger().converted()
 
-        return Ledger.read(open_storage(self.lake.url)).converted()
+    def _ledger(self) -> Ledger:
+        return Ledger.read(open_storage(self.lake.url))
 
     @invariant()
     def lake_is_as_the_model_says(self) -> None:
@@ -566,7 +594,7 @@ class LakeAndModel(RuleBasedStateMachine):
         left = {"dead-lock", "leftover", "stray-file"} if not self.clean else set()
         assert {kind: n for kind, n in found.kinds.items() if kind not in left} == wanted
         assert (found.rows, found.rejected) == (counts.rows, counts.rejected)
-        assert found.expired == len(model.converted.keys() - model.source.keys())
+        assert found.expired == len(self._converted_from_here() - model.source.keys())
         assert found.complete == (not found.problems)
 
 
