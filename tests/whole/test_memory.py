@@ -25,18 +25,21 @@ from support.warm_start import Ended, WarmStart
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no wait4")
 
 
-def convert_peak(warm: WarmStart, folder: Path, *options: str, timeout_s: int = 120) -> Ended:
+def convert_peak(
+    warm: WarmStart, folder: Path, *options: str, timeout_s: int = 120, is_near: bool = False
+) -> Ended:
     """Convert `logs` with one worker.
 
     A start that is warm takes some megabytes more, never less: where that may be too much, the
-    command is started anew.
+    command is started anew; at once if the peak is known to be near the promise.
     """
     logs, lake = folder / "logs", folder / "lake"
     arguments = ("convert", str(logs), str(lake), "--workers", "1", *options)
-    peak = warm.run(*arguments, timeout_s=timeout_s, most_addresses=MOST_ADDRESSES)
-    if peak.mb < promised_mb():
-        return peak
-    shutil.rmtree(lake, ignore_errors=True)
+    if not is_near:
+        peak = warm.run(*arguments, timeout_s=timeout_s, most_addresses=MOST_ADDRESSES)
+        if peak.mb < promised_mb():
+            return peak
+        shutil.rmtree(lake, ignore_errors=True)
     return peak_mb(*arguments, timeout_s=timeout_s)
 
 
@@ -346,6 +349,6 @@ HOSTILE_JSON = {
 def test_json(kind: str, tmp_path: Path, warm: WarmStart) -> None:
     """Whatever the JSON: within the promise, and in time that grows with its size."""
     write_objects(tmp_path / "logs", {aws_key(): gzip.compress(HOSTILE_JSON[kind](), 1)})
-    peak = convert_peak(warm, tmp_path, "--format", "default")
+    peak = convert_peak(warm, tmp_path, "--format", "default", is_near=kind == "an array")
     assert peak.exit_code in (0, 3), peak.stderr
     assert peak.mb < promised_mb(), f"{peak.mb:.0f} MB"
