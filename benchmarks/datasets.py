@@ -154,6 +154,7 @@ def generate(folder: Path, spec: Spec, fingerprint: str) -> Dataset:
     columns = {
         field.column: "timestamp" if field.column in TIME_COLUMNS else str(field.type)
         for field in FIELDS[Table.VPC]
+        if field.version <= 5  # What the others write; flowconv writes all fields.
     }
     typed: Any = columns
     return Dataset(
