@@ -21,8 +21,8 @@ def as_json(fields: Mapping[str, "pa.ChunkedArray[Any]"], rows: int) -> "pa.Chun
     """Write the values of each row as a JSON object, such as `{"new-field":"a"}`.
 
     Args:
-        fields: Name -> one text for each row, plain or as dictionaries. Names have letters,
-            digits, `-` and `_`.
+        fields: Name -> one text for each row, plain or as dictionaries. Names have nothing that
+            JSON would escape.
         rows: How many rows there are.
 
     Returns:
