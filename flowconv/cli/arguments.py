@@ -61,10 +61,21 @@ def choice(choices: Sequence[str], *flags: str, **kwargs: Any) -> Any:
     )
 
 
-def examples(*commands: str) -> str:
-    """Return the end of a command's help."""
+def shows_examples(*commands: str, above: str = "") -> Callable[[Command], Command]:
+    """Let a command's help end with examples; what stands above them is made by `listed`."""
     # click fills the lines of a paragraph unless it begins so.
-    return "\b\nExamples:\n" + "\n".join(f"  {command}" for command in commands)
+    lines = ["\b", "Examples:", *(f"  {command}" for command in commands)]
+
+    def decorate(command: Command) -> Command:
+        vars(command)["end_of_help"] = above + "\n".join(lines)
+        return command
+
+    return decorate
+
+
+def end_of_help(command: Command) -> str:
+    """Return what `shows_examples` gave a command."""
+    return str(vars(command)["end_of_help"])
 
 
 def listed(heading: str, meanings: Mapping[str, str]) -> str:

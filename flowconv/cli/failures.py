@@ -16,8 +16,7 @@ from typer.core import TyperGroup
 from flowconv.cli.log import Log, TextLog
 from flowconv.cli.plain_values import read_plainly
 from flowconv.cli.signals import heard_signals
-from flowconv.cli.streams import standard_streams
-from flowconv.cli.tables import print_json
+from flowconv.cli.streams import print_json, standard_streams
 from flowconv.errors import FlowconvError, UsageError, did_you_mean, printable, quote, redact
 
 DONE, FAILED, USAGE, INCOMPLETE = 0, 1, 2, 3

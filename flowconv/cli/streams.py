@@ -2,6 +2,7 @@
 
 import errno
 import io
+import json
 import os
 import sys
 from collections.abc import Iterator
@@ -86,3 +87,9 @@ def open_closed_streams() -> None:
             os.open(os.devnull, os.O_RDWR)  # gets the lowest number that is free
             if getattr(sys, name) is None:
                 setattr(sys, name, os.fdopen(number, "r+" if number == 0 else "w", closefd=False))
+
+
+def print_json(value: Any) -> None:
+    """Print a report for programs."""
+    # At once: each of the encoder's own pieces would be a write.
+    sys.stdout.write(json.dumps(value, indent=2) + "\n")

@@ -308,7 +308,7 @@ def test_closed_and_full_stdout(sample_lake: Path, output: str) -> None:
 
 
 def test_binary_is_not_for_a_terminal(lake: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("flowconv.cli.answers.is_terminal", lambda: True)
+    monkeypatch.setattr("flowconv.cli.tables.answers.is_terminal", lambda: True)
     result = run("query", lake, SELECT, "--output", "parquet", code=USAGE)
     assert "a terminal cannot show it" in result.stderr
 

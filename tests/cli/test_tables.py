@@ -9,8 +9,9 @@ from unittest import mock
 import pytest
 
 import flowconv
-from flowconv.cli import tables
+from flowconv.cli import console as consoles
 from flowconv.cli.console import Console
+from flowconv.cli.tables.conversion import print_report
 from flowconv.fields import FIELDS
 from support.commands import invoke
 from support.lakes import ROW, V2, aws_key, write_objects
@@ -24,7 +25,7 @@ def terminal() -> Iterator[io.StringIO]:
     shown = io.StringIO()
     console = Console(shown)
     console.width = 80
-    with mock.patch.object(tables, "stdout", return_value=console):
+    with mock.patch.object(consoles, "stdout", return_value=console):
         yield shown
 
 
@@ -46,7 +47,7 @@ def test_status_breaks_no_line(tmp_path: Path, terminal: io.StringIO) -> None:
 def test_what_workers_spent_their_time_on(terminal: io.StringIO, seconds: float) -> None:
     report = flowconv.ConvertReport(source="a", lake="b", run_id="1", seconds=seconds)
     report.worker_time = {"working": 0.2, "source": 0.7, "lake": 0.04, "tasks": 0.06}
-    tables.print_report(report)
+    print_report(report)
     said = " ".join(terminal.getvalue().split())
     assert ("workers 70% waiting for SOURCE, 20% work, 6% waiting for the listing" in said) == (
         seconds >= 10

@@ -297,7 +297,8 @@ def test_contributing_shows_every_package_and_names_modules_that_exist() -> None
     modules = re.findall(r"`([a-z_/]+)`", table)
     assert len(modules) > 10
     for module in modules:
-        assert (package / f"{module}.py").is_file(), module
+        file = f"{module}__init__.py" if module.endswith("/") else f"{module}.py"
+        assert (package / file).is_file(), module
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])

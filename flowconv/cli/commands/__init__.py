@@ -1,0 +1,1 @@
+"""The commands, those of a package in a module; `app` registers them."""

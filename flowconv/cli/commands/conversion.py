@@ -1,0 +1,164 @@
+"""convert: objects of flow logs become a lake."""
+
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from flowconv.cli.arguments import JsonOption, choice, shows_examples, takes_options
+from flowconv.cli.failures import FAILED, INCOMPLETE, StoppedAndReported, explained
+from flowconv.cli.log import LOG_FORMATS, Log, open_log
+from flowconv.cli.streams import print_json
+from flowconv.errors import FlowconvError, StorageError, redact
+from flowconv.options import ConvertOptions
+
+if TYPE_CHECKING:
+    from flowconv.conversion.report import ConvertReport
+
+
+@shows_examples(
+    "flowconv convert logs lake",
+    "flowconv convert s3://my-logs/AWSLogs/ s3://my-lake/flows --since 2d",
+    "flowconv convert exported lake --format default --account 123456789012",
+    "flowconv convert cloudwatch:/aws/vpc/flowlogs lake --format default",
+)
+@takes_options(ConvertOptions)
+def convert(
+    source: Annotated[
+        str,
+        typer.Argument(
+            metavar="SOURCE",
+            help="A folder, an object, an s3:// URL of a bucket, prefix or object, or "
+            "cloudwatch:LOG-GROUP.",
+            show_default=False,
+        ),
+    ],
+    dest: Annotated[
+        str,
+        typer.Argument(
+            metavar="DEST", help="The lake: a folder or an s3:// URL.", show_default=False
+        ),
+    ],
+    make_options: Callable[[], ConvertOptions],
+    log_format: Annotated[
+        str,
+        choice(
+            LOG_FORMATS,
+            "--log-format",
+            help="What to write to stderr: progress for people, or one JSON event a line.",
+        ),
+    ] = "text",
+    metrics_file: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Write the run's figures to FILE in the OpenMetrics text format, for "
+            "node_exporter's textfile collector.",
+            show_default=False,
+        ),
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show what would be read and written, and stop.")
+    ] = False,
+    json_: JsonOption = False,
+) -> None:
+    """Convert flow logs to a lake of Parquet files.
+
+    Every object is read by its header line: any fields, in any order. Records go to
+    DEST/vpc/aws_account_id=…/aws_region=…/date=…/ by their own start time in UTC. Lines that do
+    not fit are kept in DEST/_flowconv/quarantine/ and do not stop the run. In sizes, 1 MB is
+    1,000,000 bytes and 1 MiB is 1,048,576.
+
+    Exit codes: 0 done, 1 failed, 2 wrong usage, 3 finished but some lines or objects could not be
+    read, or no flow log was found, 130 stopped by Ctrl-C, 143 stopped by SIGTERM.
+    """
+    with open_log(log_format) as log:
+        with explained(log, as_json=json_):
+            options = make_options()
+        if dry_run:
+            complete = _plan(source, dest, options, log, json_=json_)
+        else:
+            complete = _convert(source, dest, options, metrics_file, log, json_=json_)
+    if not complete:
+        raise typer.Exit(INCOMPLETE)
+
+
+def _plan(source: str, dest: str, options: ConvertOptions, log: Log, *, json_: bool) -> bool:
+    """Print what a run would do, and return whether all could be read."""
+    with explained(log, as_json=json_):
+        from flowconv.cli.tables.conversion import print_plan
+        from flowconv.conversion.dry_run import plan
+
+        planned = plan(source, dest, options)
+        print_json(planned.to_dict()) if json_ else print_plan(planned)
+    return planned.complete
+
+
+def _convert(
+    source: str,
+    dest: str,
+    options: ConvertOptions,
+    metrics_file: Path | None,
+    log: Log,
+    *,
+    json_: bool,
+) -> bool:
+    """Run the conversion with progress and metrics, print its report; return whether all was read.
+
+    Raises:
+        typer.Exit: It did not come to its end, or its metrics could not be written.
+    """
+    when_stopped = ": tasks under way are abandoned."
+    if options.grace > 0:
+        when_stopped = (
+            f": tasks under way have {options.grace:g} s to finish; a second signal abandons them."
+        )
+    with explained(log, as_json=json_, when_stopped=when_stopped):
+        from flowconv.cli.metrics import check_metrics_file, write_metrics
+        from flowconv.cli.tables.conversion import print_report
+        from flowconv.conversion.converting import convert as convert_
+        from flowconv.lake.status import status as read_status
+        from flowconv.storage.names import from_system, to_text
+
+        def show(report: "ConvertReport") -> None:
+            print_json(report.to_dict()) if json_ else print_report(report)
+
+        if metrics_file:
+            check_metrics_file(metrics_file)
+        begun: list[ConvertReport] = []
+        failed = True
+        metrics_failed = False
+        try:
+            with log.progress() as on_progress:
+                report = convert_(
+                    source, dest, options, on_progress=on_progress, on_begin=begun.append
+                )
+            failed = False
+        except KeyboardInterrupt:
+            if not begun:
+                raise
+            begun[0].cancelled = True
+            show(begun[0])
+            raise StoppedAndReported from None
+        finally:
+            if metrics_file:
+                names = {"source": source, "lake": dest}
+                job = {name: redact(to_text(from_system(url))) for name, url in names.items()}
+                found = None
+                if not failed:
+                    with suppress(FlowconvError):  # There may be no lake yet.
+                        found = read_status(dest, runs=0, options=options.dest_options)
+                try:
+                    write_metrics(
+                        metrics_file, job, begun[0] if begun else None, found, failed=failed
+                    )
+                except StorageError as error:
+                    # Must not hide what the run did, or why it failed.
+                    log.error(str(error))
+                    metrics_failed = True
+        show(report)
+    if metrics_failed:
+        raise typer.Exit(FAILED)
+    return report.complete

@@ -1,0 +1,76 @@
+"""What reports are made of."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from flowconv.cli.console import Console
+
+# Lists in a report are cut here; --json has all.
+MOST_LISTED = 10
+MOST_PARTITIONS = 100
+
+# A rejected line may be megabytes of anything; --json has it whole.
+_MOST_CHARACTERS = 1000
+
+
+def stdout() -> Console:
+    """Return the console of reports."""
+    from flowconv.cli import console
+
+    return console.stdout()
+
+
+def make_table(*headers: str, **style: Any) -> Table:
+    """Return a table of rich, which is imported when one is shown: programs ask for JSON."""
+    from rich.table import Table
+
+    return Table(*headers, **style)
+
+
+def format_time(seconds: float) -> str:
+    """Return a time in minutes, hours or days."""
+    if seconds < 7200:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.0f} h" if seconds < 172_800 else f"{seconds / 86_400:.0f} d"
+
+
+def cut(text: str) -> str:
+    """Return the beginning of a line of somebody's log, bytes that are not UTF-8 escaped."""
+    shown = text[:_MOST_CHARACTERS].encode("utf-8", "surrogateescape")
+    return shown.decode("utf-8", "backslashreplace") + "…" * (len(text) > _MOST_CHARACTERS)
+
+
+def columns(*names: str) -> Table:
+    """Return a table without lines; columns whose names begin with > are flush right."""
+    table = make_table(box=None, pad_edge=False)
+    for name in names:
+        table.add_column(
+            name.removeprefix(">"),
+            justify="right" if name.startswith(">") else "left",
+            overflow="fold",
+        )
+    return table
+
+
+def first(items: Sequence[Any]) -> Sequence[Any]:
+    """Return those that a report lists."""
+    return items[:MOST_LISTED]
+
+
+def say_how_many_more(console: Console, number: int, what: str = " lists all objects.") -> None:
+    """Say what `first` left out of so many."""
+    if number > MOST_LISTED:
+        console.print(f"… and {number - MOST_LISTED:,} more; --json{what}")
+
+
+def key_values() -> Table:
+    """Return a table of two columns: names and their values."""
+    table = make_table(box=None, show_header=False, pad_edge=False)
+    table.add_column(style="bold")
+    table.add_column(overflow="fold")
+    return table

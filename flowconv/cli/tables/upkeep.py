@@ -1,0 +1,92 @@
+"""What is missing in a lake, and what was removed from it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rich.filesize import decimal as format_size
+
+from flowconv.cli.tables.lake import print_partitions
+from flowconv.cli.tables.parts import (
+    MOST_PARTITIONS,
+    columns,
+    first,
+    format_time,
+    say_how_many_more,
+    stdout,
+)
+
+if TYPE_CHECKING:
+    from flowconv.cli.console import Console
+    from flowconv.upkeep.expiring import ExpireReport
+    from flowconv.upkeep.gap_report import Gap, GapReport, RecordsFound
+
+
+def print_gaps(report: GapReport) -> None:
+    """Print what is missing in a lake."""
+    console = stdout()
+    table = columns("flow log", "region", ">minutes", ">windows", ">missing", ">lag", "last window")
+    for log in report.flow_logs[:MOST_PARTITIONS]:
+        table.add_row(
+            log.flow_log_id,
+            log.region,
+            str(log.period_minutes or "?"),
+            f"{log.windows:,}",
+            f"{log.missing:,}" if log.period_minutes else "?",
+            "" if log.lag_median_s is None else format_time(log.lag_median_s),
+            f"{log.last:%Y-%m-%d %H:%M}",
+        )
+    if report.flow_logs:
+        console.print(table)
+    if len(report.flow_logs) > MOST_PARTITIONS:
+        console.print(f"… and {len(report.flow_logs) - MOST_PARTITIONS:,} more; --json")
+    if report.unnamed_objects:
+        console.print(f"{report.unnamed_objects:,} objects have no time in their names")
+    if records := report.records:
+        _print_records(console, records)
+    new = [gap for gap in report.gaps if not gap.acknowledged]
+    for gap in first(new):
+        console.print(_describe_gap(gap))
+    say_how_many_more(console, len(new), " lists all.")
+    acknowledged = len(report.gaps) - len(new)
+    known = f", {acknowledged:,} acknowledged" if acknowledged else ""
+    console.print(f"{len(new):,} gaps{known}: {report.lake}")
+
+
+def _print_records(console: Console, records: RecordsFound) -> None:
+    since = f" since {records.since}" if records.since else ""
+    console.print(
+        f"{records.records:,} records{since}: {records.skipdata:,} SKIPDATA (AWS lost records), "
+        f"{records.nodata:,} NODATA (no traffic)"
+    )
+    for hour in first(records.hours):
+        console.print(
+            f"SKIPDATA: {hour.interface_id}: {hour.skipdata:,} of {hour.records:,} records of "
+            f"{hour.hour:%Y-%m-%d %H}:00"
+        )
+    say_how_many_more(console, len(records.hours), "")
+    for silent in first(records.silent_interfaces):
+        console.print(
+            f"silent: {silent.interface_id}: no record after {silent.last:%Y-%m-%d %H}:59; it was "
+            "deleted, or its flow log"
+        )
+    say_how_many_more(console, len(records.silent_interfaces), "")
+
+
+def _describe_gap(gap: Gap) -> str:
+    first, last = f"{gap.first:%Y-%m-%d %H:%M}", f"{gap.last:%Y-%m-%d %H:%M}"
+    if gap.kind == "windows":
+        return f"missing: {gap.of}: {gap.number:,} windows that end from {first} to {last}"
+    if gap.kind == "silent":
+        return f"silent: {gap.of}: no window after {first}, others go on to {last}"
+    return f"few rows: {gap.of}: {gap.number:,} on {gap.first:%Y-%m-%d}, {gap.usual:,} are usual"
+
+
+def print_expired(report: ExpireReport) -> None:
+    """Print what was removed from a lake, or would be."""
+    console = stdout()
+    print_partitions(console, report.partitions)
+    what = f"{report.rows:,} rows in {report.files:,} files, {format_size(report.size_bytes)}"
+    was = "would be" if report.dry_run else "were"
+    done = "removed" if report.before else "settled as gone"
+    console.print(f"{what}, {was} {done}: {report.lake}")
