@@ -22,7 +22,7 @@ import flowconv
 from flowconv.fields import Table
 from flowconv.kernel import pages
 from flowconv.lake.writing import FILTERED, SORTED_BY
-from flowconv.parquet import chunks, columns, writing
+from flowconv.parquet import columns, writing
 from flowconv.parquet.writing import ROW_GROUP_ROWS, ParquetWriter
 from flowconv.rows.schema import table_schema
 from flowconv.samples.generating import generate
@@ -41,11 +41,11 @@ STEPS: dict[str, tuple[Any, str]] = {
     "rank": (columns, "rank"),
     "sort": (pages, "sort"),
     "reorder": (pages, "reorder"),
-    "encode": (pages.ColumnPages, "data_page"),
+    "encode": (pages.ColumnPages, "_encode"),
     "dictionary": (pages.ColumnPages, "dictionary_page"),
     "sizes": (pages, "plain_bytes"),
     "compress": (ParquetWriter, "_compress"),
-    "headers": (chunks, "_header"),
+    "assemble": (pages.ColumnPages, "write_chunk"),
     "bloom": (writing, "bloom_filter"),
 }
 

@@ -5,6 +5,9 @@ Every call lets other threads run. Arrays are C-contiguous; what a function writ
 
 import ctypes
 import os
+import zlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from functools import cache
 from typing import Any, Final, Literal
 
@@ -28,6 +31,8 @@ Entries = npt.NDArray[Any]
 TEXT: Final = np.dtype([("address", np.uint64), ("size_bytes", np.uint64)])
 NULL: Final = 0xFFFFFFFF
 NO_TEXTS: Final[Texts] = np.empty(0, TEXT)
+NO_INTEGERS: Final[Integers] = np.empty(0, np.int64)
+NO_NUMBERS: Final[Numbers] = np.empty(0, np.uint32)
 
 PhysicalType = Literal["int32", "int64", "text"]
 
@@ -36,6 +41,14 @@ _TOO_MANY = -2
 
 # Two logs whose values collide in a hash table cannot be made by those who do not know it.
 _SEED = int.from_bytes(os.urandom(8), "little")
+
+# Pages of a row group of integers take less, so that a call of the core makes all of them.
+_PAGES_BYTES = 2 << 20
+_PAGES_AT_ONCE = 64
+
+# About what metadata takes besides the pages; the core says if it is more.
+_CHUNK_ROOM = 1024
+_PAGE_ROOM = 256
 
 # Stands for a buffer that Arrow left out, as there is nothing in it.
 _NOTHING = np.zeros(8, np.uint8)
@@ -75,6 +88,36 @@ class DataPage(ctypes.Structure):
     nulls: int
     least: int
     greatest: int
+
+
+class _PackedPage(ctypes.Structure):
+    _fields_ = (
+        ("packed", ctypes.c_void_p),
+        ("packed_bytes", ctypes.c_uint64),
+        ("with_header_bytes", ctypes.c_uint64),
+        ("checksum", ctypes.c_uint32),
+        ("unused", ctypes.c_uint32),
+        ("page", DataPage),
+    )
+
+
+class _Chunk(ctypes.Structure):
+    _fields_ = (
+        ("column", ctypes.POINTER(_Column)),
+        ("pages", ctypes.POINTER(_PackedPage)),
+        ("name", ctypes.c_char_p),
+        ("start", ctypes.c_uint64),
+        ("name_bytes", ctypes.c_uint32),
+        ("page_count", ctypes.c_uint32),
+        ("has_dictionary", ctypes.c_uint32),
+        ("codec", ctypes.c_int32),
+        ("filter_bytes", ctypes.c_uint32),
+        ("unused", ctypes.c_uint32),
+        ("plain_bytes", ctypes.c_uint64),
+        ("size_bytes", ctypes.c_uint64),
+        ("metadata_end", ctypes.c_uint64),
+        ("column_index_end", ctypes.c_uint64),
+    )
 
 
 def read_texts(array: "pa.Array[Any]") -> Texts:
@@ -174,25 +217,47 @@ def bloom_filter(texts: Texts, blocks: int) -> bytes:
 
 
 class PageBuffer:
-    """Memory for one page at a time, kept from page to page. For one thread."""
+    """Memory for the pages and the bytes of one chunk at a time, used again. For one thread."""
 
     def __init__(self) -> None:
-        self._bytes = np.empty(0, np.uint8)
-        self._scratch = np.empty(0, np.uint32)
-        self._addresses = (0, 0)
-        self.reserve(1 << 20, 1)
+        self._memory = [np.empty(0, np.uint8) for _ in range(3)]
 
-    def reserve(self, size_bytes: int, rows: int) -> tuple[int, int]:
-        """Return the addresses of so many bytes and of a number for each row."""
-        if len(self._bytes) < size_bytes or len(self._scratch) < rows:
-            self._bytes = np.empty(max(size_bytes, len(self._bytes)), np.uint8)
-            self._scratch = np.empty(max(rows, len(self._scratch)), np.uint32)
-            self._addresses = _address(self._bytes), _address(self._scratch)
-        return self._addresses
+    def pages(self, size_bytes: int) -> tuple[int, memoryview]:
+        """Return memory for pages that are not compressed: its address, and its bytes."""
+        return self._reserve(0, size_bytes)
 
-    def page(self, size_bytes: int) -> memoryview:
-        """Return the page that was written; the next one overwrites it."""
-        return self._bytes.data[:size_bytes]
+    def scratch(self, rows: int) -> int:
+        """Return the address of a number for each row of a page."""
+        return self._reserve(1, 4 * rows)[0]
+
+    def chunk(self, size_bytes: int) -> tuple[int, memoryview]:
+        """Return memory for a chunk: its address, and its bytes."""
+        return self._reserve(2, size_bytes)
+
+    def _reserve(self, place: int, size_bytes: int) -> tuple[int, memoryview]:
+        if len(self._memory[place]) < size_bytes:
+            self._memory[place] = np.empty(size_bytes, np.uint8)
+        memory = self._memory[place]
+        return _address(memory), memory.data
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WrittenChunk:
+    """What is said of a chunk that lies in a file.
+
+    Attributes:
+        size_bytes: Of its headers and pages.
+        plain_bytes: The same before compression.
+        metadata: ColumnMetaData.
+        column_index: ColumnIndex: what is in its pages.
+        offset_index: OffsetIndex: where they are.
+    """
+
+    size_bytes: int
+    plain_bytes: int
+    metadata: bytes
+    column_index: bytes
+    offset_index: bytes
 
 
 class ColumnPages:
@@ -204,7 +269,6 @@ class ColumnPages:
         physical: How Parquet stores the values.
         ranks: The entries are distinct and ascend.
         width: Bits of a number in a page; 0 writes the values themselves.
-        buffer: Memory for the pages.
     """
 
     def __init__(
@@ -215,51 +279,133 @@ class ColumnPages:
         *,
         ranks: bool,
         width: int,
-        buffer: PageBuffer,
     ) -> None:
         self._kept = (entries, numbers)
         self._column = _Column(
             _address(entries), _address(numbers), len(numbers), _TYPES[physical], ranks, width
         )
-        self._rows = len(numbers)
-        self._width = width
-        self._buffer = buffer
 
-    def dictionary_page(self, size_bytes: int) -> memoryview:
+    @property
+    def has_dictionary(self) -> bool:
+        """Whether pages hold numbers of entries, and the entries stand in a page of their own."""
+        return bool(self._column.width)
+
+    def dictionary_page(self, size_bytes: int, buffer: PageBuffer) -> tuple[memoryview, DataPage]:
         """Return the page of all entries, which take so many bytes; the next page overwrites it."""
-        address, _ = self._buffer.reserve(size_bytes, 0)
+        address, memory = buffer.pages(size_bytes)
         entries = len(self._kept[0])
         written = _library().fc_dictionary_page(ctypes.byref(self._column), entries, address)
         assert written == size_bytes
-        return self._buffer.page(size_bytes)
+        return memory[:size_bytes], DataPage(size_bytes=size_bytes, rows=entries)
 
-    def data_page(
-        self, first: int, most_rows: int, most_bytes: int, longest: int
-    ) -> tuple[memoryview, DataPage]:
-        """Return the page of the rows from `first` on; the next page overwrites it.
+    def data_pages(
+        self, most_rows: int, most_bytes: int, longest: int, buffer: PageBuffer
+    ) -> Iterator[tuple[memoryview, DataPage]]:
+        """Give the pages of all rows; each is valid until the next is asked for.
 
         Args:
-            first: The first row.
-            most_rows: The most rows that it takes.
-            most_bytes: The most that their values take, unless the first one takes more.
+            most_rows: The most rows of a page.
+            most_bytes: The most that a page's values take, unless the first one takes more.
             longest: What the longest value takes.
+            buffer: Memory for the pages.
         """
-        capacity = _library().fc_page_capacity(most_rows, self._width, max(most_bytes, longest))
-        out, scratch = self._buffer.reserve(capacity, most_rows)
-        page = DataPage()
-        _check(
-            _library().fc_data_page(
+        width = self._column.width
+        capacity = _library().fc_page_capacity(most_rows, width, max(most_bytes, longest))
+        capacity = max(capacity, _PAGES_BYTES)
+        address, memory = buffer.pages(capacity)
+        scratch = buffer.scratch(most_rows)
+        pages = (DataPage * _PAGES_AT_ONCE)()
+        row = 0
+        while row < self._column.rows:
+            row, count = self._encode(row, most_rows, most_bytes, scratch, address, capacity, pages)
+            start = 0
+            for page in pages[:count]:
+                yield memory[start : start + page.size_bytes], page
+                start += page.size_bytes
+
+    def _encode(
+        self,
+        row: int,
+        most_rows: int,
+        most_bytes: int,
+        scratch: int,
+        address: int,
+        capacity: int,
+        pages: "ctypes.Array[DataPage]",
+    ) -> tuple[int, int]:
+        """Write the pages from `row` on; return the row behind them, and how many they are."""
+        count = ctypes.c_uint32()
+        row = _check(
+            _library().fc_data_pages(
                 ctypes.byref(self._column),
-                first,
+                row,
                 most_rows,
                 most_bytes,
                 scratch,
-                out,
+                address,
                 capacity,
-                ctypes.byref(page),
+                pages,
+                len(pages),
+                ctypes.byref(count),
             )
         )
-        return self._buffer.page(page.size_bytes), page
+        return row, count.value
+
+    def write_chunk(
+        self,
+        pages: Sequence[tuple[pa.Buffer, DataPage]],
+        *,
+        name: bytes,
+        codec: int,
+        start: int,
+        filter_bytes: int,
+        buffer: PageBuffer,
+    ) -> tuple[WrittenChunk, memoryview]:
+        """Make a chunk of compressed pages.
+
+        Args:
+            pages: The dictionary page if there is one, and all data pages.
+            name: The column's name.
+            codec: Parquet's number of the compression.
+            start: Where the chunk begins in its file.
+            filter_bytes: Size of the Bloom filter that stands right behind it; 0 without one.
+            buffer: Memory for the chunk.
+
+        Returns:
+            What is said of it, and its bytes, which the next chunk overwrites.
+        """
+        packed = (_PackedPage * len(pages))()
+        size_bytes = _CHUNK_ROOM
+        for place, (page_bytes, page) in zip(packed, pages, strict=True):
+            place.packed, place.packed_bytes = page_bytes.address, page_bytes.size
+            place.checksum = zlib.crc32(page_bytes)
+            place.page = page
+            size_bytes += page_bytes.size + _PAGE_ROOM
+        chunk = _Chunk(
+            column=ctypes.pointer(self._column),
+            pages=packed,
+            name=name,
+            start=start,
+            name_bytes=len(name),
+            page_count=len(pages),
+            has_dictionary=self.has_dictionary,
+            codec=codec,
+            filter_bytes=filter_bytes,
+        )
+        while True:
+            address, memory = buffer.chunk(size_bytes)
+            needed = _library().fc_write_chunk(ctypes.byref(chunk), address, size_bytes)
+            if needed <= size_bytes:
+                break
+            size_bytes = needed
+        written = WrittenChunk(
+            size_bytes=chunk.size_bytes,
+            plain_bytes=chunk.plain_bytes,
+            metadata=bytes(memory[chunk.size_bytes : chunk.metadata_end]),
+            column_index=bytes(memory[chunk.metadata_end : chunk.column_index_end]),
+            offset_index=bytes(memory[chunk.column_index_end : needed]),
+        )
+        return written, memory[: chunk.size_bytes]
 
 
 def plain_bytes(entries: Entries, numbers: Numbers, physical: PhysicalType) -> int:
@@ -267,12 +413,6 @@ def plain_bytes(entries: Entries, numbers: Numbers, physical: PhysicalType) -> i
     column = _Column(_address(entries), _address(numbers), len(numbers), _TYPES[physical], 0, 0)
     size_bytes: int = _library().fc_plain_bytes(ctypes.byref(column))
     return size_bytes
-
-
-def text_at(texts: Texts, number: int) -> bytes:
-    """Return a copy of a text."""
-    address, size_bytes = texts[number].item()
-    return ctypes.string_at(address, size_bytes)
 
 
 def _address(array: "npt.NDArray[Any]") -> int:
@@ -321,7 +461,22 @@ _FUNCTIONS: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "fc_reorder": (None, (_ADDRESS, _ADDRESS, _U32, _ADDRESS)),
     "fc_plain_bytes": (_U64, (_ADDRESS,)),
     "fc_page_capacity": (_U64, (_U32, _U8, _U64)),
-    "fc_data_page": (_I64, (_ADDRESS, _U32, _U32, _U64, _ADDRESS, _ADDRESS, _U64, _ADDRESS)),
+    "fc_data_pages": (
+        _I64,
+        (
+            _ADDRESS,
+            _U32,
+            _U32,
+            _U64,
+            _ADDRESS,
+            _ADDRESS,
+            _U64,
+            ctypes.POINTER(DataPage),
+            _U32,
+            _ADDRESS,
+        ),
+    ),
+    "fc_write_chunk": (_U64, (_ADDRESS, _ADDRESS, _U64)),
     "fc_dictionary_page": (_U64, (_ADDRESS, _U32, _ADDRESS)),
     "fc_bloom_filter": (None, (_ADDRESS, _U32, _ADDRESS, _U32)),
 }

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-from flowconv.parquet.chunks import Chunk
+from flowconv.kernel.pages import WrittenChunk
 from flowconv.parquet.thrift import EMPTY, Struct
 from flowconv.parquet.types import schema_element
 
@@ -17,21 +17,6 @@ _REQUIRED = 0
 
 # Texts compare byte by byte, integers with their sign.
 _ORDER_OF_TYPE = Struct().struct(1, EMPTY).done()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WrittenChunk:
-    """A chunk that is in the file.
-
-    Attributes:
-        metadata: Its ColumnMetaData.
-        column_index: What is in its pages.
-        offset_index: Where they are.
-    """
-
-    metadata: bytes
-    column_index: bytes
-    offset_index: bytes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,36 +36,6 @@ class RowGroup:
     plain_bytes: int
     size_bytes: int
     chunks: Sequence[WrittenChunk]
-
-
-def chunk_metadata(
-    chunk: Chunk, codec: int, start: int, bloom_filter: tuple[int, int] | None
-) -> bytes:
-    """Return a chunk's ColumnMetaData.
-
-    Args:
-        chunk: The chunk.
-        codec: Parquet's number of the compression.
-        start: Where it begins.
-        bloom_filter: Where its Bloom filter begins, and its size.
-    """
-    metadata = (
-        Struct()
-        .i32(1, chunk.type.number)
-        .i32s(2, chunk.encodings)
-        .binaries(3, [chunk.name.encode()])
-        .i32(4, codec)
-        .i64(5, chunk.rows)
-        .i64(6, chunk.plain_bytes)
-        .i64(7, chunk.size_bytes)
-        .i64(9, start + chunk.dictionary_bytes)
-    )
-    if chunk.dictionary_bytes:
-        metadata.i64(11, start)
-    metadata.struct(12, chunk.statistics()).structs(13, chunk.encoding_stats())
-    if bloom_filter:
-        metadata.i64(14, bloom_filter[0]).i32(15, bloom_filter[1])
-    return metadata.done()
 
 
 def end_of_file(

@@ -7,9 +7,9 @@ from typing import Any, Literal, Protocol
 import pyarrow as pa
 
 from flowconv.kernel import pages
-from flowconv.kernel.pages import NO_TEXTS, Numbers, PageBuffer, Texts
+from flowconv.kernel.pages import NO_TEXTS, DataPage, Numbers, PageBuffer, WrittenChunk
 from flowconv.parquet.bloom import bloom_filter
-from flowconv.parquet.chunks import Chunk, encode_chunk, null_chunk, null_page
+from flowconv.parquet.chunks import encode_chunk, null_chunk, null_page
 from flowconv.parquet.columns import (
     Column,
     has_only_nulls,
@@ -17,7 +17,7 @@ from flowconv.parquet.columns import (
     rank_if_useful,
     read_column,
 )
-from flowconv.parquet.footer import RowGroup, WrittenChunk, chunk_metadata, end_of_file
+from flowconv.parquet.footer import RowGroup, end_of_file
 from flowconv.parquet.types import ColumnType, column_type
 
 Compression = Literal["zstd", "snappy", "gzip", "lz4", "none"]
@@ -31,8 +31,8 @@ _MAGIC = b"PAR1"
 class Output(Protocol):
     """What a file is written to."""
 
-    def write(self, data: bytes, /) -> object:
-        """Write all bytes."""
+    def write(self, data: bytes | memoryview, /) -> object:
+        """Write all bytes; they may change afterwards."""
         ...
 
 
@@ -96,11 +96,11 @@ class ParquetWriter:
         _check_filters(schema, self._types, self._filtered)
         self._created_by = created_by
         self._buffer = PageBuffer()
-        self._null_pages: dict[int, tuple[bytes, Any]] = {}
+        self._null_pages: dict[int, tuple[pa.Buffer, DataPage]] = {}
         self._row_groups: list[RowGroup] = []
         self._size_bytes = 0
         self.is_open = True
-        self._write([_MAGIC])
+        self._write(_MAGIC)
 
     def write_table(
         self, table: pa.Table | pa.RecordBatch, row_group_size: int = ROW_GROUP_ROWS
@@ -137,7 +137,7 @@ class ParquetWriter:
         end = end_of_file(
             self._schema, self._row_groups, self._sorting, self._created_by, self._size_bytes
         )
-        self._write([end])
+        self._write(end)
 
     def _write_row_group(self, tables: Sequence[pa.Table | pa.RecordBatch]) -> None:
         start = self._size_bytes
@@ -152,23 +152,20 @@ class ParquetWriter:
         }
         order = _order_of(list(keys.values()))
         chunks: list[WrittenChunk] = []
-        plain_bytes = size_bytes = 0
         for place, parts in enumerate(columns):
             if place in empty:
-                chunk, texts = self._null_chunk(place, rows), NO_TEXTS
+                chunk = self._write_nulls(place, rows)
             else:
                 # Read here, not before the loop: one column at a time is in memory.
                 column = keys.pop(place, None) or self._read(place, parts)
-                chunk, texts = self._encode(place, column, order)
-            chunks.append(self._write_chunk(chunk, texts if place in self._filtered else None))
-            plain_bytes += chunk.plain_bytes
-            size_bytes += chunk.size_bytes
+                chunk = self._write_column(place, column, order)
+            chunks.append(chunk)
         self._row_groups.append(
             RowGroup(
                 start=start,
                 rows=rows,
-                plain_bytes=plain_bytes,
-                size_bytes=size_bytes,
+                plain_bytes=sum(chunk.plain_bytes for chunk in chunks),
+                size_bytes=sum(chunk.size_bytes for chunk in chunks),
                 chunks=chunks,
             )
         )
@@ -176,50 +173,57 @@ class ParquetWriter:
     def _read(self, place: int, parts: "list[pa.Array[Any]]") -> Column:
         return read_column(self._schema.names[place], self._types[place], parts)
 
-    def _null_chunk(self, place: int, rows: int) -> Chunk:
+    def _write_nulls(self, place: int, rows: int) -> WrittenChunk:
+        """Write the chunk of a column without values."""
         # Columns and row groups of as many rows share a page.
         if rows not in self._null_pages:
-            page = null_page(rows)
-            self._null_pages = {rows: (page, self._compress(memoryview(page)))}
-        return null_chunk(
-            self._schema.names[place], self._types[place], rows, *self._null_pages[rows]
+            page, held = null_page(rows)
+            self._null_pages = {rows: (self._compress(memoryview(page)), held)}
+        bits = self._filter(place, NO_TEXTS)
+        chunk, written = null_chunk(
+            self._schema.names[place],
+            self._types[place],
+            self._null_pages[rows],
+            self._buffer,
+            codec=self._codec,
+            start=self._size_bytes,
+            filter_bytes=len(bits),
         )
+        self._write(written, bits)
+        return chunk
 
-    def _encode(self, place: int, column: Column, order: Numbers | None) -> tuple[Chunk, Texts]:
-        """Return a column's chunk, and its distinct texts if they get a filter."""
+    def _write_column(self, place: int, column: Column, order: Numbers | None) -> WrittenChunk:
+        """Write a column's chunk, and its Bloom filter if it gets one."""
         rank_if_useful(column)
         if order is not None and not column.is_constant:
             column.numbers = pages.reorder(column.numbers, order)
-        chunk = encode_chunk(column, self._compress, self._buffer)
-        if place not in self._filtered:
-            return chunk, NO_TEXTS
-        rank(column, chunk.rows)
-        return chunk, column.entries
-
-    def _write_chunk(self, chunk: Chunk, filtered: Texts | None) -> WrittenChunk:
-        """Write a chunk, and a Bloom filter of texts if there are any."""
-        start = self._size_bytes
-        self._write(chunk.parts)
-        place = None
-        if filtered is not None:
-            bits = bloom_filter(filtered)
-            place = (self._size_bytes, len(bits))
-            self._write([bits])
-        return WrittenChunk(
-            metadata=chunk_metadata(chunk, self._codec, start, place),
-            column_index=chunk.column_index(),
-            offset_index=chunk.offset_index(start),
+        if place in self._filtered:
+            rank(column, len(column.numbers))
+        bits = self._filter(place, column.entries)
+        chunk, written = encode_chunk(
+            column,
+            self._compress,
+            self._buffer,
+            codec=self._codec,
+            start=self._size_bytes,
+            filter_bytes=len(bits),
         )
+        self._write(written, bits)
+        return chunk
 
-    def _compress(self, page: memoryview) -> Any:
+    def _filter(self, place: int, texts: Any) -> bytes:
+        """Return the Bloom filter of a column's texts; empty if it gets none."""
+        return bloom_filter(texts) if place in self._filtered else b""
+
+    def _compress(self, page: memoryview) -> pa.Buffer:
         if self._compressor is None:
-            return bytes(page)
+            return pa.py_buffer(bytes(page))
         return self._compressor.compress(page, asbytes=False)
 
-    def _write(self, parts: Sequence[Any]) -> None:
-        data = b"".join(parts)
-        self._file.write(data)
-        self._size_bytes += len(data)
+    def _write(self, *parts: bytes | memoryview) -> None:
+        for data in parts:
+            self._file.write(data)
+            self._size_bytes += len(data)
 
 
 def _parts(tables: Sequence[pa.Table | pa.RecordBatch], place: int) -> "list[pa.Array[Any]]":

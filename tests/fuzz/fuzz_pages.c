@@ -12,6 +12,9 @@
 #define MOST_ROWS 4000
 #define HEAD_BYTES 5
 
+/* Made by one call. */
+#define MOST_PAGES 8
+
 /* Texts of a Bloom filter: each takes as long as there are of them. */
 #define MOST_FILTERED 64
 
@@ -260,6 +263,43 @@ static void check_dictionary_page(const task *t, const fc_chunk *chunk,
   free(out);
 }
 
+/* Pages become a chunk that has them one behind the other, each behind its
+ * header; what is said of them stands behind it, and too little room is
+ * noticed. */
+static void check_chunk(const fc_chunk *chunk, const fc_page *pages,
+                        uint32_t count, const uint8_t *bytes_, uint64_t size) {
+  fc_packed_page packed[MOST_PAGES];
+  const uint8_t *at = bytes_;
+  for (uint32_t i = 0; i < count; i++) {
+    packed[i] = (fc_packed_page){
+        .packed = at, .packed_bytes = pages[i].size_bytes, .page = pages[i]};
+    at += pages[i].size_bytes;
+  }
+  fc_written_chunk written = {.column = chunk,
+                              .pages = packed,
+                              .name = (const uint8_t *)"srcaddr",
+                              .name_bytes = 7,
+                              .page_count = count,
+                              .start = 4};
+  uint64_t needed = fc_write_chunk(&written, NULL, 0);
+  uint8_t *out = exactly(needed);
+  CHECK(fc_write_chunk(&written, out, needed) == needed);
+  CHECK(written.plain_bytes == written.size_bytes && written.size_bytes > size);
+  CHECK(written.size_bytes < written.metadata_end);
+  CHECK(written.metadata_end < written.column_index_end &&
+        written.column_index_end < needed);
+  uint64_t end = 0;
+  for (uint32_t i = 0; i < count; i++) {
+    end += packed[i].with_header_bytes;
+    CHECK(memcmp(out + end - packed[i].packed_bytes, packed[i].packed,
+                 packed[i].packed_bytes) == 0);
+  }
+  CHECK(end == written.size_bytes);
+  if (needed > 1)
+    CHECK(fc_write_chunk(&written, out, needed - 1) == needed);
+  free(out);
+}
+
 static void check_pages(const task *t, const fc_chunk *chunk, uint32_t count) {
   value *entries = values_of(t, chunk->entries, count);
   uint64_t longest = 8, all = 0;
@@ -273,17 +313,25 @@ static void check_pages(const task *t, const fc_chunk *chunk, uint32_t count) {
   uint64_t capacity = fc_page_capacity(t->page_rows, chunk->width, value_bytes);
   uint8_t *out = exactly(capacity);
   uint32_t *scratch = exactly(t->page_rows * sizeof *scratch);
-  uint32_t row = 0;
+  fc_page pages[MOST_PAGES];
+  uint32_t row = 0, found;
   while (row < t->rows) {
-    fc_page page;
-    int64_t next = fc_data_page(chunk, row, t->page_rows, t->page_bytes,
-                                scratch, out, capacity, &page);
-    CHECK(page.rows > 0 && page.rows <= t->page_rows &&
-          next == (int64_t)row + page.rows);
-    CHECK(next <= t->rows && page.size_bytes <= capacity);
-    check_page(t, t->values + row, &page, out, chunk->width, entries, count);
-    check_bounds(t, t->values + row, &page, entries);
-    row = (uint32_t)next;
+    int64_t next =
+        fc_data_pages(chunk, row, t->page_rows, t->page_bytes, scratch, out,
+                      capacity, pages, MOST_PAGES, &found);
+    CHECK(next > row && next <= t->rows && found > 0 && found <= MOST_PAGES);
+    const uint8_t *at = out;
+    for (uint32_t i = 0; i < found; i++) {
+      CHECK(pages[i].rows > 0 && pages[i].rows <= t->page_rows);
+      CHECK(pages[i].size_bytes <= capacity - (uint64_t)(at - out));
+      check_page(t, t->values + row, &pages[i], at, chunk->width, entries,
+                 count);
+      check_bounds(t, t->values + row, &pages[i], entries);
+      at += pages[i].size_bytes;
+      row += pages[i].rows;
+    }
+    CHECK(row == next);
+    check_chunk(chunk, pages, found, out, (uint64_t)(at - out));
   }
   if (chunk->width)
     check_dictionary_page(t, chunk, entries, count);

@@ -65,7 +65,7 @@ def check(path: Path) -> str:
     assert library.startswith(begin), f"{tag}: begins with {library[:6]!r}, not {begin!r}"
     assert processor(library) == number, f"{tag}: is for processor {processor(library)}"
     check_glibc(library, tag)
-    for function in (b"fc_append", b"fc_data_page"):
+    for function in (b"fc_append", b"fc_data_pages"):
         assert function in library, f"{tag}: exports no {function!r}"
     sys.stdout.write(f"{path.name}: {len(files)} files, {len(library) // 1000} KB of library\n")
     return tag

@@ -14,7 +14,7 @@
 #endif
 
 /* Raised whenever something in this file changes; the Python side refuses another library. */
-#define FC_API_VERSION 1
+#define FC_API_VERSION 2
 
 FC_API int32_t fc_api_version(void);
 
@@ -150,7 +150,7 @@ FC_API const int64_t *fc_line_numbers(const fc_builder *builder);
  * the plan is timestamped. */
 FC_API const int64_t *fc_event_times(const fc_builder *builder);
 
-/* --- columns -> pages (arrow.c, distinct.c, sorting.c, pages.c, bloom.c) --------------------- */
+/* --- columns -> chunks (arrow.c, distinct.c, sorting.c, pages.c, chunks.c, bloom.c) ---------- */
 
 /* A column of a row group is a list of `entries` and, for each row, the `number` of its entry.
 Numbers make everything else simple: sorting moves numbers alone, a dictionary page is the list of
@@ -244,12 +244,15 @@ FC_API void fc_reorder(const uint32_t *numbers, const uint32_t *order, uint32_t 
 /* Return the size of all values written PLAIN. */
 FC_API uint64_t fc_plain_bytes(const fc_chunk *column);
 
-/* Write a data page (version 1, not compressed): rows from `first` on, up to `most_rows`, or fewer
-if their values would take more than `most_bytes`, but one at least. `scratch` has room for
-`most_rows`. Returns the row after the last, or a failure. */
-FC_API int64_t fc_data_page(const fc_chunk *column, uint32_t first, uint32_t most_rows,
-                            uint64_t most_bytes, uint32_t *scratch, uint8_t *out,
-                            uint64_t capacity_bytes, fc_page *page);
+/* Write data pages (version 1, not compressed) one behind another: the rows from `first` on, until
+all are written, the next page does not fit, or there are `most_pages`. A page has `most_rows`, or
+fewer if their values would take more than `most_bytes`, but one at least. `scratch` has room for
+`most_rows`; `pages` gets what each page holds, `count` their number. Returns the row after the
+last, or FC_SMALL_BUFFER if not one page fits. */
+FC_API int64_t fc_data_pages(const fc_chunk *column, uint32_t first, uint32_t most_rows,
+                             uint64_t most_bytes, uint32_t *scratch, uint8_t *out,
+                             uint64_t capacity_bytes, fc_page *pages, uint32_t most_pages,
+                             uint32_t *count);
 
 /* The most that a data page of `rows` takes, if its values take `value_bytes`. */
 FC_API uint64_t fc_page_capacity(uint32_t rows, uint8_t width, uint64_t value_bytes);
@@ -257,6 +260,41 @@ FC_API uint64_t fc_page_capacity(uint32_t rows, uint8_t width, uint64_t value_by
 /* Write a dictionary page (not compressed) of the first `count` entries; `out` has room for them.
 Returns its size. */
 FC_API uint64_t fc_dictionary_page(const fc_chunk *column, uint32_t count, uint8_t *out);
+
+/* chunks.c */
+
+/* A page as it lies in a file. */
+typedef struct {
+    const uint8_t *packed; /* compressed */
+    uint64_t packed_bytes;
+    uint64_t with_header_bytes; /* found by fc_write_chunk */
+    uint32_t checksum;          /* CRC-32 of `packed` */
+    uint32_t unused;
+    fc_page page; /* of a dictionary page, `rows` are entries, and the rest means nothing */
+} fc_packed_page;
+
+/* A chunk that is to be written, and where its parts lie then. */
+typedef struct {
+    const fc_chunk *column; /* for the pages' bounds; without values, no entry is looked at */
+    fc_packed_page *pages;
+    const uint8_t *name; /* of the column */
+    uint64_t start;      /* of the chunk in its file */
+    uint32_t name_bytes;
+    uint32_t page_count;
+    uint32_t has_dictionary; /* 1: the first page is the dictionary */
+    int32_t codec;           /* Parquet's number of the compression */
+    uint32_t filter_bytes;   /* of the Bloom filter that stands right behind the chunk; 0: none */
+    uint32_t unused;
+    uint64_t plain_bytes;      /* found: of all pages and headers before compression */
+    uint64_t size_bytes;       /* found: of all pages and headers; the metadata begins here */
+    uint64_t metadata_end;     /* found; the column index begins here */
+    uint64_t column_index_end; /* found; the offset index begins here */
+} fc_written_chunk;
+
+/* Write one behind another: the pages with their headers, ColumnMetaData, ColumnIndex, OffsetIndex.
+Returns the size of all; if it is more than the capacity, what was written is not whole. Texts are
+UTF-8. */
+FC_API uint64_t fc_write_chunk(fc_written_chunk *chunk, uint8_t *out, uint64_t capacity_bytes);
 
 /* bloom.c */
 

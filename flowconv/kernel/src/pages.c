@@ -135,9 +135,9 @@ static void find_bounds(const fc_chunk *column, const uint32_t *numbers, uint32_
         find_bounds_of_integers(column->entries, numbers, count, page);
 }
 
-int64_t fc_data_page(const fc_chunk *column, uint32_t first, uint32_t most_rows,
-                     uint64_t most_bytes, uint32_t *scratch, uint8_t *out, uint64_t capacity_bytes,
-                     fc_page *page) {
+static int64_t encode_page(const fc_chunk *column, uint32_t first, uint32_t most_rows,
+                           uint64_t most_bytes, uint32_t *scratch, uint8_t *out,
+                           uint64_t capacity_bytes, fc_page *page) {
     uint64_t value_bytes;
     const uint32_t *numbers = column->numbers + first;
     page->rows = rows_of_page(column, first, most_rows, most_bytes, &value_bytes);
@@ -156,6 +156,23 @@ int64_t fc_data_page(const fc_chunk *column, uint32_t first, uint32_t most_rows,
     }
     page->size_bytes = (uint64_t)(end - out);
     return (int64_t)first + page->rows;
+}
+
+int64_t fc_data_pages(const fc_chunk *column, uint32_t first, uint32_t most_rows,
+                      uint64_t most_bytes, uint32_t *scratch, uint8_t *out, uint64_t capacity_bytes,
+                      fc_page *pages, uint32_t most_pages, uint32_t *count) {
+    int64_t row = first;
+    uint64_t size_bytes = 0;
+    for (*count = 0; row < column->rows && *count < most_pages; ++*count) {
+        fc_page *page = &pages[*count];
+        int64_t next = encode_page(column, (uint32_t)row, most_rows, most_bytes, scratch,
+                                   out + size_bytes, capacity_bytes - size_bytes, page);
+        if (next < 0)
+            return *count ? row : next;
+        size_bytes += page->size_bytes;
+        row = next;
+    }
+    return row;
 }
 
 uint64_t fc_dictionary_page(const fc_chunk *column, uint32_t count, uint8_t *out) {
