@@ -8,8 +8,9 @@ The packages follow the data:
 4. `lake`: pieces -> Parquet files, and the ledger that makes them count
 
 `conversion` runs them, `verification` compares a lake with its source, `answers` is what people ask
-of a lake, `upkeep` finds gaps and removes old days, `samples` makes sample logs, and `cli` is the
-command line. A package imports only from those named before it.
+of a lake, `catalogs` tells other engines of its tables, `upkeep` finds gaps and removes old days,
+`samples` makes sample logs, and `cli` is the command line. A package imports only from those named
+before it.
 
 The names in `__all__` are public. Each is imported when it is first used, because pyarrow and
 polars take a while. Importing flowconv opens no connection, reads no environment and configures no
@@ -22,9 +23,12 @@ if TYPE_CHECKING:
     from flowconv import expressions
     from flowconv.answers.ddl import ddl
     from flowconv.answers.querying import query
+    from flowconv.catalogs.registered import RegisterReport
+    from flowconv.catalogs.registering import register
     from flowconv.conversion.converting import convert
     from flowconv.conversion.report import ConvertReport
     from flowconv.errors import (
+        CatalogError,
         FetchError,
         FlowconvError,
         LakeError,
@@ -48,6 +52,7 @@ if TYPE_CHECKING:
     __version__: str
 
 __all__ = [
+    "CatalogError",
     "ConvertOptions",
     "ConvertReport",
     "ExpireReport",
@@ -58,6 +63,7 @@ __all__ = [
     "LakeStatus",
     "ParseError",
     "ReadOptions",
+    "RegisterReport",
     "RejectedLine",
     "RunProgress",
     "StorageError",
@@ -73,6 +79,7 @@ __all__ = [
     "gaps",
     "query",
     "read",
+    "register",
     "scan",
     "status",
     "verify",
@@ -81,6 +88,7 @@ __all__ = [
 # Type checkers do not see these functions, or they would take any name for one of ours.
 if not TYPE_CHECKING:
     _HOMES = {
+        "CatalogError": "flowconv.errors",
         "ConvertOptions": "flowconv.options",
         "ConvertReport": "flowconv.conversion.report",
         "ExpireReport": "flowconv.upkeep.expiring",
@@ -91,6 +99,7 @@ if not TYPE_CHECKING:
         "LakeStatus": "flowconv.lake.status",
         "ParseError": "flowconv.errors",
         "ReadOptions": "flowconv.options",
+        "RegisterReport": "flowconv.catalogs.registered",
         "RejectedLine": "flowconv.rows.batch",
         "RunProgress": "flowconv.running",
         "StorageError": "flowconv.errors",
@@ -105,6 +114,7 @@ if not TYPE_CHECKING:
         "gaps": "flowconv.upkeep.completeness",
         "query": "flowconv.answers.querying",
         "read": "flowconv.streaming",
+        "register": "flowconv.catalogs.registering",
         "scan": "flowconv.lake.scanning",
         "status": "flowconv.lake.status",
         "verify": "flowconv.verification.verifying",

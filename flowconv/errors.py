@@ -5,6 +5,7 @@
     ├── StorageError            a bucket or folder that does not answer as it should
     │   └── FolderError         one folder of many; a run names it and goes on
     ├── LakeError               the destination is not a lake, or not one of these options
+    ├── CatalogError            a catalog of other engines that refuses, or does not answer
     ├── KernelError             flowconv's compiled part is missing or does not load
     ├── ParseError              a line that does not fit, where such lines are not set aside
     └── UnreadableObjectError   one object; a run names it, converts the others and goes on
@@ -85,6 +86,10 @@ class FolderError(StorageError):
 
 class LakeError(FlowconvError):
     """The destination is not a lake of flowconv, or was made with other options."""
+
+
+class CatalogError(FlowconvError):
+    """A catalog has another table in the way, refuses a change, or does not answer."""
 
 
 class KernelError(FlowconvError):

@@ -11,6 +11,7 @@ import typer
 
 from flowconv.cli.arguments import end_of_help
 from flowconv.cli.commands.answers import ddl, query, report
+from flowconv.cli.commands.catalogs import register
 from flowconv.cli.commands.conversion import convert
 from flowconv.cli.commands.lake import quarantine, status
 from flowconv.cli.commands.logs import generate, inspect, schema
@@ -33,6 +34,7 @@ COMMANDS = (
     query,
     report,
     ddl,
+    register,
 )
 
 app = typer.Typer(

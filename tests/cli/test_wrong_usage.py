@@ -247,6 +247,7 @@ GIVEN = {
     "query": ["lake", "--question=skipdata"],
     "report": ["lake", "--json"],
     "ddl": ["lake", "--dialect=duckdb"],
+    "register": ["lake", "--to=delta"],
 }
 
 

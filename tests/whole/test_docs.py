@@ -43,6 +43,7 @@ PAGES = {
         "docs/cloudwatch.md",
         "docs/questions.md",
         "docs/querying.md",
+        "docs/catalogs.md",
         "docs/expressions.md",
         "docs/columns.md",
     )

@@ -1,0 +1,63 @@
+"""What registering a lake came to."""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from flowconv.errors import CatalogError
+
+
+class OvertakenError(CatalogError):
+    """Another process has changed the table since it was read; nothing was committed."""
+
+    def __init__(self, address: str) -> None:
+        super().__init__(
+            "others change the table all the time. Let one process at a time register a lake.",
+            uri=address,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RegisteredTable:
+    """A table in a catalog.
+
+    Attributes:
+        name: Its name there.
+        address: What engines open.
+        version: Its version or snapshot there, now.
+        files: Its files.
+        added: Files that were added to it.
+        removed: Files that were taken from it: replaced, expired, or not the lake's.
+    """
+
+    name: str
+    address: str
+    version: str
+    files: int
+    added: int
+    removed: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RegisterReport:
+    """What registering a lake came to.
+
+    Attributes:
+        lake: The lake.
+        catalog: The kind of catalog: `delta`.
+        tables: Its tables there; a table without files is left out until it has any.
+        seconds: Wall time.
+    """
+
+    lake: str
+    catalog: str
+    tables: tuple[RegisteredTable, ...]
+    seconds: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values for JSON."""
+        return {
+            "lake": self.lake,
+            "catalog": self.catalog,
+            "tables": [asdict(table) for table in self.tables],
+            "seconds": round(self.seconds, 3),
+        }

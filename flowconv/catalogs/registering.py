@@ -1,0 +1,101 @@
+"""register(): a lake's committed files are published in a catalog of other engines."""
+
+import time
+from collections.abc import Mapping
+from importlib import import_module
+from importlib.util import find_spec
+from typing import Any, get_args
+
+from flowconv.catalogs.live_tables import read_live_table
+from flowconv.catalogs.registered import OvertakenError, RegisteredTable, RegisterReport
+from flowconv.errors import FetchError, LakeError, UsageError
+from flowconv.fields import Table
+from flowconv.lake.layout import Layout, read_layout
+from flowconv.options import CatalogKind
+from flowconv.storage.interface import Storage
+from flowconv.storage.opening import open_storage
+from flowconv.values import check_choice
+
+# What each catalog needs, by the name under which it is imported; extras are named as catalogs.
+_LIBRARIES: Mapping[CatalogKind, str] = {"delta": "deltalake"}
+
+# Another run may replace files, or register the lake, in each of these.
+_ATTEMPTS = 5
+
+
+def register(
+    lake: str,
+    to: CatalogKind,
+    *,
+    options: Mapping[str, str] | None = None,
+) -> RegisterReport:
+    """Make the tables of a catalog have the files of a lake that count, without copying them.
+
+    Each table changes at once: files that are new are added, those that were replaced or have
+    expired are taken out. Nothing is written if nothing is new. A run that is killed is completed
+    by the next.
+
+    Args:
+        lake: The lake: the DEST given to `convert`.
+        to: The kind of catalog: `delta`.
+        options: Storage options, as for `ConvertOptions.dest_options`.
+
+    Returns:
+        Each table, its address and its version.
+
+    Raises:
+        UsageError: There is no such kind of catalog, or its library is not installed.
+        LakeError: There is no lake, its ledger is damaged, or files are gone.
+        CatalogError: The catalog refuses, or another table is in the way.
+        StorageError: The lake does not answer.
+    """
+    began = time.monotonic()
+    check_choice(to, get_args(CatalogKind), "--to")
+    library = _LIBRARIES[to]
+    if find_spec(library) is None:
+        raise UsageError(
+            f"--to {to} needs {library}, which is not installed. Install it: "
+            f"pip install 'flowconv[{to}]'"
+        )
+    storage = open_storage(lake, options or {})
+    layout = read_layout(storage)
+    catalog = import_module(f"flowconv.catalogs.{to}")
+    published = [_publish(storage, layout, table, catalog) for table in Table]
+    return RegisterReport(
+        lake=storage.root,
+        catalog=to,
+        tables=tuple(table for table in published if table),
+        seconds=time.monotonic() - began,
+    )
+
+
+def _publish(
+    storage: Storage, layout: Layout, table: Table, catalog: Any
+) -> RegisteredTable | None:
+    """Publish a table in a catalog, a module of this package.
+
+    Raises:
+        OvertakenError: Others change the table all the time.
+        LakeError: A file that counts is gone.
+    """
+    for attempt in range(1, _ATTEMPTS + 1):
+        # In this order: if the catalog has what a later run committed, so has the ledger.
+        there = catalog.CatalogTable(storage, table)
+        live = read_live_table(storage, layout, table)
+        try:
+            published: RegisteredTable | None = there.publish(live)
+        except OvertakenError:
+            if attempt == _ATTEMPTS:
+                raise
+        except FetchError as error:
+            # It may have been replaced since the ledger was read.
+            if attempt == _ATTEMPTS:
+                raise LakeError(
+                    f"a file that the ledger names cannot be read: {error.reason} If a lifecycle "
+                    "rule of the bucket deleted it, flowconv expire --gone settles it; else "
+                    "flowconv verify --repair converts its objects again.",
+                    uri=error.uri,
+                ) from error
+        else:
+            return published
+    raise AssertionError

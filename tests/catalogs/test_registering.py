@@ -1,0 +1,413 @@
+"""Tables in catalogs of other engines have the rows of the lake, whatever has become of it."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from datetime import date, timedelta
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from unittest import mock
+
+import polars as pl
+import pyarrow as pa
+import pytest
+
+import flowconv
+from flowconv import CatalogError, ConvertOptions, LakeError, UsageError, register
+from flowconv.catalogs import live_tables
+from flowconv.catalogs.registered import RegisteredTable
+from flowconv.options import CatalogKind
+from flowconv.rows.schema import table_schema
+from support.commands import FAILED, USAGE, run
+from support.deaths import Killed
+from support.exactly_once import s3_options
+from support.lakes import ROW, V2, Key, aws_key, data_files, write_objects
+
+if TYPE_CHECKING:
+    from support.s3_servers import S3Server
+
+pytestmark = pytest.mark.usefixtures("quick_disk")
+
+KINDS = pytest.mark.parametrize("kind", ["delta"])
+
+FIRST = date(2026, 1, 14)
+TGW = b"resource-type account-id tgw-id start end packets\n"
+TGW_ROW = b"TransitGateway 123456789012 tgw-1 1768348800 1768348860 9\n"
+# What a partition's directory cannot hold as it is, or what looks like another name.
+HOSTILE = [
+    *("a\u00a0b", "ü", "a%2Fb", "a/b", "..", "a#?&=", "'\"", "x;y", "a+b", "~", "{}", "[*]", "a:b"),
+    *("%", "%25", "__HIVE_DEFAULT_PARTITION__", "null", "-", "*", "a\\b", "x" * 300),
+]
+
+
+def write_day(logs: Path, day: int, rows: int = 1, name: str = "1a2b3c4d") -> None:
+    """Write an object with rows of a day, counted from the first."""
+    start = 1768348800 + day * 86_400
+    row = ROW.replace(b"1768348800 1768348860", b"%d %d" % (start, start + 60))
+    time = f"{FIRST + timedelta(day)}T12:05"
+    write_objects(logs, {aws_key("012345678901", time=time, hash_=name): V2 + rows * row})
+
+
+def convert(logs: Path, lake: Path, **options: Any) -> None:
+    report = flowconv.convert(str(logs), str(lake), ConvertOptions(workers=1, **options))
+    assert report.complete
+
+
+@pytest.fixture
+def logs(tmp_path: Path) -> Path:
+    """Two days."""
+    write_day(tmp_path / "logs", 0)
+    write_day(tmp_path / "logs", 1, rows=2)
+    return tmp_path / "logs"
+
+
+@pytest.fixture
+def lake(logs: Path, tmp_path: Path) -> Path:
+    """Their lake."""
+    convert(logs, tmp_path / "lake")
+    return tmp_path / "lake"
+
+
+def read(kind: CatalogKind, table: RegisteredTable) -> pl.DataFrame:
+    """Return the rows of a table as the catalog's own reader has them."""
+    assert kind == "delta"
+    return pl.scan_delta(table.address).collect()
+
+
+def published(kind: CatalogKind, lake: Path) -> RegisteredTable:
+    """Register a lake of one table, and see that its rows are those of the lake."""
+    (table,) = register(str(lake), kind).tables
+    assert_same(read(kind, table), flowconv.scan(lake).collect())
+    return table
+
+
+def assert_same(found: pl.DataFrame, wanted: pl.DataFrame) -> None:
+    assert len(found) == len(wanted)
+    assert found.schema == wanted.schema
+    assert found.sort(pl.all()).equals(wanted.sort(pl.all()))
+
+
+def changes(table: RegisteredTable) -> tuple[int, int, int]:
+    return table.files, table.added, table.removed
+
+
+@KINDS
+def test_new_replaced_and_expired_files(kind: CatalogKind, logs: Path, lake: Path) -> None:
+    versions = [published(kind, lake)]
+    write_day(logs, 2, rows=3)
+    convert(logs, lake)
+    versions.append(published(kind, lake))
+    write_day(logs, 1, rows=5)
+    convert(logs, lake, reprocess=True)
+    versions.append(published(kind, lake))
+    flowconv.expire(str(lake), FIRST + timedelta(1))
+    versions.append(published(kind, lake))
+    assert list(map(changes, versions)) == [(2, 2, 0), (3, 1, 0), (3, 1, 1), (2, 0, 1)]
+    assert len({table.version for table in versions}) == 4
+    flowconv.expire(str(lake), FIRST + timedelta(3))
+    assert changes(published(kind, lake)) == (0, 0, 2)
+
+
+def everything(lake: Path) -> dict[Path, tuple[int, int]]:
+    files = {path: path.stat() for path in lake.rglob("*") if path.is_file()}
+    return {path: (status.st_mtime_ns, status.st_size) for path, status in files.items()}
+
+
+@KINDS
+def test_nothing_is_written_if_nothing_is_new(kind: CatalogKind, lake: Path) -> None:
+    first = published(kind, lake)
+    before = everything(lake)
+    again = published(kind, lake)
+    assert changes(again) == (2, 0, 0)
+    assert (again.version, again.address) == (first.version, first.address)
+    assert everything(lake) == before
+
+
+@KINDS
+def test_folder_of_files_is_left_alone(kind: CatalogKind, lake: Path) -> None:
+    before = data_files(lake)
+    published(kind, lake)
+    assert data_files(lake) == before
+    assert len(pl.scan_parquet(lake / "vpc").collect()) == 3
+    assert not flowconv.verify(str(lake), str(lake.parent / "logs")).problems
+
+
+def dies(*_: object, **__: object) -> None:
+    raise Killed
+
+
+def dies_after(call: Callable[..., Any]) -> Callable[..., None]:
+    def done(*arguments: Any, **options: Any) -> None:
+        call(*arguments, **options)
+        raise Killed
+
+    return done
+
+
+# The commits of each catalog: the one that makes a table, and later ones.
+COMMITS = {"delta": ("create_table_with_add_actions", "DeltaTable.create_write_transaction")}
+
+
+@KINDS
+@pytest.mark.parametrize("is_first", [True, False], ids=["first", "later"])
+@pytest.mark.parametrize("moment", ["before", "after"])
+def test_killed_at_a_commit(
+    kind: CatalogKind, is_first: bool, moment: str, logs: Path, lake: Path
+) -> None:
+    """Between a commit of the lake and that of the table, and right after the latter."""
+    if not is_first:
+        published(kind, lake)
+        write_day(logs, 1, rows=5)
+        write_day(logs, 2)
+        convert(logs, lake, reprocess=True)
+    *owner, name = COMMITS[kind][0 if is_first else 1].split(".")
+    place: Any = import_module(f"flowconv.catalogs.{kind}")
+    for part in owner:
+        place = getattr(place, part)
+    killed = dies if moment == "before" else dies_after(getattr(place, name))
+    with mock.patch.object(place, name, killed), pytest.raises(Killed):
+        register(str(lake), kind)
+    completed = published(kind, lake)
+    left = (2, 2, 0) if is_first else (3, 2, 1)
+    assert changes(completed) == (left if moment == "before" else (left[0], 0, 0))
+    assert changes(published(kind, lake)) == (left[0], 0, 0)
+
+
+@KINDS
+@pytest.mark.parametrize("is_first", [True, False], ids=["first", "later"])
+@pytest.mark.parametrize("replaces", [True, False])
+def test_two_at_once(
+    kind: CatalogKind, is_first: bool, replaces: bool, logs: Path, lake: Path
+) -> None:
+    """While one registers, files change, and another registers them: the later commit is right."""
+    if not is_first:
+        published(kind, lake)
+    write_day(logs, 2)
+    convert(logs, lake)
+    catalog = import_module(f"flowconv.catalogs.{kind}")
+    read_bounds = catalog.read_bounds
+    others: list[None] = []
+
+    def with_another(*arguments: Any) -> Iterator[Any]:
+        yield from read_bounds(*arguments)
+        if not others:
+            others.append(None)
+            write_day(logs, 2 if replaces else 3, rows=4)
+            convert(logs, lake, reprocess=True)
+            published(kind, lake)
+
+    with mock.patch.object(catalog, "read_bounds", with_another):
+        published(kind, lake)
+    assert len(others) == 1
+    assert changes(published(kind, lake)) == (3 if replaces else 4, 0, 0)
+
+
+@KINDS
+def test_hostile_partition_values(kind: CatalogKind, tmp_path: Path) -> None:
+    lines = [f"{value} 1768348800 {n}\n" for n, value in enumerate(HOSTILE)]
+    write_objects(
+        tmp_path / "logs", {Key("a.log"): b"vpc-id start bytes\n" + "".join(lines).encode()}
+    )
+    convert(tmp_path / "logs", tmp_path / "lake", partition_by=("vpc_id", "date", "hour"))
+    table = published(kind, tmp_path / "lake")
+    found = read(kind, table)
+    values = dict(found.select("bytes", "aws_vpc_id").iter_rows())
+    null = {"__HIVE_DEFAULT_PARTITION__", "-", "x" * 300}
+    assert values == {n: None if v in null else v for n, v in enumerate(HOSTILE)}
+    assert found["hour"].unique().to_list() == ["00"]
+
+
+@KINDS
+@pytest.mark.parametrize(
+    "options", [{"time_type": "epoch"}, {"with_source": True}, {"partition_by": ("aws_region",)}]
+)
+def test_other_layouts(kind: CatalogKind, options: Any, logs: Path, tmp_path: Path) -> None:
+    convert(logs, tmp_path / "lake", **options)
+    published(kind, tmp_path / "lake")
+
+
+@KINDS
+def test_columns_that_an_earlier_flowconv_did_not_know(
+    kind: CatalogKind, logs: Path, lake: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = table_schema
+
+    def fewer(*arguments: Any, **options: Any) -> pa.Schema:
+        schema = known(*arguments, **options)
+        return pa.schema([field for field in schema if field.name != "reject_reason"])
+
+    with monkeypatch.context() as earlier:
+        earlier.setattr(live_tables, "table_schema", fewer)
+        (table,) = register(str(lake), kind).tables
+    assert "reject_reason" not in read(kind, table).columns
+    write_day(logs, 2)
+    convert(logs, lake)
+    (table,) = register(str(lake), kind).tables
+    wanted = flowconv.scan(lake).collect()
+    assert_same(read(kind, table).select(wanted.columns), wanted)
+
+
+def test_lake_without_files(tmp_path: Path) -> None:
+    write_objects(tmp_path / "logs", {Key("a.log"): V2})
+    flowconv.convert(str(tmp_path / "logs"), str(tmp_path / "lake"))
+    assert register(str(tmp_path / "lake"), "delta").tables == ()
+    assert "no files yet" in run("register", tmp_path / "lake", "--to", "delta").stdout
+
+
+@KINDS
+def test_what_is_printed(kind: CatalogKind, lake: Path) -> None:
+    text = " ".join(run("register", lake, "--to", kind).stdout.split())
+    assert "vpc_flows, version" in text
+    assert "2 files, 2 added, 0 removed" in text
+    assert "nothing new" in run("register", lake, "--to", kind).stdout
+    report = json.loads(run("register", lake, "--to", kind, "--json").stdout)
+    (table,) = report["tables"]
+    assert table == {
+        "name": "vpc_flows",
+        "address": table["address"],
+        "version": table["version"],
+        "files": 2,
+        "added": 0,
+        "removed": 0,
+    }
+    assert report["catalog"] == kind
+    assert str(lake) in table["address"]
+
+
+def test_wrong_usage(lake: Path, tmp_path: Path) -> None:
+    assert "Did you mean delta?" in run("register", lake, "--to", "dleta", code=USAGE).stderr
+    assert "not a flowconv lake" in run("register", tmp_path, "--to", "delta", code=FAILED).stderr
+    with pytest.raises(UsageError, match=r"^--to: 'x' is not one of"):
+        register(str(lake), "x")  # type: ignore[arg-type]
+
+
+@KINDS
+def test_library_is_not_installed(
+    kind: CatalogKind, lake: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    library = {"delta": "deltalake"}[kind]
+    monkeypatch.setitem(sys.modules, library, None)
+    stderr = run("register", lake, "--to", kind, code=USAGE).stderr
+    assert f"needs {library}, which is not installed" in stderr
+    assert f"pip install 'flowconv[{kind}]'" in stderr
+
+
+@KINDS
+def test_files_that_are_gone_or_damaged(kind: CatalogKind, lake: Path) -> None:
+    first = data_files(lake)[0]
+    whole = first.read_bytes()
+    first.write_bytes(bytes(len(whole)))
+    with pytest.raises(LakeError, match="not a Parquet footer"):
+        register(str(lake), kind)
+    first.unlink()
+    with pytest.raises(LakeError, match="cannot be read") as caught:
+        register(str(lake), kind)
+    assert first.name in str(caught.value)
+    first.write_bytes(whole)
+    published(kind, lake)
+
+
+@KINDS
+def test_file_replaced_while_it_is_registered(kind: CatalogKind, logs: Path, lake: Path) -> None:
+    """Its ledger is read again, and nothing of the first attempt is left."""
+    read_live_table = live_tables.read_live_table
+    calls: list[None] = []
+
+    def replaced_then(*arguments: Any) -> Any:
+        table = read_live_table(*arguments)
+        if not calls:
+            calls.append(None)
+            write_day(logs, 1, rows=7)
+            convert(logs, lake, reprocess=True)
+        return table
+
+    with mock.patch("flowconv.catalogs.registering.read_live_table", replaced_then):
+        published(kind, lake)
+    assert len(calls) == 1
+
+
+def test_moved_lake(lake: Path, tmp_path: Path) -> None:
+    """Delta's paths are relative, so the table moves with its lake."""
+    published("delta", lake)
+    lake.rename(tmp_path / "moved")
+    assert changes(published("delta", tmp_path / "moved")) == (2, 0, 0)
+
+
+def test_delta_below_odd_folders(logs: Path, tmp_path: Path) -> None:
+    """polars finds no table below a folder with a space, deltalake does."""
+    import deltalake
+
+    lake = tmp_path / "o'lakes ü #?" / "a lake"
+    lake.parent.mkdir()
+    convert(logs, lake)
+    for _ in range(2):
+        (table,) = register(str(lake), "delta").tables
+    found = deltalake.DeltaTable(table.address).to_pyarrow_table()
+    assert found.num_rows == 3
+    convert(logs, tmp_path / "a%41")
+    with pytest.raises(CatalogError, match="deltalake reads %41 in a folder's name as A"):
+        register(str(tmp_path / "a%41"), "delta")
+    assert not (tmp_path / "a%41" / "_delta_log").exists()
+
+
+def test_delta_table_in_the_way(lake: Path) -> None:
+    import deltalake
+
+    deltalake.write_deltalake(str(lake), pa.table({"a": [1]}), name="others")
+    with pytest.raises(CatalogError, match="Delta table 'others', expected vpc_flows or none"):
+        register(str(lake), "delta")
+    assert len(pl.read_delta(str(lake))) == 1
+
+
+def test_delta_of_both_tables(lake: Path, tmp_path: Path) -> None:
+    """The second one's log is apart; it has the files all the same, also those with odd names."""
+    import deltalake
+
+    hostile = "".join(f"tgw-{v} 1768348800 {n}\n" for n, v in enumerate(HOSTILE))
+    write_objects(tmp_path / "logs", {Key("b.log"): b"tgw-id start packets\n" + hostile.encode()})
+    for _ in range(2):
+        convert(tmp_path / "logs", lake)
+        vpc, tgw = register(str(lake), "delta").tables
+        assert (vpc.address, tgw.address) == (str(lake), f"{lake}/delta/tgw_flows")
+        assert changes(tgw)[0] == 1
+        assert_same(read("delta", vpc), flowconv.scan(lake).collect())
+        builder = deltalake.QueryBuilder().register("t", deltalake.DeltaTable(tgw.address))
+        found = pa.table(builder.execute("SELECT count(*) AS n, sum(packets) FROM t").read_all())
+        wanted = flowconv.scan(lake, table="tgw").select(pl.len(), pl.sum("packets")).collect()
+        assert [tuple(row.values()) for row in found.to_pylist()] == wanted.rows()
+    table = deltalake.DeltaTable(str(lake))
+    assert table.vacuum(full=True, dry_run=True) == []
+
+
+def test_delta_skips_files_by_time(lake: Path) -> None:
+    import deltalake
+
+    published("delta", lake)
+    actions = pa.table(deltalake.DeltaTable(str(lake)).get_add_actions(flatten=True))
+    least = sorted(map(str, actions["min.start"].to_pylist()))
+    assert [time[:10] for time in least] == [str(FIRST), str(FIRST + timedelta(1))]
+    assert actions["num_records"].to_pylist() in ([1, 2], [2, 1])
+
+
+@KINDS
+def test_s3(kind: CatalogKind, logs: Path, s3: S3Server) -> None:
+    bucket = s3.make_bucket()
+    lake, options = f"s3://{bucket}/lake", s3_options(s3)
+    for day in (1, 2):
+        write_day(logs, day, rows=4)
+        again = ConvertOptions(workers=1, reprocess=True, dest_options=options)
+        assert flowconv.convert(str(logs), lake, again).complete
+        (table,) = register(lake, kind, options=options).tables
+        storage_options = {
+            "aws_endpoint_url": s3.endpoint_url,
+            "aws_access_key_id": options["key"],
+            "aws_secret_access_key": options["secret"],
+            "aws_region": "us-east-1",
+            "aws_allow_http": "true",
+        }
+        found = pl.scan_delta(table.address, storage_options=storage_options).collect()
+        assert_same(found, flowconv.scan(lake, options=options).collect())
+        assert changes(register(lake, kind, options=options).tables[0])[1:] == (0, 0)
