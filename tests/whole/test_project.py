@@ -10,6 +10,7 @@ import sys
 import tomllib
 from collections.abc import Iterator
 from importlib.metadata import entry_points, version
+from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -43,7 +44,12 @@ def test_version_is_that_of_pyproject() -> None:
 
 
 def test_dependencies_are_what_is_imported() -> None:
-    declared = [REQUIREMENT.fullmatch(requirement) for requirement in PROJECT["dependencies"]]
+    extras = PROJECT["optional-dependencies"]
+    of_users = [extra for name, extra in extras.items() if name not in ("test", "bench", "dev")]
+    declared = [
+        REQUIREMENT.fullmatch(requirement)
+        for requirement in chain(PROJECT["dependencies"], *of_users)
+    ]
     names = [found["name"] for found in declared if found]
     assert len(names) == len(declared), "each dependency has a lower bound, and no other"
     third_party = set(imported_packages()) - sys.stdlib_module_names - {"flowconv"}
