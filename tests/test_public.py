@@ -31,7 +31,8 @@ from flowconv import (
 )
 from flowconv.lake.layout import Layout
 from flowconv.lake.ledger_records import Run
-from flowconv.lake.status import LockStatus, PartitionStatus, RunStatus
+from flowconv.lake.partitions import PartitionStatus
+from flowconv.lake.status import LockStatus, RunStatus
 from flowconv.verification.problems import Problem
 from support.lakes import ROW, V2, Key, write_objects
 

@@ -27,6 +27,7 @@ from flowconv.conversion.report import ConvertReport
 from flowconv.conversion.task import BESIDE_EACH_CORE, TaskConverter
 from flowconv.errors import FlowconvError, printable, redact
 from flowconv.events import log_event
+from flowconv.lake.converted_objects import has_objects
 from flowconv.lake.layout import Layout, ensure_layout, find_layout
 from flowconv.lake.ledger import Ledger
 from flowconv.lake.ledger_records import Run
@@ -183,7 +184,7 @@ def _note_pending(
     """Report and log what is to be converted and what is not, once all of it is listed."""
     report.empty = is_empty(pending, listing.unreadable, options)
     if report.empty and ledger:
-        report.found_before = ledger.has_objects(report.source)
+        report.found_before = has_objects(ledger, report.source)
     report.left_out.update(listing.left_out)
     report.already_converted = pending.already_converted
     report.changed = pending.changed

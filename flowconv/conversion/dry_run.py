@@ -14,6 +14,7 @@ from flowconv.conversion.pending import (
     require_apart,
 )
 from flowconv.conversion.planning import Task
+from flowconv.lake.converted_objects import has_objects
 from flowconv.lake.layout import is_lake
 from flowconv.lake.ledger import Ledger
 from flowconv.options import ConvertOptions
@@ -153,5 +154,5 @@ def plan(source: str, dest: str, options: ConvertOptions | None = None) -> Plan:
         left_out=left_out,
         unreadable=unreadable | pending.stuck,
         empty=empty,
-        found_before=empty and ledger.has_objects(logs.root),
+        found_before=empty and has_objects(ledger, logs.root),
     )

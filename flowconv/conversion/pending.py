@@ -8,6 +8,7 @@ from itertools import chain
 from flowconv.blocks.declared_formats import DeclaredFormats
 from flowconv.conversion.planning import Task, plan_day, plan_replacement, plan_tasks
 from flowconv.errors import UsageError
+from flowconv.lake.converted_objects import etags_and_formats, rejected_uris, tasks_of
 from flowconv.lake.ledger import Ledger
 from flowconv.options import ConvertOptions
 from flowconv.source.keys import LogObject
@@ -68,7 +69,7 @@ def plan_pending(
     new_bytes = planned_bytes = 0
     again: dict[str, LogObject] = {}
     formats = options.declared_formats()
-    converted, declared = ledger.converted_and_declared(with_declared=bool(formats.all))
+    converted, declared = etags_and_formats(ledger, with_formats=bool(formats.all))
     expired = ledger.expired()
     for item in listed:
         if item is None:
@@ -206,7 +207,7 @@ def _replacements(
         The tasks; each object counts once.
     """
     whole_days = options.since is not None or options.until is not None
-    wanted = set(ledger.rejected()) if options.retry_rejected else set()
+    wanted = set(rejected_uris(ledger)) if options.retry_rejected else set()
     if options.reprocess:
         wanted |= again.keys() if whole_days else {*pending.changed, *pending.changed_format}
     wanted &= again.keys()
@@ -215,7 +216,7 @@ def _replacements(
     replacements: list[Task] = []
     stuck: dict[str, str] = {}
     taken: set[str] = set()
-    for task_id, converted in ledger.tasks_of(wanted).items():
+    for task_id, converted in tasks_of(ledger, wanted).items():
         uris = {task_object.uri for task_object in converted}
         if lost := uris - again.keys():
             reason = (

@@ -25,6 +25,10 @@ STAGING = "_flowconv/staging"
 QUARANTINE = "_flowconv/quarantine"
 SET_ASIDE = "_flowconv/set-aside"
 
+RECORD_DIGITS = 12
+# ASCII digits only: int() takes those of every alphabet.
+_RECORD = re.compile(rf"[0-9]{{{RECORD_DIGITS}}}")
+
 _OF_A_TASK = re.compile(
     r"(?:vpc|tgw)/.*[0-9a-f]{20}-[0-9]+-[0-9]+\.parquet"
     r"|_flowconv/quarantine/[0-9a-f]{20}-[0-9]+\.jsonl",
@@ -35,3 +39,14 @@ _OF_A_TASK = re.compile(
 def is_written_here(path: str) -> bool:
     """Tell whether a file of the tables or of the quarantine has a name that a run gives."""
     return _OF_A_TASK.fullmatch(path) is not None
+
+
+def record_path(number: int) -> str:
+    """Return the path of a record."""
+    return f"{LEDGER}/{number:0{RECORD_DIGITS}d}"
+
+
+def parse_record_path(path: str) -> int | None:
+    """Return the number of the record at a path; None if it is not the path of a record."""
+    name = path.removeprefix(f"{LEDGER}/")
+    return int(name) if name != path and _RECORD.fullmatch(name) else None

@@ -1,6 +1,5 @@
 """status(): what a lake holds and how its last runs ended, from its ledger alone."""
 
-from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, date, datetime
@@ -13,6 +12,7 @@ from flowconv.lake.layout import Layout, read_layout
 from flowconv.lake.ledger import Ledger
 from flowconv.lake.ledger_records import DataFile, Run
 from flowconv.lake.locking import Holder, read_holder
+from flowconv.lake.partitions import PartitionStatus, PartitionTotals, partitions_of
 from flowconv.storage.interface import Storage
 from flowconv.storage.opening import open_storage
 
@@ -48,25 +48,6 @@ class RunStatus:
         }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PartitionStatus:
-    """A partition.
-
-    Attributes:
-        table: Its table.
-        directory: Below the table; `""` if the table has no partitions.
-        files: Number of its files.
-        rows: Their rows.
-        size_bytes: Their size.
-    """
-
-    table: str
-    directory: str
-    files: int
-    rows: int
-    size_bytes: int
-
-
 @dataclass(frozen=True, slots=True)
 class LockStatus:
     """A lake's lock.
@@ -86,7 +67,7 @@ class LockStatus:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LakeStatus:
+class LakeStatus(PartitionTotals):
     """What a lake holds, and how its last runs ended.
 
     Attributes:
@@ -124,21 +105,6 @@ class LakeStatus:
     newest_record: datetime | None = None
     newest_object: datetime | None = None
     uncovered: Mapping[str, Sequence[date]] = field(default_factory=dict)
-
-    @property
-    def rows(self) -> int:
-        """Rows of all tables."""
-        return sum(partition.rows for partition in self.partitions)
-
-    @property
-    def files(self) -> int:
-        """Number of Parquet files."""
-        return sum(partition.files for partition in self.partitions)
-
-    @property
-    def size_bytes(self) -> int:
-        """Size of the Parquet files."""
-        return sum(partition.size_bytes for partition in self.partitions)
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for JSON."""
@@ -257,23 +223,3 @@ def _gone(storage: Storage, files: Sequence[DataFile]) -> list[str]:
 def _still_count(storage: Storage, paths: Collection[str]) -> bool:
     """Tell whether no run has removed any of the files meanwhile."""
     return not set(paths).difference(Ledger.read(storage).files())
-
-
-def partitions_of(files: Iterable[DataFile]) -> tuple[PartitionStatus, ...]:
-    """Return the partitions of files of the tables, by name."""
-    by_directory: defaultdict[str, list[DataFile]] = defaultdict(list)
-    for file in files:
-        by_directory[file.path.rpartition("/")[0]].append(file)
-    partitions = []
-    for path, same in sorted(by_directory.items()):
-        table, _, directory = path.partition("/")
-        partitions.append(
-            PartitionStatus(
-                table=table,
-                directory=directory,
-                files=len(same),
-                rows=sum(file.rows for file in same),
-                size_bytes=sum(file.size_bytes for file in same),
-            )
-        )
-    return tuple(partitions)

@@ -28,14 +28,14 @@ from flowconv.lake.ledger import Ledger
 from flowconv.lake.ledger_records import DataFile, Run
 from flowconv.lake.leftovers import list_leftovers, remove_leftovers
 from flowconv.lake.locking import Lock
-from flowconv.lake.status import PartitionStatus, partitions_of
+from flowconv.lake.partitions import PartitionStatus, PartitionTotals, partitions_of
 from flowconv.storage.interface import Storage
 from flowconv.storage.opening import open_storage
 from flowconv.values import as_day
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ExpireReport:
+class ExpireReport(PartitionTotals):
     """What was removed from a lake.
 
     Attributes:
@@ -51,21 +51,6 @@ class ExpireReport:
     partitions: tuple[PartitionStatus, ...]
     dry_run: bool
     seconds: float
-
-    @property
-    def files(self) -> int:
-        """Number of files."""
-        return sum(partition.files for partition in self.partitions)
-
-    @property
-    def rows(self) -> int:
-        """Their rows."""
-        return sum(partition.rows for partition in self.partitions)
-
-    @property
-    def size_bytes(self) -> int:
-        """Their size."""
-        return sum(partition.size_bytes for partition in self.partitions)
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for JSON."""

@@ -17,9 +17,16 @@ from flowconv.lake.checkpoints import parse_part
 from flowconv.lake.gone import gone_partitions
 from flowconv.lake.intents import read_intent
 from flowconv.lake.layout import Layout
-from flowconv.lake.ledger import Ledger, parse_record_path, record_path
+from flowconv.lake.ledger import Ledger
 from flowconv.lake.ledger_records import DataFile
-from flowconv.lake.paths import INTENTS, LEDGER, QUARANTINE, STAGING
+from flowconv.lake.paths import (
+    INTENTS,
+    LEDGER,
+    QUARANTINE,
+    STAGING,
+    parse_record_path,
+    record_path,
+)
 from flowconv.rows.schema import table_schema
 from flowconv.storage.interface import Storage
 from flowconv.verification.problems import Check, Problem, problem_of

@@ -23,6 +23,7 @@ from flowconv.blocks.counts import LineCounts
 from flowconv.blocks.declared_formats import DeclaredFormats, declared_formats
 from flowconv.blocks.parquet_pages import check_footer, check_gaps, read_footer
 from flowconv.errors import FlowconvError, UnreadableObjectError
+from flowconv.lake.converted_objects import counts_of
 from flowconv.lake.ledger import Ledger
 from flowconv.options import VerifyOptions
 from flowconv.rows.extracting import extract
@@ -127,7 +128,7 @@ class SourceObjects:
                 reasons[uri] = "it has changed since it was converted"
         if reasons:
             return reasons
-        before = self._ledger.counts_of(uris)
+        before = counts_of(self._ledger, uris)
         with ThreadPoolExecutor(workers, "flowconv-recount") as pool:
             progress = RunProgress(total_objects=len(uris), total_bytes=0)
             count = partial(self._count_rows, progress.add)

@@ -195,7 +195,7 @@ def test_tasks_of_days_that_have_ended_are_those_of_the_whole_listing(
     tmp_path_factory: pytest.TempPathFactory, sizes_mb: list[tuple[int, int]], target_mb: int
 ) -> None:
     objects = days_of_sizes(sizes_mb)
-    known = Ledger(LocalStorage(str(tmp_path_factory.mktemp("lake"))))
+    known = Ledger.read(LocalStorage(str(tmp_path_factory.mktemp("lake"))))
     options = ConvertOptions(target_file_size=target_mb * MB)
     listing: list[LogObject | DayEnd] = []
     for first, following in zip(objects, [*objects[1:], None], strict=True):

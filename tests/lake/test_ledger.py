@@ -15,7 +15,14 @@ from flowconv.errors import LakeError, StorageError
 from flowconv.lake import ledger as ledger_module
 from flowconv.lake.checkpoints import Checkpoint
 from flowconv.lake.checksums import seal
-from flowconv.lake.ledger import Ledger, LostLockError, parse_record_path, record_path
+from flowconv.lake.converted_objects import (
+    counts_of,
+    etags_and_formats,
+    has_objects,
+    rejected_uris,
+    tasks_of,
+)
+from flowconv.lake.ledger import Ledger, LostLockError
 from flowconv.lake.ledger_records import (
     Commit,
     ConvertedObject,
@@ -26,7 +33,7 @@ from flowconv.lake.ledger_records import (
     join_headers,
     split_headers,
 )
-from flowconv.lake.paths import LAST_NUMBER, LEDGER
+from flowconv.lake.paths import LAST_NUMBER, LEDGER, parse_record_path, record_path
 from flowconv.storage.local import LocalStorage
 
 pytestmark = pytest.mark.usefixtures("quick_disk")
@@ -87,11 +94,11 @@ def test_what_counts(storage: LocalStorage, writer: Ledger, then: Callable[[Ledg
     then(writer)
     for ledger in (writer, Ledger.read(storage)):
         assert ledger.files().keys() == {"vpc/two.parquet", "vpc/one again.parquet"}
-        assert ledger.converted_and_declared() == (
+        assert etags_and_formats(ledger) == (
             {"s3://logs/a": "new", "s3://logs/c": "etag of c"},
             {"s3://logs/c": (NEW,)},
         )
-        assert ledger.counts_of(["s3://logs/a", "s3://logs/b", "s3://logs/c"]) == {
+        assert counts_of(ledger, ["s3://logs/a", "s3://logs/b", "s3://logs/c"]) == {
             "s3://logs/a": (LineCounts(header=1, rows=2), ()),
             "s3://logs/c": (LineCounts(header=1, rows=2), (NEW,)),
         }
@@ -109,7 +116,7 @@ def test_has_objects(
 ) -> None:
     writer.commit(commit("one", converted("a"), converted("undated", day=None)))
     then(writer)
-    assert writer.has_objects(source) == there
+    assert has_objects(writer, source) == there
 
 
 @merged_or_not
@@ -118,12 +125,12 @@ def test_tasks_and_rejected(writer: Ledger, then: Callable[[Ledger], None]) -> N
     writer.commit(commit("one", converted("a"), bad))
     writer.commit(commit("two", converted("c")))
     then(writer)
-    assert writer.rejected() == ["s3://logs/b"]
-    tasks = writer.tasks_of(["s3://logs/b", "s3://logs/unknown"])
+    assert rejected_uris(writer) == ["s3://logs/b"]
+    tasks = tasks_of(writer, ["s3://logs/b", "s3://logs/unknown"])
     assert {task: [found.uri for found in objects] for task, objects in tasks.items()} == {
         "one": ["s3://logs/a", "s3://logs/b"]
     }
-    assert writer.tasks_of([]) == {}
+    assert tasks_of(writer, []) == {}
 
 
 def test_a_run_that_was_taken_over_cannot_commit(storage: LocalStorage, writer: Ledger) -> None:

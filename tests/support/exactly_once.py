@@ -22,6 +22,7 @@ import pyarrow.parquet as pq
 
 import flowconv
 from flowconv.errors import LakeError
+from flowconv.lake.converted_objects import etags
 from flowconv.lake.ledger import Ledger
 from flowconv.lake.paths import LEDGER
 from flowconv.storage.interface import Storage
@@ -207,7 +208,7 @@ def assert_sound(lake: Lake, expected: Mapping[tuple[str, str], Rows]) -> int:
         How many objects are committed.
     """
     rows_of(tables(lake.names()), lake)
-    committed = Ledger.read(storage_of(lake)).converted()
+    committed = etags(Ledger.read(storage_of(lake)))
     wanted: Rows = Counter()
     for version in committed.items():
         wanted += expected[version]

@@ -47,7 +47,7 @@ CALLS = {
     "unlock": "flowconv.lake.locking:Lock.__exit__",
     "holder": "flowconv.lake.locking:_encode",
     "append": "flowconv.lake.ledger:Ledger._append",
-    "merge": "flowconv.lake.ledger:Ledger.merge",
+    "merge": "flowconv.lake.merging:Merging.merge",
     "write checkpoint": "flowconv.lake.checkpoints:Checkpoint._write",
     "write_intent": "flowconv.conversion.task:write_intent",
     "commit": "flowconv.conversion.task:TaskConverter._commit",

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from flowconv.lake.converted_objects import etags, tasks_of
 from flowconv.lake.ledger import Ledger
 from support.exactly_once import (
     Lake,
@@ -119,13 +120,13 @@ def _versions(lake: Lake) -> dict[tuple[str, str], Rows]:
     # The files that the ledger names, object by object: an object's rows have its name.
     ledger = Ledger.read(storage_of(lake))
     versions = {}
-    for task_id, objects in ledger.tasks_of(ledger.converted()).items():
+    for task_id, objects in tasks_of(ledger, etags(ledger)).items():
         paths = [file.path for file in ledger.files_of([task_id]) if file.is_data]
         for name, rows in by_object(rows_of(paths, lake)).items():
             number = int(name.split("-")[1])
             (uri,) = (o.uri for o in objects if o.uri.endswith(f"_{number:08x}.log.gz"))
-            versions[uri, ledger.converted()[uri]] = rows
-    assert {uri for uri, _ in versions} == ledger.converted().keys()
+            versions[uri, etags(ledger)[uri]] = rows
+    assert {uri for uri, _ in versions} == etags(ledger).keys()
     return versions
 
 

@@ -22,6 +22,7 @@ from unittest import mock
 
 import pytest
 
+from flowconv.lake.converted_objects import etags
 from flowconv.lake.ledger import Ledger
 from flowconv.lake.locking import Holder, read_holder
 from flowconv.source.fetching import AHEAD_OBJECTS
@@ -143,7 +144,7 @@ def _versions(lake: S3Lake) -> Mapping[tuple[str, str], Rows]:
     numbers = {object_path(number): number for number in range(OBJECTS)}
     return {
         (uri, etag): rows[f"eni-{numbers[uri.partition(LOGS)[2]]}"]
-        for uri, etag in Ledger.read(storage_of(lake)).converted().items()
+        for uri, etag in etags(Ledger.read(storage_of(lake))).items()
     }
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from flowconv.lake.converted_objects import etags
 from flowconv.lake.ledger import Ledger
 from support.commands import invoke
 from support.exactly_once import (
@@ -70,7 +71,7 @@ def _undisturbed(logs: Path, lake: LocalLake) -> dict[tuple[str, str], Rows]:
     assert _convert(logs, lake)[0] == 3
     rows = by_object(rows_of(tables(lake.names()), lake))
     paths = {str(logs / object_path(number)): f"eni-{number}" for number in range(OBJECTS)}
-    converted = Ledger.read(storage_of(lake)).converted()
+    converted = etags(Ledger.read(storage_of(lake)))
     return {(uri, etag): rows[paths[uri]] for uri, etag in converted.items()}
 
 

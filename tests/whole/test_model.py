@@ -41,6 +41,7 @@ import flowconv
 from flowconv import ConvertOptions, ConvertReport, VerifyOptions
 from flowconv.blocks.counts import LineCounts
 from flowconv.errors import LakeError
+from flowconv.lake.converted_objects import etags
 from flowconv.lake.ledger import Ledger
 from flowconv.storage.opening import open_storage
 from oracle import reference
@@ -562,7 +563,7 @@ class LakeAndModel(RuleBasedStateMachine):
     # --- what must hold at any time --------------------------------------------------------------
 
     def _converted(self) -> dict[str, str]:
-        return self._ledger().converted()
+        return etags(self._ledger())
 
     def _ledger(self) -> Ledger:
         return Ledger.read(open_storage(self.lake.url))

@@ -24,6 +24,7 @@ from typing import Any
 import pytest
 
 from flowconv.blocks.counts import LineCounts
+from flowconv.lake.converted_objects import etags
 from flowconv.lake.ledger import Ledger
 from flowconv.lake.ledger_records import Commit, ConvertedObject, Run
 from flowconv.lake.paths import LEDGER
@@ -273,5 +274,5 @@ def test_read_while_merged(tmp_path: Path) -> None:
         uri="uri", size_bytes=1, etag="etag", day=None, counts=LineCounts(rows=1), headers=()
     )
     writer.commit(Commit(task_id="task", run_id="run", objects=(converted,), files=()))
-    assert Ledger.read(MergedMeanwhile(str(tmp_path))).converted() == {"uri": "etag"}
+    assert etags(Ledger.read(MergedMeanwhile(str(tmp_path)))) == {"uri": "etag"}
     assert list((tmp_path / LEDGER).glob("000000000002.objects-*.parquet"))

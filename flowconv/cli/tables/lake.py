@@ -21,8 +21,9 @@ from flowconv.cli.tables.parts import (
 
 if TYPE_CHECKING:
     from flowconv.cli.console import Console
+    from flowconv.lake.partitions import PartitionStatus
     from flowconv.lake.quarantine import QuarantineReport
-    from flowconv.lake.status import LakeStatus, PartitionStatus, RunStatus
+    from flowconv.lake.status import LakeStatus, RunStatus
 
 
 def print_status(status: LakeStatus) -> None:

@@ -1,0 +1,76 @@
+"""A ledger's records are merged into a checkpoint, beside a run or at its end."""
+
+import threading
+from collections.abc import Iterable
+from concurrent.futures import Future
+
+from flowconv.lake.checkpoints import OBJECTS_SCHEMA
+from flowconv.lake.intents import write_intent
+from flowconv.lake.last_number import LastNumber
+from flowconv.lake.paths import record_path
+from flowconv.lake.snapshot import LedgerState
+from flowconv.running import started
+from flowconv.storage.interface import Storage
+
+
+class Merging:
+    """What merges a ledger's records.
+
+    Args:
+        storage: The lake.
+        state: What the records say.
+        last_number: The number in ledger.json.
+        outdated: Files of checkpoints that are removed by the next merge.
+    """
+
+    def __init__(
+        self,
+        storage: Storage,
+        state: LedgerState,
+        last_number: LastNumber,
+        outdated: Iterable[str],
+    ) -> None:
+        self._storage = storage
+        self._state = state
+        self._last_number = last_number
+        self._outdated = list(outdated)
+        self._lock = threading.Lock()
+        self._beside: Future[None] | None = None
+
+    def begin(self) -> None:
+        """Merge in a thread of its own, if none does; what failed before is raised here."""
+        with self._lock:
+            before = self._beside
+            if before is None or before.done():
+                self._beside = started(self.merge)
+        if before and before.done():
+            before.result()
+
+    def finish(self) -> None:
+        """Wait for a merge that has begun; why it failed is raised here."""
+        if self._beside:
+            self._beside.result()
+
+    def merge(self) -> None:
+        """Write a checkpoint of everything so far, and remove the records that it holds.
+
+        Another thread may commit meanwhile, but not merge.
+        """
+        content = self._state.snapshot()
+        old = content.checkpoint
+        self._last_number.note(content.number)
+        records = [record_path(number) for number in content.merged_away]
+        intent = write_intent(self._storage, f"merge-{content.number}", records)
+        merged = old.replaced_by(
+            content.number,
+            content.object_batches(*OBJECTS_SCHEMA.names),
+            list(content.files().values()),
+            content.runs(),
+            content.expired(),
+        )
+        self._state.merge(content, merged)
+        self._storage.delete(records)
+        self._storage.delete([intent])
+        # Earlier checkpoints, and incomplete ones: these cannot count even if their run wakes up.
+        self._storage.delete(self._outdated)
+        self._outdated = old.paths

@@ -1,0 +1,153 @@
+"""What a ledger says: the state that each record changes, and snapshots of it.
+
+Both are the last checkpoint and what the records after it say.
+"""
+
+import threading
+from collections.abc import Iterable, Iterator, Mapping
+from typing import NamedTuple
+
+import pyarrow as pa
+
+from flowconv.lake.checkpoints import Checkpoint, objects_table
+from flowconv.lake.expired import Expired
+from flowconv.lake.ledger_records import Commit, DataFile, Run
+
+
+class Snapshot(NamedTuple):
+    """What counts at a time; it stays as it is while a later checkpoint is written.
+
+    Attributes:
+        checkpoint: The last one.
+        commits: Task -> its commit, since then.
+        replaced: Tasks of the checkpoint that no longer count.
+        merged_away: Numbers of the records since then that a merge removes.
+        number: The last record.
+        runs_since: All runs since then, and those whose end is since then.
+        expired_since: What has expired since then.
+    """
+
+    checkpoint: Checkpoint
+    commits: Mapping[str, Commit]
+    replaced: tuple[str, ...]
+    merged_away: tuple[int, ...]
+    number: int
+    runs_since: Mapping[str, Run]
+    expired_since: Expired
+
+    def expired(self) -> Expired:
+        """Return what has expired."""
+        return self.checkpoint.expired() | self.expired_since
+
+    def files(self) -> dict[str, tuple[DataFile, str]]:
+        """Return all files of tasks that count, also of what has expired: path -> file and task."""
+        return self.checkpoint.files(self.replaced) | {
+            file.path: (file, commit.task_id)
+            for commit in self.commits.values()
+            for file in commit.files
+        }
+
+    def runs(self) -> list[Run]:
+        """Return all runs, oldest first."""
+        return sorted(
+            (self.checkpoint.runs() | dict(self.runs_since)).values(), key=lambda run: run.began
+        )
+
+    def object_batches(self, *columns: str) -> Iterator[pa.RecordBatch]:
+        """Give columns of `OBJECTS_SCHEMA` of all converted objects, in bounded batches."""
+        yield from self.checkpoint.object_batches(self.replaced, columns)
+        for commit in self.commits.values():
+            yield from objects_table(commit).select(list(columns)).to_batches()
+
+
+class LedgerState:
+    """What a ledger says now.
+
+    Any thread may take a snapshot. Whoever changes it while other threads do holds `lock`, from
+    before a record is created until the record is applied: the next snapshot has all or nothing.
+
+    Attributes:
+        checkpoint: The last checkpoint.
+        number: The last record.
+        missing_records: Numbers of lost records.
+        unmerged_objects: Number of objects in the commits since the checkpoint.
+        lock: Held by who changes it.
+    """
+
+    def __init__(self, checkpoint: Checkpoint, number: int) -> None:
+        self.lock = threading.Lock()
+        self.checkpoint = checkpoint
+        self.number = number
+        self.missing_records: tuple[range, ...] = ()
+        self.unmerged_objects = 0
+        self._commits: dict[str, Commit] = {}
+        self._replaced: list[str] = []
+        self._merged_away: list[int] = []
+        self._runs: dict[str, Run] = {}
+        self._expired_since = Expired()
+
+    @property
+    def unmerged_records(self) -> int:
+        """Number of records that a merge would remove."""
+        return len(self._merged_away)
+
+    def begin(self, run: Run) -> None:
+        """Apply the beginning of a run; its record stays when others are merged."""
+        self._runs[run.run_id] = run
+
+    def end(self, number: int, run: Run | None) -> None:
+        """Apply the end of a run; None: its beginning is lost."""
+        if run:
+            self._runs[run.run_id] = run
+        self._merged_away.append(number)
+
+    def run(self, run_id: str) -> Run | None:
+        """Return a run; None if there is none."""
+        # A long run merges before its end: its begin may be in the checkpoint.
+        return self._runs.get(run_id) or self.checkpoint.runs().get(run_id)
+
+    def commit(self, number: int, commit: Commit) -> None:
+        """Apply a commit."""
+        self.forget(number, commit.replaces)
+        self._commits[commit.task_id] = commit
+        self.unmerged_objects += len(commit.objects)
+
+    def forget(self, number: int, task_ids: Iterable[str]) -> None:
+        """Apply a record that replaces or forgets tasks."""
+        for task_id in task_ids:
+            self._commits.pop(task_id, None)
+            self._replaced.append(task_id)
+        self._merged_away.append(number)
+
+    def expire(self, number: int, expired: Expired) -> None:
+        """Apply a record of what has expired."""
+        self._expired_since |= expired
+        self._merged_away.append(number)
+
+    def snapshot(self) -> Snapshot:
+        """Return what counts now."""
+        with self.lock:
+            return Snapshot(
+                checkpoint=self.checkpoint,
+                commits=dict(self._commits),
+                replaced=tuple(self._replaced),
+                merged_away=tuple(self._merged_away),
+                number=self.number,
+                runs_since=dict(self._runs),
+                expired_since=self._expired_since,
+            )
+
+    def merge(self, merged: Snapshot, checkpoint: Checkpoint) -> None:
+        """Let a checkpoint take the place of the snapshot that it holds."""
+        with self.lock:
+            self.checkpoint = checkpoint
+            self._commits = {
+                task_id: commit
+                for task_id, commit in self._commits.items()
+                if merged.commits.get(task_id) is not commit
+            }
+            # Not by their names: one may have been replaced, converted again and replaced again.
+            self._replaced = self._replaced[len(merged.replaced) :]
+            self._merged_away = self._merged_away[len(merged.merged_away) :]
+            self.unmerged_objects = sum(len(c.objects) for c in self._commits.values())
+            self.missing_records = ()
