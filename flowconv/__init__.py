@@ -19,6 +19,10 @@ logging.
 
 from typing import TYPE_CHECKING
 
+from flowconv.version import VERSION
+
+__version__ = VERSION
+
 if TYPE_CHECKING:
     from flowconv import expressions
     from flowconv.answers.ddl import ddl
@@ -48,8 +52,6 @@ if TYPE_CHECKING:
     from flowconv.upkeep.gap_report import GapReport
     from flowconv.verification.problems import VerifyReport
     from flowconv.verification.verifying import verify
-
-    __version__: str
 
 __all__ = [
     "CatalogError",
@@ -121,11 +123,7 @@ if not TYPE_CHECKING:
     }
 
     def __getattr__(name):
-        if name == "__version__":
-            from importlib.metadata import version
-
-            value = version("flowconv")
-        elif name in _HOMES:
+        if name in _HOMES:
             from importlib import import_module
 
             home = import_module(_HOMES[name])

@@ -1,6 +1,7 @@
 """python -m flowconv, and the command flowconv."""
 
 import gc
+import os
 
 
 def run() -> None:
@@ -8,6 +9,8 @@ def run() -> None:
     # Imports make many objects and no garbage; looking for it takes a tenth of the time of a short
     # run. The command line enables it again.
     gc.disable()
+    # Nothing here multiplies matrices; numpy's library for it would start a thread for each core.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     from flowconv.cli import app
 
     app.run()

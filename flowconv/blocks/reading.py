@@ -5,8 +5,10 @@ objects with the same fields are joined into one block (benchmarks/README.md, "s
 the input's size, a reader holds one block of text and one piece of an object's bytes.
 """
 
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, replace
 
 from flowconv.blocks.block import BLOCK_BYTES, BlockEnd, BlockReader, LogBlock, Span, next_block
 from flowconv.blocks.counts import LineCounts
@@ -48,6 +50,20 @@ def read_blocks(
             of them must be thrown away.
     """
     reader = _BlockReader(declared)
+    try:
+        yield from _read_all(reader, log_objects, open_object, on_failure, max_object_bytes)
+    finally:
+        reader.close()
+
+
+def _read_all(
+    reader: "_BlockReader",
+    log_objects: Sequence[LogObject],
+    open_object: Callable[[LogObject], Readable],
+    on_failure: Callable[[LogObject, UnreadableObjectError], None],
+    max_object_bytes: int | None,
+) -> BlockReader:
+    """Read objects with a reader; see `read_blocks`."""
     for log_object in log_objects:
         given_out = False
         failure: UnreadableObjectError | None = None
@@ -102,6 +118,34 @@ def only_unreadable(log_object: LogObject) -> Iterator[None]:
         ) from None
 
 
+class _SpareBuffer(threading.local):
+    """The block's buffer of the reader that this thread had last.
+
+    A new one takes longer, for its pages come from the system, than a small object takes.
+    """
+
+    buffer: bytearray | None = None
+
+    def take(self) -> bytearray:
+        # One byte more, for the newline that an object's last line may lack.
+        taken, self.buffer = self.buffer, None
+        return taken or bytearray(BLOCK_BYTES + 1)
+
+
+_spare = _SpareBuffer()
+
+
+_HEADER_ALONE = LineCounts(header=1)
+
+
+@dataclass(frozen=True, slots=True)
+class _KnownHeader:
+    """A first line that is a header, with its newline, and what it says."""
+
+    line: bytes
+    head: Head
+
+
 class _BlockReader:
     """One buffer that is filled, given out as a block, and filled again.
 
@@ -119,9 +163,13 @@ class _BlockReader:
         self._format = declared_format("default")
         self._head_bytes = 0
         self._size = self._start = self._end = 0
-        # One byte more, for the newline that an object's last line may lack.
-        self._buffer = bytearray(BLOCK_BYTES + 1)
+        self._buffer = _spare.take()
         self._view = memoryview(self._buffer)
+        self._known: _KnownHeader | None = None
+
+    def close(self) -> None:
+        """Give the buffer to the thread's next reader; no block is valid any more."""
+        _spare.buffer = self._buffer
 
     def append(self, log_object: LogObject, text: Unpacked) -> BlockReader:
         """Read an object into the buffer, giving out a block whenever that is full."""
@@ -133,9 +181,7 @@ class _BlockReader:
             # The hint was wrong, and what says how to read the object may be cut.
             yield self.take_block()
             at_end = self._fill(text)
-        head = recognise(
-            log_object, self._buffer, self._start, self._end, self._declared, whole=at_end
-        )
+        head = self._recognise(log_object, at_end=at_end)
         if head.shape in _READERS:
             text.unread(bytes(self._view[head.start : self._end]))
             self._end = self._start
@@ -144,6 +190,16 @@ class _BlockReader:
             yield from _READERS[head.shape](log_object, text, self._declared, head)
             return
         yield from self._append_lines(log_object, text, head, at_end=at_end)
+
+    def _recognise(self, log_object: LogObject, *, at_end: bool) -> Head:
+        """Look at what waits: mostly it begins with the header of the object before."""
+        known, start = self._known, self._start
+        if known and self._buffer.startswith(known.line, start, self._end):
+            return replace(known.head, start=start + len(known.line))
+        head = recognise(log_object, self._buffer, start, self._end, self._declared, whole=at_end)
+        if head.shape is Shape.HEADER and head.lines == _HEADER_ALONE and head.start <= self._end:
+            self._known = _KnownHeader(bytes(self._view[start : head.start]), head)
+        return head
 
     def _append_lines(
         self, log_object: LogObject, text: Unpacked, head: Head, *, at_end: bool

@@ -116,40 +116,36 @@ class Unpacked:
         self._stored.close()
 
     def _begin_gzip(self, buffer: memoryview) -> int:
-        """Read the first bytes, and look whether they are gzip themselves."""
+        """Fill the buffer for the first time, and look whether that is gzip itself."""
         outer = _Gunzip(self._uri, self._stored.readinto)
-        first = _first(outer.readinto)
-        if first != _GZIP_MAGIC:
-            self._read = outer.readinto
-        else:
+        self._read = outer.readinto
+        # However little room there is, it must be enough to tell.
+        room = (
+            buffer if len(buffer) >= len(_GZIP_MAGIC) else memoryview(bytearray(_LEAST_FED_BYTES))
+        )
+        size = outer.readinto(room)
+        if room[:size][: len(_GZIP_MAGIC)] == _GZIP_MAGIC:
+            self.count(size)
 
             def read_outer(buffer: memoryview) -> int:
                 count = outer.readinto(buffer)
                 self.count(count)
                 return count
 
-            inner = _Gunzip(self._uri, read_outer, first)
+            inner = _Gunzip(self._uri, read_outer, bytes(room[:size]))
             self._read = inner.readinto
-            first = _first(inner.readinto)
-            if first == _GZIP_MAGIC:
+            size = inner.readinto(room)
+            if room[:size][: len(_GZIP_MAGIC)] == _GZIP_MAGIC:
                 raise FormatError(
                     "this is gzip within gzip within gzip; two layers are read. Unpack it once, or "
                     "leave it out with --exclude.",
                     uri=self._uri,
                 )
-        count = min(len(buffer), len(first))
-        buffer[:count] = first[:count]
-        self._ungot = memoryview(first)[count:]
-        return count
-
-
-def _first(read: Callable[[memoryview], int]) -> bytes:
-    """Return the first bytes: as many as a magic number has, or all that there are."""
-    room = memoryview(bytearray(len(_GZIP_MAGIC)))
-    size = 0
-    while size < len(room) and (count := read(room[size:])):
-        size += count
-    return bytes(room[:size])
+        if room is not buffer:
+            self._ungot = room[len(buffer) : size]
+            size = min(size, len(buffer))
+            buffer[:size] = room[:size]
+        return size
 
 
 class _Gunzip:

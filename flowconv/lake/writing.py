@@ -3,8 +3,6 @@
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
-from importlib.metadata import version
 from types import MappingProxyType
 from typing import Any
 
@@ -29,6 +27,7 @@ from flowconv.rows.partitioning import PartitionedRows, PartitionKey, indices
 from flowconv.rows.schema import table_schema
 from flowconv.storage.interface import StagedSink, Storage
 from flowconv.storage.local_errors import storage_errors
+from flowconv.version import VERSION
 
 # A task buffers so much over all partitions before it writes the largest.
 BUFFERED_BYTES = 64 << 20
@@ -123,7 +122,8 @@ class TaskWriter:
         if len(rows.keys) <= _FEW_PARTITIONS:
             for key, piece in rows.pieces():
                 # A few rows past midnight must not keep the texts of a whole block in memory.
-                self.write(key, piece if len(rows.keys) == 1 else with_own_dictionaries(piece))
+                is_small = 2 * piece.num_rows < len(rows.codes)
+                self._buffer(key, with_own_dictionaries(piece) if is_small else piece)
             return
         # Few rows of each partition share few texts.
         rows = replace(rows, rows=without_dictionaries(rows.rows))
@@ -138,7 +138,9 @@ class TaskWriter:
         Raises:
             StorageError: The lake cannot be written to.
         """
-        rows = without_typed_nulls(rows)
+        self._buffer(key, without_typed_nulls(rows))
+
+    def _buffer(self, key: PartitionKey, rows: pa.Table) -> None:
         whole = rows.num_rows
         while rows.num_rows:
             pending = self._pending.setdefault(key, BufferedRows())
@@ -295,10 +297,5 @@ def parquet_writer(file: pa.NativeFile, table: Table, options: ConvertOptions) -
         bloom_filters=[name for name in FILTERED if name in schema.names]
         if options.bloom_filters
         else (),
-        created_by=_created_by(),
+        created_by=f"flowconv version {VERSION}",
     )
-
-
-@cache
-def _created_by() -> str:
-    return f"flowconv version {version('flowconv')}"

@@ -7,7 +7,6 @@ from urllib.parse import unquote_to_bytes
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from flowconv.blocks.block import Events
 from flowconv.fields import FIELDS, MAX_SECONDS, TAG_FIELDS, TIME_COLUMNS, Table
@@ -16,6 +15,9 @@ from flowconv.rows.batch import RawBatch
 from flowconv.rows.schema import FLOW_LOG_ID, SOURCE_COLUMNS, TIMESTAMP, UNKNOWN_FIELDS
 from flowconv.rows.unknown_fields import as_json
 from flowconv.source.keys import LogObject
+
+# The place of a text that is not there.
+_NO_TEXT = -1
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,24 +86,34 @@ def _of_sources(
     distinct = pa.array(dict.fromkeys(text for text in texts if text is not None), pa.string())
     if not len(distinct):
         return pa.chunked_array([pa.nulls(batch.table.num_rows)])
-    place: dict[str | None, int | None] = {
-        text: place for place, text in enumerate(distinct.to_pylist())
-    }
-    counts = [rows for _, rows in batch.sources]
-    codes = pa.array([place.get(text) for text in texts], pa.int32())
-    taken = codes.take(np.repeat(np.arange(len(texts)), counts))
-    return pa.chunked_array([pa.DictionaryArray.from_arrays(taken, distinct)])
+    place = {text: place for place, text in enumerate(distinct.to_pylist())}
+    codes = np.array([_NO_TEXT if text is None else place[text] for text in texts], np.int32)
+    codes = np.repeat(codes, [rows for _, rows in batch.sources])
+    validity = None
+    if None in texts:
+        validity = pa.py_buffer(np.packbits(codes != _NO_TEXT, bitorder="little").data)
+        codes = np.maximum(codes, 0)
+    places: Any = pa.Array.from_buffers(
+        pa.int32(), len(codes), [validity, pa.py_buffer(codes.data)]
+    )
+    return pa.chunked_array([pa.DictionaryArray.from_arrays(places, distinct)])
 
 
 def _times(seconds: "pa.ChunkedArray[Any]", time_type: TimeType) -> "pa.ChunkedArray[Any]":
-    most = pc.max(seconds).as_py()
-    if most is not None and most > MAX_SECONDS:
-        milliseconds = pc.greater(seconds, pa.scalar(MAX_SECONDS))
-        seconds = pc.if_else(milliseconds, pc.divide(seconds, pa.scalar(1000)), seconds)
-    if time_type == "epoch":
-        return seconds
-    microseconds: pa.ChunkedArray[Any] = pc.multiply(seconds, pa.scalar(1_000_000))
-    return microseconds.cast(TIMESTAMP)
+    kind = pa.int64() if time_type == "epoch" else TIMESTAMP
+    factor = 1 if time_type == "epoch" else 1_000_000
+    return pa.chunked_array([_scaled(chunk, factor, kind) for chunk in seconds.chunks], kind)
+
+
+def _scaled(seconds: "pa.Array[Any]", factor: int, kind: pa.DataType) -> "pa.Array[Any]":
+    """Return times as numbers of another unit; milliseconds among them become seconds first."""
+    validity, data = seconds.buffers()
+    # In front of its offset, a slice has what other slices show; where null, there may be anything.
+    values = np.frombuffer(data or b"", np.int64, seconds.offset + len(seconds))
+    if values.max(initial=0) > MAX_SECONDS:
+        values = np.where(values > MAX_SECONDS, values // 1000, values)
+    buffers = [validity, pa.py_buffer((values * factor).data)]
+    return pa.Array.from_buffers(kind, len(seconds), buffers, seconds.null_count, seconds.offset)
 
 
 def _percent_decoded(column: "pa.ChunkedArray[Any]") -> "pa.ChunkedArray[Any]":
