@@ -100,7 +100,7 @@ def _of_sources(
 
 
 def _times(seconds: "pa.ChunkedArray[Any]", time_type: TimeType) -> "pa.ChunkedArray[Any]":
-    kind = pa.int64() if time_type == "epoch" else TIMESTAMP
+    kind: Any = pa.int64() if time_type == "epoch" else TIMESTAMP
     factor = 1 if time_type == "epoch" else 1_000_000
     return pa.chunked_array([_scaled(chunk, factor, kind) for chunk in seconds.chunks], kind)
 
@@ -109,7 +109,8 @@ def _scaled(seconds: "pa.Array[Any]", factor: int, kind: pa.DataType) -> "pa.Arr
     """Return times as numbers of another unit; milliseconds among them become seconds first."""
     validity, data = seconds.buffers()
     # In front of its offset, a slice has what other slices show; where null, there may be anything.
-    values = np.frombuffer(data or b"", np.int64, seconds.offset + len(seconds))
+    given: Any = data or b""
+    values = np.frombuffer(given, np.int64, seconds.offset + len(seconds))
     if values.max(initial=0) > MAX_SECONDS:
         values = np.where(values > MAX_SECONDS, values // 1000, values)
     buffers = [validity, pa.py_buffer((values * factor).data)]
