@@ -30,7 +30,7 @@ Compression = Literal["zstd", "snappy", "gzip", "lz4", "none"]
 OnBadLine = Literal["quarantine", "fail"]
 TimeType = Literal["timestamp", "epoch"]
 Order = Literal["sorted", "log"]
-CatalogKind = Literal["delta"]
+CatalogKind = Literal["delta", "iceberg"]
 Dialect = Literal["athena", "spark", "trino", "duckdb", "clickhouse", "polars"]
 
 # Partition names that are not columns, in the order of AWS's own prefix.

@@ -10,6 +10,7 @@ import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import datetime
 from urllib.parse import unquote
 
@@ -25,8 +26,8 @@ from flowconv.catalogs.live_tables import (
     object_store_options,
     partition_values,
 )
-from flowconv.catalogs.registered import OvertakenError, RegisteredTable
-from flowconv.errors import CatalogError, quote
+from flowconv.catalogs.registered import OvertakenError, RegisteredTable, Target
+from flowconv.errors import CatalogError, UsageError, quote
 from flowconv.fields import Table
 from flowconv.lake.ledger_records import DataFile
 from flowconv.storage.interface import Storage
@@ -37,6 +38,29 @@ _APPLICATION = "flowconv"
 # The files are flowconv's: VACUUM would delete those of the other table, and those that are yet to
 # be registered.
 _PROPERTIES = {"delta.deletedFileRetentionDuration": "interval 36500 days"}
+
+
+@contextmanager
+def opened(storage: Storage, target: Target) -> "Iterator[Catalog]":
+    """Check where Delta tables are to be: they are in the lake.
+
+    Raises:
+        UsageError: Another place is asked for.
+    """
+    if target != Target():
+        raise UsageError("--to delta takes no --catalog or --database: the tables are in the lake.")
+    yield Catalog(storage)
+
+
+@dataclass(frozen=True, slots=True)
+class Catalog:
+    """The Delta tables of a lake."""
+
+    storage: Storage
+
+    def table(self, table: Table) -> "CatalogTable":
+        """Return a table as it is now, or the place for one; it raises as `CatalogTable`."""
+        return CatalogTable(self.storage, table)
 
 
 class CatalogTable:

@@ -1,9 +1,23 @@
-"""What registering a lake came to."""
+"""Where a lake is registered, and what came of it."""
 
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from flowconv.errors import CatalogError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """Where tables are to be, besides the kind of catalog.
+
+    Attributes:
+        catalog: The caller's catalog, by its name in the configuration of the catalog's library;
+            None: one beside the lake.
+        database: The database or namespace of the tables; None: `flowconv`.
+    """
+
+    catalog: str | None = None
+    database: str | None = None
 
 
 class OvertakenError(CatalogError):
@@ -43,7 +57,7 @@ class RegisterReport:
 
     Attributes:
         lake: The lake.
-        catalog: The kind of catalog: `delta`.
+        catalog: The kind of catalog.
         tables: Its tables there; a table without files is left out until it has any.
         seconds: Wall time.
     """

@@ -7,7 +7,7 @@ from importlib.util import find_spec
 from typing import Any, get_args
 
 from flowconv.catalogs.live_tables import read_live_table
-from flowconv.catalogs.registered import OvertakenError, RegisteredTable, RegisterReport
+from flowconv.catalogs.registered import OvertakenError, RegisteredTable, RegisterReport, Target
 from flowconv.errors import FetchError, LakeError, UsageError
 from flowconv.fields import Table
 from flowconv.lake.layout import Layout, read_layout
@@ -17,7 +17,10 @@ from flowconv.storage.opening import open_storage
 from flowconv.values import check_choice
 
 # What each catalog needs, by the name under which it is imported; extras are named as catalogs.
-_LIBRARIES: Mapping[CatalogKind, str] = {"delta": "deltalake"}
+_LIBRARIES: Mapping[CatalogKind, tuple[str, ...]] = {
+    "delta": ("deltalake",),
+    "iceberg": ("pyiceberg", "sqlalchemy"),
+}
 
 # Another run may replace files, or register the lake, in each of these.
 _ATTEMPTS = 5
@@ -27,6 +30,8 @@ def register(
     lake: str,
     to: CatalogKind,
     *,
+    catalog: str | None = None,
+    database: str | None = None,
     options: Mapping[str, str] | None = None,
 ) -> RegisterReport:
     """Make the tables of a catalog have the files of a lake that count, without copying them.
@@ -37,7 +42,10 @@ def register(
 
     Args:
         lake: The lake: the DEST given to `convert`.
-        to: The kind of catalog: `delta`.
+        to: The kind of catalog: `delta` or `iceberg`.
+        catalog: For Iceberg, a catalog of your own, by its name in pyiceberg's configuration. If it
+            is not given, the catalog is a file in the folder `iceberg/` of the lake.
+        database: For Iceberg, the tables' namespace; `flowconv` if it is not given.
         options: Storage options, as for `ConvertOptions.dest_options`.
 
     Returns:
@@ -51,16 +59,17 @@ def register(
     """
     began = time.monotonic()
     check_choice(to, get_args(CatalogKind), "--to")
-    library = _LIBRARIES[to]
-    if find_spec(library) is None:
-        raise UsageError(
-            f"--to {to} needs {library}, which is not installed. Install it: "
-            f"pip install 'flowconv[{to}]'"
-        )
+    for library in _LIBRARIES[to]:
+        if find_spec(library) is None:
+            raise UsageError(
+                f"--to {to} needs {library}, which is not installed. Install it: "
+                f"pip install 'flowconv[{to}]'"
+            )
     storage = open_storage(lake, options or {})
     layout = read_layout(storage)
-    catalog = import_module(f"flowconv.catalogs.{to}")
-    published = [_publish(storage, layout, table, catalog) for table in Table]
+    target = Target(catalog=catalog, database=database)
+    with import_module(f"flowconv.catalogs.{to}").opened(storage, target) as opened:
+        published = [_publish(storage, layout, table, opened) for table in Table]
     return RegisterReport(
         lake=storage.root,
         catalog=to,
@@ -72,7 +81,7 @@ def register(
 def _publish(
     storage: Storage, layout: Layout, table: Table, catalog: Any
 ) -> RegisteredTable | None:
-    """Publish a table in a catalog, a module of this package.
+    """Publish a table in an open catalog.
 
     Raises:
         OvertakenError: Others change the table all the time.
@@ -80,7 +89,7 @@ def _publish(
     """
     for attempt in range(1, _ATTEMPTS + 1):
         # In this order: if the catalog has what a later run committed, so has the ledger.
-        there = catalog.CatalogTable(storage, table)
+        there = catalog.table(table)
         live = read_live_table(storage, layout, table)
         try:
             published: RegisteredTable | None = there.publish(live)

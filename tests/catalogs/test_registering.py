@@ -14,6 +14,9 @@ from unittest import mock
 import polars as pl
 import pyarrow as pa
 import pytest
+from pyiceberg.catalog import load_catalog
+from pyiceberg.table import StaticTable
+from pyiceberg.utils.config import Config
 
 import flowconv
 from flowconv import CatalogError, ConvertOptions, LakeError, UsageError, register
@@ -31,7 +34,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.usefixtures("quick_disk")
 
-KINDS = pytest.mark.parametrize("kind", ["delta"])
+KINDS = pytest.mark.parametrize("kind", ["delta", "iceberg"])
 
 FIRST = date(2026, 1, 14)
 TGW = b"resource-type account-id tgw-id start end packets\n"
@@ -73,8 +76,9 @@ def lake(logs: Path, tmp_path: Path) -> Path:
 
 def read(kind: CatalogKind, table: RegisteredTable) -> pl.DataFrame:
     """Return the rows of a table as the catalog's own reader has them."""
-    assert kind == "delta"
-    return pl.scan_delta(table.address).collect()
+    if kind == "delta":
+        return pl.scan_delta(table.address).collect()
+    return pl.DataFrame(StaticTable.from_metadata(table.address).scan().to_arrow())
 
 
 def published(kind: CatalogKind, lake: Path) -> RegisteredTable:
@@ -148,61 +152,70 @@ def dies_after(call: Callable[..., Any]) -> Callable[..., None]:
 
 
 # The commits of each catalog: the one that makes a table, and later ones.
-COMMITS = {"delta": ("create_table_with_add_actions", "DeltaTable.create_write_transaction")}
+COMMITS = {
+    "delta": ("create_table_with_add_actions", "DeltaTable.create_write_transaction"),
+    "iceberg": ("_commit", "_commit"),
+}
 
 
 @KINDS
-@pytest.mark.parametrize("is_first", [True, False], ids=["first", "later"])
-@pytest.mark.parametrize("moment", ["before", "after"])
-def test_killed_at_a_commit(
-    kind: CatalogKind, is_first: bool, moment: str, logs: Path, lake: Path
-) -> None:
+def test_killed_at_a_commit(kind: CatalogKind, logs: Path, lake: Path) -> None:
     """Between a commit of the lake and that of the table, and right after the latter."""
-    if not is_first:
-        published(kind, lake)
-        write_day(logs, 1, rows=5)
-        write_day(logs, 2)
-        convert(logs, lake, reprocess=True)
-    *owner, name = COMMITS[kind][0 if is_first else 1].split(".")
-    place: Any = import_module(f"flowconv.catalogs.{kind}")
-    for part in owner:
-        place = getattr(place, part)
-    killed = dies if moment == "before" else dies_after(getattr(place, name))
-    with mock.patch.object(place, name, killed), pytest.raises(Killed):
-        register(str(lake), kind)
-    completed = published(kind, lake)
-    left = (2, 2, 0) if is_first else (3, 2, 1)
-    assert changes(completed) == (left if moment == "before" else (left[0], 0, 0))
-    assert changes(published(kind, lake)) == (left[0], 0, 0)
+    catalog: Any = import_module(f"flowconv.catalogs.{kind}")
+
+    def killed(commit: str, *, before: bool) -> None:
+        *owner, name = commit.split(".")
+        place = getattr(catalog, owner[0]) if owner else catalog
+        death = dies if before else dies_after(getattr(place, name))
+        with mock.patch.object(place, name, death), pytest.raises(Killed):
+            register(str(lake), kind)
+
+    first, later = COMMITS[kind]
+    killed(first, before=True)
+    killed(first, before=False)
+    assert changes(published(kind, lake)) == (2, 0, 0)
+    write_day(logs, 1, rows=5)
+    write_day(logs, 2)
+    convert(logs, lake, reprocess=True)
+    killed(later, before=True)
+    assert changes(published(kind, lake)) == (3, 2, 1)
+    write_day(logs, 2, rows=6)
+    convert(logs, lake, reprocess=True)
+    killed(later, before=False)
+    assert changes(published(kind, lake)) == (3, 0, 0)
 
 
 @KINDS
-@pytest.mark.parametrize("is_first", [True, False], ids=["first", "later"])
-@pytest.mark.parametrize("replaces", [True, False])
-def test_two_at_once(
-    kind: CatalogKind, is_first: bool, replaces: bool, logs: Path, lake: Path
-) -> None:
+def test_two_at_once(kind: CatalogKind, logs: Path, lake: Path) -> None:
     """While one registers, files change, and another registers them: the later commit is right."""
-    if not is_first:
-        published(kind, lake)
-    write_day(logs, 2)
-    convert(logs, lake)
     catalog = import_module(f"flowconv.catalogs.{kind}")
     read_bounds = catalog.read_bounds
-    others: list[None] = []
 
-    def with_another(*arguments: Any) -> Iterator[Any]:
-        yield from read_bounds(*arguments)
-        if not others:
-            others.append(None)
-            write_day(logs, 2 if replaces else 3, rows=4)
-            convert(logs, lake, reprocess=True)
+    def register_twice(**options: Any) -> None:
+        others: list[None] = []
+
+        def with_another(*arguments: Any) -> Iterator[Any]:
+            yield from read_bounds(*arguments)
+            if not others:
+                others.append(None)
+                convert(logs, lake, **options)
+                register(str(lake), kind)
+
+        with mock.patch.object(catalog, "read_bounds", with_another):
             published(kind, lake)
+        assert others
 
-    with mock.patch.object(catalog, "read_bounds", with_another):
-        published(kind, lake)
-    assert len(others) == 1
-    assert changes(published(kind, lake)) == (3 if replaces else 4, 0, 0)
+    write_day(logs, 2)
+    register_twice()  # Both make the table.
+    write_day(logs, 3)
+    convert(logs, lake)
+    write_day(logs, 4)
+    register_twice()  # Both add files.
+    write_day(logs, 5)
+    convert(logs, lake)
+    write_day(logs, 4, rows=4)
+    register_twice(reprocess=True)  # The other one replaces what the first has seen.
+    assert changes(published(kind, lake)) == (6, 0, 0)
 
 
 @KINDS
@@ -241,8 +254,7 @@ def test_columns_that_an_earlier_flowconv_did_not_know(
 
     with monkeypatch.context() as earlier:
         earlier.setattr(live_tables, "table_schema", fewer)
-        (table,) = register(str(lake), kind).tables
-    assert "reject_reason" not in read(kind, table).columns
+        register(str(lake), kind)
     write_day(logs, 2)
     convert(logs, lake)
     (table,) = register(str(lake), kind).tables
@@ -266,7 +278,7 @@ def test_what_is_printed(kind: CatalogKind, lake: Path) -> None:
     report = json.loads(run("register", lake, "--to", kind, "--json").stdout)
     (table,) = report["tables"]
     assert table == {
-        "name": "vpc_flows",
+        "name": {"delta": "", "iceberg": "flowconv."}[kind] + "vpc_flows",
         "address": table["address"],
         "version": table["version"],
         "files": 2,
@@ -278,6 +290,11 @@ def test_what_is_printed(kind: CatalogKind, lake: Path) -> None:
 
 
 def test_wrong_usage(lake: Path, tmp_path: Path) -> None:
+    for option in ("--catalog", "--database"):
+        stderr = run("register", lake, "--to", "delta", option, "mine", code=USAGE).stderr
+        assert "--to delta takes no --catalog or --database" in stderr
+    stderr = run("register", lake, "--to", "iceberg", "--catalog", "mine", code=FAILED).stderr
+    assert "URI missing" in stderr
     assert "Did you mean delta?" in run("register", lake, "--to", "dleta", code=USAGE).stderr
     assert "not a flowconv lake" in run("register", tmp_path, "--to", "delta", code=FAILED).stderr
     with pytest.raises(UsageError, match=r"^--to: 'x' is not one of"):
@@ -288,7 +305,7 @@ def test_wrong_usage(lake: Path, tmp_path: Path) -> None:
 def test_library_is_not_installed(
     kind: CatalogKind, lake: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    library = {"delta": "deltalake"}[kind]
+    library = {"delta": "deltalake", "iceberg": "pyiceberg"}[kind]
     monkeypatch.setitem(sys.modules, library, None)
     stderr = run("register", lake, "--to", kind, code=USAGE).stderr
     assert f"needs {library}, which is not installed" in stderr
@@ -392,15 +409,14 @@ def test_delta_skips_files_by_time(lake: Path) -> None:
     assert actions["num_records"].to_pylist() in ([1, 2], [2, 1])
 
 
-@KINDS
-def test_s3(kind: CatalogKind, logs: Path, s3: S3Server) -> None:
+def test_delta_in_s3(logs: Path, s3: S3Server) -> None:
     bucket = s3.make_bucket()
     lake, options = f"s3://{bucket}/lake", s3_options(s3)
     for day in (1, 2):
         write_day(logs, day, rows=4)
         again = ConvertOptions(workers=1, reprocess=True, dest_options=options)
         assert flowconv.convert(str(logs), lake, again).complete
-        (table,) = register(lake, kind, options=options).tables
+        (table,) = register(lake, "delta", options=options).tables
         storage_options = {
             "aws_endpoint_url": s3.endpoint_url,
             "aws_access_key_id": options["key"],
@@ -410,4 +426,83 @@ def test_s3(kind: CatalogKind, logs: Path, s3: S3Server) -> None:
         }
         found = pl.scan_delta(table.address, storage_options=storage_options).collect()
         assert_same(found, flowconv.scan(lake, options=options).collect())
-        assert changes(register(lake, kind, options=options).tables[0])[1:] == (0, 0)
+        assert changes(register(lake, "delta", options=options).tables[0])[1:] == (0, 0)
+
+
+def test_polars_reads_iceberg(lake: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("POLARS_ICEBERG_PLANNER", "pyiceberg")
+    wanted = flowconv.scan(lake)
+    flows = pl.scan_iceberg(published("iceberg", lake).address)
+    assert_same(flows.collect(), wanted.collect())
+    a_day = pl.col("date") == FIRST
+    assert_same(flows.filter(a_day).collect(), wanted.filter(a_day).collect())
+
+
+def test_iceberg_skips_files_by_partition_and_time(lake: Path) -> None:
+    table = StaticTable.from_metadata(published("iceberg", lake).address)
+    for condition, files in {
+        "date = '2026-01-14'": 1,
+        "aws_account_id = '012345678901'": 2,
+        "aws_account_id = '12345678901'": 0,
+        "start < '2026-01-15T00:00:00+00:00'": 1,
+        "start is null": 0,
+    }.items():
+        assert len(list(table.scan(row_filter=condition).plan_files())) == files, condition
+
+
+def test_iceberg_table_of_another_lake(logs: Path, lake: Path, tmp_path: Path) -> None:
+    published("iceberg", lake)
+    lake.rename(tmp_path / "moved")
+    with pytest.raises(CatalogError, match="Remove the lake's folder iceberg/"):
+        register(str(tmp_path / "moved"), "iceberg")
+
+
+def configure(monkeypatch: pytest.MonkeyPatch, **properties: str) -> None:
+    """Put a catalog `mine` into pyiceberg's configuration."""
+    for name, value in properties.items():
+        monkeypatch.setenv(f"PYICEBERG_CATALOG__MINE__{name}", value)
+    monkeypatch.setattr("pyiceberg.catalog._ENV_CONFIG", Config())
+
+
+def test_iceberg_catalog_of_several_lakes(
+    logs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    configure(monkeypatch, URI=f"sqlite:///{tmp_path}/mine.db", WAREHOUSE=f"file://{tmp_path}/w")
+    for name in ("one", "two"):
+        convert(logs, tmp_path / name)
+        arguments = ["register", str(tmp_path / name), "--to=iceberg", "--catalog=mine"]
+        assert f"{name}.vpc_flows" in run(*arguments, "--database", name).stdout
+        assert not (tmp_path / name / "iceberg").exists()
+    taken = run(*arguments, "--database", "one", code=FAILED).stderr
+    assert "/one. Choose another database: --database NAME" in taken
+    catalog = load_catalog("mine")
+    catalog.create_namespace("three")
+    catalog.create_table("three.vpc_flows", pa.schema([("a", pa.int32())]))
+    catalog.close()
+    taken = run(*arguments, "--database", "three", code=FAILED).stderr
+    assert "that flowconv did not make. Choose another database" in taken
+
+
+def test_iceberg_in_s3(
+    logs: Path, s3: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bucket, options = s3.make_bucket(), s3_options(s3)
+    lake = f"s3://{bucket}/lake"
+    keys = {
+        "S3__ENDPOINT": s3.endpoint_url,
+        "S3__ACCESS_KEY_ID": options["key"],
+        "S3__SECRET_ACCESS_KEY": options["secret"],
+        "S3__REGION": "us-east-1",
+    }
+    assert flowconv.convert(
+        str(logs), lake, ConvertOptions(workers=1, dest_options=options)
+    ).complete
+    with pytest.raises(UsageError, match="needs a catalog of yours: --catalog NAME"):
+        register(lake, "iceberg", options=options)
+    configure(
+        monkeypatch, URI=f"sqlite:///{tmp_path}/mine.db", WAREHOUSE=f"s3://{bucket}/w", **keys
+    )
+    (table,) = register(lake, "iceberg", catalog="mine", options=options).tables
+    properties = {name.lower().replace("__", ".").replace("_", "-"): keys[name] for name in keys}
+    found = StaticTable.from_metadata(table.address, properties).scan().to_arrow()
+    assert_same(pl.DataFrame(found), flowconv.scan(lake, options=options).collect())

@@ -2,6 +2,8 @@
 
 from typing import Annotated, cast, get_args
 
+import typer
+
 from flowconv.cli.arguments import JsonOption, LakeArgument, LakeOptions, choice, shows_examples
 from flowconv.cli.failures import explained
 from flowconv.cli.log import TextLog
@@ -13,7 +15,7 @@ from flowconv.values import parse_storage_options
 
 @shows_examples(
     "flowconv register lake --to delta",
-    "flowconv register s3://my-lake/flows --to delta --json",
+    "flowconv register s3://my-lake/flows --to iceberg --catalog mine --database network --json",
 )
 def register(
     lake: LakeArgument,
@@ -21,6 +23,21 @@ def register(
         str,
         choice(get_args(CatalogKind), "--to", help="The kind of catalog.", show_default=False),
     ],
+    catalog: Annotated[
+        str | None,
+        typer.Option(
+            "--catalog",
+            metavar="NAME",
+            help="For iceberg, your catalog, by its name in ~/.pyiceberg.yaml. Without it, the "
+            "catalog is a file in LAKE.",
+        ),
+    ] = None,
+    database: Annotated[
+        str | None,
+        typer.Option(
+            "--database", metavar="NAME", help="For iceberg, the tables' namespace, not flowconv."
+        ),
+    ] = None,
     dest_option: LakeOptions = [],  # noqa: B006
     json_: JsonOption = False,
 ) -> None:
@@ -34,5 +51,6 @@ def register(
         from flowconv.catalogs.registering import register as register_
 
         options = parse_storage_options(dest_option)
-        report = register_(lake, cast("CatalogKind", to), options=options)
+        kind = cast("CatalogKind", to)
+        report = register_(lake, kind, catalog=catalog, database=database, options=options)
         print_json(report.to_dict()) if json_ else print_registered(report)
