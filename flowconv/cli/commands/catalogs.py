@@ -15,7 +15,7 @@ from flowconv.values import parse_storage_options
 
 @shows_examples(
     "flowconv register lake --to delta",
-    "flowconv register s3://my-lake/flows --to iceberg --catalog mine --database network --json",
+    "flowconv register s3://my-lake/flows --to iceberg --catalog mine",
 )
 def register(
     lake: LakeArgument,
