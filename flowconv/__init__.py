@@ -26,6 +26,7 @@ __version__ = VERSION
 if TYPE_CHECKING:
     from flowconv import expressions
     from flowconv.answers.ddl import ddl
+    from flowconv.answers.naming import NamesReport, names
     from flowconv.answers.querying import query
     from flowconv.catalogs.registered import RegisterReport
     from flowconv.catalogs.registering import register
@@ -63,6 +64,7 @@ __all__ = [
     "GapReport",
     "LakeError",
     "LakeStatus",
+    "NamesReport",
     "ParseError",
     "ReadOptions",
     "RegisterReport",
@@ -79,6 +81,7 @@ __all__ = [
     "expire",
     "expressions",
     "gaps",
+    "names",
     "query",
     "read",
     "register",
@@ -99,6 +102,7 @@ if not TYPE_CHECKING:
         "GapReport": "flowconv.upkeep.gap_report",
         "LakeError": "flowconv.errors",
         "LakeStatus": "flowconv.lake.status",
+        "NamesReport": "flowconv.answers.naming",
         "ParseError": "flowconv.errors",
         "ReadOptions": "flowconv.options",
         "RegisterReport": "flowconv.catalogs.registered",
@@ -114,6 +118,7 @@ if not TYPE_CHECKING:
         "expressions": "flowconv.expressions",  # the module itself
         "expire": "flowconv.upkeep.expiring",
         "gaps": "flowconv.upkeep.completeness",
+        "names": "flowconv.answers.naming",
         "query": "flowconv.answers.querying",
         "read": "flowconv.streaming",
         "register": "flowconv.catalogs.registering",

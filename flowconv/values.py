@@ -54,6 +54,28 @@ def parse_day(text: str, option: str = "", *, today: date | None = None) -> date
         ) from None
 
 
+def parse_time(value: object, option: str) -> datetime:
+    """Return the time that a datetime or a text such as `2026-01-14T10:00` names; in UTC.
+
+    Raises:
+        UsageError: It names none.
+    """
+    if isinstance(value, str):
+        text = value
+        try:
+            value = datetime.fromisoformat(text)
+        except ValueError:
+            raise UsageError(
+                f"{option}: {quote(text)} is not a time; write 2026-01-14T10:00, in UTC."
+            ) from None
+    if not isinstance(value, datetime):
+        raise TypeError(
+            f"{option}: a {type(value).__name__} is not a time. Write a datetime, or a text such "
+            "as 2026-01-14T10:00."
+        )
+    return value.astimezone(UTC) if value.tzinfo else value.replace(tzinfo=UTC)
+
+
 def parse_size(text: str, option: str = "") -> int:
     """Return the bytes that `256MB`, `600M`, `1.5GiB` or `1000000` names.
 

@@ -5,7 +5,9 @@
 3. `tables`: a lake -> its tables' folders, columns and partitions
 4. `ddl`: tables -> statements for an engine
 5. `questions`, `options`: a question's name -> SQL
-6. `querying`: SQL -> a lazy polars query over a lake -> batches of its answer
-7. `reporting`: questions, completeness and status -> the numbers of a report
-8. `page`: a report -> one HTML file
+6. `descriptions`, `name_tables`, `naming`: files from AWS -> names, each with its time, in a lake
+7. `name_columns`: names -> columns of records
+8. `querying`: SQL -> a lazy polars query over a lake -> batches of its answer
+9. `reporting`: questions, completeness and status -> the numbers of a report
+10. `page`: a report -> one HTML file
 """

@@ -34,6 +34,11 @@ class QueryOptions:
     regions: tuple[str, ...] = described(
         "Only this region. Can be repeated.", default=(), metavar="REGION", flag="--region"
     )
+    names: bool = described(
+        "Show the names of interfaces and addresses, which flowconv names keeps. SQL of your own "
+        "finds them in columns such as srcaddr_name.",
+        default=False,
+    )
     dest_options: Mapping[str, str] = described(
         "Storage option of LAKE, as for --source-option of flowconv convert. Can be repeated.",
         default_factory=dict,

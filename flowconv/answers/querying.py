@@ -1,14 +1,17 @@
 """query(): SQL over the tables of a lake."""
 
 import os
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from datetime import date
 
 import polars as pl
 
+from flowconv.answers.name_columns import with_names
+from flowconv.answers.name_tables import NameTables
 from flowconv.errors import LakeError, UsageError
 from flowconv.fields import Table
 from flowconv.lake.scanning import scan
+from flowconv.storage.opening import open_storage
 
 
 def query(
@@ -19,9 +22,13 @@ def query(
     until: date | str | None = None,
     accounts: Collection[str] | str | None = None,
     regions: Collection[str] | str | None = None,
+    names: bool = False,
     options: Mapping[str, str] | None = None,
 ) -> pl.LazyFrame:
     """Ask a lake in SQL, as polars knows it, of its tables `vpc` and `tgw`.
+
+    What `flowconv.names` keeps are the tables `interfaces`, `addresses` and `networks`: each row
+    was so from its `valid_from` until before its `valid_to`, times as in the column `start`.
 
     Args:
         dest: The lake: the DEST given to `convert`.
@@ -30,6 +37,8 @@ def query(
         until: Last day, included.
         accounts: Accounts, as in the partition `aws_account_id`.
         regions: Regions, as in the partition `aws_region`.
+        names: Give `vpc` the columns `interface_name`, `srcaddr_name`, `dstaddr_name`,
+            `pkt_srcaddr_name` and `pkt_dstaddr_name`: the names at each record's time.
         options: Storage options, as for `ConvertOptions.dest_options`.
 
     Returns:
@@ -54,6 +63,13 @@ def query(
         )
         for table in Table
     }
+    mentioned = {name for name in _NAME_TABLES if name in sql.lower()}
+    if names or mentioned:
+        tables = NameTables.read(open_storage(dest, options or {}))
+        time = frames["vpc"].collect_schema()["start"]
+        frames |= {name: _as_of(_NAME_TABLES[name](tables), time) for name in mentioned}
+        if names:
+            frames["vpc"] = with_names(frames["vpc"], tables)
     try:
         with pl.SQLContext(frames) as context:
             answer = context.execute(sql, eager=False)
@@ -61,6 +77,22 @@ def query(
     except pl.exceptions.PolarsError as error:
         raise UsageError(f"polars does not understand this SQL: {_first_line(error)}") from error
     return answer
+
+
+_NAME_TABLES: Mapping[str, Callable[[NameTables], pl.DataFrame]] = {
+    "interfaces": lambda tables: tables.interfaces,
+    "addresses": NameTables.addresses,
+    "networks": lambda tables: tables.networks,
+}
+
+
+def _as_of(table: pl.DataFrame, time: pl.DataType) -> pl.LazyFrame:
+    """Give a table of names the lake's type of time, and its lists as text."""
+    valid = pl.col("valid_from", "valid_to")
+    return table.lazy().with_columns(
+        valid.dt.epoch("s").cast(time) if time.is_integer() else valid.cast(time),
+        pl.col(pl.List(pl.String)).list.join(" "),
+    )
 
 
 def batches(answer: pl.LazyFrame, dest: str) -> Iterator[pl.DataFrame]:

@@ -23,6 +23,17 @@ PRICES: Mapping[str, float] = MappingProxyType(
 )
 PRICES_OF = date(2025, 6, 1)
 
+# Column -> the column with its name, which the lake may know.
+NAMED: Mapping[str, str] = MappingProxyType(
+    {
+        "interface_id": "interface_name",
+        "srcaddr": "srcaddr_name",
+        "dstaddr": "dstaddr_name",
+        "pkt_srcaddr": "pkt_srcaddr_name",
+        "pkt_dstaddr": "pkt_dstaddr_name",
+    }
+)
+
 # Rows of an answer.
 LIMIT = 20
 
@@ -33,7 +44,8 @@ class Question:
 
     Attributes:
         help: What it answers, in a sentence.
-        sql: With `{limit}`, `{prices[…]}` and, if it `asks`, `{value}`.
+        sql: With `{limit}`, `{prices[…]}` and, if it `asks`, `{value}`. `{names[…]}` behind a
+            column is another one with its name, if names are asked for.
         asks: What must be given: an address, interface or day; None if nothing must.
     """
 
@@ -50,11 +62,12 @@ _PRIVATE = (
 _GIB = 1 << 30
 
 _CONVERSATIONS = """\
-SELECT srcaddr, dstaddr, protocol, dstport, action, count(*) AS flows,
-  sum(packets) AS packets, sum(bytes) AS bytes, min(start) AS first, max("end") AS last
+SELECT srcaddr, {names[srcaddr]}dstaddr, {names[dstaddr]}protocol, dstport, action,
+  count(*) AS flows, sum(packets) AS packets, sum(bytes) AS bytes,
+  min(start) AS first, max("end") AS last
 FROM vpc
 WHERE {where}
-GROUP BY srcaddr, dstaddr, protocol, dstport, action
+GROUP BY srcaddr, {names[srcaddr]}dstaddr, {names[dstaddr]}protocol, dstport, action
 ORDER BY bytes DESC NULLS LAST, flows DESC, srcaddr, dstaddr, protocol, dstport, action
 LIMIT {limit}
 """
@@ -65,15 +78,16 @@ QUESTIONS: Mapping[str, Question] = MappingProxyType(
             help="Which pairs of addresses exchange most bytes; what both sides log counts once.",
             sql="""\
 WITH seen AS (
-  SELECT srcaddr, dstaddr, interface_id, count(*) AS flows,
+  SELECT srcaddr, {names[srcaddr]}dstaddr, {names[dstaddr]}interface_id, count(*) AS flows,
     sum(packets) AS packets, sum(bytes) AS bytes
   FROM vpc
   WHERE action = 'ACCEPT' AND srcaddr IS NOT NULL AND dstaddr IS NOT NULL
-  GROUP BY srcaddr, dstaddr, interface_id
+  GROUP BY srcaddr, {names[srcaddr]}dstaddr, {names[dstaddr]}interface_id
 )
-SELECT srcaddr, dstaddr, max(flows) AS flows, max(packets) AS packets, max(bytes) AS bytes
+SELECT srcaddr, {names[srcaddr]}dstaddr, {names[dstaddr]}max(flows) AS flows,
+  max(packets) AS packets, max(bytes) AS bytes
 FROM seen
-GROUP BY srcaddr, dstaddr
+GROUP BY {names[srcaddr]}{names[dstaddr]}srcaddr, dstaddr
 ORDER BY bytes DESC, srcaddr, dstaddr
 LIMIT {limit}
 """,
@@ -93,11 +107,11 @@ LIMIT {limit}
         "rejected-sources": Question(
             help="Which addresses are rejected most.",
             sql="""\
-SELECT srcaddr, count(*) AS flows, sum(packets) AS packets,
+SELECT srcaddr, {names[srcaddr]}count(*) AS flows, sum(packets) AS packets,
   count(DISTINCT dstaddr) AS destinations, count(DISTINCT dstport) AS ports
 FROM vpc
 WHERE action = 'REJECT'
-GROUP BY srcaddr
+GROUP BY {names[srcaddr]}srcaddr
 ORDER BY packets DESC, srcaddr
 LIMIT {limit}
 """,
@@ -209,11 +223,11 @@ LIMIT {{limit}}
             "are read, too, so leave out --since.",
             asks="a day",
             sql="""\
-SELECT dstaddr, min(date) AS first, count(DISTINCT srcaddr) AS sources, count(*) AS flows,
-  sum(bytes) AS bytes
+SELECT dstaddr, {names[dstaddr]}min(date) AS first,
+  count(DISTINCT srcaddr) AS sources, count(*) AS flows, sum(bytes) AS bytes
 FROM vpc
 WHERE action = 'ACCEPT' AND dstaddr IS NOT NULL
-GROUP BY dstaddr
+GROUP BY {names[dstaddr]}dstaddr
 HAVING min(date) >= DATE {value}
 ORDER BY bytes DESC, dstaddr
 LIMIT {limit}
@@ -242,11 +256,11 @@ LIMIT {limit}
         "skipdata": Question(
             help="Where records were skipped (SKIPDATA): what is summed there is too low.",
             sql="""\
-SELECT account_id, region, interface_id, count(*) AS windows, min(start) AS first,
-  max("end") AS last
+SELECT account_id, region, interface_id, {names[interface_id]}count(*) AS windows,
+  min(start) AS first, max("end") AS last
 FROM vpc
 WHERE log_status = 'SKIPDATA'
-GROUP BY account_id, region, interface_id
+GROUP BY account_id, region, {names[interface_id]}interface_id
 ORDER BY windows DESC, interface_id
 LIMIT {limit}
 """,
@@ -274,7 +288,12 @@ def parse_prices(pairs: Iterable[str]) -> dict[str, float]:
 
 
 def question_sql(
-    name: str, *, value: str | None = None, limit: int = LIMIT, prices: Mapping[str, float] = PRICES
+    name: str,
+    *,
+    value: str | None = None,
+    limit: int = LIMIT,
+    prices: Mapping[str, float] = PRICES,
+    names: bool = False,
 ) -> str:
     """Return the SQL of a question.
 
@@ -283,6 +302,7 @@ def question_sql(
         value: What it asks for.
         limit: Number of rows at the most.
         prices: US dollars for each GiB, in place of some of PRICES.
+        names: Show the names that interfaces and addresses had; a row for each.
 
     Raises:
         UsageError: There is no such question, its value is missing or of another kind, or a price
@@ -310,4 +330,9 @@ def question_sql(
     if question.asks == "a day" and value is not None:
         value = str(parse_day(value, "--value"))
     literal = "'" + (value or "").replace("'", "''") + "'"
-    return question.sql.format(value=literal, limit=limit, prices={**PRICES, **prices})
+    return question.sql.format(
+        value=literal,
+        limit=limit,
+        prices={**PRICES, **prices},
+        names={column: f"{named}, " if names else "" for column, named in NAMED.items()},
+    )

@@ -15,6 +15,7 @@ from flowconv.cli.commands.catalogs import register
 from flowconv.cli.commands.conversion import convert
 from flowconv.cli.commands.lake import quarantine, status
 from flowconv.cli.commands.logs import generate, inspect, schema
+from flowconv.cli.commands.naming import names
 from flowconv.cli.commands.upkeep import expire, gaps
 from flowconv.cli.commands.verification import verify
 from flowconv.cli.failures import Commands
@@ -33,6 +34,7 @@ COMMANDS = (
     quarantine,
     query,
     report,
+    names,
     ddl,
     register,
 )

@@ -1,6 +1,7 @@
 """Every name below DEST.
 
 vpc/, tgw/          tables: <partitions>/<task>-<generation>-<number>.parquet
+dim/                names: interfaces.parquet, networks.parquet; not of the ledger
 _flowconv/
   lake.json         the layout: what all files have in common
   lock.json         the run that writes to the lake
@@ -15,6 +16,7 @@ _flowconv/
 
 import re
 
+NAMES = "dim"
 LAYOUT = "_flowconv/lake.json"
 LOCK = "_flowconv/lock.json"
 ACKNOWLEDGED = "_flowconv/acknowledged.json"

@@ -246,6 +246,7 @@ GIVEN = {
     "quarantine": ["lake"],
     "query": ["lake", "--question=skipdata"],
     "report": ["lake", "--json"],
+    "names": ["lake", "note.gz"],
     "ddl": ["lake", "--dialect=duckdb"],
     "register": ["lake", "--to=delta"],
 }

@@ -72,7 +72,11 @@ def query(
         if options.question is not None:
             prices = parse_prices(options.prices)
             sql = question_sql(
-                options.question, value=options.value, limit=options.limit, prices=prices
+                options.question,
+                value=options.value,
+                limit=options.limit,
+                prices=prices,
+                names=options.names,
             )
         elif options.value is not None or options.prices or show_sql:
             raise UsageError("--value, --price and --show-sql belong to --question.")
@@ -88,6 +92,7 @@ def query(
             until=options.until,
             accounts=options.accounts or None,
             regions=options.regions or None,
+            names=options.names,
             options=options.dest_options,
         )
         print_answer(answer, lake, output)
