@@ -15,14 +15,21 @@ import zlib
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, fields
 from itertools import chain
-from typing import Literal
+from typing import Any, Literal
 
 import pyarrow as pa
 
 from flowconv.blocks.counts import LineCounts
 from flowconv.errors import LakeError
 from flowconv.lake.expired import Expired
-from flowconv.lake.ledger_records import Commit, DataFile, Run, join_headers
+from flowconv.lake.ledger_records import (
+    Commit,
+    DataFile,
+    Run,
+    file_from_json,
+    file_to_json,
+    join_headers,
+)
 from flowconv.lake.paths import LEDGER
 from flowconv.storage.interface import Storage
 
@@ -54,6 +61,9 @@ _FILES_SCHEMA: pa.Schema = pa.schema(
         ("rows", pa.int64()),
         ("size_bytes", pa.int64()),
         ("crc32", pa.int64()),
+        # Of compacted files, whose task is "".
+        ("shares", pa.string()),
+        ("sorted_by", pa.string()),
     ]
 )
 
@@ -146,18 +156,7 @@ class Checkpoint:
     def files(self, without: Collection[str]) -> dict[str, tuple[DataFile, str]]:
         """Return the files of all tasks except `without`: path -> file and task."""
         rows = chain.from_iterable(batch.to_pylist() for batch in self._read("files", without))
-        return {
-            row["path"]: (
-                DataFile(
-                    path=row["path"],
-                    rows=row["rows"],
-                    size_bytes=row["size_bytes"],
-                    crc32=row["crc32"],
-                ),
-                row["task_id"],
-            )
-            for row in rows
-        }
+        return {row["path"]: (_file_of(row), row["task_id"]) for row in rows}
 
     def expired(self) -> Expired:
         """Return what has expired; it is known once any part was read."""
@@ -180,7 +179,7 @@ class Checkpoint:
         expired: Expired,
     ) -> "Checkpoint":
         """Write a later checkpoint; its objects come last and make it count."""
-        file_rows = [asdict(file) | {"task_id": task_id} for file, task_id in files]
+        file_rows = [_file_row(file) | {"task_id": task_id} for file, task_id in files]
         run_rows = [asdict(run) | {"report": json.dumps(dict(run.report))} for run in runs]
         later = Checkpoint(self._storage, number)
         later._expired = expired
@@ -265,6 +264,22 @@ class Checkpoint:
             "converted again.",
             uri=self._storage.root,
         )
+
+
+_LISTS = ("shares", "sorted_by")
+
+
+def _file_row(file: DataFile) -> dict[str, Any]:
+    """Return a file as a checkpoint has it: its lists as JSON, since few files have them."""
+    plain = file_to_json(file)
+    return plain | {name: json.dumps(plain[name]) for name in _LISTS if name in plain}
+
+
+def _file_of(row: Mapping[str, Any]) -> DataFile:
+    texts = {name: row.get(name) for name in _LISTS}  # An earlier flowconv wrote none.
+    return file_from_json(
+        {**row, **{name: text and json.loads(text) for name, text in texts.items()}}
+    )
 
 
 def _with_columns(batch: pa.RecordBatch, names: Collection[str]) -> pa.RecordBatch:

@@ -7,11 +7,14 @@ Records lie below `_flowconv/ledger/`. Each has a number, and is created only if
     000000000009   end     a run is over, with its report
     000000000011   forget  these tasks no longer count: flowconv verify found their files damaged
     000000000014   expire  these days are removed: flowconv expire was called
+    000000000017   compact these files have the rows of those, which no longer count
 
 A data file counts if a commit names it, no later record replaces or forgets that commit, and its
-day has not expired. A paused run whose lock was taken over finds the number that it expects taken
-by the next run's `begin`, and stops. A merge writes a checkpoint (see `checkpoints`) and removes
-the records that it holds, except:
+day has not expired. If it is compacted, a `compact` names it, or a `commit` or `forget` that took
+rows of replaced or forgotten tasks out of another one; and no later record replaces it. A paused
+run whose lock was taken over finds the number that it expects taken by the next run's `begin`, and
+stops. A merge writes a checkpoint (see `checkpoints`) and removes the records that it holds,
+except:
 
 - `begin` records, since they stop such a run;
 - the previous checkpoint, since a reader may have listed it.
@@ -37,6 +40,7 @@ A run that is killed, or paused and taken over, leaves behind:
 | published files that no commit names | the next run, by their intent | after its `begin` |
 | files that a paused run publishes when it wakes up | that run | when its commit fails |
 | such files, if it is killed before its commit | flowconv verify --repair | when it is called |
+| files that were compacted, and are kept | a later run, by their intent | after their time |
 | records that a checkpoint holds | the next run, by their intent | after its `begin` |
 | an older or incomplete checkpoint | the next merge | when its checkpoint is written |
 | the lock | the next run | before all this; see `locking` |
@@ -72,7 +76,15 @@ from flowconv.lake.checksums import seal, unseal
 from flowconv.lake.expired import Expired
 from flowconv.lake.last_number import LastNumber
 from flowconv.lake.ledger_listing import LedgerListing, list_ledger
-from flowconv.lake.ledger_records import Commit, DataFile, Run, commit_from_json, commit_to_json
+from flowconv.lake.ledger_records import (
+    NO_SWAP,
+    Commit,
+    DataFile,
+    Run,
+    Swap,
+    commit_from_json,
+    commit_to_json,
+)
 from flowconv.lake.merging import Merging
 from flowconv.lake.paths import LEDGER, parse_record_path, record_path
 from flowconv.lake.snapshot import LedgerState, Snapshot
@@ -170,7 +182,10 @@ class Ledger:
         return f"the ledger's record {record_path(self.missing_records[0][0])}{more} is gone"
 
     def files(self) -> dict[str, tuple[DataFile, str]]:
-        """Return the files that count, with data or rejected lines: path -> file and task."""
+        """Return the files that count, with data or rejected lines: path -> file and task.
+
+        The task of a compacted file is "".
+        """
         snapshot = self.snapshot()
         files = snapshot.files()
         if expired := snapshot.expired():
@@ -194,11 +209,22 @@ class Ledger:
         return self.snapshot().runs()
 
     def files_of(self, task_ids: Iterable[str]) -> list[DataFile]:
-        """Return the files of tasks."""
+        """Return the files of tasks; compacted files are of none."""
         wanted = frozenset(task_ids)
         if not wanted:
             return []
         return [file for file, task_id in self.files().values() if task_id in wanted]
+
+    def compacted_with(self, task_ids: Iterable[str]) -> list[DataFile]:
+        """Return the compacted files that have rows of any of the tasks."""
+        wanted = frozenset(task_ids)
+        if not wanted:
+            return []
+        return [
+            file
+            for file, _ in self.files().values()
+            if any(share.task_id in wanted for share in file.shares)
+        ]
 
     def headers(self) -> Iterator[pa.RecordBatch]:
         """Give columns `uri` and `fields` of all converted objects, in bounded batches.
@@ -248,24 +274,47 @@ class Ledger:
             number = self._append(record)
             committed = datetime.fromisoformat(record["at"])
             self._state.commit(number, replace(commit, committed=committed))
-            is_due = (
-                self._state.unmerged_records >= _COMMITS_BETWEEN_MERGES
-                or self._state.unmerged_objects >= _OBJECTS_BETWEEN_MERGES
-            )
+            is_due = self._is_merge_due()
         if is_due:
             self._merging.begin()
 
-    def forget(self, run_id: str, task_ids: Iterable[str]) -> None:
+    def compact(self, run_id: str, files: Iterable[DataFile], replaced: Iterable[str]) -> None:
+        """Make compacted files count in the place of others, all at once.
+
+        Args:
+            run_id: The run.
+            files: The compacted files, with their shares.
+            replaced: Paths of the files that have had these rows.
+
+        Raises:
+            LostLockError: Another run has taken the lake over.
+            StorageError: The lake does not answer.
+        """
+        swap = Swap(tuple(files), tuple(replaced))
+        with self._state.lock:
+            number = self._append({"kind": "compact", "run_id": run_id, **swap.to_json()})
+            self._state.compact(number, swap)
+            is_due = self._is_merge_due()
+        if is_due:
+            self._merging.begin()
+
+    def forget(self, run_id: str, task_ids: Iterable[str], swap: Swap = NO_SWAP) -> None:
         """Stop counting tasks, so that the next run converts their objects again.
+
+        Args:
+            run_id: The run.
+            task_ids: The tasks.
+            swap: Compacted files without their rows, in the place of those that have some.
 
         Raises:
             LostLockError: Another run has taken the lake over.
             StorageError: The lake does not answer.
         """
         forgotten = sorted(task_ids)
+        record = {"kind": "forget", "run_id": run_id, "task_ids": forgotten, **swap.to_json()}
         with self._state.lock:
-            number = self._append({"kind": "forget", "run_id": run_id, "task_ids": forgotten})
-            self._state.forget(number, forgotten)
+            number = self._append(record)
+            self._state.forget(number, forgotten, swap)
 
     def expire(self, run_id: str, expired: Expired) -> None:
         """Stop counting files, and rows of their days that come later; their objects still count.
@@ -344,7 +393,9 @@ class Ledger:
             elif kind == "commit":
                 self._state.commit(number, commit_from_json(record))
             elif kind == "forget":
-                self._state.forget(number, record["task_ids"])
+                self._state.forget(number, record["task_ids"], Swap.from_json(record))
+            elif kind == "compact":
+                self._state.compact(number, Swap.from_json(record))
             elif kind == "expire":
                 self._state.expire(number, Expired.from_json(record))
             else:
@@ -356,6 +407,12 @@ class Ledger:
                 "without it; what it said is converted again.",
                 uri=self._storage.root,
             ) from error
+
+    def _is_merge_due(self) -> bool:
+        return (
+            self._state.unmerged_records >= _COMMITS_BETWEEN_MERGES
+            or self._state.unmerged_objects >= _OBJECTS_BETWEEN_MERGES
+        )
 
     def _append(self, record: dict[str, Any]) -> int:
         """Create the next record, and return its number.

@@ -10,21 +10,34 @@ from flowconv.blocks.counts import LineCounts
 from flowconv.lake.paths import QUARANTINE
 
 
+class Share(NamedTuple):
+    """A task, and how many of a compacted file's rows it read."""
+
+    task_id: str
+    rows: int
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DataFile:
     """A file with what a task read: Parquet of a table, or rejected lines.
+
+    Or a compacted file, with rows of many tasks: it is of no task, and has their shares.
 
     Attributes:
         path: Below the lake.
         rows: Number of its rows or lines.
         size_bytes: Its size; 0 if there is no file, since its rows are of a day that had expired.
         crc32: CRC-32 of its bytes.
+        shares: The tasks of a compacted file.
+        sorted_by: The columns by which its partition is sorted, if it is compacted.
     """
 
     path: str
     rows: int
     size_bytes: int
     crc32: int
+    shares: tuple[Share, ...] = ()
+    sorted_by: tuple[str, ...] = ()
 
     @property
     def is_data(self) -> bool:
@@ -35,6 +48,33 @@ class DataFile:
     def is_written(self) -> bool:
         """There is such a file, or was; else it stands for rows of an expired day."""
         return self.size_bytes > 0
+
+
+class Swap(NamedTuple):
+    """Compacted files, and the paths of files that have had their rows and no longer count."""
+
+    files: tuple[DataFile, ...]
+    replaced: tuple[str, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as records have it."""
+        return {
+            "files": [file_to_json(file) for file in self.files],
+            "replaced_files": list(self.replaced),
+        }
+
+    @classmethod
+    def from_json(cls, record: Mapping[str, Any]) -> "Swap":
+        """Return the swap of a record; without one, it replaces nothing.
+
+        Raises:
+            ValueError, KeyError, TypeError: It is something else.
+        """
+        files = tuple(map(file_from_json, record.get("files", ())))
+        return cls(files, tuple(record.get("replaced_files", ())))
+
+
+NO_SWAP = Swap((), ())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,6 +141,7 @@ class Commit:
         objects: The objects that were converted.
         files: The files with their rows, and with their rejected lines if there are any.
         replaces: Tasks whose objects were converted again; their files no longer count.
+        replaced_files: Compacted files with rows of these; `files` has them without these rows.
         committed: Time of its record, in UTC; None before there is one.
     """
 
@@ -109,6 +150,7 @@ class Commit:
     objects: tuple[ConvertedObject, ...]
     files: tuple[DataFile, ...]
     replaces: tuple[str, ...] = ()
+    replaced_files: tuple[str, ...] = ()
     committed: datetime | None = None
 
 
@@ -137,9 +179,34 @@ def commit_to_json(commit: Commit) -> dict[str, Any]:
         "kinds": [kind.name for kind in fields(LineCounts)],
         "headers": list(texts),
         "objects": [[*row[:-2], *(numbers[text] for text in row[-2:])] for row in rows],
-        "files": [asdict(file) for file in commit.files],
+        "files": [file_to_json(file) for file in commit.files],
         "replaces": list(commit.replaces),
+        "replaced_files": list(commit.replaced_files),
     }
+
+
+def file_to_json(file: DataFile) -> dict[str, Any]:
+    """Return a file as records and checkpoints have it."""
+    plain = asdict(file)
+    if not file.shares:
+        del plain["shares"], plain["sorted_by"]
+    return plain
+
+
+def file_from_json(plain: Mapping[str, Any]) -> DataFile:
+    """Undo `file_to_json`; what a compacted file has may be missing or null.
+
+    Raises:
+        ValueError, KeyError, TypeError: It is something else.
+    """
+    return DataFile(
+        path=plain["path"],
+        rows=plain["rows"],
+        size_bytes=plain["size_bytes"],
+        crc32=plain["crc32"],
+        shares=tuple(Share(*share) for share in plain.get("shares") or ()),
+        sorted_by=tuple(plain.get("sorted_by") or ()),
+    )
 
 
 def _object_to_json(converted: ConvertedObject) -> list[Any]:
@@ -176,7 +243,8 @@ def commit_from_json(record: Mapping[str, Any]) -> Commit:
             )
             for uri, size_bytes, etag, day, *counts, header, declared in record["objects"]
         ),
-        files=tuple(DataFile(**file) for file in record["files"]),
+        files=tuple(map(file_from_json, record["files"])),
         replaces=tuple(record["replaces"]),
+        replaced_files=tuple(record.get("replaced_files", ())),
         committed=datetime.fromisoformat(record["at"]) if "at" in record else None,
     )

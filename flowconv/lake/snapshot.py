@@ -5,13 +5,14 @@ Both are the last checkpoint and what the records after it say.
 
 import threading
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from typing import NamedTuple
 
 import pyarrow as pa
 
 from flowconv.lake.checkpoints import Checkpoint, objects_table
 from flowconv.lake.expired import Expired
-from flowconv.lake.ledger_records import Commit, DataFile, Run
+from flowconv.lake.ledger_records import Commit, DataFile, Run, Swap
 
 
 class Snapshot(NamedTuple):
@@ -20,7 +21,9 @@ class Snapshot(NamedTuple):
     Attributes:
         checkpoint: The last one.
         commits: Task -> its commit, since then.
+        compacted: Path -> compacted file, since then.
         replaced: Tasks of the checkpoint that no longer count.
+        replaced_files: Paths of files that were compacted, or written again, since then.
         merged_away: Numbers of the records since then that a merge removes.
         number: The last record.
         runs_since: All runs since then, and those whose end is since then.
@@ -29,7 +32,9 @@ class Snapshot(NamedTuple):
 
     checkpoint: Checkpoint
     commits: Mapping[str, Commit]
+    compacted: Mapping[str, DataFile]
     replaced: tuple[str, ...]
+    replaced_files: tuple[str, ...]
     merged_away: tuple[int, ...]
     number: int
     runs_since: Mapping[str, Run]
@@ -41,11 +46,14 @@ class Snapshot(NamedTuple):
 
     def files(self) -> dict[str, tuple[DataFile, str]]:
         """Return all files of tasks that count, also of what has expired: path -> file and task."""
-        return self.checkpoint.files(self.replaced) | {
-            file.path: (file, commit.task_id)
-            for commit in self.commits.values()
-            for file in commit.files
-        }
+        files = self.checkpoint.files(self.replaced)
+        for commit in self.commits.values():
+            files |= {file.path: (file, commit.task_id) for file in commit.files}
+        files |= {path: (file, "") for path, file in self.compacted.items()}
+        # No path is given twice, so a file that was replaced stays so.
+        for path in self.replaced_files:
+            files.pop(path, None)
+        return files
 
     def runs(self) -> list[Run]:
         """Return all runs, oldest first."""
@@ -81,7 +89,9 @@ class LedgerState:
         self.missing_records: tuple[range, ...] = ()
         self.unmerged_objects = 0
         self._commits: dict[str, Commit] = {}
+        self._compacted: dict[str, DataFile] = {}
         self._replaced: list[str] = []
+        self._replaced_files: list[str] = []
         self._merged_away: list[int] = []
         self._runs: dict[str, Run] = {}
         self._expired_since = Expired()
@@ -108,15 +118,24 @@ class LedgerState:
 
     def commit(self, number: int, commit: Commit) -> None:
         """Apply a commit."""
-        self.forget(number, commit.replaces)
-        self._commits[commit.task_id] = commit
+        # A compacted file stays when the commit that wrote it again is itself replaced.
+        compacted = tuple(file for file in commit.files if file.shares)
+        own = tuple(file for file in commit.files if not file.shares)
+        self.forget(number, commit.replaces, Swap(compacted, commit.replaced_files))
+        self._commits[commit.task_id] = replace(commit, files=own)
         self.unmerged_objects += len(commit.objects)
 
-    def forget(self, number: int, task_ids: Iterable[str]) -> None:
+    def forget(self, number: int, task_ids: Iterable[str], swap: Swap) -> None:
         """Apply a record that replaces or forgets tasks."""
         for task_id in task_ids:
             self._commits.pop(task_id, None)
             self._replaced.append(task_id)
+        self.compact(number, swap)
+
+    def compact(self, number: int, swap: Swap) -> None:
+        """Apply a record by which compacted files take the place of others."""
+        self._compacted |= {file.path: file for file in swap.files}
+        self._replaced_files += swap.replaced
         self._merged_away.append(number)
 
     def expire(self, number: int, expired: Expired) -> None:
@@ -130,7 +149,9 @@ class LedgerState:
             return Snapshot(
                 checkpoint=self.checkpoint,
                 commits=dict(self._commits),
+                compacted=dict(self._compacted),
                 replaced=tuple(self._replaced),
+                replaced_files=tuple(self._replaced_files),
                 merged_away=tuple(self._merged_away),
                 number=self.number,
                 runs_since=dict(self._runs),
@@ -148,6 +169,12 @@ class LedgerState:
             }
             # Not by their names: one may have been replaced, converted again and replaced again.
             self._replaced = self._replaced[len(merged.replaced) :]
+            self._replaced_files = self._replaced_files[len(merged.replaced_files) :]
+            self._compacted = {
+                path: file
+                for path, file in self._compacted.items()
+                if path not in merged.compacted
+            }
             self._merged_away = self._merged_away[len(merged.merged_away) :]
             self.unmerged_objects = sum(len(c.objects) for c in self._commits.values())
             self.missing_records = ()

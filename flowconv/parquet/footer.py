@@ -3,7 +3,7 @@
 https://github.com/apache/parquet-format/blob/master/src/main/thrift/parquet.thrift
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -44,6 +44,8 @@ def end_of_file(
     sorting: Sequence[int],
     created_by: str,
     start: int,
+    *,
+    metadata: Mapping[str, str],
 ) -> bytes:
     """Return the page index and the footer, which end a file.
 
@@ -53,6 +55,7 @@ def end_of_file(
         sorting: The columns by which rows of a row group are sorted; nulls are the first.
         created_by: The writer's name and version.
         start: Where the page index begins.
+        metadata: What the file says of itself, by name.
     """
     column_indexes = [chunk.column_index for group in row_groups for chunk in group.chunks]
     offset_indexes = [chunk.offset_index for group in row_groups for chunk in group.chunks]
@@ -69,7 +72,7 @@ def end_of_file(
             for place, chunk in enumerate(group.chunks, first)
         ]
         groups.append(_row_group(group, chunks, sorting, ordinal))
-    footer = _file_metadata(schema, row_groups, groups, created_by)
+    footer = _file_metadata(schema, row_groups, groups, created_by, metadata)
     return b"".join(index) + footer + len(footer).to_bytes(4, "little") + b"PAR1"
 
 
@@ -103,16 +106,24 @@ def _row_group(
 
 
 def _file_metadata(
-    schema: pa.Schema, row_groups: Sequence[RowGroup], groups: Sequence[bytes], created_by: str
+    schema: pa.Schema,
+    row_groups: Sequence[RowGroup],
+    groups: Sequence[bytes],
+    created_by: str,
+    metadata: Mapping[str, str],
 ) -> bytes:
     root = Struct().i32(3, _REQUIRED).binary(4, b"schema").i32(5, len(schema)).done()
-    return (
+    written = (
         Struct()
         .i32(1, _VERSION)
         .structs(2, [root, *(schema_element(field) for field in schema)])
         .i64(3, sum(group.rows for group in row_groups))
         .structs(4, groups)
-        .binary(6, created_by.encode())
-        .structs(7, [_ORDER_OF_TYPE] * len(schema))
-        .done()
     )
+    if metadata:
+        pairs = [
+            Struct().binary(1, name.encode()).binary(2, value.encode()).done()
+            for name, value in metadata.items()
+        ]
+        written.structs(5, pairs)
+    return written.binary(6, created_by.encode()).structs(7, [_ORDER_OF_TYPE] * len(schema)).done()

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
+import numpy as np
 import pyarrow as pa
 
 from flowconv.kernel import pages
@@ -67,6 +68,7 @@ class ParquetWriter:
         compression: Of all pages.
         sort_by: Columns by which the rows of a row group are sorted, the most important one first;
             nulls come first, and rows with equal keys keep their order.
+        is_sorted: The rows come in this order, as `sorted_order` gives it.
         bloom_filters: Columns of texts that get a Bloom filter.
         created_by: The program, such as `flowconv version 0.1.0`. Java's readers expect this form.
 
@@ -82,6 +84,7 @@ class ParquetWriter:
         *,
         compression: Compression = "zstd",
         sort_by: Sequence[str] = (),
+        is_sorted: bool = False,
         bloom_filters: Sequence[str] = (),
         created_by: str = "flowconv",
     ) -> None:
@@ -91,6 +94,7 @@ class ParquetWriter:
         self._codec = codec.number
         self._compressor = pa.Codec(codec.name) if codec.name else None
         self._sorting = [_place(schema, name) for name in sort_by]
+        self._is_sorted = is_sorted
         self._filtered = {_place(schema, name) for name in bloom_filters}
         self._types = [column_type(field) for field in schema]
         _check_filters(schema, self._types, self._filtered)
@@ -99,6 +103,7 @@ class ParquetWriter:
         self._null_pages: dict[int, tuple[pa.Buffer, DataPage]] = {}
         self._row_groups: list[RowGroup] = []
         self._size_bytes = 0
+        self._metadata: dict[str, str] = {}
         self.is_open = True
         self._write(_MAGIC)
 
@@ -129,13 +134,28 @@ class ParquetWriter:
         if any(table.num_rows for table in tables):
             self._write_row_group(tables)
 
+    def write_aside(self, data: bytes) -> int:
+        """Write bytes that no reader looks at, since no footer has them; return their place."""
+        place = self._size_bytes
+        self._write([data])
+        return place
+
+    def add_metadata(self, name: str, value: str) -> None:
+        """Add what the footer will say."""
+        self._metadata[name] = value
+
     def close(self) -> None:
         """Write the page index and the footer. Calling it again does nothing."""
         if not self.is_open:
             return
         self.is_open = False
         end = end_of_file(
-            self._schema, self._row_groups, self._sorting, self._created_by, self._size_bytes
+            self._schema,
+            self._row_groups,
+            self._sorting,
+            self._created_by,
+            self._size_bytes,
+            metadata=self._metadata,
         )
         self._write(end)
 
@@ -148,7 +168,7 @@ class ParquetWriter:
         keys = {
             place: self._read(place, columns[place])
             for place in self._sorting
-            if place not in empty
+            if place not in empty and not self._is_sorted
         }
         order = _order_of(list(keys.values()))
         chunks: list[WrittenChunk] = []
@@ -224,6 +244,17 @@ class ParquetWriter:
         for data in parts:
             self._file.write(data)
             self._size_bytes += len(data)
+
+
+def sorted_order(table: pa.Table, sort_by: Sequence[str]) -> Numbers:
+    """Return the order of rows in which a writer with this `sort_by` writes them."""
+    keys = []
+    for name in sort_by:
+        parts = _parts([table], _place(table.schema, name))
+        if not has_only_nulls(parts):
+            keys.append(read_column(name, column_type(table.schema.field(name)), parts))
+    order = _order_of(keys)
+    return np.arange(table.num_rows, dtype=np.uint32) if order is None else order
 
 
 def _parts(tables: Sequence[pa.Table | pa.RecordBatch], place: int) -> "list[pa.Array[Any]]":
