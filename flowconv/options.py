@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 MB = 1_000_000
 _LONGEST_GRACE_S = 86_400
+_LONGEST_KEEP_H = 24 * 365
 _MOST_REQUESTS = 10_000
 
 # What one worker takes at the most: a block of text and its columns, rows that wait for their row
@@ -253,8 +254,6 @@ class ConvertOptions:
         check_choice(self.on_bad_line, get_args(OnBadLine), "--on-bad-line")
         _check_days(self)
         _check_patterns(self)
-        for name in self.partition_by:
-            _require(isinstance(name, str), "--partition-by: its names are texts.")
         _check_partitions(self.partition_by)
         if self.format is not None or self.formats is not None:
             from flowconv.blocks.declared_formats import read_formats
@@ -276,11 +275,7 @@ class ConvertOptions:
             size = getattr(self, name)
             _take(self, name, parse_size(size, _flag(name)) if isinstance(size, str) else size)
         _take_formats(self)
-        partitions: Any = self.partition_by
-        if isinstance(partitions, str):
-            partitions = [name.strip() for name in partitions.split(",") if name.strip()]
-        _require(isinstance(partitions, Iterable), "--partition-by: write a list of names.")
-        _take(self, "partition_by", tuple(partitions))
+        _take_names(self, "partition_by")
 
     def declared_formats(self) -> "DeclaredFormats":
         """Return the formats of objects without a header."""
@@ -405,6 +400,89 @@ class VerifyOptions:
         return Patterns(self.include, self.exclude)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CompactOptions:
+    """How a lake's files are compacted; checked when it is made.
+
+    Raises:
+        UsageError: An option is out of its range, or two do not go together.
+    """
+
+    since: date | None = described(
+        "First day to compact: YYYY-MM-DD, or 2d for two days ago.", metavar="DAY"
+    )
+    until: date | None = described("Last day to compact, included.", metavar="DAY")
+    min_files: int = described(
+        "Compact partitions with at least so many files that are not compacted, or compacted in "
+        "another order.",
+        default=2,
+    )
+    sort_by: tuple[str, ...] = described(
+        "Columns to sort each partition by, the most important one first. By default interface (in "
+        "tgw/ attachment), addresses and start.",
+        default=(),
+        metavar="NAME,NAME…",
+    )
+    target_file_size: int = _size(
+        "Size at which a compacted file is closed and the next begun.", "256MB"
+    )
+    keep: float = described(
+        "Hours for which the replaced files are kept, for readers that go by flowconv.scan or a "
+        "catalog and are under way; a later run removes them. Readers of the folder count the rows "
+        "of kept files twice.",
+        default=0.0,
+        metavar="HOURS",
+    )
+    compression: Compression = described("Compression of the Parquet files.", default="zstd")
+    bloom_filters: bool = described(
+        "Add Bloom filters, as for flowconv convert.",
+        default=False,
+    )
+    workers: int = described(
+        "Number of partitions to compact at once; 0 uses all cores. Each takes 300 MB.",
+        default=0,
+        short="-w",
+    )
+    dry_run: bool = described("Show what would be compacted, and stop.", default=False)
+    wait: bool = described(
+        "Wait while another run writes to LAKE, instead of failing.", default=False
+    )
+    dest_options: Mapping[str, str] = described(
+        "Storage option of LAKE, as for --source-option of flowconv convert. Can be repeated.",
+        default_factory=dict,
+        metavar="KEY=VALUE",
+        flag="--dest-option",
+    )
+
+    def __post_init__(self) -> None:
+        _take_days(self)
+        size: Any = self.target_file_size
+        if isinstance(size, str):
+            _take(self, "target_file_size", parse_size(size, "--target-file-size"))
+        _take_names(self, "sort_by")
+        _check_types(self)
+        _check_workers(self)
+        _check_days(self)
+        check_choice(self.compression, get_args(Compression), "--compression")
+        _require(self.min_files >= 1, f"--min-files: {self.min_files} is too small; at least 1.")
+        _require(
+            self.target_file_size >= MB,
+            f"--target-file-size: {self.target_file_size} bytes are too few; the least is 1MB.",
+        )
+        _require(
+            0 <= self.keep <= _LONGEST_KEEP_H,
+            f"--keep: {self.keep:g} is not in 0 to {_LONGEST_KEEP_H} hours.",
+        )
+        _require(len(set(self.sort_by)) == len(self.sort_by), "--sort-by: it names a column twice.")
+        for name in self.sort_by:
+            known = sorted({f.column for table in Table for f in FIELDS[table]})
+            _require(
+                name in known,
+                f"--sort-by: {quote(name)} is not a column; flowconv schema shows them."
+                + did_you_mean(name, known),
+            )
+
+
 _SIZES = (
     "memory_limit",
     "target_file_size",
@@ -415,8 +493,8 @@ _SIZES = (
 
 # Options of one type: the types that are taken, and what to write.
 _WANTED: tuple[tuple[tuple[str, ...], Any, str], ...] = (
-    (("workers", "max_requests", *_SIZES), int, "a whole number"),
-    (("grace",), int | float, "a number"),
+    (("workers", "max_requests", "min_files", *_SIZES), int, "a whole number"),
+    (("grace", "keep"), int | float, "a number"),
     (("format", "formats", "account", "region"), str | None, "text"),
     (("time_type", "compression", "order", "on_bad_line", "table"), str, "text"),
     (
@@ -428,6 +506,7 @@ _WANTED: tuple[tuple[tuple[str, ...], Any, str], ...] = (
             "wait",
             "quick",
             "repair",
+            "dry_run",
         ),
         bool,
         "a truth value; write True or False",
@@ -448,6 +527,18 @@ def _take(options: Any, name: str, value: object) -> None:
 def _take_days(options: Any) -> None:
     for name in ("since", "until"):
         _take(options, name, as_day(getattr(options, name), f"--{name}"))
+
+
+def _take_names(options: Any, field_name: str) -> None:
+    names: Any = getattr(options, field_name)
+    names = [names] if isinstance(names, str) else names
+    _require(isinstance(names, Iterable), f"{_flag(field_name)}: write a list of names.")
+    names = list(names)
+    _require(
+        all(isinstance(name, str) for name in names), f"{_flag(field_name)}: its names are texts."
+    )
+    parts = (part.strip() for name in names for part in name.split(","))
+    _take(options, field_name, tuple(part for part in parts if part))
 
 
 def _take_formats(options: Any) -> None:

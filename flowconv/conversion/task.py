@@ -4,9 +4,9 @@ import logging
 import threading
 import time
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing
 from dataclasses import replace
 from itertools import chain
 from typing import Self
@@ -22,13 +22,13 @@ from flowconv.conversion.planning import Task
 from flowconv.conversion.report import TaskResult, newest
 from flowconv.errors import (
     FetchError,
-    FlowconvError,
     StorageError,
     UnreadableObjectError,
 )
 from flowconv.events import log_event
+from flowconv.lake.compacted import rewrite_without
 from flowconv.lake.expired import Expired
-from flowconv.lake.intents import write_intent
+from flowconv.lake.intents import taking_back, write_intent
 from flowconv.lake.ledger import Ledger, LostLockError
 from flowconv.lake.ledger_records import Commit, ConvertedObject, DataFile
 from flowconv.lake.quarantine_writing import QuarantineWriter
@@ -118,6 +118,8 @@ class TaskConverter:
         self._expired = ledger.expired()
         self._quarantine_room = Room(options.quarantine_per_run)
         self.worker_time = WorkerTime(options.tasks_at_once)
+        # Tasks that are replaced may have rows in the same compacted file.
+        self._replacing = threading.Lock()
         self._cores = ThreadPoolExecutor(options.tasks_at_once, "flowconv-core")
 
     def __enter__(self) -> Self:
@@ -326,37 +328,54 @@ class TaskConverter:
             )
         if not result.objects:
             return result
-        old = [file.path for file in self._ledger.files_of(task.replaces)]
-        new = [file.path for file in result.files if file.is_written]
+        if not task.replaces:
+            self._publish_and_commit(task, attempt, result)
+            return result
+        with self._replacing:
+            # Read here: another task may just have rewritten the same files.
+            shared = self._ledger.compacted_with(task.replaces)
+            rewritten = self._cores.submit(self._rewrite, task, shared).result()
+            try:
+                self._publish_and_commit(task, attempt, result, shared, rewritten)
+            finally:
+                for staged in rewritten:
+                    staged.sink.discard()
+        return result
+
+    def _rewrite(self, task: Task, shared: Sequence[DataFile]) -> list[StagedFile]:
+        """Write compacted files without the rows that are replaced."""
+        return rewrite_without(
+            self._lake, shared, task.replaces, self._ledger.generation, self._options
+        )
+
+    def _publish_and_commit(
+        self,
+        task: Task,
+        attempt: "_Attempt",
+        result: TaskResult,
+        shared: Sequence[DataFile] = (),
+        rewritten: Sequence[StagedFile] = (),
+    ) -> None:
+        old = [file.path for file in (*self._ledger.files_of(task.replaces), *shared)]
+        files = (*result.files, *(staged.file for staged in rewritten))
+        new = [file.path for file in files if file.is_written]
         intent = write_intent(self._lake, attempt.name, [*old, *new])
         commit = Commit(
             task_id=task.id,
             run_id=self._run_id,
             objects=result.objects,
-            files=result.files,
+            files=files,
             replaces=task.replaces,
+            replaced_files=tuple(file.path for file in shared),
         )
-        with self._taking_back(new, intent, StorageError, Stopped):
+        with taking_back(self._lake, new, intent, StorageError, Stopped):
             attempt.publish()
-        with self._taking_back(new, intent, LostLockError):
+            for staged in rewritten:
+                staged.sink.publish()
+        with taking_back(self._lake, new, intent, LostLockError):
             self._ledger.commit(commit)
         self._lake.delete(old)
         self._lake.delete([intent])
-        return result
-
-    @contextmanager
-    def _taking_back(
-        self, paths: Sequence[str], intent: str, *errors: type[Exception]
-    ) -> Iterator[None]:
-        """Remove published files if one of the errors is raised, or leave them to the next run."""
-        try:
-            yield
-        except errors:
-            # A run that took over may have looked for leftovers before these files were there.
-            with suppress(FlowconvError):
-                self._lake.delete(paths)
-                self._lake.delete([intent])
-            raise
 
 
 # Objects of these shapes name their fields.

@@ -1,6 +1,8 @@
 """What killed runs left behind: listed before a run begins, removed once it has begun."""
 
 from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from itertools import chain
 from typing import NamedTuple
 
 from flowconv.fields import Table
@@ -36,13 +38,16 @@ def list_leftovers(storage: Storage) -> Leftovers:
 
 def remove_leftovers(storage: Storage, ledger: Ledger, leftovers: Leftovers) -> None:
     """Remove what killed runs left behind; the caller holds the lake's lock, and has begun."""
-    noted = [path for intent in leftovers.intents for path in read_intent(storage, intent)]
+    intents = {path: read_intent(storage, path) for path in leftovers.intents}
+    now = datetime.now(UTC)
+    due = {path: i.paths for path, i in intents.items() if i.until is None or i.until <= now}
+    noted = list(chain.from_iterable(due.values()))
     paths = ledger.leftovers(noted) if noted else []
     if ledger.missing_records:
         # A lost record may have named them.
         set_aside(storage, [path for path in paths if is_written_here(path)], ledger.generation)
     storage.delete(paths)
-    storage.delete(leftovers.intents)
+    storage.delete(list(due))
     storage.discard(leftovers.unfinished)
 
 

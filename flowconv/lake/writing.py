@@ -286,14 +286,28 @@ class TaskWriter:
         self._staged.append(StagedFile(data_file, file.sink))
 
 
-def parquet_writer(file: pa.NativeFile, table: Table, options: ConvertOptions) -> ParquetWriter:
-    """Return a writer of a table's files."""
+def parquet_writer(
+    file: pa.NativeFile,
+    table: Table,
+    options: ConvertOptions,
+    sorted_by: Sequence[str] | None = None,
+) -> ParquetWriter:
+    """Return a writer of a table's files.
+
+    Args:
+        file: What it writes to.
+        table: The table.
+        options: The options of the run.
+        sorted_by: The columns by which the rows are sorted already; None if they are not.
+    """
+    sort_by = SORTED_BY[table] if options.order == "sorted" else ()
     schema = table_schema(table, options.time_type, with_source=options.with_source)
     return ParquetWriter(
         file,
         schema,
         compression=options.compression,
-        sort_by=SORTED_BY[table] if options.order == "sorted" else (),
+        sort_by=sort_by if sorted_by is None else sorted_by,
+        is_sorted=sorted_by is not None,
         bloom_filters=[name for name in FILTERED if name in schema.names]
         if options.bloom_filters
         else (),

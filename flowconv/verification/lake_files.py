@@ -4,9 +4,10 @@ import errno
 import io
 import zlib
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import chain
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -18,7 +19,7 @@ from flowconv.lake.gone import gone_partitions
 from flowconv.lake.intents import read_intent
 from flowconv.lake.layout import Layout
 from flowconv.lake.ledger import Ledger
-from flowconv.lake.ledger_records import DataFile
+from flowconv.lake.ledger_records import DataFile, Share
 from flowconv.lake.paths import (
     INTENTS,
     LEDGER,
@@ -29,8 +30,9 @@ from flowconv.lake.paths import (
 )
 from flowconv.rows.schema import table_schema
 from flowconv.storage.interface import Storage
+from flowconv.storage.stored_reader import StoredReader
 from flowconv.verification.problems import Check, Problem, problem_of
-from flowconv.verification.recounting import PIECE_BYTES, StoredReader
+from flowconv.verification.recounting import PIECE_BYTES
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,13 +44,15 @@ class LakeNow:
             ledger's folder that are not the ledger's.
         staged: Paths of files that are not published.
         intents: Path of an intent -> the paths in it.
+        kept: Paths of files that were compacted and are kept for a time.
         ledger: The ledger.
         files: The files that count: path -> file and task.
     """
 
     stored: dict[str, int]
     staged: list[str]
-    intents: dict[str, list[str]]
+    intents: dict[str, Sequence[str]]
+    kept: frozenset[str]
     ledger: Ledger
     files: dict[str, tuple[DataFile, str]]
 
@@ -72,9 +76,15 @@ class LakeNow:
         staged = [file.path for file in storage.list_files(STAGING)]
         noted = [file.path for file in storage.list_files(INTENTS)]
         intents = {path: read_intent(storage, path) for path in noted}
+        kept = (intent.paths for intent in intents.values() if intent.until)
         ledger = Ledger.read(storage, with_gaps=True)
         return cls(
-            stored=stored, staged=staged, intents=intents, ledger=ledger, files=ledger.files()
+            stored=stored,
+            staged=staged,
+            intents={path: intent.paths for path, intent in intents.items() if not intent.until},
+            kept=frozenset(chain.from_iterable(kept)),
+            ledger=ledger,
+            files=ledger.files(),
         )
 
 
@@ -86,7 +96,7 @@ def check_names(storage: Storage, lake: LakeNow) -> Iterator[Problem]:
         yield problem_of("missing-record", storage, record_path(gap[0]), found, expected)
     for path in (*lake.staged, *lake.intents):
         yield problem_of("leftover", storage, path, "a file of a run that did not end", "none")
-    for path in lake.stored.keys() - lake.files.keys():
+    for path in lake.stored.keys() - lake.files.keys() - lake.kept:
         found = f"a file of {lake.stored[path]:,} bytes that the ledger does not name"
         yield problem_of("stray-file", storage, path, found, "none")
     missing = lake.files.keys() - lake.stored.keys()
@@ -112,7 +122,9 @@ def check_sums(storage: Storage, lake: LakeNow) -> Iterator[Problem]:
     """Compare the rows of each task's files with those of its objects, both from the ledger."""
     in_files: defaultdict[str, Counter[str]] = defaultdict(Counter)
     for file, task_id in (*lake.files.values(), *lake.ledger.expired_files()):
-        in_files[task_id]["rows" if file.is_data else "rejected lines"] += file.rows
+        what = "rows" if file.is_data else "rejected lines"
+        for share in file.shares or (Share(task_id, file.rows),):
+            in_files[share.task_id][what] += share.rows
     sums = (
         lake.ledger.objects("task_id", "rows", "rejected", "dropped")
         .group_by("task_id")

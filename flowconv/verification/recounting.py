@@ -32,7 +32,6 @@ from flowconv.source.fetching import AHEAD_BYTES, AHEAD_OBJECTS, ObjectFetcher
 from flowconv.source.keys import LogObject
 from flowconv.source.opening import Source
 from flowconv.source.selection import Selection
-from flowconv.storage.interface import Storage
 from flowconv.verification.problems import Check, Problem, ProblemKind, object_problem
 
 # A request to S3, and what a thread holds of an object.
@@ -337,41 +336,3 @@ class _Pieces(io.RawIOBase):
         view[:count] = self._piece[:count]
         self._piece = self._piece[count:]
         return count
-
-
-class StoredReader(io.RawIOBase):
-    """A file of the lake as a seekable file object, fetched as it is read."""
-
-    def __init__(self, storage: Storage, path: str, size_bytes: int) -> None:
-        self._storage = storage
-        self._path = path
-        self._size_bytes = size_bytes
-        self._position = 0
-
-    def readable(self) -> bool:
-        """See `io.RawIOBase`."""
-        return True
-
-    def seekable(self) -> bool:
-        """See `io.RawIOBase`."""
-        return True
-
-    def tell(self) -> int:
-        """See `io.RawIOBase`."""
-        return self._position
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
-        """See `io.RawIOBase`."""
-        self._position = offset + {io.SEEK_SET: 0, io.SEEK_CUR: self._position}.get(
-            whence, self._size_bytes
-        )
-        return self._position
-
-    def readinto(self, buffer: Any, /) -> int:
-        """See `io.RawIOBase`."""
-        view = memoryview(buffer)
-        wanted = min(len(view), max(0, self._size_bytes - self._position))
-        if wanted:
-            view[:wanted] = self._storage.fetch(self._path, self._position, wanted)
-        self._position += wanted
-        return wanted

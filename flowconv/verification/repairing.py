@@ -14,12 +14,15 @@ from datetime import UTC, datetime
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from flowconv.lake.intents import write_intent
+from flowconv.errors import FlowconvError
+from flowconv.lake.compacted import rewrite_without
+from flowconv.lake.intents import taking_back, write_intent
 from flowconv.lake.layout import Layout, restore_layout
 from flowconv.lake.ledger import Ledger
-from flowconv.lake.ledger_records import Run
+from flowconv.lake.ledger_records import DataFile, Run
 from flowconv.lake.leftovers import list_leftovers, remove_leftovers, set_aside
 from flowconv.lake.paths import is_written_here
+from flowconv.options import ConvertOptions
 from flowconv.storage.interface import Storage
 from flowconv.verification.problems import Problem, ProblemKind, VerifyReport
 from flowconv.verification.recounting import SourceObjects
@@ -59,9 +62,23 @@ def repair_lake(
     moved = set_aside(storage, filter(is_written_here, strays), ledger.generation)
     removable = [path for path in strays if path not in moved]
     removable += [file.path for file in ledger.files_of(forgotten)]
-    intent = write_intent(storage, run_id, removable)
+    shared = ledger.compacted_with(forgotten)
+    removable += [file.path for file in shared]
     if forgotten:
-        ledger.forget(run_id, forgotten)
+        damaged = {problem.path for problem in report.problems if problem.kind in _DAMAGE}
+        # All tasks of a damaged one are forgotten; nothing of it is left.
+        whole = [file for file in shared if file.path not in damaged]
+        options = ConvertOptions(time_type=layout.time_type, with_source=layout.with_source)
+        rewritten = rewrite_without(storage, whole, forgotten, ledger.generation, options)
+        new = [staged.file for staged in rewritten]
+        new_paths = [file.path for file in new]
+        intent = write_intent(storage, run_id, [*removable, *new_paths])
+        with taking_back(storage, new_paths, intent, FlowconvError):
+            for staged in rewritten:
+                staged.sink.publish()
+            ledger.forget(run_id, forgotten, new, [file.path for file in shared])
+    else:
+        intent = write_intent(storage, run_id, removable)
     storage.delete(removable)
     storage.delete([intent])
     report.removed, report.forgotten = len(removable), len(forgotten)
@@ -84,7 +101,9 @@ def _forgettable(
     ledger: Ledger, objects: SourceObjects, report: VerifyReport, workers: int
 ) -> tuple[set[str], dict[str, str]]:
     """Return the damaged tasks that can be converted again, and task -> reason of the others."""
-    damaged = {problem.task_id for problem in report.problems if problem.kind in _DAMAGE}
+    files = ledger.files()
+    together = [_tasks_of(problem, files) for problem in report.problems if problem.kind in _DAMAGE]
+    damaged = set(chain.from_iterable(together))
     table = ledger.objects("task_id", "uri")
     chosen = table.filter(pc.is_in(table["task_id"], pa.array(list(damaged), pa.string())))
     uris: defaultdict[str, list[str]] = defaultdict(list)
@@ -97,7 +116,7 @@ def _forgettable(
     contradictory = {problem.task_id for problem in report.problems if problem.kind == "wrong-rows"}
     for task_id, of_task in uris.items():
         # If the ledger's counts contradict each other, the objects must give the files' rows.
-        in_files = sum(file.rows for file in ledger.files_of([task_id]) if file.is_data)
+        in_files = _rows_of(task_id, files)
         at_least = in_files if task_id in contradictory else None
         if lost := objects.unconvertible(of_task, at_least, workers):
             uri, why = next(iter(lost.items()))
@@ -106,7 +125,31 @@ def _forgettable(
                 f"their rows would be lost ({uri}: {why}). Restore the file, or the objects, from "
                 "a copy."
             )
+    while stuck := [tasks for tasks in together if tasks & reasons.keys() and tasks - reasons.keys()]:
+        # Rows of many tasks are in one compacted file.
+        for tasks in stuck:
+            reason = next(reasons[task_id] for task_id in tasks if task_id in reasons)
+            reasons |= {task_id: reason for task_id in tasks if task_id not in reasons}
     return uris.keys() - reasons.keys(), reasons
+
+
+def _tasks_of(problem: Problem, files: Mapping[str, tuple[DataFile, str]]) -> frozenset[str]:
+    """Return the tasks whose rows are damaged: those of a compacted file, else one."""
+    file, _ = files.get(problem.path or "", (None, ""))
+    if file and file.shares:
+        return frozenset(share.task_id for share in file.shares)
+    return frozenset([problem.task_id or ""])
+
+
+def _rows_of(task_id: str, files: Mapping[str, tuple[DataFile, str]]) -> int:
+    """Return how many rows of a task are in files."""
+    return sum(
+        share.rows
+        for file, owner in files.values()
+        if file.is_data
+        for share in file.shares or (Share(owner, file.rows),)
+        if share.task_id == task_id
+    )
 
 
 def _after_repair(

@@ -1,0 +1,371 @@
+"""Compacted files: rows of many tasks, sorted, and the task of each row.
+
+A task may be converted again, so its rows must be found in a compacted file. The tasks lie between
+the file's row groups, where no reader looks, and its footer says where their list is:
+
+    row group, codes of its rows' tasks, row group, codes, …, list, footer
+
+A code has 16 or 32 bits and is a place in the list's tasks; compressed, it takes about a byte.
+"""
+
+import hashlib
+import io
+import json
+import zlib
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from flowconv.errors import FetchError, LakeError
+from flowconv.fields import Table
+from flowconv.lake.ledger_records import DataFile, Share
+from flowconv.lake.paths import STAGING
+from flowconv.lake.writing import StagedFile, parquet_writer
+from flowconv.options import ConvertOptions
+from flowconv.rows.schema import table_schema
+from flowconv.storage.interface import Storage
+from flowconv.storage.local_errors import storage_errors
+from flowconv.storage.stored_reader import StoredReader
+
+Codes = npt.NDArray[np.uint32]
+"""For each row the place of its task in a list of tasks."""
+
+_METADATA = b"flowconv.tasks"
+_COMPRESSION: Any = "zstd"
+
+# Smaller files are fetched by one request.
+_WHOLE_BYTES = 16 << 20
+
+_PIECE_BYTES = 8 << 20
+
+
+class RowGroups:
+    """A data file of a lake, read a row group at a time.
+
+    Args:
+        storage: The lake.
+        file: The file.
+        task_id: Its task; not used if it is compacted.
+        schema: The columns of its table.
+
+    Raises:
+        LakeError: The file is damaged, or a later flowconv wrote it.
+        FetchError: It cannot be fetched; this may pass.
+    """
+
+    def __init__(self, storage: Storage, file: DataFile, task_id: str, schema: pa.Schema) -> None:
+        self._uri = storage.uri(file.path)
+        self.size_bytes = file.size_bytes
+        self._file = file
+        self._schema = schema
+        with self._damage():
+            self._stored = _open(storage, file)
+            texts = [field.name for field in schema if pa.types.is_string(field.type)]
+            self._parquet = pq.ParquetFile(
+                pa.PythonFile(self._stored, mode="r"),
+                read_dictionary=texts,
+                page_checksum_verification=True,
+                pre_buffer=not storage.is_local,
+            )
+            found = self._parquet.schema_arrow.names
+            if unknown := [name for name in found if name not in schema.names]:
+                raise ValueError(f"it has the column {unknown[0]}, which this flowconv lacks")
+            if self._parquet.metadata.num_rows != file.rows:
+                raise ValueError(
+                    f"it has {self._parquet.metadata.num_rows} rows, the ledger {file.rows}"
+                )
+            self.tasks: Sequence[str] = [task_id]
+            self._places: list[tuple[int, int, int]] = []
+            if file.shares:
+                self._read_tasks()
+
+    def __enter__(self) -> "RowGroups":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._parquet.close()
+        self._stored.close()
+
+    def columns(self) -> set[str]:
+        """Return the columns in which a row may have a value."""
+        metadata = self._parquet.metadata
+        found = set()
+        for number in range(metadata.num_row_groups):
+            group = metadata.row_group(number)
+            for place in range(group.num_columns):
+                column = group.column(place)
+                counted = column.statistics
+                if counted is None or counted.null_count != group.num_rows:
+                    found.add(column.path_in_schema)
+        return found
+
+    def read(self, columns: Sequence[str]) -> Iterator[tuple[pa.Table, Codes]]:
+        """Give each row group: these columns, and the tasks of its rows as places in `tasks`.
+
+        Texts are dictionaries; a column that the file lacks is null.
+
+        Raises:
+            LakeError: The file is damaged.
+            FetchError: It cannot be fetched; this may pass.
+        """
+        there = [name for name in columns if name in self._parquet.schema_arrow.names]
+        for number in range(self._parquet.metadata.num_row_groups):
+            with self._damage():
+                group = self._parquet.read_row_group(number, columns=there, use_threads=False)
+                codes = self._read_codes(number, group.num_rows)
+            yield with_columns(group, [self._schema.field(name) for name in columns]), codes
+
+    def _read_tasks(self) -> None:
+        written = (self._parquet.metadata.metadata or {})[_METADATA]
+        described = json.loads(self._read_aside(*map(int, written.split())))
+        self.tasks = described["tasks"]
+        self._places = described["places"]
+        if {share.task_id for share in self._file.shares} - {*self.tasks}:
+            raise ValueError("it lacks tasks that the ledger names")
+
+    def _read_codes(self, number: int, rows: int) -> Codes:
+        if not self._places:
+            return np.zeros(rows, np.uint32)
+        codes = np.frombuffer(self._read_aside(*self._places[number]), _code_type(self.tasks))
+        if len(codes) != rows or codes.max(initial=0) >= len(self.tasks):
+            raise ValueError("the tasks of its rows are damaged")
+        return codes.astype(np.uint32)
+
+    def _read_aside(self, place: int, size_bytes: int, plain_bytes: int) -> Any:
+        self._stored.seek(place)
+        packed: Any = self._stored.read(size_bytes)
+        return pa.decompress(packed, plain_bytes, _COMPRESSION, asbytes=True)
+
+    @contextmanager
+    def _damage(self) -> Iterator[None]:
+        try:
+            yield
+        except FetchError:
+            raise
+        except (OSError, ValueError, KeyError, TypeError, pa.ArrowException) as error:
+            raise LakeError(
+                f"the file is damaged ({error}). flowconv verify says what to do.", uri=self._uri
+            ) from error
+
+
+class CompactedWriter:
+    """Writes sorted rows of one partition to compacted files `<name>-<n>.parquet`. For one thread.
+
+    Args:
+        storage: The lake.
+        partition: Table and directory.
+        name: Beginning of the files' names; no other file has it.
+        tasks: The tasks of the rows.
+        sorted_by: The columns by which the rows are sorted.
+        options: Format and size of the files.
+        on_file: Called before each row group is written; stops the writing by raising.
+    """
+
+    def __init__(
+        self,
+        storage: Storage,
+        partition: str,
+        *,
+        name: str,
+        tasks: Sequence[str],
+        sorted_by: Sequence[str],
+        options: ConvertOptions,
+        on_file: Callable[[], object] = bool,
+    ) -> None:
+        self._storage = storage
+        self._partition = partition
+        self._name = name
+        self._tasks = tasks
+        self._sorted_by = tuple(sorted_by)
+        self._options = options
+        self._on_file = on_file
+        self._table = Table(partition.partition("/")[0])
+        self._schema = table_schema(self._table, options.time_type, with_source=options.with_source)
+        self._open: _OpenFile | None = None
+        self._staged: list[StagedFile] = []
+
+    def write(self, tables: Sequence[pa.Table], codes: Codes) -> None:
+        """Write rows as a row group; a column that they lack is null.
+
+        Raises:
+            StorageError: The lake cannot be written to.
+        """
+        self._on_file()
+        if self._open is None:
+            path = f"{self._partition}/{self._name}-{len(self._staged):04d}.parquet"
+            self._open = _OpenFile(self, path)
+        self._open.write([with_columns(table, list(self._schema)) for table in tables], codes)
+        if self._open.sink.tell() >= self._options.target_file_size:
+            self._close_file()
+
+    def close(self) -> list[StagedFile]:
+        """Finish the last file; none is visible yet.
+
+        Raises:
+            StorageError: The lake cannot be written to.
+        """
+        self._close_file()
+        return self._staged
+
+    def discard(self) -> None:
+        """Remove what is not published."""
+        if self._open:
+            self._open.sink.discard()
+        for staged in self._staged:
+            staged.sink.discard()
+
+    def _close_file(self) -> None:
+        if self._open:
+            self._staged.append(self._open.close())
+            self._open = None
+
+
+class _OpenFile:
+    def __init__(self, writer: CompactedWriter, path: str) -> None:
+        self._path = path
+        self._tasks = writer._tasks
+        self._sorted_by = writer._sorted_by
+        self._rows = np.zeros(len(self._tasks), np.int64)
+        self._places: list[tuple[int, int, int]] = []
+        self.sink = writer._storage.open_staged(path, f"{STAGING}/{path.rpartition('/')[2]}")
+        with storage_errors(self.sink.uri):
+            self._parquet = parquet_writer(
+                self.sink.file, writer._table, writer._options, writer._sorted_by
+            )
+
+    def write(self, tables: Sequence[pa.Table], codes: Codes) -> None:
+        with storage_errors(self.sink.uri):
+            self._parquet.write_row_group(tables)
+            self._places.append(self._write_aside(codes.astype(_code_type(self._tasks)).tobytes()))
+        self._rows += np.bincount(codes, minlength=len(self._tasks))
+
+    def close(self) -> StagedFile:
+        described = json.dumps({"tasks": [*self._tasks], "places": self._places}).encode()
+        with storage_errors(self.sink.uri):
+            place = self._write_aside(described)
+            self._parquet.add_metadata(_METADATA.decode(), " ".join(map(str, place)))
+            self._parquet.close()
+        self.sink.close()
+        shares = zip(self._tasks, self._rows.tolist(), strict=True)
+        file = DataFile(
+            path=self._path,
+            rows=int(self._rows.sum()),
+            size_bytes=self.sink.tell(),
+            crc32=self.sink.crc32,
+            shares=tuple(Share(task_id, rows) for task_id, rows in shares if rows),
+            sorted_by=self._sorted_by,
+        )
+        return StagedFile(file, self.sink)
+
+    def _write_aside(self, data: bytes) -> tuple[int, int, int]:
+        packed = pa.compress(data, _COMPRESSION, asbytes=True)
+        return self._parquet.write_aside(packed), len(packed), len(data)
+
+
+def rewrite_without(
+    storage: Storage,
+    files: Iterable[DataFile],
+    task_ids: Collection[str],
+    generation: int,
+    options: ConvertOptions,
+) -> list[StagedFile]:
+    """Write compacted files again, without the rows of some tasks.
+
+    Args:
+        storage: The lake.
+        files: The files.
+        task_ids: The tasks.
+        generation: Number of this run's `begin`.
+        options: The lake's, and the format of what is written.
+
+    Returns:
+        The files, which are not visible yet; fewer, if no row is left.
+
+    Raises:
+        LakeError: A file is damaged.
+        FetchError: A file cannot be fetched; this may pass.
+        StorageError: The lake cannot be written to.
+    """
+    staged: list[StagedFile] = []
+    try:
+        for file in files:
+            facts = repr((file.path, sorted(task_ids)))
+            name = f"{hashlib.sha256(facts.encode()).hexdigest()[:20]}-{generation}"
+            staged += _rewrite_without(storage, file, task_ids, name, options)
+    except BaseException:
+        for rewritten in staged:
+            rewritten.sink.discard()
+        raise
+    return staged
+
+
+def _rewrite_without(
+    storage: Storage,
+    file: DataFile,
+    task_ids: Collection[str],
+    name: str,
+    options: ConvertOptions,
+) -> list[StagedFile]:
+    partition = file.path.rpartition("/")[0]
+    table = Table(partition.partition("/")[0])
+    schema = table_schema(table, options.time_type, with_source=options.with_source)
+    with RowGroups(storage, file, "", schema) as groups:
+        writer = CompactedWriter(
+            storage,
+            partition,
+            name=name,
+            tasks=groups.tasks,
+            sorted_by=file.sorted_by,
+            options=options,
+        )
+        kept = np.array([task_id not in task_ids for task_id in groups.tasks], bool)
+        columns = [name for name in schema.names if name in groups.columns()]
+        try:
+            for rows, codes in groups.read(columns):
+                chosen = kept[codes]
+                if chosen.any():
+                    writer.write([rows.filter(pa.array(chosen))], codes[chosen])
+            return writer.close()
+        except BaseException:
+            writer.discard()
+            raise
+
+
+def with_columns(table: pa.Table, fields: "Sequence[pa.Field[Any]]") -> pa.Table:
+    """Return a table with these columns: those that it lacks are null."""
+    names = table.column_names
+    nulls = pa.chunked_array([pa.nulls(table.num_rows)])
+    columns = [table[field.name] if field.name in names else nulls for field in fields]
+    return pa.table(columns, names=[field.name for field in fields])
+
+
+def _code_type(tasks: Sequence[str]) -> Any:
+    return np.dtype("<u2") if len(tasks) <= 1 << 16 else np.dtype("<u4")
+
+
+def _open(storage: Storage, file: DataFile) -> Any:
+    """Open a file; where it costs no second request, its checksum is compared first.
+
+    Raises:
+        ValueError: The checksum differs.
+    """
+    stored: Any
+    if file.size_bytes <= _WHOLE_BYTES:
+        stored = io.BytesIO(storage.fetch(file.path))
+    elif storage.is_local:
+        stored = io.FileIO(storage.location(file.path))
+    else:
+        return StoredReader(storage, file.path, file.size_bytes)
+    crc32 = 0
+    while piece := stored.read(_PIECE_BYTES):
+        crc32 = zlib.crc32(piece, crc32)
+    stored.seek(0)
+    if crc32 != file.crc32:
+        stored.close()
+        raise ValueError(f"CRC-32 {crc32:08x}, expected {file.crc32:08x}")
+    return stored
