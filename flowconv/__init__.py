@@ -8,9 +8,9 @@ The packages follow the data:
 4. `lake`: pieces -> Parquet files, and the ledger that makes them count
 
 `conversion` runs them, `verification` compares a lake with its source, `answers` is what people ask
-of a lake, `catalogs` tells other engines of its tables, `upkeep` finds gaps and removes old days,
-`samples` makes sample logs, and `cli` is the command line. A package imports only from those named
-before it.
+of a lake, `catalogs` tells other engines of its tables, `upkeep` finds gaps, compacts files and
+removes old days, `samples` makes sample logs, and `cli` is the command line. A package imports only
+from those named before it.
 
 The names in `__all__` are public. Each is imported when it is first used, because pyarrow and
 polars take a while. Importing flowconv opens no connection, reads no environment and configures no
@@ -44,10 +44,11 @@ if TYPE_CHECKING:
     )
     from flowconv.lake.scanning import scan
     from flowconv.lake.status import LakeStatus, status
-    from flowconv.options import ConvertOptions, ReadOptions, VerifyOptions
+    from flowconv.options import CompactOptions, ConvertOptions, ReadOptions, VerifyOptions
     from flowconv.rows.batch import RejectedLine
     from flowconv.running import RunProgress
     from flowconv.streaming import read
+    from flowconv.upkeep.compacting import CompactReport, compact
     from flowconv.upkeep.completeness import gaps
     from flowconv.upkeep.expiring import ExpireReport, expire
     from flowconv.upkeep.gap_report import GapReport
@@ -56,6 +57,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CatalogError",
+    "CompactOptions",
+    "CompactReport",
     "ConvertOptions",
     "ConvertReport",
     "ExpireReport",
@@ -76,6 +79,7 @@ __all__ = [
     "VerifyOptions",
     "VerifyReport",
     "__version__",
+    "compact",
     "convert",
     "ddl",
     "expire",
@@ -94,6 +98,8 @@ __all__ = [
 if not TYPE_CHECKING:
     _HOMES = {
         "CatalogError": "flowconv.errors",
+        "CompactOptions": "flowconv.options",
+        "CompactReport": "flowconv.upkeep.compacting",
         "ConvertOptions": "flowconv.options",
         "ConvertReport": "flowconv.conversion.report",
         "ExpireReport": "flowconv.upkeep.expiring",
@@ -113,6 +119,7 @@ if not TYPE_CHECKING:
         "UsageError": "flowconv.errors",
         "VerifyOptions": "flowconv.options",
         "VerifyReport": "flowconv.verification.problems",
+        "compact": "flowconv.upkeep.compacting",
         "convert": "flowconv.conversion.converting",
         "ddl": "flowconv.answers.ddl",
         "expressions": "flowconv.expressions",  # the module itself

@@ -413,8 +413,8 @@ class CompactOptions:
     )
     until: date | None = described("Last day to compact, included.", metavar="DAY")
     min_files: int = described(
-        "Compact partitions with at least so many files that are not compacted, or compacted in "
-        "another order.",
+        "Compact partitions with at least so many files that are not compacted, and those that "
+        "are compacted in another order.",
         default=2,
     )
     sort_by: tuple[str, ...] = described(

@@ -16,7 +16,7 @@ from flowconv.cli.commands.conversion import convert
 from flowconv.cli.commands.lake import quarantine, status
 from flowconv.cli.commands.logs import generate, inspect, schema
 from flowconv.cli.commands.naming import names
-from flowconv.cli.commands.upkeep import expire, gaps
+from flowconv.cli.commands.upkeep import compact, expire, gaps
 from flowconv.cli.commands.verification import verify
 from flowconv.cli.failures import Commands
 from flowconv.cli.streams import open_closed_streams
@@ -30,6 +30,7 @@ COMMANDS = (
     status,
     verify,
     gaps,
+    compact,
     expire,
     quarantine,
     query,

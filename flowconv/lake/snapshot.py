@@ -171,9 +171,7 @@ class LedgerState:
             self._replaced = self._replaced[len(merged.replaced) :]
             self._replaced_files = self._replaced_files[len(merged.replaced_files) :]
             self._compacted = {
-                path: file
-                for path, file in self._compacted.items()
-                if path not in merged.compacted
+                path: file for path, file in self._compacted.items() if path not in merged.compacted
             }
             self._merged_away = self._merged_away[len(merged.merged_away) :]
             self.unmerged_objects = sum(len(c.objects) for c in self._commits.values())

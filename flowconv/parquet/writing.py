@@ -137,7 +137,7 @@ class ParquetWriter:
     def write_aside(self, data: bytes) -> int:
         """Write bytes that no reader looks at, since no footer has them; return their place."""
         place = self._size_bytes
-        self._write([data])
+        self._write(data)
         return place
 
     def add_metadata(self, name: str, value: str) -> None:

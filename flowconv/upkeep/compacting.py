@@ -15,7 +15,7 @@ import hashlib
 import secrets
 import socket
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import asdict, dataclass, field, replace
@@ -197,6 +197,10 @@ class _Partition:
     def size_bytes(self) -> int:
         return sum(file.size_bytes for file, _ in self.files)
 
+    def is_due(self, min_files: int) -> bool:
+        orders = Counter(file.sorted_by for file, _ in self.files)
+        return orders[()] >= min_files or bool(orders.keys() - {(), self.sort_by})
+
     def described(self) -> CompactedPartition:
         return CompactedPartition(
             table=str(self.table),
@@ -216,8 +220,7 @@ def _due(ledger: Ledger, options: CompactOptions, report: CompactReport) -> list
     due = []
     for name, files in by_name.items():
         partition = _Partition(name, files, options.sort_by or SORTED_BY[_table_of(name)])
-        others = sum(file.sorted_by != partition.sort_by for file, _ in files)
-        if others >= options.min_files and _is_chosen(name, options):
+        if partition.is_due(options.min_files) and _is_chosen(name, options):
             due.append(partition)
     report.left = len(by_name) - len(due)
     return sorted(due, key=lambda partition: (-partition.size_bytes, partition.name))

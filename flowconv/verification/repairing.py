@@ -10,6 +10,7 @@ from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
+from itertools import chain
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -19,7 +20,7 @@ from flowconv.lake.compacted import rewrite_without
 from flowconv.lake.intents import taking_back, write_intent
 from flowconv.lake.layout import Layout, restore_layout
 from flowconv.lake.ledger import Ledger
-from flowconv.lake.ledger_records import DataFile, Run
+from flowconv.lake.ledger_records import DataFile, Run, Share, Swap
 from flowconv.lake.leftovers import list_leftovers, remove_leftovers, set_aside
 from flowconv.lake.paths import is_written_here
 from flowconv.options import ConvertOptions
@@ -44,11 +45,17 @@ def repair_lake(
     workers: int,
 ) -> None:
     """Remove files that do not count, and forget damaged tasks; the caller holds the lock."""
-    forgotten, reasons = _forgettable(ledger, objects, report, workers)
-    if not forgotten and not _REMOVABLE.intersection(report.kinds):
+    files = ledger.files()
+    forgotten, reasons = _forgettable(ledger, files, objects, report, workers)
+
+    def sum_up(moved: Mapping[str, str]) -> None:
         report.problems = [
-            _after_repair(problem, forgotten, reasons, {}) for problem in report.problems
+            _after_repair(problem, _tasks_of(problem, files), reasons, moved)
+            for problem in report.problems
         ]
+
+    if not forgotten and not _REMOVABLE.intersection(report.kinds):
+        sum_up({})
         return
     if report.kinds["missing-layout"]:
         restore_layout(storage, layout)
@@ -61,24 +68,22 @@ def repair_lake(
     ]
     moved = set_aside(storage, filter(is_written_here, strays), ledger.generation)
     removable = [path for path in strays if path not in moved]
-    removable += [file.path for file in ledger.files_of(forgotten)]
     shared = ledger.compacted_with(forgotten)
-    removable += [file.path for file in shared]
+    removable += [file.path for file in (*ledger.files_of(forgotten), *shared)]
+    damaged = {problem.path for problem in report.problems if problem.kind in _DAMAGE}
+    # All tasks of a damaged compacted file are forgotten, so nothing is left of it.
+    whole = [file for file in shared if file.path not in damaged]
+    options = ConvertOptions(time_type=layout.time_type, with_source=layout.with_source)
+    rewritten = rewrite_without(storage, whole, forgotten, ledger.generation, options)
+    new = tuple(staged.file for staged in rewritten)
+    new_paths = [file.path for file in new]
+    intent = write_intent(storage, run_id, [*removable, *new_paths])
     if forgotten:
-        damaged = {problem.path for problem in report.problems if problem.kind in _DAMAGE}
-        # All tasks of a damaged one are forgotten; nothing of it is left.
-        whole = [file for file in shared if file.path not in damaged]
-        options = ConvertOptions(time_type=layout.time_type, with_source=layout.with_source)
-        rewritten = rewrite_without(storage, whole, forgotten, ledger.generation, options)
-        new = [staged.file for staged in rewritten]
-        new_paths = [file.path for file in new]
-        intent = write_intent(storage, run_id, [*removable, *new_paths])
         with taking_back(storage, new_paths, intent, FlowconvError):
             for staged in rewritten:
                 staged.sink.publish()
-            ledger.forget(run_id, forgotten, new, [file.path for file in shared])
-    else:
-        intent = write_intent(storage, run_id, removable)
+            replaced = tuple(file.path for file in shared)
+            ledger.forget(run_id, forgotten, Swap(new, replaced))
     storage.delete(removable)
     storage.delete([intent])
     report.removed, report.forgotten = len(removable), len(forgotten)
@@ -92,16 +97,17 @@ def repair_lake(
     ledger.end(replace(run, ended=datetime.now(UTC), report=summary))
     if ledger.missing_records:
         ledger.merge()
-    report.problems = [
-        _after_repair(problem, forgotten, reasons, moved) for problem in report.problems
-    ]
+    sum_up(moved)
 
 
 def _forgettable(
-    ledger: Ledger, objects: SourceObjects, report: VerifyReport, workers: int
+    ledger: Ledger,
+    files: Mapping[str, tuple[DataFile, str]],
+    objects: SourceObjects,
+    report: VerifyReport,
+    workers: int,
 ) -> tuple[set[str], dict[str, str]]:
     """Return the damaged tasks that can be converted again, and task -> reason of the others."""
-    files = ledger.files()
     together = [_tasks_of(problem, files) for problem in report.problems if problem.kind in _DAMAGE]
     damaged = set(chain.from_iterable(together))
     table = ledger.objects("task_id", "uri")
@@ -125,7 +131,9 @@ def _forgettable(
                 f"their rows would be lost ({uri}: {why}). Restore the file, or the objects, from "
                 "a copy."
             )
-    while stuck := [tasks for tasks in together if tasks & reasons.keys() and tasks - reasons.keys()]:
+    while stuck := [
+        tasks for tasks in together if tasks & reasons.keys() and tasks - reasons.keys()
+    ]:
         # Rows of many tasks are in one compacted file.
         for tasks in stuck:
             reason = next(reasons[task_id] for task_id in tasks if task_id in reasons)
@@ -153,14 +161,14 @@ def _rows_of(task_id: str, files: Mapping[str, tuple[DataFile, str]]) -> int:
 
 
 def _after_repair(
-    problem: Problem, forgotten: set[str], reasons: Mapping[str, str], moved: Mapping[str, str]
+    problem: Problem, tasks: frozenset[str], reasons: Mapping[str, str], moved: Mapping[str, str]
 ) -> Problem:
-    """Return a problem with what the repair did about it."""
+    """Return a problem with what the repair did about it; `tasks` are those that it is of."""
     if problem.kind in _DAMAGE:
-        if problem.task_id in forgotten:
-            advice = "Its task was forgotten; flowconv convert converts its objects again."
-            return replace(problem, advice=advice, repaired=True)
-        return replace(problem, advice=f"Not repaired: {reasons[problem.task_id or '']}")
+        if why := [reasons[task_id] for task_id in sorted(tasks) if task_id in reasons]:
+            return replace(problem, advice=f"Not repaired: {why[0]}")
+        advice = "Its task was forgotten; flowconv convert converts its objects again."
+        return replace(problem, advice=advice, repaired=True)
     if target := moved.get(problem.path or ""):
         advice = (
             f"It was moved to {target}: a run wrote it, and no record names it. Delete it when its "

@@ -1,13 +1,21 @@
-"""gaps and expire: what is missing in a lake, and what is removed from it."""
+"""gaps, compact and expire: what is missing in a lake, how its files lie, what is removed."""
 
+from collections.abc import Callable
 from typing import Annotated
 
 import typer
 
-from flowconv.cli.arguments import JsonOption, LakeArgument, LakeOptions, shows_examples
+from flowconv.cli.arguments import (
+    JsonOption,
+    LakeArgument,
+    LakeOptions,
+    shows_examples,
+    takes_options,
+)
 from flowconv.cli.failures import INCOMPLETE, explained
 from flowconv.cli.log import TextLog
 from flowconv.cli.streams import print_json
+from flowconv.options import CompactOptions
 from flowconv.values import parse_storage_options
 
 
@@ -56,6 +64,34 @@ def gaps(
         print_json(report.to_dict()) if json_ else print_gaps(report)
     if not report.complete:
         raise typer.Exit(INCOMPLETE)
+
+
+@shows_examples(
+    "flowconv compact lake --dry-run",
+    "flowconv compact s3://my-lake/flows --since 3d --until 1d",
+    "flowconv compact lake --sort-by srcaddr,dstaddr,start",
+)
+@takes_options(CompactOptions)
+def compact(
+    lake: LakeArgument,
+    make_options: Callable[[], CompactOptions],
+    json_: JsonOption = False,
+) -> None:
+    """Merge the small files of each partition, and sort its rows.
+
+    Queries then read fewer files and skip most row groups. No row changes: objects that change
+    later, or have lines in quarantine, are converted again as before. Partitions that are done are
+    left alone, so it may run every night, after flowconv convert.
+    """
+    log = TextLog()
+    when_stopped = ": partitions under way are abandoned."
+    with explained(log, as_json=json_, when_stopped=when_stopped):
+        from flowconv.cli.tables.upkeep import print_compacted
+        from flowconv.upkeep.compacting import compact as compact_
+
+        with log.progress() as on_progress:
+            report = compact_(lake, make_options(), on_progress=on_progress)
+        print_json(report.to_dict()) if json_ else print_compacted(report)
 
 
 @shows_examples(

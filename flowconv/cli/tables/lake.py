@@ -116,6 +116,9 @@ def _run_row(run: RunStatus) -> list[str]:
     if report.get("expire"):
         what = f"before {report['before']}" if report["before"] else "what was gone"
         return [*row, f"expire: {what}", f"-{report['rows']:,}", ""]
+    if report.get("compact"):
+        what = f"compact: {report['files']:,} files to {report['compacted_files']:,}"
+        return [*row, what, f"{report['rows']:,}", ""]
     if report.get("repair"):
         return [*row, f"repair: {report['forgotten']:,} tasks forgotten", "", ""]
     if not report:

@@ -1,4 +1,4 @@
-"""What is missing in a lake, and what was removed from it."""
+"""What is missing in a lake, what was compacted, and what was removed from it."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from flowconv.cli.tables.parts import (
 
 if TYPE_CHECKING:
     from flowconv.cli.console import Console
+    from flowconv.upkeep.compacting import CompactReport
     from flowconv.upkeep.expiring import ExpireReport
     from flowconv.upkeep.gap_report import Gap, GapReport, RecordsFound
 
@@ -80,6 +81,40 @@ def _describe_gap(gap: Gap) -> str:
     if gap.kind == "silent":
         return f"silent: {gap.of}: no window after {first}, others go on to {last}"
     return f"few rows: {gap.of}: {gap.number:,} on {gap.first:%Y-%m-%d}, {gap.usual:,} are usual"
+
+
+def print_compacted(report: CompactReport) -> None:
+    """Print what was compacted, or would be."""
+    console = stdout()
+    if report.partitions:
+        table = columns("table", "partition", ">rows", ">files", ">size", ">files now", ">size now")
+        for partition in report.partitions[:MOST_PARTITIONS]:
+            now = "" if report.dry_run else f"{partition.compacted_files:,}"
+            table.add_row(
+                partition.table,
+                "/".join(part.partition("=")[2] for part in partition.directory.split("/")),
+                f"{partition.rows:,}",
+                f"{partition.files:,}",
+                format_size(partition.size_bytes),
+                now,
+                now and format_size(partition.compacted_bytes),
+            )
+        console.print(table)
+    if len(report.partitions) > MOST_PARTITIONS:
+        console.print(f"… and {len(report.partitions) - MOST_PARTITIONS:,} more; --json")
+    if report.left:
+        console.print(f"{report.left:,} partitions have too few small files, or are not chosen")
+    totals = report.totals
+    before = f"{totals['files']:,} files, {format_size(totals['size_bytes'])}"
+    now = f"{totals['compacted_files']:,} files, {format_size(totals['compacted_bytes'])}"
+    if not report.partitions:
+        console.print(f"nothing to compact: {report.lake}")
+    elif report.dry_run:
+        console.print(f"{before}, would be compacted: {report.lake}")
+    else:
+        console.print(f"{before} -> {now}, in {report.seconds:.1f} s: {report.lake}")
+    if report.partitions and report.kept_until:
+        console.print(f"replaced files are kept until {report.kept_until:%Y-%m-%d %H:%M} UTC")
 
 
 def print_expired(report: ExpireReport) -> None:

@@ -1,0 +1,476 @@
+"""Lakes whose files are merged: no row is lost or doubled, also when objects change afterwards."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import shutil
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+from unittest import mock
+
+import polars as pl
+import pyarrow.parquet as pq
+import pytest
+
+import flowconv
+from flowconv import CompactOptions, ConvertOptions, LakeError, UsageError, VerifyOptions
+from flowconv.lake.ledger import Ledger
+from flowconv.storage.opening import open_storage
+from support.commands import USAGE, run
+from support.deaths import Killed, dies_at
+from support.exactly_once import s3_options
+from support.lakes import V2, aws_key, data_files
+from support.s3_servers import S3Server
+
+pytestmark = pytest.mark.usefixtures("quick_disk")
+
+START = 1768348800  # 2026-01-14
+RUNS, OBJECTS, ROWS = 3, 2, 40
+
+
+def body(run_: int, number: int, rows: int = ROWS, *, port: int = 443) -> bytes:
+    """Records of some interfaces; the last ones are of the day before."""
+    lines = [
+        b"2 123456789012 eni-%d 10.0.%d.%d 10.1.0.%d %d 49152 6 10 840 %d %d ACCEPT OK\n"
+        % (row % 5, number, row % 7, row % 3, port, start, start + 60)
+        for row in range(rows)
+        for start in [START + 3600 * run_ + row - (3600 * 24 if row >= rows - 2 else 0)]
+    ]
+    return V2 + b"".join(lines)
+
+
+def path_of(run_: int, number: int) -> str:
+    return aws_key(time=f"2026-01-14T{run_:02}:05", hash_=f"{run_:04x}{number:04x}").path
+
+
+def write(logs: Path, run_: int, number: int, text: bytes) -> None:
+    path = logs / path_of(run_, number)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(gzip.compress(text))
+
+
+class Place(NamedTuple):
+    """Logs, and their lake."""
+
+    logs: Path
+    lake: Path
+
+    def with_copied_lake(self, folder: Path) -> Place:
+        """The same logs, since the ledger has their names."""
+        shutil.copytree(self.lake, folder / "lake")
+        return Place(self.logs, folder / "lake")
+
+
+@pytest.fixture(scope="module")
+def hourly(tmp_path_factory: pytest.TempPathFactory) -> Place:
+    """Logs, and a lake of several runs; not to be changed."""
+    folder = tmp_path_factory.mktemp("hourly")
+    place = Place(folder / "logs", folder / "lake")
+    for run_ in range(RUNS):
+        for number in range(OBJECTS):
+            write(place.logs, run_, number, body(run_, number))
+        convert(place)
+    return place
+
+
+@pytest.fixture
+def place(hourly: Place, tmp_path: Path) -> Iterator[Place]:
+    """The same, to be changed."""
+    shutil.copytree(hourly.logs, tmp_path / "saved")
+    yield hourly.with_copied_lake(tmp_path)
+    shutil.rmtree(hourly.logs)
+    shutil.copytree(tmp_path / "saved", hourly.logs)
+
+
+def convert(place: Place, **options: Any) -> flowconv.ConvertReport:
+    how = ConvertOptions(workers=2, **options)
+    return flowconv.convert(str(place.logs), str(place.lake), how)
+
+
+def compact(place: Place, **options: Any) -> flowconv.CompactReport:
+    return flowconv.compact(str(place.lake), CompactOptions(workers=2, **options))
+
+
+def rows_of(place: Place) -> Counter[Any]:
+    """All rows, as often as each is there, as scan has them."""
+    return Counter(flowconv.scan(place.lake).collect().rows())
+
+
+def files_of(place: Place) -> set[str]:
+    return {path.relative_to(place.lake).as_posix() for path in data_files(place.lake)}
+
+
+def ledger_of(place: Place) -> Ledger:
+    return Ledger.read(open_storage(str(place.lake)))
+
+
+def merge(place: Place) -> None:
+    """Write a checkpoint, as a run does now and then."""
+    ledger_of(place).merge()
+
+
+def leave(place: Place) -> None:
+    """Leave the ledger's records as they are."""
+
+
+LEDGERS = pytest.mark.parametrize("then", [leave, merge])
+
+
+def assert_well(place: Place) -> None:
+    """The files are those of the ledger, and no row is missed."""
+    assert files_of(place) == {p for p, (f, _) in ledger_of(place).files().items() if f.is_data}
+    assert not flowconv.verify(str(place.lake), str(place.logs)).problems
+    assert not list((place.lake / "_flowconv/staging").iterdir())
+
+
+@LEDGERS
+def test_rows_stay_and_files_become_few(place: Place, then: Callable[[Path], None]) -> None:
+    before, files = rows_of(place), files_of(place)
+    assert len(files) == 2 * RUNS
+    then(place)
+    report = compact(place)
+    assert report.totals["rows"] == before.total() == RUNS * OBJECTS * ROWS
+    assert (report.totals["files"], report.totals["compacted_files"]) == (len(files), 2)
+    assert [p.directory[-10:] for p in report.partitions] == ["2026-01-13", "2026-01-14"]
+    then(place)
+    assert rows_of(place) == before
+    # Readers of the folder see the same.
+    assert len(pl.read_parquet(place.lake / "vpc")) == before.total()
+    assert len(files_of(place)) == 2
+    assert_well(place)
+    names = {path: path.read_bytes() for path in place.lake.rglob("*") if path.is_file()}
+    again = compact(place)
+    assert (again.partitions, again.left) == ([], 2)
+    assert {path: path.read_bytes() for path in place.lake.rglob("*") if path.is_file()} == names
+    assert convert(place).already_converted == RUNS * OBJECTS
+
+
+def test_rows_are_sorted(place: Place) -> None:
+    compact(place)
+    for path in data_files(place.lake):
+        rows = pl.read_parquet(path).select("interface_id", "srcaddr", "dstaddr", "start")
+        assert rows.equals(rows.sort(rows.columns))
+        sorting = pq.read_metadata(path).row_group(0).sorting_columns
+        assert [column.column_index for column in sorting] == [
+            rows_column(path, name) for name in rows.columns
+        ]
+
+
+def rows_column(path: Path, name: str) -> int:
+    return pq.read_schema(path).get_field_index(name)
+
+
+def test_another_order(place: Place) -> None:
+    before = rows_of(place)
+    compact(place)
+    report = compact(place, sort_by="dstport,start")
+    assert len(report.partitions) == 2
+    for path in data_files(place.lake):
+        assert pl.read_parquet(path)["start"].is_sorted()
+    assert rows_of(place) == before
+    assert compact(place, sort_by=("dstport", "start")).partitions == []
+    assert_well(place)
+
+
+def test_many_files_of_the_target_size(place: Place) -> None:
+    before = rows_of(place)
+    with (
+        mock.patch.multiple("flowconv.upkeep.sorting", ROW_GROUP_ROWS=16, ROWS_AT_ONCE=64),
+        mock.patch("flowconv.options.MB", 1),
+    ):
+        report = compact(place, target_file_size=1)
+    assert report.totals["compacted_files"] == len(files_of(place)) > RUNS * OBJECTS
+    assert rows_of(place) == before
+    assert_well(place)
+    merged = flowconv.scan(place.lake).collect()
+    assert merged.height == before.total()
+    # Each task is found again in each file.
+    write(place.logs, 1, 0, body(1, 0, port=80))
+    assert convert(place, reprocess=True).objects == OBJECTS
+    assert rows_of(place).total() == before.total()
+    assert_well(place)
+
+
+def test_late_rows_join(place: Place) -> None:
+    compact(place)
+    write(place.logs, 9, 0, body(9, 0))
+    convert(place)
+    assert compact(place).partitions == []  # One new file for each day.
+    assert len(compact(place, min_files=1).partitions) == 2
+    assert rows_of(place).total() == (RUNS * OBJECTS + 1) * ROWS
+    assert len(files_of(place)) == 2
+    assert_well(place)
+
+
+@LEDGERS
+def test_changed_objects_are_replaced_exactly(place: Place, then: Callable[[Path], None]) -> None:
+    """Two tasks have rows in the same compacted files, and are replaced in one run."""
+    compact(place)
+    then(place)
+    write(place.logs, 0, 1, body(0, 1, 50, port=80))
+    write(place.logs, 2, 0, body(2, 0, 10, port=81))
+    assert len(convert(place).changed) == 2
+    report = convert(place, reprocess=True)
+    assert (report.objects, report.complete) == (2 * OBJECTS, True)
+    then(place)
+    expected = Place(place.logs, place.lake.parent / "expected")
+    convert(expected)
+    assert rows_of(place) == rows_of(expected)
+    assert_well(place)
+    # And once more, now that some are compacted and some are not.
+    compact(place)
+    write(place.logs, 0, 1, body(0, 1, 3))
+    convert(place, reprocess=True)
+    then(place)
+    shutil.rmtree(expected.lake)
+    convert(expected)
+    assert rows_of(place) == rows_of(expected)
+    assert_well(place)
+
+
+def test_all_rows_of_a_file_are_replaced(place: Place) -> None:
+    compact(place)
+    assert convert(place, reprocess=True, since="2026-01-01").objects == RUNS * OBJECTS
+    assert not any(file.shares for file, _ in ledger_of(place).files().values())
+    assert rows_of(place).total() == RUNS * OBJECTS * ROWS
+    assert_well(place)
+
+
+def test_rejected_lines_are_tried_again(place: Place) -> None:
+    write(place.logs, 9, 0, body(9, 0) + b"no record\n")
+    convert(place)
+    compact(place, min_files=1)
+    before = rows_of(place)
+    assert convert(place, retry_rejected=True).objects == 1
+    assert rows_of(place) == before
+    assert_well(place)
+
+
+@LEDGERS
+def test_a_damaged_file_is_converted_again(place: Place, then: Callable[[Path], None]) -> None:
+    before = rows_of(place)
+    compact(place)
+    then(place)
+    path = next(p for p in data_files(place.lake) if "2026-01-13" in str(p))
+    path.write_bytes(path.read_bytes()[:-9] + b"123456789")
+    with pytest.raises(LakeError, match=r"the file is damaged .*flowconv verify says what to do"):
+        compact(place, sort_by="start")
+    lake, logs = str(place.lake), str(place.logs)
+    report = flowconv.verify(lake, logs, VerifyOptions(repair=True))
+    assert (report.forgotten, report.complete) == (RUNS, False)
+    assert convert(place).objects == RUNS * OBJECTS
+    then(place)
+    assert rows_of(place) == before
+    assert_well(place)
+
+
+def test_a_damaged_file_of_which_an_object_is_gone(place: Place) -> None:
+    """Rows of other objects would be lost with it."""
+    compact(place)
+    path = next(p for p in data_files(place.lake) if "2026-01-13" in str(p))
+    path.write_bytes(b"PAR1")
+    (place.logs / path_of(1, 0)).unlink()
+    lake, logs = str(place.lake), str(place.logs)
+    report = flowconv.verify(lake, logs, VerifyOptions(repair=True))
+    assert report.forgotten == 0
+    (problem,) = report.problems
+    assert "cannot be converted again" in problem.advice
+    assert len(files_of(place)) == 2
+
+
+def test_tasks_with_rows_in_damaged_and_whole_files(place: Place) -> None:
+    """Compacted files that are whole are written again without the tasks that are forgotten."""
+    with mock.patch("flowconv.lake.ledger.RECORDS_PER_CHECKPOINT", 1):
+        compact(place, since="2026-01-14")
+    before = rows_of(place)
+    path = next(p for p in data_files(place.lake) if "2026-01-13" in str(p))
+    path.unlink()
+    lake, logs = str(place.lake), str(place.logs)
+    report = flowconv.verify(lake, logs, VerifyOptions(repair=True))
+    assert report.forgotten == 1
+    assert flowconv.scan(lake, since="2026-01-14").collect().height < before.total()
+    assert convert(place).objects == OBJECTS
+    assert rows_of(place) == before
+    assert_well(place)
+
+
+def test_expired_days(place: Place) -> None:
+    compact(place)
+    assert flowconv.expire(str(place.lake), "2026-01-14").rows == 2 * RUNS * OBJECTS
+    write(place.logs, 0, 1, body(0, 1, port=80))
+    assert convert(place, reprocess=True).complete
+    assert rows_of(place).total() == RUNS * OBJECTS * (ROWS - 2)
+    assert_well(place)
+    shutil.rmtree(next((place.lake).glob("vpc/*/*/date=2026-01-14")))
+    assert flowconv.expire(str(place.lake), gone=True).files == 2
+    assert flowconv.status(str(place.lake)).rows == 0
+
+
+def test_kept_files(place: Place) -> None:
+    before, files = rows_of(place), files_of(place)
+    under_way = flowconv.scan(place.lake)
+    report = compact(place, keep=1)
+    assert report.kept_until
+    assert files < files_of(place)
+    assert Counter(under_way.collect().rows()) == rows_of(place) == before
+    # They are no strays, and a run before their time leaves them.
+    assert not flowconv.verify(str(place.lake), str(place.logs)).problems
+    convert(place)
+    assert compact(place).partitions == []
+    assert files < files_of(place)
+    with mock.patch("flowconv.lake.leftovers.datetime") as time:
+        time.now.return_value = report.kept_until
+        convert(place)
+    assert not files & files_of(place)
+    assert_well(place)
+    assert not list((place.lake / "_flowconv/intents").iterdir())
+
+
+def test_a_reader_sees_the_same_rows_meanwhile(place: Place) -> None:
+    before = rows_of(place)
+    seen = []
+
+    def seeing(name: str) -> Any:
+        call = getattr(Ledger, name)
+
+        def see(*arguments: Any) -> Any:
+            seen.append(rows_of(place))
+            result = call(*arguments)
+            seen.append(rows_of(place))
+            return result
+
+        return mock.patch.object(Ledger, name, see)
+
+    with seeing("compact"), seeing("_note_number"):
+        compact(place)
+    assert len(seen) >= 6
+    assert all(rows == before for rows in seen)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize(
+    ("keep", "healed_by", "merge_each", "every"),
+    [(0, "compact", 64, 1), (1, "convert", 64, 3), (0, "convert", 1, 5)],
+)
+def test_killed_at_any_step(
+    hourly: Place, tmp_path: Path, *, keep: int, healed_by: str, merge_each: int, every: int
+) -> None:
+    """A partition's rows are in its old files or in the compacted one, whole."""
+    before = rows_of(hourly)
+    step, was_killed = 0, True
+    with (
+        mock.patch("flowconv.lake.ledger.RECORDS_PER_CHECKPOINT", merge_each),
+        mock.patch("flowconv.lake.locking.SETTLE_S", 0.0),
+    ):
+        while was_killed:
+            place = hourly.with_copied_lake(tmp_path)
+            with dies_at(step):
+                try:
+                    compact(place, since="2026-01-14", keep=keep)
+                    was_killed = False
+                except Killed:
+                    step += every
+            assert rows_of(place) == before
+            if healed_by == "compact":
+                compact(place)
+            else:
+                convert(place)
+            assert rows_of(place) == before
+            if keep:
+                assert not flowconv.verify(str(place.lake)).problems
+            else:
+                assert_well(place)
+            shutil.rmtree(place.lake)
+    assert step > 10
+
+
+def test_dry_run_changes_nothing(place: Place) -> None:
+    before = {path: path.read_bytes() for path in place.lake.rglob("*") if path.is_file()}
+    shown = run("compact", place.lake, "--dry-run").stdout
+    assert "6 files" in shown
+    assert "would be compacted" in shown
+    assert {path: path.read_bytes() for path in place.lake.rglob("*") if path.is_file()} == before
+
+
+def test_command(place: Place) -> None:
+    shown = run("compact", place.lake, "--until", "2026-01-13", "--json").stdout
+    found = json.loads(shown)
+    assert (found["files"], found["compacted_files"], found["left"]) == (3, 1, 1)
+    shown = run("compact", place.lake, "--keep", "2").stdout
+    assert "3 files" in shown
+    assert "replaced files are kept until" in shown
+    assert "compact: 3 files to 1" in run("status", place.lake).stdout
+    assert "nothing to compact" in run("compact", place.lake).stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--sort-by", "scraddr"], "--sort-by: scraddr is not a column"),
+        (["--sort-by", "start,start"], "--sort-by: it names a column twice."),
+        (["--min-files", "0"], "--min-files: 0 is too small; at least 1."),
+        (["--keep", "-1"], "--keep: -1 is not in 0 to 8760 hours."),
+        (["--target-file-size", "1kB"], "--target-file-size: 1000 bytes are too few"),
+        (["--since", "2026-01-15", "--until", "2026-01-14"], "--since 2026-01-15 lies after"),
+    ],
+)
+def test_usage(hourly: Place, arguments: list[str], message: str) -> None:
+    shown = run("compact", hourly.lake, *arguments, code=USAGE)
+    assert message in " ".join(shown.stderr.replace("'", "").split())
+    with pytest.raises(UsageError):
+        CompactOptions(min_files=True)
+
+
+def test_not_a_lake(tmp_path: Path) -> None:
+    with pytest.raises(LakeError, match="this is not a flowconv lake"):
+        flowconv.compact(str(tmp_path))
+
+
+def test_a_lake_without_days(hourly: Place, tmp_path: Path) -> None:
+    place = Place(hourly.logs, tmp_path / "lake")
+    for last in ("0000", "0001"):
+        convert(place, partition_by="aws_region", include=[f"*{last}.log.gz"])
+    with pytest.raises(LakeError, match="partitioned by aws_region, not by date, so no days"):
+        compact(place, since="2026-01-14")
+    assert compact(place).totals["files"] == 2
+    assert rows_of(place).total() == rows_of(hourly).total()
+    assert_well(place)
+
+
+def test_another_run_is_under_way(place: Place) -> None:
+    from flowconv.lake.locking import Lock
+
+    with (
+        Lock(open_storage(str(place.lake)), "20260114T000000Z-abcdef"),
+        pytest.raises(LakeError, match="is being written by run 20260114T000000Z-abcdef"),
+    ):
+        compact(place)
+
+
+def test_in_s3(hourly: Place, tmp_path: Path, s3: S3Server) -> None:
+    lake = f"s3://{s3.make_bucket()}/a/lake"
+    options = s3_options(s3)
+    logs = tmp_path / "logs"
+
+    def convert_s3(**more: Any) -> flowconv.ConvertReport:
+        how = ConvertOptions(workers=2, dest_options=options, **more)
+        return flowconv.convert(str(logs), lake, how)
+
+    for run_ in range(RUNS):
+        for number in range(OBJECTS):
+            write(logs, run_, number, body(run_, number))
+        convert_s3()
+    before = Counter(flowconv.scan(lake, options=options).collect().rows())
+    assert before == rows_of(hourly)
+    with mock.patch("flowconv.lake.compacted._WHOLE_BYTES", 0):
+        report = flowconv.compact(lake, CompactOptions(dest_options=options))
+    assert (report.totals["files"], report.totals["compacted_files"]) == (2 * RUNS, 2)
+    assert Counter(flowconv.scan(lake, options=options).collect().rows()) == before
+    write(logs, 0, 1, body(0, 1, port=80))
+    assert convert_s3(reprocess=True).complete
+    assert flowconv.scan(lake, options=options).collect().height == before.total()
+    found = flowconv.verify(lake, str(logs), VerifyOptions(dest_options=options))
+    assert not found.problems
