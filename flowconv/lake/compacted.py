@@ -19,7 +19,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from flowconv.errors import FetchError, LakeError
 from flowconv.fields import Table
@@ -59,6 +58,8 @@ class RowGroups:
     """
 
     def __init__(self, storage: Storage, file: DataFile, task_id: str, schema: pa.Schema) -> None:
+        import pyarrow.parquet as pq
+
         self._uri = storage.uri(file.path)
         self.size_bytes = file.size_bytes
         self._file = file

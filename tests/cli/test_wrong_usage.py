@@ -241,6 +241,7 @@ GIVEN = {
     "generate": ["note.gz/x"],
     "status": ["lake"],
     "verify": ["lake", "--quick"],
+    "compact": ["lake", "--dry-run"],
     "expire": ["lake", "--dry-run"],
     "gaps": ["lake"],
     "quarantine": ["lake"],

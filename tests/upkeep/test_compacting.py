@@ -127,7 +127,7 @@ def assert_well(place: Place) -> None:
 
 
 @LEDGERS
-def test_rows_stay_and_files_become_few(place: Place, then: Callable[[Path], None]) -> None:
+def test_rows_stay_and_files_become_few(place: Place, then: Callable[[Place], None]) -> None:
     before, files = rows_of(place), files_of(place)
     assert len(files) == 2 * RUNS
     then(place)
@@ -206,7 +206,7 @@ def test_late_rows_join(place: Place) -> None:
 
 
 @LEDGERS
-def test_changed_objects_are_replaced_exactly(place: Place, then: Callable[[Path], None]) -> None:
+def test_changed_objects_are_replaced_exactly(place: Place, then: Callable[[Place], None]) -> None:
     """Two tasks have rows in the same compacted files, and are replaced in one run."""
     compact(place)
     then(place)
@@ -250,7 +250,7 @@ def test_rejected_lines_are_tried_again(place: Place) -> None:
 
 
 @LEDGERS
-def test_a_damaged_file_is_converted_again(place: Place, then: Callable[[Path], None]) -> None:
+def test_a_damaged_file_is_converted_again(place: Place, then: Callable[[Place], None]) -> None:
     before = rows_of(place)
     compact(place)
     then(place)
@@ -353,7 +353,7 @@ def test_a_reader_sees_the_same_rows_meanwhile(place: Place) -> None:
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize(
     ("keep", "healed_by", "merge_each", "every"),
-    [(0, "compact", 64, 1), (1, "convert", 64, 3), (0, "convert", 1, 5)],
+    [(0, "compact", 64, 2), (1, "convert", 64, 5), (0, "convert", 1, 7)],
 )
 def test_killed_at_any_step(
     hourly: Place, tmp_path: Path, *, keep: int, healed_by: str, merge_each: int, every: int
@@ -450,27 +450,21 @@ def test_another_run_is_under_way(place: Place) -> None:
         compact(place)
 
 
-def test_in_s3(hourly: Place, tmp_path: Path, s3: S3Server) -> None:
-    lake = f"s3://{s3.make_bucket()}/a/lake"
-    options = s3_options(s3)
-    logs = tmp_path / "logs"
-
-    def convert_s3(**more: Any) -> flowconv.ConvertReport:
-        how = ConvertOptions(workers=2, dest_options=options, **more)
-        return flowconv.convert(str(logs), lake, how)
-
-    for run_ in range(RUNS):
-        for number in range(OBJECTS):
-            write(logs, run_, number, body(run_, number))
-        convert_s3()
-    before = Counter(flowconv.scan(lake, options=options).collect().rows())
-    assert before == rows_of(hourly)
+def test_in_s3(place: Place, s3: S3Server) -> None:
+    bucket = s3.make_bucket()
+    for path in place.lake.rglob("*"):
+        if path.is_file():
+            name = f"a/lake/{path.relative_to(place.lake).as_posix()}"
+            s3.client().put_object(Bucket=bucket, Key=name, Body=path.read_bytes())
+    lake, options = f"s3://{bucket}/a/lake", s3_options(s3)
+    before = rows_of(place)
     with mock.patch("flowconv.lake.compacted._WHOLE_BYTES", 0):
         report = flowconv.compact(lake, CompactOptions(dest_options=options))
     assert (report.totals["files"], report.totals["compacted_files"]) == (2 * RUNS, 2)
     assert Counter(flowconv.scan(lake, options=options).collect().rows()) == before
-    write(logs, 0, 1, body(0, 1, port=80))
-    assert convert_s3(reprocess=True).complete
+    write(place.logs, 0, 1, body(0, 1, port=80))
+    how = ConvertOptions(workers=2, dest_options=options, reprocess=True)
+    assert flowconv.convert(str(place.logs), lake, how).complete
     assert flowconv.scan(lake, options=options).collect().height == before.total()
-    found = flowconv.verify(lake, str(logs), VerifyOptions(dest_options=options))
+    found = flowconv.verify(lake, str(place.logs), VerifyOptions(dest_options=options))
     assert not found.problems
