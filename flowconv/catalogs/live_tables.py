@@ -1,4 +1,4 @@
-"""A table of a lake, with the files that count."""
+"""The tables of a lake, with the files that count."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -36,27 +36,26 @@ class LiveTable:
         return pa.schema([*self.columns, *self.partitions])
 
 
-def read_live_table(storage: Storage, layout: Layout, table: Table) -> LiveTable:
-    """Return a table of a lake.
+def read_live_tables(storage: Storage, layout: Layout) -> dict[Table, LiveTable]:
+    """Return the tables of a lake.
 
     Raises:
         LakeError: The ledger is damaged.
         StorageError: The lake does not answer.
     """
-    files = Ledger.read(storage).files()
+    files = [file for file, _ in Ledger.read(storage).files().values() if file.is_written]
     partitions = [
         pa.field(directory_name(name), pa.date32() if name == "date" else pa.string())
         for name in layout.partition_by
     ]
-    return LiveTable(
-        columns=table_schema(table, layout.time_type, with_source=layout.with_source),
-        partitions=pa.schema(partitions),
-        files={
-            path: file
-            for path, (file, _) in files.items()
-            if path.startswith(f"{table}/") and file.is_written
-        },
-    )
+    return {
+        table: LiveTable(
+            columns=table_schema(table, layout.time_type, with_source=layout.with_source),
+            partitions=pa.schema(partitions),
+            files={file.path: file for file in files if file.path.startswith(f"{table}/")},
+        )
+        for table in Table
+    }
 
 
 def catalog_name(table: Table) -> str:

@@ -6,7 +6,7 @@ from importlib import import_module
 from importlib.util import find_spec
 from typing import Any, get_args
 
-from flowconv.catalogs.live_tables import read_live_table
+from flowconv.catalogs.live_tables import read_live_tables
 from flowconv.catalogs.registered import OvertakenError, RegisteredTable, RegisterReport, Target
 from flowconv.errors import FetchError, LakeError, UsageError
 from flowconv.fields import Table
@@ -69,30 +69,31 @@ def register(
     layout = read_layout(storage)
     target = Target(catalog=catalog, database=database)
     with import_module(f"flowconv.catalogs.{to}").opened(storage, target) as opened:
-        published = [_publish(storage, layout, table, opened) for table in Table]
+        tables = _publish(storage, layout, opened)
     return RegisterReport(
         lake=storage.root,
         catalog=to,
-        tables=tuple(table for table in published if table),
+        tables=tuple(tables),
         seconds=time.monotonic() - began,
     )
 
 
-def _publish(
-    storage: Storage, layout: Layout, table: Table, catalog: Any
-) -> RegisteredTable | None:
-    """Publish a table in an open catalog.
+def _publish(storage: Storage, layout: Layout, catalog: Any) -> list[RegisteredTable]:
+    """Publish both tables in an open catalog.
 
     Raises:
-        OvertakenError: Others change the table all the time.
+        OvertakenError: Others change a table all the time.
         LakeError: A file that counts is gone.
     """
+    published: dict[Table, RegisteredTable | None] = {}
     for attempt in range(1, _ATTEMPTS + 1):
-        # In this order: if the catalog has what a later run committed, so has the ledger.
-        there = catalog.table(table)
-        live = read_live_table(storage, layout, table)
+        # In this order: if a catalog has what a later run committed, so has the ledger.
+        found = {table: catalog.table(table) for table in Table if table not in published}
+        live = read_live_tables(storage, layout)
         try:
-            published: RegisteredTable | None = there.publish(live)
+            for table, there in found.items():
+                published[table] = there.publish(live[table])
+            break
         except OvertakenError:
             if attempt == _ATTEMPTS:
                 raise
@@ -105,6 +106,4 @@ def _publish(
                     "flowconv verify --repair converts its objects again.",
                     uri=error.uri,
                 ) from error
-        else:
-            return published
-    raise AssertionError
+    return [table for table in published.values() if table]

@@ -330,18 +330,18 @@ def test_files_that_are_gone_or_damaged(kind: CatalogKind, lake: Path) -> None:
 @KINDS
 def test_file_replaced_while_it_is_registered(kind: CatalogKind, logs: Path, lake: Path) -> None:
     """Its ledger is read again, and nothing of the first attempt is left."""
-    read_live_table = live_tables.read_live_table
+    read_live_tables = live_tables.read_live_tables
     calls: list[None] = []
 
     def replaced_then(*arguments: Any) -> Any:
-        table = read_live_table(*arguments)
+        table = read_live_tables(*arguments)
         if not calls:
             calls.append(None)
             write_day(logs, 1, rows=7)
             convert(logs, lake, reprocess=True)
         return table
 
-    with mock.patch("flowconv.catalogs.registering.read_live_table", replaced_then):
+    with mock.patch("flowconv.catalogs.registering.read_live_tables", replaced_then):
         published(kind, lake)
     assert len(calls) == 1
 
