@@ -12,6 +12,7 @@ from flowconv.errors import UsageError, did_you_mean, quote
 from flowconv.fields import FIELDS, TIME_COLUMNS, Table
 from flowconv.source.patterns import Patterns
 from flowconv.storage.opening import MAX_REQUESTS
+from flowconv.storage.request_prices import PRICES, PRICES_OF, parse_request_prices
 from flowconv.values import as_day, check_choice, parse_size
 
 if TYPE_CHECKING:
@@ -163,6 +164,14 @@ class ConvertOptions:
         "Most objects to fetch from S3 at once. Fewer are while S3 asks to slow down.",
         default=MAX_REQUESTS,
     )
+    request_prices: tuple[str, ...] = described(
+        f"US dollars for 1,000 requests to S3 of a kind, or for 1 GB received, in place of a list "
+        f"price of us-east-1 of {PRICES_OF}: "
+        f"{', '.join(f'{name}={usd:g}' for name, usd in PRICES.items())}. Can be repeated.",
+        default=(),
+        metavar="NAME=USD",
+        flag="--request-price",
+    )
     memory_limit: int = _size(
         "Memory for buffers, such as 2GB; every worker needs 200 MB, so less memory means fewer "
         "workers. 0 sets no limit. The process needs some 150 MB besides.",
@@ -254,6 +263,7 @@ class ConvertOptions:
         check_choice(self.on_bad_line, get_args(OnBadLine), "--on-bad-line")
         _check_days(self)
         _check_patterns(self)
+        parse_request_prices(self.request_prices)
         _check_partitions(self.partition_by)
         if self.format is not None or self.formats is not None:
             from flowconv.blocks.declared_formats import read_formats
@@ -276,6 +286,7 @@ class ConvertOptions:
             _take(self, name, parse_size(size, _flag(name)) if isinstance(size, str) else size)
         _take_formats(self)
         _take_names(self, "partition_by")
+        _take_list(self, "request_prices")
 
     def declared_formats(self) -> "DeclaredFormats":
         """Return the formats of objects without a header."""
@@ -544,8 +555,13 @@ def _take_names(options: Any, field_name: str) -> None:
 def _take_formats(options: Any) -> None:
     if isinstance(options.formats, os.PathLike):
         _take(options, "formats", os.fspath(options.formats))
-    names = options.allow_unknown_fields
-    _take(options, "allow_unknown_fields", (names,) if isinstance(names, str) else tuple(names))
+    _take_list(options, "allow_unknown_fields")
+
+
+def _take_list(options: Any, name: str) -> None:
+    """Take a list of texts, or one of them."""
+    texts = getattr(options, name)
+    _take(options, name, (texts,) if isinstance(texts, str) else tuple(texts))
 
 
 def _check_types(options: Any) -> None:

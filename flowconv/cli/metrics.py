@@ -3,7 +3,7 @@
 import os
 import re
 import secrets
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -142,6 +142,7 @@ def _metrics(
     for name, (help_, value) in figures.items():
         yield from _gauge(name, help_, value, job)
     if report is not None:
+        yield from _of_requests(report, job)
         # No type `info`: node_exporter, which knows Prometheus' older format, refuses the file.
         labels = {**job, "run_id": report.run_id}
         yield from _gauge("last_run_info", "The last run's id.", 1, labels)
@@ -181,11 +182,42 @@ def _of_lake(lake: "LakeStatus", source: str) -> dict[str, tuple[str, float]]:
     return figures
 
 
+def _of_requests(report: "ConvertReport", job: Mapping[str, str]) -> Iterator[str]:
+    """Give the figures of S3, by the place (`source` or `lake`); none of folders."""
+    if not report.requests:
+        return
+    figures = {
+        "cost_dollars": ("Price of its requests in US dollars.", "usd"),
+        "received_bytes": ("Size of the objects received from S3.", "received_bytes"),
+        "sent_bytes": ("Size of the objects sent to S3.", "sent_bytes"),
+    }
+    for name, (help_, key) in figures.items():
+        of_places = [({"place": place}, found[key]) for place, found in report.requests.items()]
+        yield from _gauges(f"last_run_s3_{name}", help_, of_places, job)
+    of_kinds = [
+        ({"place": place, "kind": kind}, times["sent"])
+        for place, found in report.requests.items()
+        for kind, times in found["kinds"].items()
+    ]
+    yield from _gauges("last_run_s3_requests", "Requests sent to S3.", of_kinds, job)
+
+
 def _gauge(name: str, help_: str, value: float, labels: Mapping[str, str]) -> Iterator[str]:
+    return _gauges(name, help_, [({}, value)], labels)
+
+
+def _gauges(
+    name: str,
+    help_: str,
+    values: Iterable[tuple[Mapping[str, str], float]],
+    labels: Mapping[str, str],
+) -> Iterator[str]:
+    """Give a figure's lines; its values differ by the labels that they have besides."""
     yield f"# TYPE flowconv_{name} gauge"
     yield f"# HELP flowconv_{name} {help_}"
-    pairs = ",".join(f'{label}="{_escape(text)}"' for label, text in labels.items())
-    yield f"flowconv_{name}{{{pairs}}} {value}"
+    for own, value in values:
+        pairs = ",".join(f'{label}="{_escape(text)}"' for label, text in {**labels, **own}.items())
+        yield f"flowconv_{name}{{{pairs}}} {value}"
 
 
 def _escape(text: str) -> str:

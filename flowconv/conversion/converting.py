@@ -42,6 +42,7 @@ from flowconv.source.listing import DayEnd
 from flowconv.source.opening import Source, open_source
 from flowconv.storage.interface import Storage
 from flowconv.storage.opening import open_storage
+from flowconv.storage.request_prices import cost_usd, parse_request_prices
 
 
 @giving_memory_back()
@@ -93,7 +94,10 @@ def convert(
     log_event("run_began", run_id=report.run_id, source=report.source, lake=report.lake)
     if on_begin:
         on_begin(report)
+    storages: dict[str, Source | Storage] = {"source": logs, "lake": lake}
     with ExitStack() as stack:
+        # The last request gives back the lock.
+        stack.callback(_note_requests, report, storages, options)
         # Its requests and those of the lake need not wait for one another.
         listing = stack.enter_context(_listing(logs, lake, options))
         found = find_layout(lake)
@@ -110,7 +114,7 @@ def convert(
         stack.enter_context(requests_ended(logs))
         ledger, leftovers = _read_lake(lake)
         lock.confirm()
-        with _recorded(ledger, report, layout, {"source": logs, "lake": lake}):
+        with _recorded(ledger, report, layout, partial(_note_requests, report, storages, options)):
             remove_leftovers(lake, ledger, leftovers)
             ledger.merge_if_many()
             with TaskConverter(logs, lake, ledger, report.run_id, options) as converter:
@@ -282,7 +286,7 @@ def _recorded(
     ledger: Ledger,
     report: ConvertReport,
     layout: Layout,
-    storages: Mapping[str, Source | Storage],
+    note_requests: Callable[[], None],
 ) -> Iterator[None]:
     """Record the run's begin, and its end even if it fails."""
     started = time.monotonic()
@@ -303,15 +307,24 @@ def _recorded(
         raise
     finally:
         report.seconds = time.monotonic() - started
-        report.retries = sum(storage.retries for storage in storages.values())
-        report.requests = {
-            name: storage.times.to_dict() for name, storage in storages.items() if storage.times
-        }
+        note_requests()
         ended = replace(run, ended=datetime.now(UTC), report=_sum_up(report, failure))
         if begun:
             # Keep the first failure.
             with suppress(*[FlowconvError] if failure else ()), uninterrupted():
                 ledger.end(ended)
+
+
+def _note_requests(
+    report: ConvertReport, storages: Mapping[str, Source | Storage], options: ConvertOptions
+) -> None:
+    """Report the requests so far, and their price."""
+    prices = parse_request_prices(options.request_prices)
+    report.retries = sum(storage.retries for storage in storages.values())
+    for name, times in ((name, storage.times) for name, storage in storages.items()):
+        if times:
+            usd = round(cost_usd(times.sent, times.received_bytes, prices), 9)
+            report.requests[name] = times.to_dict() | {"usd": usd}
 
 
 def _sum_up(report: ConvertReport, failure: str) -> dict[str, Any]:
@@ -342,6 +355,7 @@ _IN_LEDGER = (
     "files",
     "partitions",
     "retries",
+    "requests_usd",
     "seconds",
     "number_changed",
     "number_changed_format",

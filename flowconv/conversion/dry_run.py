@@ -1,7 +1,7 @@
 """plan(): what a run would convert, without writing anything."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import date
 from typing import Any
@@ -14,12 +14,15 @@ from flowconv.conversion.pending import (
     require_apart,
 )
 from flowconv.conversion.planning import Task
+from flowconv.conversion.request_estimate import requests_of_lake, requests_of_source
 from flowconv.lake.converted_objects import has_objects
 from flowconv.lake.layout import is_lake
 from flowconv.lake.ledger import Ledger
 from flowconv.options import ConvertOptions
-from flowconv.source.opening import open_source
+from flowconv.source.opening import Source, open_source
+from flowconv.storage.interface import Storage
 from flowconv.storage.opening import open_storage
+from flowconv.storage.request_prices import cost_usd, parse_request_prices
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,6 +63,9 @@ class Plan:
             that cannot be converted again.
         empty: As `ConvertReport.empty`.
         found_before: As `ConvertReport.found_before`.
+        requests: `source` and `lake`, where they are in S3 -> kind -> about how many requests the
+            run would make.
+        requests_usd: About what they would cost, in US dollars; None if there are none.
     """
 
     source: str
@@ -72,6 +78,8 @@ class Plan:
     unreadable: Mapping[str, str]
     empty: bool
     found_before: bool
+    requests: Mapping[str, Mapping[str, int]]
+    requests_usd: float | None
 
     @property
     def complete(self) -> bool:
@@ -102,6 +110,8 @@ class Plan:
             "unreadable": dict(self.unreadable),
             "empty": self.empty,
             "found_before": self.found_before,
+            "requests": {place: dict(kinds) for place, kinds in self.requests.items()},
+            "requests_usd": self.requests_usd,
             "complete": self.complete,
             "groups": [
                 asdict(group) | {"day": group.day and group.day.isoformat()}
@@ -124,7 +134,7 @@ def plan(source: str, dest: str, options: ConvertOptions | None = None) -> Plan:
     left_out: Counter[str] = Counter()
     unreadable: dict[str, str] = {}
     listed = list_source(logs, lake, options, left_out, unreadable)
-    is_lake(lake)  # Raises if a lake has lost its layout.
+    is_new = not is_lake(lake)  # Raises if a lake has lost its layout.
     by_group: dict[tuple[str, str, date], list[Task]] = {}
     ledger = Ledger.read(lake)
     pending = Pending()
@@ -133,6 +143,8 @@ def plan(source: str, dest: str, options: ConvertOptions | None = None) -> Plan:
         by_group.setdefault(group, []).append(task)
     left_out += Counter(expired=pending.expired)
     empty = is_empty(pending, unreadable, options)
+    tasks = [task for same in by_group.values() for task in same]
+    requests, usd = _estimate(logs, lake, tasks, options, is_new=is_new)
     groups = tuple(
         PlannedGroup(
             account_id=same[0].account_id,
@@ -155,4 +167,23 @@ def plan(source: str, dest: str, options: ConvertOptions | None = None) -> Plan:
         unreadable=unreadable | pending.stuck,
         empty=empty,
         found_before=empty and has_objects(ledger, logs.root),
+        requests=requests,
+        requests_usd=usd,
     )
+
+
+def _estimate(
+    logs: Source, lake: Storage, tasks: Sequence[Task], options: ConvertOptions, *, is_new: bool
+) -> tuple[dict[str, Mapping[str, int]], float | None]:
+    """Return the requests to S3 of a run that converts these tasks, and their price."""
+    requests: dict[str, Mapping[str, int]] = {}
+    if logs.times:
+        requests["source"] = requests_of_source(logs.times.sent, tasks)
+    if lake.times and not (is_new and not tasks):
+        requests["lake"] = requests_of_lake(lake.times.sent, tasks, is_new=is_new)
+    if not requests:
+        return requests, None
+    received_bytes = sum(task.size_bytes for task in tasks) if logs.times else 0
+    prices = parse_request_prices(options.request_prices)
+    usd = [cost_usd(kinds, 0, prices) for kinds in requests.values()]
+    return requests, round(sum(usd) + cost_usd({}, received_bytes, prices), 9)

@@ -118,9 +118,11 @@ class ConvertReport:
         new_headers: Headers that no object of their prefix had in earlier runs; the first hundred.
         number_new_headers: Number of all new headers.
         retries: Number of requests to S3 that were repeated.
-        requests: `source` and `lake`, where they are in S3 -> their requests: the count, median and
-            99th percentile (within 5 %, in ms) of GET, LIST and PUT, the most that were under way
-            at once, and hedges: GETs and LISTs made once more beside one that took much longer.
+        requests: `source` and `lake`, where they are in S3 -> their requests by kind: how many were
+            sent (S3 bills all), how many of them answered (`count`), their median and 99th
+            percentile (within 5 %, in ms); the most that were under way at once; hedges: GETs and
+            LISTs made once more beside one that took much longer; the bytes of objects that were
+            sent and received; and `usd`, their price.
         worker_time: What the workers spent their time on, as shares of it: `working`, waiting for
             bytes of the `source`, waiting to write to the `lake`, and waiting for `tasks`: for the
             listing, and for tasks to be committed. Empty if no task was converted.
@@ -206,6 +208,11 @@ class ConvertReport:
         return max(shares, key=lambda what: shares[what]) if shares else ""
 
     @property
+    def requests_usd(self) -> float | None:
+        """Price of all requests in US dollars; None if none was made to S3."""
+        return sum(place["usd"] for place in self.requests.values()) if self.requests else None
+
+    @property
     def text_megabytes_per_second(self) -> float:
         """Text converted per second of the run, in millions of bytes."""
         return self.text_bytes / 1e6 / self.seconds if self.seconds else 0.0
@@ -235,6 +242,7 @@ class ConvertReport:
             "number_changed": len(self.changed),
             "number_changed_format": len(self.changed_format),
             "number_unreadable": len(self.unreadable),
+            "requests_usd": self.requests_usd,
             "bound_by": self.bound_by,
             "complete": self.complete,
         }

@@ -12,6 +12,10 @@ import pyarrow as pa
 
 from flowconv.storage.request_times import RequestTimes
 
+# A larger file is sent to S3 in such parts, S3's smallest. An upload has at most 10,000 of them:
+# files of up to 50 GB.
+PART_BYTES = 5 << 20
+
 
 @dataclass(frozen=True, slots=True)
 class StoredFile:

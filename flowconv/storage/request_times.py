@@ -1,13 +1,21 @@
-"""How long requests take: counts, medians and percentiles, of few numbers for any many requests."""
+"""How many requests are made and how long they take, in few numbers for any many requests."""
 
 import math
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from typing import Any
 
-# What a report calls the requests that it counts.
+# Method of botocore -> what a report calls it.
 KINDS = {
+    "abort_multipart_upload": "DELETE",
+    "complete_multipart_upload": "POST",
+    "copy_object": "COPY",
+    "create_multipart_upload": "POST",
+    "delete_object": "DELETE",
     "get_object": "GET",
+    "head_bucket": "HEAD",
+    "head_object": "HEAD",
+    "list_multipart_uploads": "LIST",
     "list_objects_v2": "LIST",
     "put_object": "PUT",
     "upload_part": "PUT",
@@ -22,25 +30,36 @@ _FEW = 20
 
 @dataclass(slots=True, kw_only=True)
 class RequestTimes:
-    """The answered requests of a storage; added to by one thread, read by any.
+    """The requests of a storage; added to by one thread, read by any.
 
     Attributes:
         most_at_once: The highest number of requests that were under way together.
         hedges: Requests that were made once more while the first was still under way.
+        sent_bytes: Size of the objects and parts sent.
+        received_bytes: Size of the objects and ranges received.
     """
 
     most_at_once: int = 0
     hedges: int = 0
+    sent_bytes: int = 0
+    received_bytes: int = 0
     _under_way: int = 0
     _buckets: defaultdict[str, Counter[int]] = field(default_factory=lambda: defaultdict(Counter))
     _counts: Counter[str] = field(default_factory=Counter)
+    _sent: Counter[str] = field(default_factory=Counter)
     _medians_s: dict[str, float] = field(default_factory=dict)
 
     def __bool__(self) -> bool:
-        return bool(self._counts)
+        return bool(self._sent)
 
-    def begin(self) -> None:
+    @property
+    def sent(self) -> dict[str, int]:
+        """Kind -> number of requests, with those that failed or were made twice: S3 bills them."""
+        return dict(self._sent)
+
+    def begin(self, kind: str) -> None:
         """Count a request under way."""
+        self._sent[kind] += 1
         self._under_way += 1
         self.most_at_once = max(self.most_at_once, self._under_way)
 
@@ -54,6 +73,11 @@ class RequestTimes:
         self._counts[kind] += 1
         if self._counts[kind] % _FEW == 0:
             self._medians_s[kind] = self.quantile_s(kind, 0.5)
+
+    def hedge(self, kind: str) -> None:
+        """Count a request that is made once more beside the first."""
+        self._sent[kind] += 1
+        self.hedges += 1
 
     def count(self, kind: str) -> int:
         """Return the number of answers of a kind."""
@@ -78,9 +102,16 @@ class RequestTimes:
         kinds = {
             kind: {
                 "count": self._counts[kind],
+                "sent": self._sent[kind],
                 "median_ms": round(1000 * self.quantile_s(kind, 0.5), 1),
                 "p99_ms": round(1000 * self.quantile_s(kind, 0.99), 1),
             }
-            for kind in sorted(self._counts)
+            for kind in sorted(self._sent.copy())
         }
-        return {"kinds": kinds, "most_at_once": self.most_at_once, "hedges": self.hedges}
+        return {
+            "kinds": kinds,
+            "most_at_once": self.most_at_once,
+            "hedges": self.hedges,
+            "sent_bytes": self.sent_bytes,
+            "received_bytes": self.received_bytes,
+        }

@@ -15,6 +15,7 @@ import pyarrow as pa
 from flowconv.errors import FetchError, FlowconvError, StorageError, UsageError
 from flowconv.memory import Room
 from flowconv.storage.interface import (
+    PART_BYTES,
     BegunListing,
     Folder,
     StagedSink,
@@ -36,14 +37,11 @@ from flowconv.storage.s3_errors import (
 from flowconv.storage.s3_listing import FolderListing, KeyListing
 from flowconv.storage.s3_pages import Page
 
-# S3's smallest part. An upload has at most 10,000 parts: files of up to 50 GB.
-_PART_BYTES = 5 << 20
-
 # Of each file, beside the one that fills.
 _PARTS_AT_ONCE = 3
 
 # A closed file of up to this size is kept in memory until it is published: one request, not three.
-_SMALL_BYTES = _PART_BYTES
+_SMALL_BYTES = PART_BYTES
 
 # What closed files may keep in memory until they are published: small ones, and parts on their way.
 # Who closes more waits until the parts are sent.
@@ -403,8 +401,8 @@ class _Upload:
         self._size_bytes += len(data)
         self.crc32 = zlib.crc32(data, self.crc32)
         began = time.perf_counter()
-        while len(self._buffer) >= _PART_BYTES:
-            self._send_part(_PART_BYTES)
+        while len(self._buffer) >= PART_BYTES:
+            self._send_part(PART_BYTES)
         self.waited_s += time.perf_counter() - began
         return len(data)
 
@@ -429,7 +427,7 @@ class _Upload:
             self._send_part(len(self._buffer))
         elif self._buffer:
             self._send_part(len(self._buffer))
-        if not self._take_room(len(self._sent_parts) * _PART_BYTES):
+        if not self._take_room(len(self._sent_parts) * PART_BYTES):
             self._await_parts(0)
 
     def publish(self) -> None:

@@ -118,8 +118,9 @@ class Connection:
         s3, store = self._clients
         get = partial(_get_by_obstore, store) if _is_plain(key) else partial(self._get_by_s3fs, s3)
         attempt = partial(self._hedged, partial(get, key, start, size), "GET", size or 0)
-        body = await self._repeated(attempt, "get_object", Key=key)
-        return bytes(body)
+        body = bytes(await self._repeated(attempt, "get_object", Key=key))
+        self.times.received_bytes += len(body)
+        return body
 
     def find(self, key: str) -> Any:
         """Return HeadObject's answer; None if there is no such object."""
@@ -166,7 +167,7 @@ class Connection:
                     look_after_s = patience_s - waited_s
                 else:
                     look_after_s = None
-                    self.times.hedges += 1
+                    self.times.hedge(kind)
                     attempts.add(asyncio.ensure_future(request()))
         finally:
             for attempt in attempts:
@@ -201,7 +202,9 @@ class Connection:
             room = limit.request(is_second=failures == 1) if limit else nullcontext()
             try:
                 async with room, asyncio.timeout(timeout_s):
-                    return await self._timed(attempt, method)
+                    answer = await self._timed(attempt, method)
+                    self.times.sent_bytes += len(request.get("Body", b""))
+                    return answer
             except CLIENT_ERRORS as exc:
                 failures += 1
                 delay_s = backoff.delay_s(reason_of(exc)) if may_pass(exc) else None
@@ -209,14 +212,14 @@ class Connection:
                     raise
 
     async def _timed(self, attempt: Callable[[], Awaitable[Any]], method: str) -> Any:
-        self.times.begin()
+        kind = KINDS[method]
+        self.times.begin(kind)
         began = time.monotonic()
         try:
             answer = await attempt()
         finally:
             self.times.end()
-        if kind := KINDS.get(method):
-            self.times.add(kind, time.monotonic() - began)
+        self.times.add(kind, time.monotonic() - began)
         return answer
 
     async def _request(self, s3: Any, method: str, **request: Any) -> Any:

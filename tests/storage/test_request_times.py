@@ -25,26 +25,31 @@ def test_what_is_usual_is_known_after_some_answers() -> None:
     assert not times
     for number in range(20):
         assert times.usual_s("GET") is None
+        times.begin("GET")
         times.add("GET", 9.0 if number == 0 else 0.03)
     assert times
     assert times.usual_s("GET") == pytest.approx(0.03, rel=0.06)
 
 
-def test_the_most_at_once() -> None:
+def test_requests_are_counted_when_they_are_sent() -> None:
     times = RequestTimes()
     for _ in range(3):
-        times.begin()
+        times.begin("PUT")
     times.end()
-    times.begin()
+    times.begin("GET")
     times.add("PUT", 0.02)
-    times.hedges += 1
+    times.hedge("GET")
+    times.received_bytes += 5
     assert times.to_dict() == {
         "kinds": {
-            "PUT": {"count": 1, "median_ms": pytest.approx(20, rel=0.06)}
-            | {"p99_ms": pytest.approx(20, rel=0.06)}
+            "GET": {"count": 0, "sent": 2, "median_ms": 0, "p99_ms": 0},
+            "PUT": {"count": 1, "sent": 3, "median_ms": pytest.approx(20, rel=0.06)}
+            | {"p99_ms": pytest.approx(20, rel=0.06)},
         },
         "most_at_once": 3,
         "hedges": 1,
+        "sent_bytes": 0,
+        "received_bytes": 5,
     }
 
 
@@ -59,7 +64,9 @@ def test_it_is_read_while_it_grows() -> None:
     reader = threading.Thread(target=read)
     reader.start()
     for number in range(20_000):
-        times.add(("GET", "LIST", "PUT")[number % 3], number / 1000)
+        kind = ("GET", "LIST", "PUT")[number % 3]
+        times.begin(kind)
+        times.add(kind, number / 1000)
     over.set()
     reader.join()
     assert sum(kind["count"] for kind in times.to_dict()["kinds"].values()) == 20_000

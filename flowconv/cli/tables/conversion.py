@@ -60,6 +60,8 @@ def _run_figures(report: ConvertReport) -> Table:
     )
     for place, requests in report.requests.items():
         table.add_row("requests", _requests(place, requests))
+    if report.requests_usd is not None:
+        table.add_row("cost", _cost(report))
     if report.retries:
         table.add_row("retries", f"{report.retries:,} requests to S3 were made again")
     if report.cancelled:
@@ -101,13 +103,25 @@ def _add_objects(table: Table, report: ConvertReport) -> None:
 
 def _requests(place: str, requests: Mapping[str, Any]) -> str:
     kinds = [
-        f"{times['count']:,} {kind} ({times['median_ms']:.0f} ms, 99 % within "
+        f"{times['sent']:,} {kind} ({times['median_ms']:.0f} ms, 99 % within "
         f"{times['p99_ms']:.0f} ms)"
         for kind, times in requests["kinds"].items()
     ]
     hedges = f"; {requests['hedges']:,} made twice for slowness" if requests["hedges"] else ""
     at_once = f"; at most {requests['most_at_once']:,} at once"
     return f"{place}: {', '.join(kinds)}{at_once}{hedges}"
+
+
+def _cost(report: ConvertReport) -> str:
+    """Return the price of the requests, and what they carried."""
+    received, sent = (
+        sum(place[name] for place in report.requests.values())
+        for name in ("received_bytes", "sent_bytes")
+    )
+    return (
+        f"${report.requests_usd:.6f} for requests (--request-price); {format_size(received)} "
+        f"received, {format_size(sent)} sent"
+    )
 
 
 def _add_fields(table: Table, report: ConvertReport) -> None:
@@ -192,6 +206,11 @@ def print_plan(plan: Plan) -> None:
         f"{plan.objects:,} objects, {format_size(plan.size_bytes)}, would be read from "
         f"{plan.source} and written to {plan.lake}; nothing was."
     )
+    for place, kinds in plan.requests.items():
+        counts = ", ".join(f"{number:,} {kind}" for kind, number in sorted(kinds.items()))
+        console.print(f"requests for {place}, about: {counts}")
+    if plan.requests_usd is not None:
+        console.print(f"cost of the requests, about: ${plan.requests_usd:.6f} (--request-price)")
     if plan.already_converted:
         console.print(f"converted before: {plan.already_converted:,} objects")
     if plan.changed:
