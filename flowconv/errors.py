@@ -2,6 +2,7 @@
 
     FlowconvError
     ├── UsageError              an argument that cannot be: change it
+    │   └── WrongTypeError      one of another type; it is also a TypeError
     ├── StorageError            a bucket or folder that does not answer as it should
     │   └── FolderError         one folder of many; a run names it and goes on
     ├── LakeError               the destination is not a lake, or not one of these options
@@ -74,6 +75,10 @@ class FlowconvError(Exception):
 
 class UsageError(FlowconvError):
     """An argument or option that cannot be, or that does not go with another."""
+
+
+class WrongTypeError(UsageError, TypeError):
+    """An argument of another type than it can have, such as an account that is a number."""
 
 
 class StorageError(FlowconvError):

@@ -10,6 +10,7 @@ from flowconv.blocks.declared_formats import DeclaredFormats, declared_formats
 from flowconv.blocks.formats import LogFormat
 from flowconv.blocks.shapes import SIGNS, Shape
 from flowconv.errors import FormatError, UnreadableObjectError, UsageError
+from flowconv.notebooks import InNotebooks
 from flowconv.rows.batch import ParsedBlock, RejectedLine
 from flowconv.rows.extracting import extract
 from flowconv.rows.normalising import normalise
@@ -21,8 +22,8 @@ from flowconv.storage.opening import open_storage
 _MOST_REJECTED = 1000
 
 
-@dataclass(slots=True, kw_only=True)
-class Inspection:
+@dataclass(slots=True, kw_only=True, repr=False)
+class Inspection(InNotebooks):
     """What an object holds.
 
     Attributes:

@@ -8,7 +8,7 @@ from datetime import date
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from flowconv.errors import UsageError, did_you_mean, quote
+from flowconv.errors import UsageError, WrongTypeError, did_you_mean, quote
 from flowconv.fields import FIELDS, TIME_COLUMNS, Table
 from flowconv.source.patterns import Patterns
 from flowconv.storage.opening import MAX_REQUESTS
@@ -543,10 +543,14 @@ def _take_days(options: Any) -> None:
 def _take_names(options: Any, field_name: str) -> None:
     names: Any = getattr(options, field_name)
     names = [names] if isinstance(names, str) else names
-    _require(isinstance(names, Iterable), f"{_flag(field_name)}: write a list of names.")
+    _require(
+        isinstance(names, Iterable), f"{_flag(field_name)}: write a list of names.", WrongTypeError
+    )
     names = list(names)
     _require(
-        all(isinstance(name, str) for name in names), f"{_flag(field_name)}: its names are texts."
+        all(isinstance(name, str) for name in names),
+        f"{_flag(field_name)}: its names are texts.",
+        WrongTypeError,
     )
     parts = (part.strip() for name in names for part in name.split(","))
     _take(options, field_name, tuple(part for part in parts if part))
@@ -570,7 +574,9 @@ def _check_types(options: Any) -> None:
             value = getattr(options, name)
             # True is a number for Python.
             fits = isinstance(value, kinds) and (kinds is bool or not isinstance(value, bool))
-            _require(fits, f"{_flag(name)}: a {type(value).__name__} is not {wanted}.")
+            _require(
+                fits, f"{_flag(name)}: a {type(value).__name__} is not {wanted}.", WrongTypeError
+            )
 
 
 def _check_workers(options: Any) -> None:
@@ -633,6 +639,6 @@ def _check_partitions(names: tuple[str, ...]) -> None:
         )
 
 
-def _require(holds: bool, message: str) -> None:
+def _require(holds: bool, message: str, error: type[UsageError] = UsageError) -> None:
     if not holds:
-        raise UsageError(message)
+        raise error(message)

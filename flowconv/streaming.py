@@ -1,5 +1,6 @@
 """read(): flow logs as a stream of Arrow record batches, without writing anything."""
 
+import os
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from flowconv.source.fetching import ObjectFetcher, requests_ended
 from flowconv.source.keys import LogObject
 from flowconv.source.opening import Source, open_source
 from flowconv.source.selection import Selection
+from flowconv.values import require
 
 # As stored: small objects give one or two blocks of text together, and a large one is alone.
 _GROUP_BYTES = 1 << 20
@@ -32,7 +34,7 @@ _BATCH_ROWS = 1 << 17
 
 
 def read(
-    source: str,
+    source: str | os.PathLike[str],
     options: ReadOptions | None = None,
     *,
     on_rejected: Callable[[RejectedLine], None] | None = None,
@@ -64,6 +66,7 @@ def read(
         ParseError: While the stream is read: a line does not fit, and there is no `on_rejected`.
     """
     options = options or ReadOptions()
+    require(options, ReadOptions, "options")
     table = Table(options.table)
     declared = options.declared_formats()
     schema = with_encoded_texts(table_schema(table))

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable, Sequence
 from datetime import UTC, date, datetime, timedelta
 
-from flowconv.errors import UsageError, did_you_mean, quote
+from flowconv.errors import UsageError, WrongTypeError, did_you_mean, quote
 
 _UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
 _BINARY_UNITS = {"KI": 1 << 10, "MI": 1 << 20, "GI": 1 << 30, "TI": 1 << 40}
@@ -14,7 +14,7 @@ def as_day(value: object, option: str) -> date | None:
     """Return a value that is a day: a date, a time's day in UTC, a text of one, or None.
 
     Raises:
-        UsageError: It is none of these.
+        UsageError: It is none of these; a WrongTypeError if it is something else.
     """
     if isinstance(value, str):
         return parse_day(value, option)
@@ -22,7 +22,7 @@ def as_day(value: object, option: str) -> date | None:
         return (value.astimezone(UTC) if value.tzinfo else value).date()
     if value is None or isinstance(value, date):
         return value
-    raise UsageError(
+    raise WrongTypeError(
         f"{option}: a {type(value).__name__} is not a day. Write a date, or a text such as "
         "2026-01-14 or 2d."
     )
@@ -69,7 +69,7 @@ def parse_time(value: object, option: str) -> datetime:
                 f"{option}: {quote(text)} is not a time; write 2026-01-14T10:00, in UTC."
             ) from None
     if not isinstance(value, datetime):
-        raise TypeError(
+        raise WrongTypeError(
             f"{option}: a {type(value).__name__} is not a time. Write a datetime, or a text such "
             "as 2026-01-14T10:00."
         )
@@ -115,12 +115,17 @@ def parse_storage_options(pairs: Iterable[str]) -> dict[str, str]:
     return options
 
 
-def check_choice(value: str, choices: Sequence[str], option: str) -> None:
+def check_choice(value: object, choices: Sequence[str], option: str) -> None:
     """Check that a value is one of several.
 
     Raises:
-        UsageError: It is another; the message says which may be meant.
+        UsageError: It is another; the message says which may be meant. A WrongTypeError if it is
+            no text.
     """
+    if not isinstance(value, str):
+        raise WrongTypeError(
+            f"{option}: a {type(value).__name__} is not one of {', '.join(choices)}."
+        )
     if value not in choices:
         raise UsageError(
             f"{option}: {quote(value)} is not one of {', '.join(choices)}."
@@ -128,11 +133,21 @@ def check_choice(value: str, choices: Sequence[str], option: str) -> None:
         )
 
 
+def require(value: object, kind: type, name: str) -> None:
+    """Check the type of an argument.
+
+    Raises:
+        WrongTypeError: It has another one.
+    """
+    if not isinstance(value, kind):
+        raise WrongTypeError(f"{name}: found a {type(value).__name__}, expected a {kind.__name__}.")
+
+
 def take_texts(value: object, name: str) -> tuple[str, ...] | None:
     """Return an argument that is several texts, or one text alone.
 
     Raises:
-        TypeError: It is of another kind.
+        WrongTypeError: It is of another kind.
     """
     if value is None:
         return None
@@ -145,7 +160,7 @@ def take_texts(value: object, name: str) -> tuple[str, ...] | None:
     for text in texts:
         if not isinstance(text, str):
             zeros = " A number loses an account's zeros." if isinstance(text, int) else ""
-            raise TypeError(
+            raise WrongTypeError(
                 f"{name}: a {type(text).__name__} is not text.{zeros} Write it in quotes."
             )
     return tuple(map(str, texts))

@@ -1,6 +1,7 @@
 """Statements by which other engines know a lake's tables."""
 
 import json
+import os
 from collections.abc import Mapping
 from datetime import date
 from typing import get_args
@@ -9,6 +10,7 @@ from flowconv.answers.tables import Kind, LakeTable, read_tables
 from flowconv.errors import UsageError, printable, quote
 from flowconv.options import Dialect
 from flowconv.rows.partitioning import NULL_PARTITION
+from flowconv.storage.opening import path_text
 from flowconv.values import check_choice
 
 _TYPES: Mapping[str, Mapping[Kind, str]] = {
@@ -56,10 +58,10 @@ _FIRST_FLOW_LOGS = date(2015, 6, 10)
 
 
 def ddl(
-    dest: str,
+    dest: str | os.PathLike[str],
     dialect: Dialect,
     *,
-    location: str | None = None,
+    location: str | os.PathLike[str] | None = None,
     options: Mapping[str, str] | None = None,
 ) -> str:
     """Return statements that make a lake's tables, `vpc_flows` and `tgw_flows`, known to an engine.
@@ -79,6 +81,9 @@ def ddl(
         StorageError: The lake does not answer.
         UsageError: There is no such dialect, or it cannot read from there.
     """
+    dest = path_text(dest)
+    if location is not None:
+        location = path_text(location)
     check_choice(dialect, get_args(Dialect), "dialect")
     tables = read_tables(dest, location=location, options=options)
     if printable(tables[0].folder) != tables[0].folder:

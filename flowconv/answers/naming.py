@@ -18,12 +18,13 @@ from flowconv.answers.name_tables import FOREVER, NameTables
 from flowconv.errors import UsageError
 from flowconv.lake.layout import read_layout
 from flowconv.lake.locking import Lock
+from flowconv.notebooks import InNotebooks
 from flowconv.storage.opening import open_storage
 from flowconv.values import parse_time, take_texts
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NamesReport:
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class NamesReport(InNotebooks):
     """What a lake knows after names were read.
 
     Attributes:
@@ -78,15 +79,15 @@ def names(
         StorageError: The lake does not answer.
         TypeError: An argument has another type.
     """
+    storage = open_storage(dest, options or {})
     paths = [os.fspath(file) for file in _several(files)]
-    if not paths:
-        raise UsageError("no file is given. Give at least one, by --from.")
     now = datetime.now(UTC)
     as_of = parse_time(time, "time") if time is not None else now
     if as_of > now:
         raise UsageError(f"time: {as_of.isoformat()} lies in the future.")
+    if not paths:
+        raise UsageError("no file is given. Give at least one, by --from.")
     described = read_descriptions(paths)
-    storage = open_storage(dest, options or {})
     read_layout(storage)
     run_id = f"{now:%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
     with Lock(storage, run_id, wait=wait) as lock:

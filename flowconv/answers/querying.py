@@ -12,6 +12,7 @@ from flowconv.errors import LakeError, UsageError
 from flowconv.fields import Table
 from flowconv.lake.scanning import scan
 from flowconv.storage.opening import open_storage
+from flowconv.values import require
 
 
 def query(
@@ -51,6 +52,7 @@ def query(
         TypeError: An argument has another type, such as an account that is a number.
         StorageError: The lake does not answer.
     """
+    require(sql, str, "sql")
     frames = {
         table.value: scan(
             dest,

@@ -11,6 +11,7 @@ from flowconv.answers.querying import compute, query
 from flowconv.answers.questions import PRICES_OF, question_sql
 from flowconv.answers.registries import TRAFFIC_PATHS
 from flowconv.lake.status import status
+from flowconv.notebooks import InNotebooks
 from flowconv.upkeep.completeness import gaps
 
 # Beyond so many days, traffic is summed by day: a chart has no room for more hours.
@@ -49,8 +50,8 @@ class Section:
         ]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LakeReport:
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class LakeReport(InNotebooks):
     """A report on a lake.
 
     Attributes:

@@ -50,7 +50,10 @@ class LakeTable:
 
 
 def read_tables(
-    dest: str, *, location: str | None = None, options: Mapping[str, str] | None = None
+    dest: str,
+    *,
+    location: str | None = None,
+    options: Mapping[str, str] | None = None,
 ) -> list[LakeTable]:
     """Return both tables of a lake.
 

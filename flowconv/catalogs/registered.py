@@ -4,6 +4,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from flowconv.errors import CatalogError
+from flowconv.notebooks import InNotebooks
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,8 +52,8 @@ class RegisteredTable:
     removed: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RegisterReport:
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class RegisterReport(InNotebooks):
     """What registering a lake came to.
 
     Attributes:

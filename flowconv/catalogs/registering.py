@@ -1,5 +1,6 @@
 """register(): a lake's committed files are published in a catalog of other engines."""
 
+import os
 import time
 from collections.abc import Mapping
 from importlib import import_module
@@ -27,7 +28,7 @@ _ATTEMPTS = 5
 
 
 def register(
-    lake: str,
+    lake: str | os.PathLike[str],
     to: CatalogKind,
     *,
     catalog: str | None = None,

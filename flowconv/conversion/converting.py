@@ -1,6 +1,7 @@
 """convert(): a run, from the lock to the report."""
 
 import logging
+import os
 import secrets
 import socket
 import threading
@@ -43,12 +44,13 @@ from flowconv.source.opening import Source, open_source
 from flowconv.storage.interface import Storage
 from flowconv.storage.opening import open_storage
 from flowconv.storage.request_prices import cost_usd, parse_request_prices
+from flowconv.values import require
 
 
 @giving_memory_back()
 def convert(
-    source: str,
-    dest: str,
+    source: str | os.PathLike[str],
+    dest: str | os.PathLike[str],
     options: ConvertOptions | None = None,
     *,
     on_progress: Callable[[RunProgress], None] | None = None,
@@ -81,6 +83,7 @@ def convert(
         ParseError: A line does not fit and `on_bad_line` is `fail`.
     """
     options = options or ConvertOptions()
+    require(options, ConvertOptions, "options")
     logs = open_source(source, options.source_options, options.max_requests)
     lake = open_storage(dest, options.dest_options)
     require_apart(logs, lake)

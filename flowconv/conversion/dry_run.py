@@ -18,6 +18,7 @@ from flowconv.conversion.request_estimate import requests_of_lake, requests_of_s
 from flowconv.lake.converted_objects import has_objects
 from flowconv.lake.layout import is_lake
 from flowconv.lake.ledger import Ledger
+from flowconv.notebooks import InNotebooks
 from flowconv.options import ConvertOptions
 from flowconv.source.opening import Source, open_source
 from flowconv.storage.interface import Storage
@@ -46,8 +47,8 @@ class PlannedGroup:
     tasks: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class Plan(InNotebooks):
     """What a run would read and write.
 
     Attributes:

@@ -8,6 +8,7 @@ from typing import Any
 
 from flowconv.blocks.counts import GROUPS_COUNTED, OTHER_GROUPS, LineCounts
 from flowconv.lake.ledger_records import ConvertedObject, DataFile
+from flowconv.notebooks import InNotebooks
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,8 +71,8 @@ class NewHeader:
         return asdict(self) | {"since": self.since and self.since.isoformat()}
 
 
-@dataclass(slots=True, kw_only=True)
-class ConvertReport:
+@dataclass(slots=True, kw_only=True, repr=False)
+class ConvertReport(InNotebooks):
     """What a run of `convert` read and wrote.
 
     Attributes:

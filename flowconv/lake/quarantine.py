@@ -14,6 +14,7 @@ from flowconv.errors import FetchError, LakeError, UsageError
 from flowconv.lake.layout import read_layout
 from flowconv.lake.ledger import Ledger
 from flowconv.lake.ledger_records import DataFile
+from flowconv.notebooks import InNotebooks
 from flowconv.source.keys import CLOUDWATCH
 from flowconv.storage.interface import Storage
 from flowconv.storage.names import to_text
@@ -63,8 +64,8 @@ class QuarantinedObject:
         return self.reasons.total()
 
 
-@dataclass(frozen=True, slots=True)
-class QuarantineReport:
+@dataclass(frozen=True, slots=True, repr=False)
+class QuarantineReport(InNotebooks):
     """The content of a lake's quarantine.
 
     Attributes:

@@ -18,7 +18,7 @@ from flowconv.rows.schema import UNKNOWN_FIELDS, table_schema
 from flowconv.storage.interface import Storage
 from flowconv.storage.names import from_text
 from flowconv.storage.opening import open_storage
-from flowconv.values import as_day, take_texts
+from flowconv.values import as_day, require, take_texts
 
 if TYPE_CHECKING:
     import polars as pl
@@ -65,6 +65,7 @@ def scan(
 
     storage = open_storage(dest, options or {})
     layout = read_layout(storage)
+    require(table, str, "table")
     chosen = Table(table) if table in list(Table) else None
     if chosen is None:
         raise UsageError(f"{table!r} is not a table, expected 'vpc' or 'tgw'.")

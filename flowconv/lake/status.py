@@ -1,5 +1,6 @@
 """status(): what a lake holds and how its last runs ended, from its ledger alone."""
 
+import os
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, date, datetime
@@ -13,8 +14,10 @@ from flowconv.lake.ledger import Ledger
 from flowconv.lake.ledger_records import DataFile, Run
 from flowconv.lake.locking import Holder, read_holder
 from flowconv.lake.partitions import PartitionStatus, PartitionTotals, partitions_of
+from flowconv.notebooks import InNotebooks
 from flowconv.storage.interface import Storage
 from flowconv.storage.opening import open_storage
+from flowconv.values import require
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,8 +69,8 @@ class LockStatus:
         return {"state": self.state, "holder": self.holder and asdict(self.holder)}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LakeStatus(PartitionTotals):
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class LakeStatus(PartitionTotals, InNotebooks):
     """What a lake holds, and how its last runs ended.
 
     Attributes:
@@ -135,7 +138,9 @@ class LakeStatus(PartitionTotals):
         }
 
 
-def status(lake: str, *, runs: int = 10, options: Mapping[str, str] | None = None) -> LakeStatus:
+def status(
+    lake: str | os.PathLike[str], *, runs: int = 10, options: Mapping[str, str] | None = None
+) -> LakeStatus:
     """Return what a lake holds and how its last runs ended; only its ledger is read.
 
     In S3 all files are looked for only if one that a lifecycle rule would have deleted first is
@@ -150,6 +155,7 @@ def status(lake: str, *, runs: int = 10, options: Mapping[str, str] | None = Non
         LakeError: There is no lake, or its ledger is damaged.
         StorageError: The lake does not answer.
     """
+    require(runs, int, "runs")
     storage = open_storage(lake, options)
     layout = read_layout(storage)
     # Read before the ledger: a run that ends in between would look killed in the other order.

@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping, Sequence
 from urllib.parse import urlsplit
 
-from flowconv.errors import UsageError, did_you_mean, quote
+from flowconv.errors import UsageError, WrongTypeError, did_you_mean, quote
 
 OPTION_NAMES = ("key", "secret", "token", "profile", "endpoint_url", "region")
 S3_OPTION_NAMES = (*OPTION_NAMES, "anon", "requester_pays")
@@ -26,7 +26,7 @@ def check_options(options: Mapping[str, str], names: Sequence[str], kind: str) -
         if name not in names:
             _refuse_name(name, names, kind)
         if not isinstance(value, str):
-            raise UsageError(f"{kind} {name}: the value must be text, such as 'true'.")
+            raise WrongTypeError(f"{kind} {name}: the value must be text, such as 'true'.")
         if not value or not value.isprintable() or value != value.strip():
             raise UsageError(
                 f"{kind} {name}: the value is empty, or has a space at an end or a control "

@@ -8,11 +8,12 @@ import re
 from collections.abc import Mapping
 from urllib.parse import unquote
 
-from flowconv.errors import UsageError, quote
+from flowconv.errors import UsageError, WrongTypeError, quote
 from flowconv.storage.aws import S3_OPTION_NAMES, check_options
 from flowconv.storage.interface import Storage
 from flowconv.storage.local import LocalStorage
 from flowconv.storage.names import from_system
+from flowconv.values import require
 
 # At 100 ms a request these fetch 5,000 small objects a second; each is a connection.
 MAX_REQUESTS = 512
@@ -38,6 +39,7 @@ def open_storage(
     """
     options = options or {}
     url = from_system(path_text(url))
+    require(options, Mapping, "options")
     check_options(options, S3_OPTION_NAMES, "storage option")
     if url.startswith("s3://"):
         from flowconv.storage.s3 import S3Storage
@@ -73,11 +75,11 @@ def path_text(url: str | os.PathLike[str]) -> str:
     """Return a path or URL as text.
 
     Raises:
-        UsageError: It is neither text nor a Path.
+        WrongTypeError: It is neither text nor a Path.
     """
     text = os.fspath(url) if isinstance(url, os.PathLike) else url
     if not isinstance(text, str):
-        raise UsageError(f"a path or URL must be text or a Path, not {type(url).__name__}.")
+        raise WrongTypeError(f"a path or URL must be text or a Path, not {type(url).__name__}.")
     return text
 
 

@@ -12,6 +12,7 @@ run of any kind deletes what is left to be deleted.
 """
 
 import hashlib
+import os
 import secrets
 import socket
 import time
@@ -39,6 +40,7 @@ from flowconv.lake.locking import Lock
 from flowconv.lake.paths import STAGING
 from flowconv.lake.writing import SORTED_BY, StagedFile
 from flowconv.memory import giving_memory_back
+from flowconv.notebooks import InNotebooks
 from flowconv.options import CompactOptions, ConvertOptions
 from flowconv.rows.schema import table_schema
 from flowconv.running import RunProgress, Stopped, run_all, uninterrupted
@@ -74,8 +76,8 @@ class CompactedPartition:
     compacted_bytes: int = 0
 
 
-@dataclass(slots=True, kw_only=True)
-class CompactReport:
+@dataclass(slots=True, kw_only=True, repr=False)
+class CompactReport(InNotebooks):
     """What was compacted.
 
     Attributes:
@@ -118,7 +120,7 @@ class CompactReport:
 
 @giving_memory_back()
 def compact(
-    lake: str,
+    lake: str | os.PathLike[str],
     options: CompactOptions | None = None,
     *,
     on_progress: Callable[[RunProgress], None] | None = None,

@@ -6,6 +6,7 @@ lake_records       rows -> SKIPDATA and NODATA by interface and hour, interfaces
 acknowledged       what the owner knows of
 """
 
+import os
 import secrets
 import time
 from collections.abc import Mapping, Sequence
@@ -19,7 +20,7 @@ from flowconv.lake.layout import read_layout
 from flowconv.lake.ledger import Ledger
 from flowconv.lake.locking import Lock
 from flowconv.storage.interface import Storage
-from flowconv.storage.opening import open_storage
+from flowconv.storage.opening import open_storage, path_text
 from flowconv.upkeep.delivery_windows import check_windows, read_times
 from flowconv.upkeep.few_rows import days_with_few_rows
 from flowconv.upkeep.gap_report import Gap, GapReport
@@ -27,7 +28,7 @@ from flowconv.values import as_day
 
 
 def gaps(
-    lake: str,
+    lake: str | os.PathLike[str],
     *,
     since: date | str | None = None,
     until: date | str | None = None,
@@ -59,6 +60,7 @@ def gaps(
 
     started = time.monotonic()
     first, last = as_day(since, "--since"), as_day(until, "--until")
+    lake = path_text(lake)
     storage = open_storage(lake, options or {})
     read_layout(storage)
     ledger = Ledger.read(storage)

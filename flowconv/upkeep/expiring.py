@@ -10,6 +10,7 @@ A run that is killed before its `expire` has removed nothing. After it, the next
 finds the intent and deletes the files.
 """
 
+import os
 import secrets
 import socket
 import time
@@ -29,13 +30,14 @@ from flowconv.lake.ledger_records import DataFile, Run
 from flowconv.lake.leftovers import list_leftovers, remove_leftovers
 from flowconv.lake.locking import Lock
 from flowconv.lake.partitions import PartitionStatus, PartitionTotals, partitions_of
+from flowconv.notebooks import InNotebooks
 from flowconv.storage.interface import Storage
 from flowconv.storage.opening import open_storage
 from flowconv.values import as_day
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ExpireReport(PartitionTotals):
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class ExpireReport(PartitionTotals, InNotebooks):
     """What was removed from a lake.
 
     Attributes:
@@ -67,7 +69,7 @@ class ExpireReport(PartitionTotals):
 
 
 def expire(
-    lake: str,
+    lake: str | os.PathLike[str],
     before: date | str | None = None,
     *,
     gone: bool = False,

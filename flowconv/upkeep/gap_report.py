@@ -4,6 +4,8 @@ from dataclasses import asdict, dataclass, fields
 from datetime import date, datetime
 from typing import Any, Literal
 
+from flowconv.notebooks import InNotebooks
+
 GapKind = Literal["windows", "silent", "few-rows"]
 
 
@@ -153,8 +155,8 @@ class RecordsFound:
         }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GapReport:
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class GapReport(InNotebooks):
     """How complete a lake is.
 
     Attributes:

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal
 
+from flowconv.notebooks import InNotebooks
 from flowconv.storage.interface import Storage
 
 ProblemKind = Literal[
@@ -93,8 +94,8 @@ class Check:
     run: Callable[[Callable[[], None]], Problem | None]
 
 
-@dataclass(slots=True, kw_only=True)
-class VerifyReport:
+@dataclass(slots=True, kw_only=True, repr=False)
+class VerifyReport(InNotebooks):
     """What was checked and found.
 
     Attributes:

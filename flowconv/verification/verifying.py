@@ -9,6 +9,7 @@ in the lake, a line of the quarantine, or a header, blank or comment. A file wit
 is as it was written.
 """
 
+import os
 import secrets
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -26,6 +27,7 @@ from flowconv.running import RunProgress, run_all
 from flowconv.source.opening import Source, open_source
 from flowconv.storage.interface import Storage
 from flowconv.storage.opening import open_storage
+from flowconv.values import require
 from flowconv.verification.lake_files import LakeNow, check_names, check_sums, file_checks
 from flowconv.verification.problems import ADVICE, Check, Problem, VerifyReport, problem_of
 from flowconv.verification.recounting import SourceObjects
@@ -34,8 +36,8 @@ from flowconv.verification.repairing import repair_lake
 
 @giving_memory_back()
 def verify(
-    lake: str,
-    source: str | None = None,
+    lake: str | os.PathLike[str],
+    source: str | os.PathLike[str] | None = None,
     options: VerifyOptions | None = None,
     *,
     on_progress: Callable[[RunProgress], None] | None = None,
@@ -61,6 +63,7 @@ def verify(
     """
     started = time.monotonic()
     options = options or VerifyOptions()
+    require(options, VerifyOptions, "options")
     storage = open_storage(lake, options.dest_options)
     lost = lost_layout(storage)
     layout = lost or read_layout(storage)
