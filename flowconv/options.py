@@ -32,7 +32,7 @@ Compression = Literal["zstd", "snappy", "gzip", "lz4", "none"]
 OnBadLine = Literal["quarantine", "fail"]
 TimeType = Literal["timestamp", "epoch"]
 Order = Literal["sorted", "log"]
-CatalogKind = Literal["delta", "iceberg"]
+CatalogKind = Literal["delta", "iceberg", "glue"]
 Dialect = Literal["athena", "spark", "trino", "duckdb", "clickhouse", "polars"]
 
 # Partition names that are not columns, in the order of AWS's own prefix.

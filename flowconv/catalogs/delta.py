@@ -47,7 +47,7 @@ def opened(storage: Storage, target: Target) -> "Iterator[Catalog]":
     Raises:
         UsageError: Another place is asked for.
     """
-    if target != Target():
+    if target.catalog or target.database:
         raise UsageError("--to delta takes no --catalog or --database: the tables are in the lake.")
     yield Catalog(storage)
 

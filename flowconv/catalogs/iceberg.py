@@ -39,7 +39,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from flowconv.catalogs.footers import Bounds, read_bounds
 from flowconv.catalogs.live_tables import LiveTable, catalog_name, partition_values
-from flowconv.catalogs.registered import OvertakenError, RegisteredTable, Target
+from flowconv.catalogs.registered import DATABASE, OvertakenError, RegisteredTable, Target
 from flowconv.errors import CatalogError, UsageError
 from flowconv.fields import Table
 from flowconv.lake.ledger_records import DataFile
@@ -66,8 +66,6 @@ _ERRORS: tuple[type[Exception], ...] = (
     OSError,
     ValueError,
 )
-
-_DATABASE = "flowconv"
 
 # The lake that a table has the files of.
 _LAKE = "flowconv.lake"
@@ -121,7 +119,7 @@ class Catalog:
         self._catalog = catalog
         self._is_own = target.catalog is None
         self._folder = folder
-        self._database = target.database or _DATABASE
+        self._database = target.database or DATABASE
 
     def table(self, table: Table) -> "CatalogTable":
         """Return a table as it is now, or the place for one.

@@ -1,10 +1,13 @@
 """Where a lake is registered, and what came of it."""
 
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from flowconv.errors import CatalogError
 from flowconv.notebooks import InNotebooks
+
+DATABASE = "flowconv"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -14,11 +17,13 @@ class Target:
     Attributes:
         catalog: The caller's catalog, by its name in the configuration of the catalog's library;
             None: one beside the lake.
-        database: The database or namespace of the tables; None: `flowconv`.
+        database: The database or namespace of the tables; None: `DATABASE`.
+        options: Storage options of the lake.
     """
 
     catalog: str | None = None
     database: str | None = None
+    options: Mapping[str, str] = field(default_factory=dict)
 
 
 class OvertakenError(CatalogError):
@@ -40,8 +45,9 @@ class RegisteredTable:
         address: What engines open.
         version: Its version or snapshot there, now.
         files: Its files.
-        added: Files that were added to it.
-        removed: Files that were taken from it: replaced, expired, or not the lake's.
+        added: Files that were added to it; for Glue, which has none, partitions.
+        removed: Files that were taken from it: replaced, expired, or not the lake's; for Glue,
+            partitions.
     """
 
     name: str

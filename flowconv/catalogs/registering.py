@@ -21,6 +21,7 @@ from flowconv.values import check_choice
 _LIBRARIES: Mapping[CatalogKind, tuple[str, ...]] = {
     "delta": ("deltalake",),
     "iceberg": ("pyiceberg", "sqlalchemy"),
+    "glue": (),
 }
 
 # Another run may replace files, or register the lake, in each of these.
@@ -43,10 +44,10 @@ def register(
 
     Args:
         lake: The lake: the DEST given to `convert`.
-        to: The kind of catalog: `delta` or `iceberg`.
+        to: The kind of catalog: `delta`, `iceberg` or `glue`.
         catalog: For Iceberg, a catalog of your own, by its name in pyiceberg's configuration. If it
             is not given, the catalog is a file in the folder `iceberg/` of the lake.
-        database: For Iceberg, the tables' namespace; `flowconv` if it is not given.
+        database: For Iceberg and Glue, the tables' database; `flowconv` if it is not given.
         options: Storage options, as for `ConvertOptions.dest_options`.
 
     Returns:
@@ -68,7 +69,7 @@ def register(
             )
     storage = open_storage(lake, options or {})
     layout = read_layout(storage)
-    target = Target(catalog=catalog, database=database)
+    target = Target(catalog=catalog, database=database, options=options or {})
     with import_module(f"flowconv.catalogs.{to}").opened(storage, target) as opened:
         tables = _publish(storage, layout, opened)
     return RegisterReport(

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from unittest import mock
 
+import botocore.session  # type: ignore[import-untyped]
 import polars as pl
 import pyarrow as pa
 import pytest
@@ -506,3 +507,71 @@ def test_iceberg_in_s3(
     properties = {name.lower().replace("__", ".").replace("_", "-"): keys[name] for name in keys}
     found = StaticTable.from_metadata(table.address, properties).scan().to_arrow()
     assert_same(pl.DataFrame(found), flowconv.scan(lake, options=options).collect())
+
+
+def glue_partitions(client: Any, table: str = "vpc_flows") -> dict[tuple[str, ...], str]:
+    """Values -> location, of a table in the database `network`."""
+    pages = client.get_paginator("get_partitions").paginate(DatabaseName="network", TableName=table)
+    return {
+        tuple(partition["Values"]): partition["StorageDescriptor"]["Location"]
+        for page in pages
+        for partition in page["Partitions"]
+    }
+
+
+def test_glue(logs: Path, lake: Path, moto_s3: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL_GLUE", moto_s3.endpoint_url)
+    bucket, options = moto_s3.make_bucket(), s3_options(moto_s3)
+    url = f"s3://{bucket}/lake"
+    client = botocore.session.Session().create_client(
+        "glue",
+        options["region"],
+        aws_access_key_id=options["key"],
+        aws_secret_access_key=options["secret"],
+    )
+
+    def registered() -> RegisteredTable:
+        (table,) = register(url, "glue", database="network", options=options).tables
+        assert table.address == f"{url}/vpc/"
+        return table
+
+    def converted() -> None:
+        again = ConvertOptions(workers=1, reprocess=True, dest_options=options)
+        assert flowconv.convert(str(logs), url, again).complete
+
+    hostile = "".join(f"{v} 1768348800\n" for v in ("null", "..")).encode()
+    write_objects(logs, {Key("a.log"): b"account-id start\n" + hostile})
+    converted()
+    assert changes(registered()) == (3, 3, 0)
+    folder = f"{url}/vpc/aws_account_id=012345678901/aws_region=eu-west-1"
+    found = glue_partitions(client)
+    for day in ("2026-01-14", "2026-01-15"):
+        assert found["012345678901", "eu-west-1", day] == f"{folder}/date={day}/"
+    null = "__HIVE_DEFAULT_PARTITION__"
+    assert found[null, null, "2026-01-14"].endswith(f"={null}/date=2026-01-14/")
+
+    table = client.get_table(DatabaseName="network", Name="vpc_flows")["Table"]
+    assert {key["Type"] for key in table["PartitionKeys"]} == {"string"}
+    columns = [column["Name"] for column in table["StorageDescriptor"]["Columns"]]
+    keys = [key["Name"] for key in table["PartitionKeys"]]
+    assert columns + keys == flowconv.scan(url, options=options).collect_schema().names()
+
+    again = registered()
+    assert (changes(again), again.version) == ((3, 0, 0), table["VersionId"])
+    write_day(logs, 3)
+    converted()
+    flowconv.expire(url, "2026-01-15", options=options)
+    assert changes(registered()) == (2, 1, 2)
+    assert {values[2] for values in glue_partitions(client)} == {"2026-01-15", "2026-01-17"}
+
+    with pytest.raises(UsageError, match="takes no --catalog"):
+        register(url, "glue", catalog="mine", options=options)
+    with pytest.raises(UsageError, match="Glue knows lakes in S3 only"):
+        register(str(lake), "glue")
+    client.update_table(
+        DatabaseName="network",
+        TableInput={"Name": "vpc_flows", "StorageDescriptor": table["StorageDescriptor"]},
+    )
+    with pytest.raises(CatalogError, match="not this lake's"):
+        registered()
+    client.close()

@@ -190,7 +190,7 @@ def moto_server(policies: Mapping[str, str] | None = None) -> Iterator[S3Server]
 
     Args:
         policies: Names of the two users, and what each may do, as IAM has it; without it, all with
-            buckets whose names begin with the user's own.
+            Glue and with buckets whose names begin with the user's own.
 
     Raises:
         ServerError: It did not start.
@@ -310,7 +310,8 @@ def _new_user(name: str) -> S3User:
 def own_buckets_policy(user: str) -> str:
     return (
         '{"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "s3:*",'
-        f' "Resource": ["arn:aws:s3:::{user}-*"]}}]}}'
+        f' "Resource": ["arn:aws:s3:::{user}-*"]}},'
+        ' {"Effect": "Allow", "Action": "glue:*", "Resource": "*"}]}'
     )
 
 

@@ -16,6 +16,7 @@ from flowconv.values import parse_storage_options
 @shows_examples(
     "flowconv register lake --to delta",
     "flowconv register s3://my-lake/flows --to iceberg --catalog mine",
+    "flowconv register s3://my-lake/flows --to glue --database network",
 )
 def register(
     lake: LakeArgument,
@@ -35,7 +36,9 @@ def register(
     database: Annotated[
         str | None,
         typer.Option(
-            "--database", metavar="NAME", help="For iceberg, the tables' namespace, not flowconv."
+            "--database",
+            metavar="NAME",
+            help="For iceberg and glue, the tables' database; else flowconv.",
         ),
     ] = None,
     dest_option: LakeOptions = [],  # noqa: B006
