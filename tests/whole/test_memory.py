@@ -77,8 +77,9 @@ def unreadable_objects(kind: str) -> list[bytes]:
     """Objects of which each takes some megabytes while it is read, and fails then."""
     match kind:
         case "json":
-            record = {"eventName": "x", "k": "v" * 150}
-            return [gzip.compress(json.dumps({"Records": [record] * 14_000}).encode(), 1)] * MANY
+            # Few and long: it is their bytes that must not be kept, and each record takes time.
+            record = {"eventName": "x", "k": "v" * 3000}
+            return [gzip.compress(json.dumps({"Records": [record] * 1000}).encode(), 1)] * MANY
         case "cut gzip":
             return [gzip.compress(V2 + ROW * 60_000, 1)[:-100]] * MANY
         case "second header":
@@ -207,9 +208,10 @@ def bomb(kind: str) -> bytes:
             wide = pa.array([b"x" * 65_536], pa.binary(65_536))
             columns["note"] = pa.DictionaryArray.from_arrays(pa.array([0] * 16_384), wide)
         case "long values, numbers in streams":
-            columns["bytes"] = [1] * 16_384
+            rows = 4096
+            columns = {name: column[:rows] for name, column in columns.items()}
+            columns |= {"bytes": [1] * rows, "note": [f"{n}" * 30_000 for n in range(1000, 5096)]}
             how |= {"use_dictionary": False, "column_encoding": {"bytes": "BYTE_STREAM_SPLIT"}}
-            columns["note"] = [f"{n}" * 30_000 for n in range(1000, 1000 + 16_384)]
         case "many large columns":
             columns |= {f"note{n}": ["x" * 200] * 16_384 for n in range(400)}
             how["use_dictionary"] = False
@@ -337,7 +339,7 @@ HOSTILE_JSON = {
         {"Records": [{"eventName": "x", "k": "v" * 150}] * 90_000}
     ).encode(),
     "one long message": lambda: b'{"message":"' + b"x" * 12_000_000 + b'"}',
-    "gzip in records": lambda: http_endpoint([gzip.compress(b"x" * 15_000_000)] * 24),
+    "gzip in records": lambda: http_endpoint([gzip.compress(b"x" * 15_000_000)] * 18),
     "log groups": lambda: b"".join(
         b'{"logGroup":"%d","owner":"%d","logEvents":[{"message":"x"}]}' % (n, n)
         for n in range(20_000)
