@@ -258,7 +258,7 @@ def _decode_all(text: bytes, *, are_events: bool) -> list[Document] | None:
         start = 0
         while start < len(rest):
             values, stop = _DECODER.raw_decode(rest, start)
-            own = _NEWLINE.sub(" ", rest[start:stop]).encode()
+            own = rest[start:stop].replace("\r\n", " ").replace("\n", " ").encode()
             _require_types(values)
             if are_events:
                 _require_time(values)
@@ -303,7 +303,6 @@ def _require_time(values: dict[str, Any]) -> None:
         raise ValueError
 
 
-_NEWLINE = re.compile("\r?\n")
 _NOT_BLANK: Any = re.compile(r"[ \t\r\n]*").match
 
 
