@@ -64,11 +64,23 @@ def _sorted_pieces(tables: list[pa.Table], keys: Sequence[str]) -> Iterator[pa.T
     """Sort tables, which are dropped; give pieces of a row group."""
     if not tables:
         return
-    whole = pa.concat_tables(tables).unify_dictionaries().combine_chunks()
-    tables.clear()
+    whole = _joined(tables)
     order = sorted_order(whole, keys).astype(np.int64)
     for start in range(0, len(order), ROW_GROUP_ROWS):
         yield whole.take(indices(order[start : start + ROW_GROUP_ROWS]))
+
+
+def _joined(tables: list[pa.Table]) -> pa.Table:
+    """Return the rows of tables, which are dropped, as one chunk; texts have one dictionary."""
+    names = tables[0].column_names
+    pending = {name: [chunk for table in tables for chunk in table[name].chunks] for name in names}
+    tables.clear()
+    columns: list[Any] = []
+    for name in names:
+        # Column by column, so that no more than one is in memory twice.
+        chunked: Any = pa.chunked_array(pending.pop(name))
+        columns.append(chunked.unify_dictionaries().combine_chunks())
+    return pa.table(columns, names=names)
 
 
 def _row_groups(pieces: Iterable[pa.Table]) -> Iterator[list[pa.Table]]:
