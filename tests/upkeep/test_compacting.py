@@ -19,7 +19,7 @@ import flowconv
 from flowconv import CompactOptions, ConvertOptions, LakeError, UsageError, VerifyOptions
 from flowconv.lake.ledger import Ledger
 from flowconv.storage.opening import open_storage
-from support.commands import USAGE, run
+from support.commands import INCOMPLETE, USAGE, run
 from support.deaths import Killed, dies_at
 from support.exactly_once import s3_options
 from support.lakes import V2, aws_key, data_files
@@ -404,6 +404,23 @@ def test_command(place: Place) -> None:
     assert "replaced files are kept until" in shown
     assert "compact: 3 files to 1" in run("status", place.lake).stdout
     assert "nothing to compact" in run("compact", place.lake).stdout
+
+
+def test_at_the_end_of_a_run(place: Place) -> None:
+    write(place.logs, 9, 0, body(9, 0))
+    shown = run("convert", place.logs, place.lake, "--compact", "--json").stdout
+    found = json.loads(shown)
+    assert (found["objects"], found["compacted"]["files"]) == (1, 2 * RUNS + 2)
+    assert len(files_of(place)) == 2
+    shown = run("convert", place.logs, place.lake, "--compact").stdout
+    assert "nothing to compact" in shown
+    assert_well(place)
+
+
+def test_no_lake_is_compacted_after_a_run_that_finds_nothing(tmp_path: Path) -> None:
+    (tmp_path / "logs").mkdir()
+    run("convert", tmp_path / "logs", tmp_path / "lake", "--compact", code=INCOMPLETE)
+    assert not (tmp_path / "lake").exists()
 
 
 @pytest.mark.parametrize(

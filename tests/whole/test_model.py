@@ -38,7 +38,7 @@ from hypothesis.stateful import (
 )
 
 import flowconv
-from flowconv import ConvertOptions, ConvertReport, VerifyOptions
+from flowconv import CompactOptions, ConvertOptions, ConvertReport, VerifyOptions
 from flowconv.blocks.counts import LineCounts
 from flowconv.errors import LakeError
 from flowconv.lake.converted_objects import etags
@@ -399,6 +399,27 @@ class LakeAndModel(RuleBasedStateMachine):
                     for uri, is_new in zip(commit, new, strict=True)
                 )
 
+    @precondition(lambda self: self.model.lake_exists)
+    @rule(
+        merge=MERGES,
+        min_files=st.sampled_from([1, 2]),
+        sort_by=st.sampled_from([(), (), ("dstport", "start")]),
+        killed_at=st.one_of(st.none(), st.none(), st.floats(0, 1)),
+    )
+    def compaction(
+        self, merge: int, min_files: int, sort_by: tuple[str, ...], killed_at: float | None
+    ) -> None:
+        """No row changes, whatever becomes of the objects before and after."""
+        how = CompactOptions(min_files=min_files, sort_by=sort_by, workers=2)
+        with mock.patch("flowconv.lake.ledger.RECORDS_PER_CHECKPOINT", merge):
+            if killed_at is not None:
+                self._kill(killed_at, lambda url: flowconv.compact(url, how))
+                return
+            report = flowconv.compact(self.lake.url, how)
+        assert flowconv.compact(self.lake.url, how).partitions == []
+        self.clean = True
+        self.merged |= merge == 1 and bool(report.partitions)
+
     # --- damage ----------------------------------------------------------------------------------
 
     @precondition(lambda self: self.model.converted)
@@ -429,7 +450,8 @@ class LakeAndModel(RuleBasedStateMachine):
         kind = "missing-file" if how == "deleted" else "damaged-file"
         damaged = flowconv.verify(self.lake.url)
         assert [(p.kind, p.uri) for p in damaged.problems] == [(kind, str(path))]
-        task = files[path]
+        tasks = files[path]
+        task = frozenset(itertools.chain.from_iterable(tasks))
         # Every object must come again as it was; a new version of it is another one.
         repairable = all(
             uri in self.model.source
@@ -444,12 +466,14 @@ class LakeAndModel(RuleBasedStateMachine):
             repaired = flowconv.verify(
                 self.lake.url, source=str(self.named_source), options=VerifyOptions(repair=True)
             )
-            assert (repaired.forgotten, repaired.complete) == (repairable, False)
+            forgotten = len(tasks) if repairable else 0
+            assert (repaired.forgotten, repaired.complete) == (forgotten, False)
         else:
             self._kill(killed_at, self._repair)
         if not task & self._converted().keys():
             assert repairable
-            self.model.tasks.remove(task)
+            for one in tasks:
+                self.model.tasks.remove(one)
             for uri in task:
                 del self.model.converted[uri]
         elif repairable:
@@ -484,8 +508,8 @@ class LakeAndModel(RuleBasedStateMachine):
         except Killed:
             self.clean = self.merged = False
 
-    def _files(self) -> dict[Path, frozenset[str]]:
-        """All files of the lake, and the task that each is of, by what they hold."""
+    def _files(self) -> dict[Path, set[frozenset[str]]]:
+        """All files of the lake, and the tasks that each is of, by what they hold."""
         by_interface: defaultdict[str, set[str]] = defaultdict(set)
         for uri, one in self.model.converted.items():
             for row in one.rows:
@@ -496,18 +520,26 @@ class LakeAndModel(RuleBasedStateMachine):
         task_of = dict(
             zip(*(objects[name].to_pylist() for name in ("uri", "task_id")), strict=True)
         )
-        files = {}
+        files: dict[Path, set[frozenset[str]]] = {}
         for name in self.lake.names():
             path = Path(self.lake.url, name)
             if name.startswith("vpc/"):
+                file, task_id = files_now[name]
+                of_file = {share.task_id for share in file.shares} or {task_id}
                 with pq.ParquetFile(path) as parquet:
-                    of_object = parquet.read(["interface_id"])["interface_id"][0].as_py()
+                    interfaces: Any = parquet.read(["interface_id"])["interface_id"].unique()
                 # One that was converted before and after its source was moved is in two files.
-                (uri,) = (u for u in by_interface[of_object] if task_of[u] == files_now[name][1])
-                files[path] = owner[uri]
+                uris = {
+                    uri
+                    for interface in interfaces.to_pylist()
+                    for uri in by_interface[interface]
+                    if task_of[uri] in of_file
+                }
+                assert {task_of[uri] for uri in uris} == of_file
+                files[path] = {owner[uri] for uri in uris}
             elif name.startswith("_flowconv/quarantine/"):
                 record: Any = json.loads(path.read_bytes().splitlines()[0])
-                files[path] = owner[record["uri"]]
+                files[path] = {owner[record["uri"]]}
         return files
 
     @precondition(lambda self: self.model.converted)

@@ -12,7 +12,7 @@ from flowconv.cli.failures import FAILED, INCOMPLETE, StoppedAndReported, explai
 from flowconv.cli.log import LOG_FORMATS, Log, open_log
 from flowconv.cli.streams import print_json
 from flowconv.errors import FlowconvError, StorageError, redact
-from flowconv.options import ConvertOptions
+from flowconv.options import CompactOptions, ConvertOptions
 
 if TYPE_CHECKING:
     from flowconv.conversion.report import ConvertReport
@@ -59,6 +59,14 @@ def convert(
             show_default=False,
         ),
     ] = None,
+    compact: Annotated[
+        bool,
+        typer.Option(
+            "--compact",
+            help="Afterwards merge the small files of DEST's partitions, as flowconv compact does; "
+            "for a nightly run.",
+        ),
+    ] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show what would be read and written, and stop.")
     ] = False,
@@ -80,7 +88,9 @@ def convert(
         if dry_run:
             complete = _plan(source, dest, options, log, json_=json_)
         else:
-            complete = _convert(source, dest, options, metrics_file, log, json_=json_)
+            complete = _convert(
+                source, dest, options, metrics_file, log, compact=compact, json_=json_
+            )
     if not complete:
         raise typer.Exit(INCOMPLETE)
 
@@ -103,6 +113,7 @@ def _convert(
     metrics_file: Path | None,
     log: Log,
     *,
+    compact: bool,
     json_: bool,
 ) -> bool:
     """Run the conversion with progress and metrics, print its report; return whether all was read.
@@ -122,9 +133,6 @@ def _convert(
         from flowconv.lake.status import status as read_status
         from flowconv.storage.names import from_system, to_text
 
-        def show(report: "ConvertReport") -> None:
-            print_json(report.to_dict()) if json_ else print_report(report)
-
         if metrics_file:
             check_metrics_file(metrics_file)
         begun: list[ConvertReport] = []
@@ -140,7 +148,7 @@ def _convert(
             if not begun:
                 raise
             begun[0].cancelled = True
-            show(begun[0])
+            print_json(begun[0].to_dict()) if json_ else print_report(begun[0])
             raise StoppedAndReported from None
         finally:
             if metrics_file:
@@ -158,7 +166,44 @@ def _convert(
                     # Must not hide what the run did, or why it failed.
                     log.error(str(error))
                     metrics_failed = True
-        show(report)
+        _show_and_compact(report, dest, options, log, compact=compact, json_=json_)
     if metrics_failed:
         raise typer.Exit(FAILED)
     return report.complete
+
+
+def _show_and_compact(
+    report: "ConvertReport",
+    dest: str,
+    options: ConvertOptions,
+    log: Log,
+    *,
+    compact: bool,
+    json_: bool,
+) -> None:
+    """Print a run's report; compact the lake if that is wanted, and print what was compacted."""
+    from flowconv.cli.tables.conversion import print_report
+
+    if not json_:
+        print_report(report)
+    described = report.to_dict()
+    # Without an object there may be no lake yet.
+    if compact and not report.empty:
+        from flowconv.cli.tables.upkeep import print_compacted
+        from flowconv.upkeep.compacting import compact as compact_
+
+        how = CompactOptions(
+            target_file_size=options.target_file_size,
+            compression=options.compression,
+            bloom_filters=options.bloom_filters,
+            workers=options.tasks_at_once,
+            wait=options.wait,
+            dest_options=options.dest_options,
+        )
+        with log.progress() as on_progress:
+            compacted = compact_(dest, how, on_progress=on_progress)
+        described["compacted"] = compacted.to_dict()
+        if not json_:
+            print_compacted(compacted)
+    if json_:
+        print_json(described)
