@@ -4,10 +4,11 @@ import logging
 import threading
 import time
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import replace
+from functools import partial
 from itertools import chain
 from typing import Self
 
@@ -27,7 +28,6 @@ from flowconv.errors import (
 )
 from flowconv.events import log_event
 from flowconv.lake.compacted import rewrite_without
-from flowconv.lake.expired import Expired
 from flowconv.lake.intents import taking_back, write_intent
 from flowconv.lake.ledger import Ledger, LostLockError
 from flowconv.lake.ledger_records import Commit, ConvertedObject, DataFile
@@ -90,6 +90,31 @@ class WorkerTime:
         return {what: round(max(0.0, spent / all_s), 3) for what, spent in seconds.items()}
 
 
+class Cores:
+    """The threads that handle rows, one for each core that a run may use."""
+
+    def __init__(self, count: int) -> None:
+        self._idle = threading.Semaphore(count)
+        self._threads = ThreadPoolExecutor(count, "flowconv-core")
+
+    def run(self, function: Callable[[], None]) -> None:
+        """Call a function on a core as soon as one is idle, and wait for its end."""
+        with self._idle:
+            self._threads.submit(function).result()
+
+    def begin(self, function: Callable[[], None]) -> "Future[None] | None":
+        """Begin a call on an idle core; None, and nothing is called, if none is idle."""
+        if not self._idle.acquire(blocking=False):
+            return None
+        begun = self._threads.submit(function)
+        begun.add_done_callback(lambda _: self._idle.release())
+        return begun
+
+    def close(self) -> None:
+        """Let the threads end."""
+        self._threads.shutdown()
+
+
 class TaskConverter:
     """Converts the tasks of a run within a `with` block; shared by its threads.
 
@@ -120,13 +145,13 @@ class TaskConverter:
         self.worker_time = WorkerTime(options.tasks_at_once)
         # Tasks that are replaced may have rows in the same compacted file.
         self._replacing = threading.Lock()
-        self._cores = ThreadPoolExecutor(options.tasks_at_once, "flowconv-core")
+        self._cores = Cores(options.tasks_at_once)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._cores.shutdown()
+        self._cores.close()
 
     def convert(self, task: Task, progress: RunProgress) -> TaskResult:
         """Convert a task's objects and commit their rows; a failure leaves nothing behind.
@@ -157,16 +182,18 @@ class TaskConverter:
                 self._declared,
                 self._quarantine_room,
                 progress,
-                self._expired,
+                TaskWriter(
+                    self._lake, name, self._options, progress.add, self._expired, self._begin
+                ),
             )
             log_objects = [o for o in task.log_objects if o not in failures]
             try:
                 with closing(self._fetcher(log_objects, attempt)) as fetcher:
                     # While the cores are busy with other tasks.
                     fetcher.begin()
-                    self._cores.submit(
-                        self._read, log_objects, fetcher, attempt, failures, progress
-                    ).result()
+                    self._cores.run(
+                        partial(self._read, log_objects, fetcher, attempt, failures, progress)
+                    )
                 if not attempt.is_spoilt:
                     failures = attempt.shrunk() | failures
                     result = self._commit(task, attempt, failures)
@@ -174,6 +201,16 @@ class TaskConverter:
                     return result
             finally:
                 attempt.discard_unpublished()
+
+    def _begin(self, encode: Callable[[], None]) -> "Future[None] | None":
+        """Encode rows of a task on an idle core, if there is one."""
+
+        def timed() -> None:
+            began = time.perf_counter()
+            encode()
+            self.worker_time.add(time.perf_counter() - began)
+
+        return self._cores.begin(timed)
 
     def _fetcher(self, log_objects: Sequence[LogObject], attempt: "_Attempt") -> ObjectFetcher:
         return ObjectFetcher(self._source, log_objects, attempt.add_source_bytes)
@@ -237,7 +274,7 @@ class TaskConverter:
             self._finish(log_objects, attempt, progress)
         finally:
             self.worker_time.add(
-                time.perf_counter() - began,
+                time.perf_counter() - began - attempt.writer.idle_s,
                 source=source_s + fetcher.waited_s,
                 lake=attempt.writer.waited_s,
             )
@@ -394,11 +431,11 @@ class _Attempt:
         declared: DeclaredFormats,
         quarantine_room: Room,
         progress: RunProgress,
-        expired: Expired,
+        writer: TaskWriter,
     ) -> None:
         self.name = name
         self.is_spoilt = False
-        self.writer = TaskWriter(lake, name, options, progress.add, expired)
+        self.writer = writer
         self._progress = progress
         self._is_local = lake.is_local
         self.task_id = task.id

@@ -1,7 +1,9 @@
 """Stage 7, pieces -> staged files: Parquet that readers cannot see yet."""
 
+import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, wait
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any
@@ -71,6 +73,15 @@ class _OpenFile:
     rows: int = 0
 
 
+Beside = Callable[[Callable[[], None]], "Future[None] | None"]
+"""Begins a call on another core; returns None, and does nothing, if no core is idle."""
+
+
+def no_idle_core(_: Callable[[], None]) -> "Future[None] | None":
+    """Begin nothing: the caller has no other core."""
+    return None
+
+
 class TaskWriter:
     """Writes one task's rows to files named `<name>-<n>.parquet`.
 
@@ -84,6 +95,11 @@ class TaskWriter:
         options: The options of the run.
         on_file: Called before each row group and file is written; stops the writing by raising.
         expired: What has expired: its rows are counted, and not written.
+        beside: Encodes a row group on an idle core while the next one is gathered.
+
+    Attributes:
+        waited_s: For how long files that were closed have waited to be written, in seconds.
+        idle_s: For how long the thread has waited for the other core, in seconds.
     """
 
     def __init__(
@@ -93,6 +109,7 @@ class TaskWriter:
         options: ConvertOptions,
         on_file: Callable[[], object] = bool,
         expired: Expired = Expired(),  # noqa: B008  # it is frozen
+        beside: Beside = no_idle_core,
     ) -> None:
         self._storage = storage
         self._name = name
@@ -107,8 +124,10 @@ class TaskWriter:
         self._spread: list[PartitionedRows] = []
         self._spread_bytes = 0
         self._next_number = 0
+        self._beside = beside
+        self._encoding: tuple[PartitionKey, Future[None]] | None = None
         self.waited_s = 0.0
-        """For how long files that were closed have waited to be written, in seconds."""
+        self.idle_s = 0.0
 
     def write_all(self, rows: PartitionedRows) -> None:
         """Add rows to their partitions.
@@ -165,6 +184,7 @@ class TaskWriter:
         self._write_spread()
         for key in list(self._pending):
             self._write_row_group(key)
+        self._settle()
         for key in list(self._open):
             self._close_file(key)
         return self._staged
@@ -183,6 +203,9 @@ class TaskWriter:
 
     def discard(self) -> None:
         """Remove everything that was written."""
+        if self._encoding is not None:
+            wait([self._encoding[1]])
+            self._encoding = None
         for file in self._open.values():
             file.sink.discard()
         for staged in self._staged:
@@ -244,14 +267,37 @@ class TaskWriter:
         self._write_rows(key, pending.tables)
 
     def _write_rows(self, key: PartitionKey, tables: Sequence[pa.Table]) -> None:
+        self._settle()
         self._on_file()
         # Taken out and put back, so the first file is the least recently written.
         file = self._open.pop(key, None) or self._open_file(key)
         self._open[key] = file
-        with storage_errors(file.sink.uri):
-            file.parquet.write_row_group(tables)
         file.rows += sum(table.num_rows for table in tables)
-        if file.sink.tell() >= self._options.target_file_size:
+
+        def encode() -> None:
+            with storage_errors(file.sink.uri):
+                file.parquet.write_row_group(tables)
+
+        encoding = self._beside(encode)
+        if encoding is not None:
+            self._encoding = key, encoding
+            return
+        encode()
+        self._close_files(key)
+
+    def _settle(self) -> None:
+        """Wait for the row group that another core encodes."""
+        if self._encoding is None:
+            return
+        (key, encoding), self._encoding = self._encoding, None
+        began = time.perf_counter()
+        encoding.result()
+        self.idle_s += time.perf_counter() - began
+        self._close_files(key)
+
+    def _close_files(self, key: PartitionKey) -> None:
+        """Close the file that was written to if it is large enough, or another if many are open."""
+        if self._open[key].sink.tell() >= self._options.target_file_size:
             self._close_file(key)
         elif len(self._open) > OPEN_FILES:
             self._close_file(next(iter(self._open)))

@@ -1,8 +1,12 @@
 """The files of a task: the same bytes however its rows came, sorted, with what readers skip by."""
 
+import errno
 import gc
 import io
-from collections.abc import Sequence
+import itertools
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +19,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flowconv import ConvertOptions, convert
+from flowconv.errors import StorageError
 from flowconv.fields import Table
 from flowconv.lake import writing
 from flowconv.lake.buffered_rows import with_own_dictionaries, without_dictionaries
 from flowconv.lake.writing import SORTED_BY, TaskWriter
+from flowconv.parquet.writing import ParquetWriter
 from flowconv.rows.partitioning import PartitionedRows, PartitionKey
 from flowconv.rows.schema import table_schema
 from flowconv.storage.opening import open_storage
@@ -150,6 +156,78 @@ def test_few_rows_do_not_keep_a_block(tmp_path: Path, days: int) -> None:
     gc.collect()
     assert pa.total_allocated_bytes() - before < 200_000
     writer.discard()
+
+
+class IdleCores:
+    """Cores that are idle now and then; a call begins when it is wanted, or a little later."""
+
+    def __init__(self, idle: Sequence[bool]) -> None:
+        self.threads = ThreadPoolExecutor(1)
+        self._idle = itertools.cycle(idle)
+        self.begun = 0
+
+    def begin(self, function: Callable[[], None]) -> "Future[None] | None":
+        if not next(self._idle):
+            return None
+        self.begun += 1
+        return self.threads.submit(function)
+
+
+@pytest.mark.parametrize(("open_files", "files"), [(1, 6), (16, 2)])
+@pytest.mark.parametrize("idle", [(True,), (True, False)])
+def test_another_core_encodes_the_same_bytes(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    idle: tuple[bool, ...],
+    open_files: int,
+    files: int,
+) -> None:
+    monkeypatch.setattr(writing, "OPEN_FILES", open_files)
+    cores = IdleCores(idle)
+    contents: list[dict[str, bytes]] = []
+    for name, beside in (("alone", writing.no_idle_core), ("beside", cores.begin)):
+        folder = tmp_path / name
+        storage = open_storage(str(folder), {})
+        writer = TaskWriter(storage, "t", ConvertOptions(), beside=beside)
+        keys = [PartitionKey(Table.VPC, f"date={day}") for day in range(2)]
+        for piece in (CODED.slice(0, 220), ROWS.slice(220), CODED):
+            codes = np.arange(piece.num_rows, dtype=np.int64) % 2
+            writer.write_all(PartitionedRows(keys, codes, piece))
+        contents.append({})
+        for staged in writer.close():
+            staged.sink.publish()
+            contents[-1][staged.file.path] = (folder / staged.file.path).read_bytes()
+            assert staged.file.size_bytes == len(contents[-1][staged.file.path])
+    assert contents[0] == contents[1]
+    assert len(contents[0]) == files
+    assert cores.begun == 8 // len(idle)
+
+
+def test_another_core_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cores = IdleCores((True,))
+    writer = TaskWriter(open_storage(str(tmp_path), {}), "t", ConvertOptions(), beside=cores.begin)
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "no space is left")
+
+    monkeypatch.setattr(ParquetWriter, "write_row_group", full)
+    writer.write(PartitionKey(Table.VPC, "date=1"), ROWS.slice(0, ROW_GROUP))
+    with pytest.raises(StorageError, match="full"):
+        writer.close()
+    writer.discard()
+    assert not list(tmp_path.rglob("*.parquet"))
+
+
+def test_what_another_core_writes_is_discarded(tmp_path: Path) -> None:
+    cores = IdleCores((True,))
+    go_on = threading.Event()
+    cores.threads.submit(go_on.wait)
+    writer = TaskWriter(open_storage(str(tmp_path), {}), "t", ConvertOptions(), beside=cores.begin)
+    writer.write(PartitionKey(Table.VPC, "date=1"), ROWS.slice(0, ROW_GROUP))
+    threading.Timer(0.05, go_on.set).start()
+    writer.discard()
+    assert go_on.is_set()
+    assert not list(tmp_path.rglob("*.parquet"))
 
 
 def test_buffered_memory_is_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
