@@ -10,7 +10,7 @@ from contextlib import closing
 from dataclasses import replace
 from functools import partial
 from itertools import chain
-from typing import Self
+from typing import Self, TypeVar
 
 import numpy as np
 
@@ -90,6 +90,9 @@ class WorkerTime:
         return {what: round(max(0.0, spent / all_s), 3) for what, spent in seconds.items()}
 
 
+_Result = TypeVar("_Result")
+
+
 class Cores:
     """The threads that handle rows, one for each core that a run may use."""
 
@@ -97,10 +100,10 @@ class Cores:
         self._idle = threading.Semaphore(count)
         self._threads = ThreadPoolExecutor(count, "flowconv-core")
 
-    def run(self, function: Callable[[], None]) -> None:
-        """Call a function on a core as soon as one is idle, and wait for its end."""
+    def run(self, function: Callable[[], _Result]) -> _Result:
+        """Call a function on a core as soon as one is idle, and return its result."""
         with self._idle:
-            self._threads.submit(function).result()
+            return self._threads.submit(function).result()
 
     def begin(self, function: Callable[[], None]) -> "Future[None] | None":
         """Begin a call on an idle core; None, and nothing is called, if none is idle."""
@@ -371,7 +374,7 @@ class TaskConverter:
         with self._replacing:
             # Read here: another task may just have rewritten the same files.
             shared = self._ledger.compacted_with(task.replaces)
-            rewritten = self._cores.submit(self._rewrite, task, shared).result()
+            rewritten = self._cores.run(partial(self._rewrite, task, shared))
             try:
                 self._publish_and_commit(task, attempt, result, shared, rewritten)
             finally:
