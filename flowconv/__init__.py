@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from flowconv.answers.ddl import ddl
     from flowconv.answers.naming import NamesReport, names
     from flowconv.answers.querying import query
+    from flowconv.answers.report_pages import report
+    from flowconv.answers.reporting import LakeReport
     from flowconv.catalogs.registered import RegisterReport
     from flowconv.catalogs.registering import register
     from flowconv.conversion.converting import convert
@@ -66,6 +68,7 @@ __all__ = [
     "FlowconvError",
     "GapReport",
     "LakeError",
+    "LakeReport",
     "LakeStatus",
     "NamesReport",
     "ParseError",
@@ -89,6 +92,7 @@ __all__ = [
     "query",
     "read",
     "register",
+    "report",
     "scan",
     "status",
     "verify",
@@ -107,6 +111,7 @@ if not TYPE_CHECKING:
         "FlowconvError": "flowconv.errors",
         "GapReport": "flowconv.upkeep.gap_report",
         "LakeError": "flowconv.errors",
+        "LakeReport": "flowconv.answers.reporting",
         "LakeStatus": "flowconv.lake.status",
         "NamesReport": "flowconv.answers.naming",
         "ParseError": "flowconv.errors",
@@ -129,6 +134,7 @@ if not TYPE_CHECKING:
         "query": "flowconv.answers.querying",
         "read": "flowconv.streaming",
         "register": "flowconv.catalogs.registering",
+        "report": "flowconv.answers.report_pages",
         "scan": "flowconv.lake.scanning",
         "status": "flowconv.lake.status",
         "verify": "flowconv.verification.verifying",

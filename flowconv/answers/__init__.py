@@ -9,5 +9,5 @@
 7. `name_columns`: names -> columns of records
 8. `querying`: SQL -> a lazy polars query over a lake -> batches of its answer
 9. `reporting`: questions, completeness and status -> the numbers of a report
-10. `page`: a report -> one HTML file
+10. `page`, `report_pages`: a report -> one HTML file
 """

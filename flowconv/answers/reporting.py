@@ -58,23 +58,26 @@ class LakeReport(InNotebooks):
         lake: The lake.
         days: The days that are reported, as they were asked for.
         sections: Its parts, in the order of reading.
+        path: Where its page was written; None if it was not.
     """
 
     lake: str
     days: str
     sections: tuple[Section, ...]
+    path: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for JSON."""
         sections = {section.name: section.to_dict() for section in self.sections}
-        return {"lake": self.lake, "days": self.days, "sections": sections}
+        path = {"path": self.path} if self.path else {}
+        return {"lake": self.lake, "days": self.days, **path, "sections": sections}
 
 
 def read_report(
     dest: str,
     *,
-    since: str | None = None,
-    until: str | None = None,
+    since: date | str | None = None,
+    until: date | str | None = None,
     prices: Mapping[str, float] | None = None,
     options: Mapping[str, str] | None = None,
 ) -> LakeReport:
@@ -88,9 +91,10 @@ def read_report(
         options: Storage options.
 
     Raises:
-        LakeError: There is no lake, or files are gone.
+        LakeError: There is no lake, files are gone, or days are chosen of a lake that is not
+            partitioned by date.
         StorageError: The lake does not answer.
-        UsageError: A day or a price is not valid, or the lake is not partitioned by day.
+        UsageError: A day or a price is not valid.
     """
 
     def ask(sql: str) -> pl.DataFrame:
@@ -132,20 +136,20 @@ def read_report(
 
 def _traffic(ask: Callable[[str], pl.DataFrame]) -> dict[str, pl.DataFrame]:
     """Return the bytes and the flows of each hour, or day, by action."""
-    first, last = ask("SELECT min(date), max(date) FROM vpc").row(0)
-    if first is not None and (last - first).days >= _HOURLY_DAYS:
-        time, time_of = "date", pl.col("time")
-    else:
-        is_epoch = ask("SELECT start FROM vpc LIMIT 0")["start"].dtype.is_integer()
-        seconds = "start" if is_epoch else "EXTRACT(EPOCH FROM start)"
-        time = f"floor({seconds} / 3600.0)"
-        hours = pl.col("time").cast(pl.Int64)
-        time_of = pl.from_epoch(hours * 3600).dt.replace_time_zone("UTC").alias("time")
+    columns = ask("SELECT * FROM vpc LIMIT 0").schema
+    seconds = "start" if columns["start"].is_integer() else "EXTRACT(EPOCH FROM start)"
+    has_days = "date" in columns
+    day = "date" if has_days else f"floor({seconds} / 86400.0)"
+    first, last = ask(f"SELECT min({day}), max({day}) FROM vpc").row(0)
+    days = pl.col("time") if has_days else pl.from_epoch(pl.col("time").cast(pl.Int32), "d")
+    hours = pl.from_epoch(pl.col("time").cast(pl.Int64) * 3600).dt.replace_time_zone("UTC")
+    span = 0 if first is None else (last - first).days if has_days else last - first
+    time, time_of = (day, days) if span >= _HOURLY_DAYS else (f"floor({seconds} / 3600.0)", hours)
     sums = ask(
         f"SELECT {time} AS time, action, sum(bytes) AS bytes, count(*) AS flows FROM vpc "
         "GROUP BY time, action"
     )
-    known = sums.filter(pl.col("time").is_not_null()).with_columns(time_of)
+    known = sums.filter(pl.col("time").is_not_null()).with_columns(time_of.alias("time"))
 
     def summed(column: str) -> pl.DataFrame:
         accepted, rejected = (
@@ -158,7 +162,10 @@ def _traffic(ask: Callable[[str], pl.DataFrame]) -> dict[str, pl.DataFrame]:
 
 
 def _completeness(
-    dest: str, since: str | None, until: str | None, options: Mapping[str, str] | None
+    dest: str,
+    since: date | str | None,
+    until: date | str | None,
+    options: Mapping[str, str] | None,
 ) -> Section:
     found = gaps(dest, since=since, until=until, quick=True, options=options)
     rows = tuple(

@@ -2,18 +2,20 @@
 
 import json
 import re
-import shutil
-import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
 
-from flowconv import ConvertOptions, convert, scan
+from flowconv import ConvertOptions, LakeError, convert, report, scan
 from flowconv.answers.page import render
 from flowconv.answers.reporting import LakeReport, Section
+from support.browser import CHROMIUM, Browser, browser
 from support.commands import FAILED, USAGE, run
 from support.lakes import Key, write_objects
 
@@ -170,13 +172,127 @@ def test_wrong_usage(hostile_lake: Path, tmp_path: Path) -> None:
     assert "the page cannot be written" in result.stderr
 
 
-@pytest.mark.skipif(shutil.which("chromium") is None, reason="Chromium is not installed")
-@pytest.mark.parametrize("width", [400, 1600])
-def test_chromium_shows_it_without_a_complaint(page: Path, tmp_path: Path, width: int) -> None:
-    command = ["chromium", "--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr"]
-    command += [f"--user-data-dir={tmp_path}", f"--window-size={width},900", "--dump-dom"]
-    done = subprocess.run([*command, page.as_uri()], capture_output=True, text=True, check=True)
-    assert "CONSOLE" not in done.stderr
-    assert "<title>Flow logs of" in done.stdout
-    assert "&lt;script&gt;" in done.stdout
-    assert "<script" not in done.stdout
+def test_function_is_the_command(hostile_lake: Path, tmp_path: Path) -> None:
+    found = report(hostile_lake, tmp_path / "report.html", prices={"cross-az": 0.02})
+    assert found.path == str(tmp_path / "report.html")
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "<title>Flow logs of" in page
+    arguments = ("--json", "--output", tmp_path / "report.html", "--price", "cross-az=0.02")
+    printed = json.loads(run("report", hostile_lake, *arguments).stdout)
+    assert json.loads(json.dumps(found.to_dict())) == printed
+    assert report(str(hostile_lake)).path is None
+    with pytest.raises(TypeError, match="must be text or a Path"):
+        report(hostile_lake, 7)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("time_type", ["timestamp", "epoch"])
+@pytest.mark.parametrize("days", [2, 40])
+def test_lake_without_days(tmp_path: Path, time_type: Any, days: int) -> None:
+    lines = ["srcaddr dstaddr bytes action start"]
+    lines += [f"10.0.0.1 10.0.0.2 7 ACCEPT {1768348800 + 86400 * day}" for day in range(days)]
+    write_objects(tmp_path / "logs", {Key("a.log"): "\n".join([*lines, ""]).encode()})
+    reports = []
+    for number, partitions in enumerate(("aws_region", "date")):
+        lake = tmp_path / str(number)
+        options = ConvertOptions(partition_by=(partitions,), time_type=time_type)
+        convert(tmp_path / "logs", lake, options)
+        reports.append(report(lake).to_dict()["sections"]["traffic"])
+    assert reports[0] == reports[1]
+    assert len(reports[0]) == days
+    with pytest.raises(LakeError, match="partitioned by aws_region, not by date"):
+        report(tmp_path / "0", since="2026-01-14")
+
+
+@dataclass(frozen=True)
+class Look:
+    """How a browser showed a page."""
+
+    width: int
+    background: str
+    text: str
+    title: str
+    requests: tuple[str, ...]
+    complaints: tuple[str, ...]
+
+
+LOOKS = {
+    (scheme, width): f"{scheme}, {width} pixels"
+    for scheme in ("light", "dark")
+    for width in (400, 1600)
+}
+
+
+@pytest.fixture(scope="module")
+def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    if CHROMIUM is None:
+        pytest.skip("Chromium is not installed")
+    with browser(CHROMIUM, tmp_path_factory.mktemp("chromium")) as started:
+        yield started
+
+
+def look(chromium: Browser, page: Path, scheme: str, width: int) -> Look:
+    chromium.events.clear()
+    feature = {"name": "prefers-color-scheme", "value": scheme}
+    chromium.call("Emulation.setEmulatedMedia", features=[feature])
+    chromium.call(
+        "Emulation.setDeviceMetricsOverride",
+        width=width,
+        height=900,
+        deviceScaleFactor=1,
+        mobile=False,
+    )
+    chromium.call("Page.navigate", url=page.as_uri())
+    chromium.wait_for("Page.loadEventFired")
+
+    def value_of(expression: str) -> Any:
+        # Two frames later all that is loaded late has been asked for.
+        code = "new Promise(done => requestAnimationFrame(() => requestAnimationFrame(() => "
+        code += f"done({expression}))))"
+        answer = chromium.call(
+            "Runtime.evaluate", expression=code, awaitPromise=True, returnByValue=True
+        )
+        return answer["result"]["value"]
+
+    body = "getComputedStyle(document.body)"
+    return Look(
+        width=value_of("document.documentElement.scrollWidth"),
+        background=value_of(f"{body}.backgroundColor"),
+        text=value_of(f"{body}.color"),
+        title=value_of("document.title"),
+        requests=tuple(
+            params["request"]["url"]
+            for method, params in chromium.events
+            if method == "Network.requestWillBeSent"
+        ),
+        complaints=tuple(
+            method
+            for method, _ in chromium.events
+            if method
+            in (
+                "Log.entryAdded",
+                "Runtime.consoleAPICalled",
+                "Runtime.exceptionThrown",
+                "Page.javascriptDialogOpening",
+            )
+        ),
+    )
+
+
+@pytest.mark.parametrize(("scheme", "width"), LOOKS, ids=LOOKS.values())
+def test_browser_shows_it(chromium: Browser, page: Path, scheme: str, width: int) -> None:
+    found = look(chromium, page, scheme, width)
+    assert found.requests == (page.as_uri(),)
+    assert found.complaints == ()
+    assert found.title.startswith("Flow logs of")
+    assert found.width <= width, "nothing but charts and tables is scrolled sideways"
+    dark, light = "rgb(13, 17, 23)", "rgb(255, 255, 255)"
+    assert found.background == (dark if scheme == "dark" else light)
+    assert found.text != found.background
+
+
+def test_browser_hears_of_what_a_page_does(chromium: Browser, tmp_path: Path) -> None:
+    bad = tmp_path / "bad.html"
+    bad.write_text("<title>x</title><img src=http://127.0.0.1:9/x.png><script>f()</script>")
+    found = look(chromium, bad, "light", 400)
+    assert found.requests == (bad.as_uri(), "http://127.0.0.1:9/x.png")
+    assert "Runtime.exceptionThrown" in found.complaints

@@ -22,7 +22,7 @@ from flowconv.cli.failures import explained
 from flowconv.cli.log import TextLog
 from flowconv.cli.streams import print_json
 from flowconv.cli.tables.answers import Output, check_output, print_answer
-from flowconv.errors import StorageError, UsageError
+from flowconv.errors import UsageError
 from flowconv.options import Dialect
 from flowconv.values import parse_storage_options
 
@@ -137,25 +137,16 @@ def report(
     with explained(TextLog(), as_json=json_):
         if output is None and not json_:
             raise UsageError("give --output FILE, --json or both.")
-        from flowconv.answers.page import render
-        from flowconv.answers.reporting import read_report
+        from flowconv.answers.report_pages import report as report_
 
-        found = read_report(
+        found = report_(
             lake,
+            output,
             since=since,
             until=until,
             prices=parse_prices(price),
             options=parse_storage_options(dest_option),
         )
-        if output is not None:
-            try:
-                output.write_text(render(found), encoding="utf-8")
-            except (OSError, ValueError) as error:
-                reason = getattr(error, "strerror", None) or "it is not a valid path"
-                raise StorageError(
-                    f"the page cannot be written ({reason}). Choose another --output.",
-                    uri=str(output),
-                ) from None
         if json_:
             print_json(found.to_dict())
 
