@@ -97,7 +97,7 @@ def opened(storage: Storage, target: Target) -> "Iterator[Catalog]":
         )
     folder = f"{storage.location('')}/iceberg"
     with _errors(target.catalog or folder):
-        catalog = load_catalog(target.catalog) if target.catalog else _beside(folder)
+        catalog = _beside(folder) if target.catalog is None else load_catalog(target.catalog)
     try:
         yield Catalog(storage, catalog, target, folder)
     finally:
@@ -175,7 +175,7 @@ class Catalog:
         return self._catalog.create_table(
             name,
             schema,
-            location=f"file://{self._folder}/{name.rpartition('.')[2]}" if self._is_own else None,
+            location=f"file://{self._folder}/{name.replace('.', '/')}" if self._is_own else None,
             partition_spec=PartitionSpec(*partitions),
             properties=_PROPERTIES
             | {_LAKE: self.storage.root}

@@ -1,13 +1,16 @@
 """Where a lake is registered, and what came of it."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from flowconv.errors import CatalogError
+from flowconv.errors import CatalogError, UsageError, quote
 from flowconv.notebooks import InNotebooks
 
 DATABASE = "flowconv"
+
+_DATABASE_NAME = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,6 +27,20 @@ class Target:
     catalog: str | None = None
     database: str | None = None
     options: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Check the names.
+
+        Raises:
+            UsageError: One is empty, or the database's has characters that catalogs refuse.
+        """
+        if self.catalog == "":
+            raise UsageError("--catalog: the name is empty. Write that of a catalog.")
+        if self.database is not None and not _DATABASE_NAME.fullmatch(self.database):
+            raise UsageError(
+                f"--database: {quote(self.database)} is not a name. Write letters, digits, _ and "
+                "-, with dots between levels."
+            )
 
 
 class OvertakenError(CatalogError):

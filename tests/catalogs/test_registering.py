@@ -100,7 +100,9 @@ def changes(table: RegisteredTable) -> tuple[int, int, int]:
 
 
 @KINDS
-def test_new_replaced_and_expired_files(kind: CatalogKind, logs: Path, lake: Path) -> None:
+def test_new_replaced_compacted_and_expired_files(
+    kind: CatalogKind, logs: Path, lake: Path
+) -> None:
     versions = [published(kind, lake)]
     write_day(logs, 2, rows=3)
     convert(logs, lake)
@@ -108,10 +110,14 @@ def test_new_replaced_and_expired_files(kind: CatalogKind, logs: Path, lake: Pat
     write_day(logs, 1, rows=5)
     convert(logs, lake, reprocess=True)
     versions.append(published(kind, lake))
+    write_day(logs, 1, name="00000000")
+    convert(logs, lake)
+    flowconv.compact(lake)
+    versions.append(published(kind, lake))
     flowconv.expire(str(lake), FIRST + timedelta(1))
     versions.append(published(kind, lake))
-    assert list(map(changes, versions)) == [(2, 2, 0), (3, 1, 0), (3, 1, 1), (2, 0, 1)]
-    assert len({table.version for table in versions}) == 4
+    assert list(map(changes, versions)) == [(2, 2, 0), (3, 1, 0), (3, 1, 1), (3, 1, 1), (2, 0, 1)]
+    assert len({table.version for table in versions}) == 5
     flowconv.expire(str(lake), FIRST + timedelta(3))
     assert changes(published(kind, lake)) == (0, 0, 2)
 
@@ -294,6 +300,13 @@ def test_wrong_usage(lake: Path, tmp_path: Path) -> None:
     for option in ("--catalog", "--database"):
         stderr = run("register", lake, "--to", "delta", option, "mine", code=USAGE).stderr
         assert "--to delta takes no --catalog or --database" in stderr
+    for option, message in {
+        "--catalog=": "--catalog: the name is empty",
+        "--database=": "--database: '' is not a name",
+        "--database=../x": "--database: '../x' is not a name",
+    }.items():
+        assert message in run("register", lake, "--to", "iceberg", option, code=USAGE).stderr
+    assert not (lake / "iceberg").exists()
     stderr = run("register", lake, "--to", "iceberg", "--catalog", "mine", code=FAILED).stderr
     assert "URI missing" in stderr
     assert "Did you mean delta?" in run("register", lake, "--to", "dleta", code=USAGE).stderr

@@ -48,7 +48,7 @@ def register(
 
     Each table gets the files that count, in one commit: new ones are added, those that were
     replaced or have expired are taken out. If nothing is new, nothing is written. Call it after
-    each flowconv convert and expire.
+    each flowconv convert, compact and expire.
     """
     with explained(TextLog(), as_json=json_):
         from flowconv.catalogs.registering import register as register_
