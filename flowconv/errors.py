@@ -176,7 +176,7 @@ def did_you_mean(name: str, names: Iterable[str], others: Mapping[str, str] | No
         others: What people write -> what they mean, where the two are not alike.
     """
     plain = name.lower().replace("-", "_")
-    by_plain = {one.lower().replace("-", "_"): one for one in names}
+    by_plain = {known.lower().replace("-", "_"): known for known in names}
     meant = (others or {}).get(plain)
     if meant is None and (close := difflib.get_close_matches(plain[:100], by_plain, 1)):
         meant = by_plain[close[0]]

@@ -114,7 +114,7 @@ def _groups(log_objects: Sequence[LogObject]) -> Iterator[Sequence[LogObject]]:
     group: list[LogObject] = []
     for log_object in log_objects:
         group.append(log_object)
-        if sum(one.size_bytes for one in group) >= _GROUP_BYTES:
+        if sum(member.size_bytes for member in group) >= _GROUP_BYTES:
             yield group
             group = []
     if group:

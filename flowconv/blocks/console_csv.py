@@ -120,8 +120,8 @@ def _exported(log_object: LogObject, text: Unpacked, line: int) -> Iterator[tupl
                 line=line + len(lines),
             )
         written = []
-        for one in lines:
-            text_of_line, time = _as_exported(one.removesuffix(b"\r"), time)
+        for exported in lines:
+            text_of_line, time = _as_exported(exported.removesuffix(b"\r"), time)
             # What is behind the message is its line's end, and the message keeps its own.
             written.append(text_of_line + (b"\r\n" if text_of_line.endswith(b"\r") else b"\n"))
         line += len(lines)

@@ -247,8 +247,8 @@ class _MessageBlocks:
             )
 
     def _find_format(self, log_group: str | None) -> LogFormat | None:
-        one = self._log_object
-        return self._declared.find(one.path, one.flow_log_id, log_group)
+        log_object = self._log_object
+        return self._declared.find(log_object.path, log_object.flow_log_id, log_group)
 
     def _read_by(self, lines: Lines) -> tuple[LogFormat | None, str | None]:
         """Return the format declared for messages, and their log group if that matters.

@@ -393,9 +393,9 @@ class _Cursor:
         self._text.waiting[:0] = rest + undecoded
 
     def _take(self) -> None:
-        new = bytes(self._text.waiting)
+        waiting = bytes(self._text.waiting)
         self._text.waiting.clear()
-        self.characters = self.characters[self._at :] + self._decoder.decode(new)
+        self.characters = self.characters[self._at :] + self._decoder.decode(waiting)
         self._at = 0
 
     def _more(self) -> bool:

@@ -56,9 +56,11 @@ def read_messages(stretch: Stretch) -> Iterator[Lines]:
     if columns is not None and not columns.lacking.any():
         yield from columns.lines()
         return
-    for is_damaged, documents in groupby(read_documents(stretch), lambda one: one.values is None):
+    for is_damaged, documents in groupby(
+        read_documents(stretch), lambda document: document.values is None
+    ):
         if is_damaged:
-            yield Lines(text=b"".join(one.text + b"\n" for one in documents), shape=None)
+            yield Lines(text=b"".join(document.text + b"\n" for document in documents), shape=None)
             continue
         for document in documents:
             assert document.values is not None

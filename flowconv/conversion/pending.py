@@ -65,7 +65,7 @@ def plan_pending(
         Tasks: those of days that have ended in their order, then the others, the largest first.
         None if the next is not known yet.
     """
-    new: defaultdict[DayEnd, list[LogObject]] = defaultdict(list)
+    unconverted: defaultdict[DayEnd, list[LogObject]] = defaultdict(list)
     new_bytes = planned_bytes = 0
     again: dict[str, LogObject] = {}
     formats = options.declared_formats()
@@ -75,19 +75,19 @@ def plan_pending(
         if item is None:
             yield None
         elif isinstance(item, DayEnd):
-            objects = new.get(item, [])
+            objects = unconverted.get(item, [])
             if not objects or len(converted) > _MOST_CONVERTED:
                 continue
             tasks = plan_day(objects, new_bytes, options)
             if tasks is not None:
-                del new[item]
+                del unconverted[item]
                 planned_bytes += sum(task.size_bytes for task in tasks)
                 yield from _counted(tasks, pending)
         elif item.uri not in converted:
             if expired.has_object(item):
                 pending.expired += 1
             else:
-                new[day_of(item)].append(item)
+                unconverted[day_of(item)].append(item)
                 new_bytes += item.size_bytes
         else:
             uri = item.uri
@@ -103,8 +103,8 @@ def plan_pending(
             else:
                 pending.already_converted += 1
     del converted, declared
-    rest = plan_tasks(chain.from_iterable(new.values()), options, planned_bytes)
-    new.clear()
+    rest = plan_tasks(chain.from_iterable(unconverted.values()), options, planned_bytes)
+    unconverted.clear()
     if again:
         rest += _replacements(pending, again, ledger, options)
     yield from _counted(rest, pending)

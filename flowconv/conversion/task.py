@@ -352,7 +352,10 @@ class TaskConverter:
                 f"cannot be converted again: {len(failures)} objects that were converted with it "
                 "cannot be read now. Its rows are the old ones."
             )
-            unreadable = {**{one.uri: reason for one in task.log_objects}, **result.unreadable}
+            unreadable = {
+                **{log_object.uri: reason for log_object in task.log_objects},
+                **result.unreadable,
+            }
             result = replace(
                 result,
                 objects=(),
@@ -398,8 +401,8 @@ class TaskConverter:
     ) -> None:
         old = [file.path for file in (*self._ledger.files_of(task.replaces), *shared)]
         files = (*result.files, *(staged.file for staged in rewritten))
-        new = [file.path for file in files if file.is_written]
-        intent = write_intent(self._lake, attempt.name, [*old, *new])
+        published = [file.path for file in files if file.is_written]
+        intent = write_intent(self._lake, attempt.name, [*old, *published])
         commit = Commit(
             task_id=task.id,
             run_id=self._run_id,
@@ -408,11 +411,11 @@ class TaskConverter:
             replaces=task.replaces,
             replaced_files=tuple(file.path for file in shared),
         )
-        with taking_back(self._lake, new, intent, StorageError, Stopped):
+        with taking_back(self._lake, published, intent, StorageError, Stopped):
             attempt.publish()
             for staged in rewritten:
                 staged.sink.publish()
-        with taking_back(self._lake, new, intent, LostLockError):
+        with taking_back(self._lake, published, intent, LostLockError):
             self._ledger.commit(commit)
         self._lake.delete(old)
         self._lake.delete([intent])
@@ -568,24 +571,24 @@ class _Attempt:
         must those of an object that something emptied.
         """
         shrunk = {
-            one: FetchError(
-                f"{self.source_bytes[one]:,} bytes are left of {one.size_bytes:,} that were "
-                "converted before; the log group keeps events for some time only. The rows "
+            log_object: FetchError(
+                f"{self.source_bytes[log_object]:,} bytes are left of {log_object.size_bytes:,} "
+                "that were converted before; the log group keeps events for some time only. The rows "
                 "of then are kept.",
-                uri=one.uri,
+                uri=log_object.uri,
             )
-            for one in self._replacing
-            if self.source_bytes[one] < one.size_bytes
+            for log_object in self._replacing
+            if self.source_bytes[log_object] < log_object.size_bytes
         }
         return shrunk | {
-            one: FetchError(
+            log_object: FetchError(
                 "it has no record any more, and had some when it was converted. The rows of then "
                 "are kept. Restore it, or take it away from SOURCE.",
-                uri=one.uri,
+                uri=log_object.uri,
             )
-            for one in self._replacing
-            if one.uri in self._with_rows
-            and not (counts := self._counts.get(one, LineCounts())).rows + counts.rejected
+            for log_object in self._replacing
+            if log_object.uri in self._with_rows
+            and not (counts := self._counts.get(log_object, LineCounts())).rows + counts.rejected
         }
 
     def result(self, failures: Mapping[LogObject, UnreadableObjectError]) -> TaskResult:

@@ -36,7 +36,7 @@ def far_times(
         The objects that have such rows, and how many.
     """
     columns = [table[name] for name in TIME_COLUMNS if name in table.column_names]
-    given = [(one, rows, *_near(one, today)) for one, rows in sources if rows]
+    given = [(log_object, rows, *_near(log_object, today)) for log_object, rows in sources if rows]
     if not columns or not given:
         return []
     bounds = [bound for column in columns for bound in _bounds(column)]
@@ -56,7 +56,9 @@ def far_times(
         seconds = np.where(seconds > MAX_SECONDS, seconds // 1000, seconds)
         far |= known & ((seconds < first) | (seconds >= stop))
     counts = np.add.reduceat(far.astype(np.int64), np.cumsum([0, *rows[:-1]])).tolist()
-    return [(one, count) for (one, *_), count in zip(given, counts, strict=True) if count]
+    return [
+        (log_object, count) for (log_object, *_), count in zip(given, counts, strict=True) if count
+    ]
 
 
 def _near(log_object: LogObject, today: date) -> tuple[int, int]:

@@ -46,10 +46,10 @@ class Fitting:
             if log_group in groups or len(groups) < GROUPS_COUNTED:
                 before = groups.get(log_group, (0, 0))
                 groups[log_group] = (before[0] + rows, before[1] + rejected)
-        tallies = {one: self._unfinished.pop(one) for one in block.ended}
+        tallies = {ended: self._unfinished.pop(ended) for ended in block.ended}
         objects = {
-            one: _unfit(one, block, tally, tally.first)
-            for one, tally in tallies.items()
+            ended: _unfit(ended, block, tally, tally.first)
+            for ended, tally in tallies.items()
             if tally.first is not None and not tally.rows
         }
         log_groups = {

@@ -259,8 +259,8 @@ def _choose_remote(
     if place < 0.5:
         first, bits = _PEERS_IPV6 if ipv6 else _PEERS
         return str(first + rng.getrandbits(bits)), "-", rng.choice("345")
-    one, two = rng.sample(near, k=2)
-    other = two if one is interface else one
+    left, right = rng.sample(near, k=2)
+    other = right if left is interface else left
     return other.ipv6 if ipv6 else other.ipv4, "-", "1"
 
 

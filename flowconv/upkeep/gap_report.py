@@ -151,7 +151,7 @@ class RecordsFound:
             "skipdata": self.skipdata,
             "nodata": self.nodata,
             "hours": [hour.to_dict() for hour in self.hours],
-            "silent_interfaces": [one.to_dict() for one in self.silent_interfaces],
+            "silent_interfaces": [interface.to_dict() for interface in self.silent_interfaces],
         }
 
 

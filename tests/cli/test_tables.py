@@ -3,6 +3,7 @@
 import gzip
 import io
 from collections.abc import Iterator
+from datetime import date
 from pathlib import Path
 from unittest import mock
 
@@ -12,7 +13,10 @@ import flowconv
 from flowconv.cli import console as consoles
 from flowconv.cli.console import Console
 from flowconv.cli.tables.conversion import print_report
+from flowconv.cli.tables.upkeep import print_expired
 from flowconv.fields import FIELDS
+from flowconv.lake.partitions import PartitionStatus
+from flowconv.upkeep.expiring import ExpireReport
 from support.commands import invoke
 from support.lakes import ROW, V2, aws_key, write_objects
 
@@ -60,3 +64,21 @@ def test_schema_breaks_meanings_alone(terminal: io.StringIO) -> None:
     fields = [line.split()[1] for line in lines if line.startswith(("vpc ", "tgw "))]
     assert fields == [field.name for table in FIELDS.values() for field in table]
     assert all(len(line) <= 80 for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("numbers", "said"),
+    [((1, 1), "1 row in 1 file, 9 bytes, was removed: b"), ((1000, 2), "1,000 rows in 2 files")],
+)
+def test_what_expired_is_counted(
+    terminal: io.StringIO, numbers: tuple[int, int], said: str
+) -> None:
+    rows, files = numbers
+    partition = PartitionStatus(
+        table="vpc", directory="date=2026-01-14", files=files, rows=rows, size_bytes=9
+    )
+    report = ExpireReport(
+        lake="b", before=date(2026, 2, 1), partitions=(partition,), dry_run=False, seconds=1
+    )
+    print_expired(report)
+    assert said in terminal.getvalue()

@@ -20,6 +20,8 @@ from flowconv.cli.tables.parts import (
 )
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from flowconv.cli.console import Console
     from flowconv.lake.partitions import PartitionStatus
     from flowconv.lake.quarantine import QuarantineReport
@@ -29,6 +31,16 @@ if TYPE_CHECKING:
 def print_status(status: LakeStatus) -> None:
     """Print what a lake holds, and how its last runs went."""
     console = stdout()
+    console.print(_lake_figures(status))
+    if status.runs:
+        console.print()
+        _print_runs(console, status)
+    if status.partitions:
+        console.print()
+        print_partitions(console, status.partitions)
+
+
+def _lake_figures(status: LakeStatus) -> Table:
     table = key_values()
     table.add_row("lake", status.lake)
     table.add_row("partitioned", f"by {', '.join(status.layout.partition_by)}")
@@ -70,16 +82,17 @@ def print_status(status: LakeStatus) -> None:
         "damaged": "its file is damaged: if no run is under way, delete _flowconv/lock.json",
     }
     table.add_row("lock", locks[status.lock.state])
-    console.print(table)
-    if status.runs:
-        console.print()
-        # A run's id begins with the time at which it began, in UTC.
-        runs = columns("run", "state", ">took", ">objects", ">rows", ">rejected")
-        for run in status.runs:
-            runs.add_row(*_run_row(run))
-        console.print(runs)
-        if status.number_runs > len(status.runs):
-            console.print(f"… and {status.number_runs - len(status.runs):,} earlier ones; --runs")
+    return table
+
+
+def _print_runs(console: Console, status: LakeStatus) -> None:
+    # A run's id begins with the time at which it began, in UTC.
+    runs = columns("run", "state", ">took", ">objects", ">rows", ">rejected")
+    for run in status.runs:
+        runs.add_row(*_run_row(run))
+    console.print(runs)
+    if status.number_runs > len(status.runs):
+        console.print(f"… and {status.number_runs - len(status.runs):,} earlier ones; --runs")
     sources = {run.run.run_id: run.run.report.get("source") for run in status.runs}
     if len({*sources.values()} - {None}) > 1:
         for run_id, read_from in sources.items():
@@ -93,9 +106,6 @@ def print_status(status: LakeStatus) -> None:
                 f"{run.run.run_id} was killed on {run.run.host}; what it had finished "
                 "counts, the next run goes on from there."
             )
-    if status.partitions:
-        console.print()
-        print_partitions(console, status.partitions)
 
 
 def _newest(what: str, time: datetime) -> str:

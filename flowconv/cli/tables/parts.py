@@ -32,6 +32,11 @@ def make_table(*headers: str, **style: Any) -> Table:
     return Table(*headers, **style)
 
 
+def counted(number: int, noun: str) -> str:
+    """Return a number of things: `1 row`, `2 rows`."""
+    return f"{number:,} {noun}{'s' * (number != 1)}"
+
+
 def format_time(seconds: float) -> str:
     """Return a time in minutes, hours or days."""
     if seconds < 7200:

@@ -10,6 +10,7 @@ from flowconv.cli.tables.lake import print_partitions
 from flowconv.cli.tables.parts import (
     MOST_PARTITIONS,
     columns,
+    counted,
     first,
     format_time,
     say_how_many_more,
@@ -45,13 +46,13 @@ def print_gaps(report: GapReport) -> None:
         console.print(f"{report.unnamed_objects:,} objects have no time in their names")
     if records := report.records:
         _print_records(console, records)
-    new = [gap for gap in report.gaps if not gap.acknowledged]
-    for gap in first(new):
+    unacknowledged = [gap for gap in report.gaps if not gap.acknowledged]
+    for gap in first(unacknowledged):
         console.print(_describe_gap(gap))
-    say_how_many_more(console, len(new), " lists all.")
-    acknowledged = len(report.gaps) - len(new)
+    say_how_many_more(console, len(unacknowledged), " lists all.")
+    acknowledged = len(report.gaps) - len(unacknowledged)
     known = f", {acknowledged:,} acknowledged" if acknowledged else ""
-    console.print(f"{len(new):,} gaps{known}: {report.lake}")
+    console.print(f"{len(unacknowledged):,} gaps{known}: {report.lake}")
 
 
 def _print_records(console: Console, records: RecordsFound) -> None:
@@ -121,7 +122,8 @@ def print_expired(report: ExpireReport) -> None:
     """Print what was removed from a lake, or would be."""
     console = stdout()
     print_partitions(console, report.partitions)
-    what = f"{report.rows:,} rows in {report.files:,} files, {format_size(report.size_bytes)}"
-    was = "would be" if report.dry_run else "were"
+    rows, files = counted(report.rows, "row"), counted(report.files, "file")
+    what = f"{rows} in {files}, {format_size(report.size_bytes)}"
+    was = "would be" if report.dry_run else "was" if report.rows == 1 else "were"
     done = "removed" if report.before else "settled as gone"
     console.print(f"{what}, {was} {done}: {report.lake}")
