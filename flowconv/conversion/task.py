@@ -573,8 +573,8 @@ class _Attempt:
         shrunk = {
             log_object: FetchError(
                 f"{self.source_bytes[log_object]:,} bytes are left of {log_object.size_bytes:,} "
-                "that were converted before; the log group keeps events for some time only. The rows "
-                "of then are kept.",
+                "that were converted before; the log group keeps events for some time only. The "
+                "rows of then are kept.",
                 uri=log_object.uri,
             )
             for log_object in self._replacing
