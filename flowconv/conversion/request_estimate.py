@@ -12,7 +12,7 @@ from flowconv.storage.interface import PART_BYTES
 _PARQUET_BYTES_PER_GZIP_BYTE = 0.7
 
 # Once for each run: lock, records of its begin and end, leftovers of killed runs.
-_RUN = Counter(LIST=4, GET=3, PUT=4, DELETE=1)
+_RUN = Counter(LIST=4, GET=2, PUT=4, DELETE=1)
 
 # Before a lake is begun, its tables' folders are looked into, twice.
 _NEW_LAKE = Counter(LIST=3, GET=2, PUT=1)

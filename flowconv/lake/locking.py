@@ -132,6 +132,9 @@ class Lock:
         return self
 
     def _take(self) -> None:
+        # It is free as a rule: a request less than if it were read first.
+        if self._storage.create(LOCK, _encode(self._holder)):
+            return
         settle_s = 0.0
         last_seen: Holder | None = None
         changed = time.monotonic()

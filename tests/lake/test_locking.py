@@ -7,6 +7,7 @@ import time
 from dataclasses import asdict, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from unittest import mock
 
 import pytest
 
@@ -172,3 +173,13 @@ def test_damaged_lock(storage: LocalStorage, logs: Path, written: bytes) -> None
         f"{storage.root}: {LOCK} is damaged. If no run is under way, delete it."
     )
     assert storage.read(LOCK) == written
+
+
+def test_a_free_lock_is_taken_by_one_request(storage: LocalStorage) -> None:
+    """Each would take a round trip of S3 before the run begins."""
+    with mock.patch.object(LocalStorage, "read") as read:
+        lock = Lock(storage, "mine")
+        lock._take()
+    read.assert_not_called()
+    assert (holder := read_holder(storage))
+    assert holder.run_id == "mine"
