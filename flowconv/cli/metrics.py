@@ -143,6 +143,9 @@ def _metrics(
         yield from _gauge(name, help_, value, job)
     if report is not None:
         yield from _of_requests(report, job)
+    if lake is not None:
+        yield from _of_flow_logs(lake, job)
+    if report is not None:
         # No type `info`: node_exporter, which knows Prometheus' older format, refuses the file.
         labels = {**job, "run_id": report.run_id}
         yield from _gauge("last_run_info", "The last run's id.", 1, labels)
@@ -200,6 +203,27 @@ def _of_requests(report: "ConvertReport", job: Mapping[str, str]) -> Iterator[st
         for kind, times in found["kinds"].items()
     ]
     yield from _gauges("last_run_s3_requests", "Requests sent to S3.", of_kinds, job)
+
+
+def _of_flow_logs(lake: "LakeStatus", job: Mapping[str, str]) -> Iterator[str]:
+    """Give the objects of each flow log on the last whole day, and how many are usual."""
+    figures = {
+        "objects": ("Its objects on the last whole day.", "objects"),
+        "objects_usual": ("Median of its objects on the seven days before.", "usual"),
+    }
+    for name, (help_, attribute) in figures.items() if lake.flow_logs else ():
+        of_logs = [
+            (
+                {
+                    "flow_log_id": flow_log.flow_log_id,
+                    "account_id": flow_log.account_id,
+                    "region": flow_log.region,
+                },
+                getattr(flow_log, attribute),
+            )
+            for flow_log in lake.flow_logs
+        ]
+        yield from _gauges(f"lake_flow_log_{name}", help_, of_logs, job)
 
 
 def _gauge(name: str, help_: str, value: float, labels: Mapping[str, str]) -> Iterator[str]:

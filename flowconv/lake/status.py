@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from flowconv.errors import LakeError
 from flowconv.lake.coverage import uncovered_days
+from flowconv.lake.flow_log_days import FlowLogDay, flow_log_days
 from flowconv.lake.gone import gone_partitions, missing_paths, probably_first_deleted
 from flowconv.lake.layout import Layout, read_layout
 from flowconv.lake.ledger import Ledger
@@ -91,6 +92,7 @@ class LakeStatus(PartitionTotals, InNotebooks):
         newest_object: The time in the name of the newest object that any run converted, likewise.
         uncovered: Source -> days that no run covered, between one run's `--until` and the next
             one's `--since`.
+        flow_logs: Objects of each flow log on the last whole day, and how many are usual.
     """
 
     lake: str
@@ -108,6 +110,7 @@ class LakeStatus(PartitionTotals, InNotebooks):
     newest_record: datetime | None = None
     newest_object: datetime | None = None
     uncovered: Mapping[str, Sequence[date]] = field(default_factory=dict)
+    flow_logs: tuple[FlowLogDay, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for JSON."""
@@ -132,6 +135,7 @@ class LakeStatus(PartitionTotals, InNotebooks):
             "uncovered": {
                 source: [day.isoformat() for day in days] for source, days in self.uncovered.items()
             },
+            "flow_logs": [flow_log.to_dict() for flow_log in self.flow_logs],
             "number_runs": self.number_runs,
             "runs": [run.to_dict() for run in self.runs],
             "partitions": [asdict(partition) for partition in self.partitions],
@@ -181,6 +185,7 @@ def status(
         newest_record=_newest(all_runs, "newest_record"),
         newest_object=_newest(all_runs, "newest_object"),
         uncovered=uncovered_days(all_runs),
+        flow_logs=tuple(flow_log_days(ledger)),
     )
 
 

@@ -162,6 +162,8 @@ def test_metrics_of_a_run(logs: Path, tmp_path: Path) -> None:
         "lake_quarantined_lines": 1,
         "lake_gone_partitions": 0,
         "lake_uncovered_days": 0,
+        "lake_flow_log_objects": 1,
+        "lake_flow_log_objects_usual": 1,
         "lake_newest_record_timestamp_seconds": 1768348800,
         "lake_newest_object_timestamp_seconds": 1768521900,
         "last_run_source_bytes": events[-1]["source_bytes"],

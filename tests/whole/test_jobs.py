@@ -23,8 +23,10 @@ import pytest
 from flowconv import scan
 from flowconv.cli.metrics import write_metrics
 from flowconv.conversion.report import ConvertReport
+from flowconv.lake.flow_log_days import FlowLogDay
 from flowconv.lake.layout import Layout
 from flowconv.lake.status import LakeStatus, LockStatus
+from flowconv.storage.request_times import RequestTimes
 from support.commands import Result, invoke
 from support.lakes import ROW, V2, aws_key, data_files, write_objects
 from support.s3_servers import S3Server, moto_server, own_buckets_policy
@@ -110,9 +112,22 @@ def metrics(folder: Path) -> set[str]:
         rejected_objects=0,
         newest_record=now,
         newest_object=now,
+        flow_logs=(
+            FlowLogDay(
+                flow_log_id="fl-1",
+                account_id="123456789012",
+                region="eu-west-1",
+                day=now.date(),
+                objects=1,
+                usual=2,
+            ),
+        ),
     )
+    times = RequestTimes()
+    times.begin("GET")
+    requests = {"source": times.to_dict() | {"usd": 0.1}}
     shares = dict.fromkeys(("working", "source", "lake", "tasks"), 0.25)
-    report = ConvertReport(source="a", lake="b", run_id="1", worker_time=shares)
+    report = ConvertReport(source="a", lake="b", run_id="1", worker_time=shares, requests=requests)
     write_metrics(folder / "m.prom", {"lake": "b"}, report, lake, failed=False)
     return set(re.findall(r"^# TYPE (\w+)", (folder / "m.prom").read_text(), re.MULTILINE))
 

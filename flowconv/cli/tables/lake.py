@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from rich.filesize import decimal as format_size
 
 from flowconv.cli.tables.parts import (
+    MOST_LISTED,
     MOST_PARTITIONS,
     columns,
     cut,
@@ -59,6 +60,17 @@ def _lake_figures(status: LakeStatus) -> Table:
             "uncovered",
             f"{len(days):,} days from {days[0]} to {days[-1]} that no run read from {source}",
         )
+    if skipdata := sum(run.run.report.get("skipdata", 0) for run in status.runs):
+        table.add_row("lost", f"AWS lost records: {skipdata:,} rows of the last runs are SKIPDATA")
+    few = [flow_log for flow_log in status.flow_logs if flow_log.has_few]
+    for flow_log in first(few):
+        table.add_row(
+            "few objects",
+            f"{flow_log.flow_log_id}: {flow_log.objects:,} on {flow_log.day}, {flow_log.usual:,g} "
+            "are usual",
+        )
+    if len(few) > MOST_LISTED:
+        table.add_row("", f"and {len(few) - MOST_LISTED:,} flow logs more; --json")
     if status.expired_before or status.expired_rows:
         before = f", days before {status.expired_before}" if status.expired_before else ""
         table.add_row("expired", f"{status.expired_rows:,} rows{before}")
