@@ -28,6 +28,7 @@ class Spec:
     objects: int
     records: int
     copies: int = 1  # each object so many times, under names of their own
+    days: int = 1  # each has so many objects
 
 
 SPECS = {
@@ -109,9 +110,16 @@ def group_files(folder: Path) -> list[Group]:
     return [Group(f.parts[-3], f.parts[-1], str(f), paths) for f, paths in files.items()]
 
 
-def make(name: str, cache: Path, *, smoke: bool) -> Dataset:
-    """Generate a data set, unless the cache has it; its description is kept beside its folder."""
-    spec = (SMOKE_SPECS if smoke else SPECS)[name]
+def make(name: str, cache: Path, *, smoke: bool, spec: Spec | None = None) -> Dataset:
+    """Generate a data set, unless the cache has it; its description is kept beside its folder.
+
+    Args:
+        name: One of SPECS, or another one if `spec` is given.
+        cache: Where it is kept.
+        smoke: A small one.
+        spec: What is generated, in place of one of SPECS.
+    """
+    spec = spec or (SMOKE_SPECS if smoke else SPECS)[name]
     folder = cache / f"smoke_{name}" if smoke else cache / name
     described = folder.with_suffix(".json")
     modules = sorted((ROOT / "flowconv" / "samples").glob("*.py"))
@@ -142,7 +150,7 @@ def generate(folder: Path, spec: Spec, fingerprint: str) -> Dataset:
         versions=(spec.version,),
         accounts=1,
         regions=1,
-        days=1,
+        days=spec.days,
         objects=spec.objects,
         records=spec.records,
         custom_orders=False,

@@ -1,0 +1,178 @@
+"""Questions of a month, asked of a lake, of other Parquet files and of the gzipped objects.
+
+See README.md, or `python benchmarks/bench_questions.py --help`.
+"""
+
+import argparse
+import json
+import random
+import shutil
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+
+import datasets
+from answering import DAY_IS, READERS
+from bench_convert import THREADS, machine, print_table, run_process, say, warn_if_busy
+from datasets import CACHE, ROOT, Dataset, Spec
+
+RECORDS, SMOKE_RECORDS = 20_000_000, 20_000
+DAYS, OBJECTS_PER_DAY = 30, 4
+
+WRITERS = {"Parquet of polars": "polars_scan_csv", "Parquet of DuckDB": "duckdb_read_csv"}
+
+# The first two must be so many times as fast as on the raw objects.
+FASTER = ("a day of one interface", "top talkers of a day")
+LEAST_TIMES = 50
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """What is asked.
+
+    Attributes:
+        task: The file with the contenders' task.
+        questions: The file with the questions.
+        places: Reader -> the folder or address that it opens.
+    """
+
+    task: Path
+    questions: Path
+    places: dict[str, str]
+
+
+def questions(dataset: Dataset) -> dict[str, str]:
+    """Return the questions, of an interface, an address and a day that are in the logs."""
+    import polars as pl
+
+    first = min(Path(dataset.folder).rglob("*.log.gz"))
+    log = pl.read_csv(first, separator=" ", null_values="-", infer_schema=False)
+    busiest = log["interface-id"].drop_nulls().value_counts(sort=True)["interface-id"][0]
+    address = random.Random(0).choice(sorted(set(log["srcaddr"].drop_nulls())))
+    return {
+        FASTER[0]: f"SELECT count(*) AS n, sum(bytes) AS b FROM flows WHERE {DAY_IS} "
+        f"AND interface_id = '{busiest}'",
+        FASTER[1]: f"SELECT srcaddr, dstaddr, sum(bytes) AS b FROM flows WHERE {DAY_IS} "
+        "AND action = 'ACCEPT' GROUP BY srcaddr, dstaddr ORDER BY b DESC, srcaddr, dstaddr "
+        "LIMIT 10",
+        "a count over everything": "SELECT action, count(*) AS n FROM flows "
+        "WHERE action IS NOT NULL GROUP BY action ORDER BY action",
+        "one address over the month": "SELECT count(*) AS n, sum(bytes) AS b FROM flows "
+        f"WHERE srcaddr = '{address}' OR dstaddr = '{address}'",
+    }
+
+
+def prepare(records: int, cache: Path, folder: Path) -> Prepared:
+    """Make logs, a lake of them, its Iceberg table, and the Parquet files of others."""
+    per_object = max(records // (DAYS * OBJECTS_PER_DAY), 1)
+    spec = Spec(version=5, objects=OBJECTS_PER_DAY, records=per_object, days=DAYS)
+    name = f"month_{records}"
+    dataset = datasets.make(name, cache, spec=spec, smoke=False)
+    task = folder / "task.json"
+    dataset.task(folder / "unused", THREADS).write(task)
+    asked = folder / "questions.json"
+    asked.write_text(json.dumps(questions(dataset)))
+    lake = folder / "lake"
+    flowconv = [sys.executable, "-m", "flowconv"]
+    run_process("convert", [*flowconv, "convert", dataset.folder, str(lake)])
+    command = [*flowconv, "register", str(lake), "--to", "iceberg", "--json"]
+    _, registered = run_process("register", command)
+    places = {
+        "lake, scan": str(lake),
+        "lake, DuckDB": str(lake),
+        "lake, Iceberg": json.loads(registered)["tables"][0]["address"],
+        "raw, polars": dataset.folder,
+        "raw, DuckDB": dataset.folder,
+    }
+    for written, contender in WRITERS.items():
+        dest = folder / contender
+        its_task = folder / f"{contender}.json"
+        dataset.task(dest, THREADS).write(its_task)
+        command = [sys.executable, "-m", f"contenders.{contender}", str(its_task)]
+        run_process(written, command, _VARIABLES)
+        places |= {f"{written}, {engine}": str(dest) for engine in ("polars", "DuckDB")}
+    say(f"{dataset.totals.rows:,} records are ready")
+    return Prepared(task, asked, places)
+
+
+_VARIABLES = {"POLARS_MAX_THREADS": str(THREADS)}
+
+
+def ask(prepared: Prepared, rounds: int) -> dict[str, dict[str, list[float]]]:
+    """Ask each reader in turn; return reader -> question -> seconds.
+
+    Raises:
+        SystemExit: Two readers differ.
+    """
+    seconds: dict[str, dict[str, list[float]]] = {reader: {} for reader in READERS}
+    first: dict[str, list[list[str]]] = {}
+    script = str(ROOT / "benchmarks" / "answering.py")
+    for number in range(rounds):
+        for reader in READERS:
+            place = prepared.places[reader]
+            command = [sys.executable, script, str(prepared.task), str(prepared.questions)]
+            _, output = run_process(reader, [*command, reader, place], _VARIABLES)
+            for question, answer in json.loads(output).items():
+                expected = first.setdefault(question, answer["rows"])
+                if answer["rows"] != expected:
+                    raise SystemExit(
+                        f"{reader}: {question}: found {answer['rows']}, expected {expected}"
+                    )
+                seconds[reader].setdefault(question, []).append(answer["seconds"])
+        say(f"round {number + 1} of {rounds}")
+    return seconds
+
+
+def compare(seconds: dict[str, dict[str, float]]) -> None:
+    """Say whether the targets are met."""
+    for question in next(iter(seconds.values())):
+        of_reader = {reader: of_question[question] for reader, of_question in seconds.items()}
+        raw = min(value for reader, value in of_reader.items() if reader.startswith("raw"))
+        for engine, ours in (("polars", "lake, scan"), ("DuckDB", "lake, DuckDB")):
+            alternative = min(of_reader[f"{written}, {engine}"] for written in WRITERS)
+            print(
+                f"{ours}: {question}: {raw / of_reader[ours]:.0f} times as fast as raw"
+                + (f" (target {LEAST_TIMES})" if question in FASTER else "")
+                + f", {of_reader[ours] / alternative:.2f} of the best Parquet's time (target 1)"
+            )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else "")
+    parser.add_argument("--smoke", action="store_true", help="a few records: does it work?")
+    parser.add_argument("--records", type=int, default=RECORDS, help=f"of the month ({RECORDS:,})")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there")
+    parser.add_argument("--cache", type=Path, default=CACHE, help="where logs are kept (.bench)")
+    arguments = parser.parse_args()
+    warn_if_busy()
+    cache = arguments.cache.resolve()
+    cache.mkdir(parents=True, exist_ok=True)
+    records = SMOKE_RECORDS if arguments.smoke else arguments.records
+    folder = Path(tempfile.mkdtemp(dir=cache, prefix="out-"))
+    try:
+        prepared = prepare(records, cache, folder)
+        measured = ask(prepared, 1 if arguments.smoke else arguments.rounds)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    seconds = {
+        reader: {question: median(values) for question, values in of_question.items()}
+        for reader, of_question in measured.items()
+    }
+    names = list(next(iter(seconds.values())))
+    print_table(
+        f"questions: {records:,} records, seconds",
+        ("reader", *names),
+        [[r, *(f"{seconds[r][name]:.3f}" for name in names)] for r in READERS],
+    )
+    if not arguments.smoke:
+        compare(seconds)
+    if arguments.json:
+        written = {"machine": machine(), "records": records, "seconds": seconds}
+        arguments.json.write_text(json.dumps(written, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()
