@@ -145,16 +145,18 @@ def _spark(table: LakeTable) -> str:
     folder = table.folder.replace("s3://", "s3a://", 1)
     quoted = folder.replace("\\", "\\\\").replace("'", "\\'")
     names = ", ".join(f"`{name}`" for name in table.partitions)
+    repair = f"MSCK REPAIR TABLE `{table.name}`"
+    # Spark refuses it for a folder that is not there.
+    before = "" if table.has_files else f"-- When it has files, after each run: {repair}\n"
+    after = f"-- Now and after each run:\n{repair};\n" if table.has_files else ""
     return f"""\
-CREATE TABLE IF NOT EXISTS `{table.name}` (
+{before}CREATE TABLE IF NOT EXISTS `{table.name}` (
 {columns}
 )
 USING PARQUET
 PARTITIONED BY ({names})
 LOCATION '{quoted}';
--- Now and after each run:
-MSCK REPAIR TABLE `{table.name}`;
-"""
+{after}"""
 
 
 def _trino(table: LakeTable) -> str:

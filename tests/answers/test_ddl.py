@@ -120,6 +120,16 @@ def test_hive_tables_have_every_column_once_and_partitions_last(
         assert f"'{scheme}://my-lake/flows/{table}" in statement
 
 
+def test_spark_repairs_tables_that_have_files(sample_lake: Path) -> None:
+    """It refuses to repair one whose folder is not there."""
+    lines = ddl(str(sample_lake), "spark").splitlines()
+    repairs = [line for line in lines if "MSCK REPAIR" in line]
+    assert repairs == [
+        "MSCK REPAIR TABLE `vpc_flows`;",
+        "-- When it has files, after each run: MSCK REPAIR TABLE `tgw_flows`",
+    ]
+
+
 def test_athena_computes_partitions(lake: Path) -> None:
     text = ddl(str(lake), "athena", location="s3://my-lake/flows")
     for line in (
