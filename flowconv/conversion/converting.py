@@ -8,13 +8,14 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from functools import partial
 from itertools import chain, islice
 from typing import Any
 
+from flowconv.conversion.committing import TaskCommitter
 from flowconv.conversion.new_headers import KnownHeaders
 from flowconv.conversion.pending import (
     Pending,
@@ -25,7 +26,7 @@ from flowconv.conversion.pending import (
 )
 from flowconv.conversion.planning import Task
 from flowconv.conversion.report import ConvertReport
-from flowconv.conversion.task import BESIDE_EACH_CORE, TaskConverter
+from flowconv.conversion.task import BESIDE_EACH_CORE, BegunRun, Cores, TaskConverter
 from flowconv.errors import FlowconvError, printable, redact
 from flowconv.events import log_event
 from flowconv.lake.converted_objects import has_objects
@@ -120,8 +121,16 @@ def convert(
         with _recorded(ledger, report, layout, partial(_note_requests, report, storages, options)):
             remove_leftovers(lake, ledger, leftovers)
             ledger.merge_if_many()
-            with TaskConverter(logs, lake, ledger, report.run_id, options) as converter:
-                _convert_all(listing, converter, ledger, report, options, on_progress)
+            run = BegunRun(
+                run_id=report.run_id,
+                generation=ledger.generation,
+                expired=ledger.expired(),
+                options=options,
+            )
+            with closing(Cores(options.tasks_at_once)) as cores:
+                converter = TaskConverter(logs, lake, run, cores)
+                committer = TaskCommitter(lake, ledger, report.run_id, options, cores)
+                _convert_all(listing, converter, committer, ledger, report, options, on_progress)
     return report
 
 
@@ -232,6 +241,7 @@ def _note_pending(
 def _convert_all(
     listing: _Listing,
     converter: TaskConverter,
+    committer: TaskCommitter,
     ledger: Ledger,
     report: ConvertReport,
     options: ConvertOptions,
@@ -256,7 +266,7 @@ def _convert_all(
 
     def convert_and_count(task: Task) -> None:
         # Counted in this thread, since the main thread may be interrupted anywhere.
-        done = converter.convert(task, progress)
+        done = committer.commit(task, converter.convert(task, progress), progress.add)
         with mutex:
             report.add(done)
             headers.add(done.objects)

@@ -7,10 +7,10 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import chain
-from typing import Self, TypeVar
+from typing import TypeVar
 
 import numpy as np
 
@@ -23,16 +23,13 @@ from flowconv.conversion.planning import Task
 from flowconv.conversion.report import TaskResult, newest
 from flowconv.errors import (
     FetchError,
-    StorageError,
     UnreadableObjectError,
 )
 from flowconv.events import log_event
-from flowconv.lake.compacted import rewrite_without
-from flowconv.lake.intents import taking_back, write_intent
-from flowconv.lake.ledger import Ledger, LostLockError
-from flowconv.lake.ledger_records import Commit, ConvertedObject, DataFile
+from flowconv.lake.expired import Expired
+from flowconv.lake.ledger_records import ConvertedObject, DataFile
 from flowconv.lake.quarantine_writing import QuarantineWriter
-from flowconv.lake.writing import StagedFile, TaskWriter
+from flowconv.lake.writing import Beside, StagedFile, TaskWriter
 from flowconv.memory import Room
 from flowconv.options import ConvertOptions
 from flowconv.parquet.writing import ROW_GROUP_ROWS
@@ -40,19 +37,16 @@ from flowconv.rows.batch import ParsedBlock, bad_line_error
 from flowconv.rows.extracting import extract
 from flowconv.rows.normalising import normalise
 from flowconv.rows.partitioning import find_partitions
-from flowconv.running import RunProgress, Stopped
+from flowconv.running import RunProgress
 from flowconv.source.fetching import ObjectFetcher
 from flowconv.source.keys import LogObject
 from flowconv.source.opening import Source
-from flowconv.storage.interface import Storage
+from flowconv.storage.interface import HandedOver, Publishable, StagedSink, Storage
 
 # For each core so many tasks may commit or wait for it while it goes on: to commit is to wait for
 # disks and answers. Only the cores' own threads handle rows, since allocators keep memory for each
 # thread.
 BESIDE_EACH_CORE = 3
-
-# Files of a task that are published at once in S3, a round trip or two each.
-_PUBLISHED_AT_ONCE = 16
 
 
 class WorkerTime:
@@ -97,6 +91,7 @@ class Cores:
     """The threads that handle rows, one for each core that a run may use."""
 
     def __init__(self, count: int) -> None:
+        self.count = count
         self._idle = threading.Semaphore(count)
         self._threads = ThreadPoolExecutor(count, "flowconv-core")
 
@@ -118,76 +113,70 @@ class Cores:
         self._threads.shutdown()
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BegunRun:
+    """What must be known of a run that has begun to convert its tasks; small, and picklable.
+
+    Attributes:
+        run_id: The run.
+        generation: The number of its `begin`.
+        expired: What has expired in the lake.
+        options: Its options.
+    """
+
+    run_id: str
+    generation: int
+    expired: Expired
+    options: ConvertOptions
+
+
 class TaskConverter:
-    """Converts the tasks of a run within a `with` block; shared by its threads.
+    """Converts the tasks of a run; shared by its threads.
 
     Args:
         source: The source.
         lake: The lake.
-        ledger: Its ledger.
-        run_id: The run.
-        options: The options of the run.
+        run: The run.
+        cores: What handles rows.
     """
 
-    def __init__(
-        self,
-        source: Source,
-        lake: Storage,
-        ledger: Ledger,
-        run_id: str,
-        options: ConvertOptions,
-    ) -> None:
+    def __init__(self, source: Source, lake: Storage, run: BegunRun, cores: Cores) -> None:
         self._source = source
         self._lake = lake
-        self._ledger = ledger
-        self._run_id = run_id
-        self._options = options
-        self._declared = options.declared_formats()
-        self._expired = ledger.expired()
-        self._quarantine_room = Room(options.quarantine_per_run)
-        self.worker_time = WorkerTime(options.tasks_at_once)
-        # Tasks that are replaced may have rows in the same compacted file.
-        self._replacing = threading.Lock()
-        self._cores = Cores(options.tasks_at_once)
+        self._run = run
+        self._options = run.options
+        self._declared = run.options.declared_formats()
+        self._quarantine_room = Room(run.options.quarantine_per_run)
+        self.worker_time = WorkerTime(cores.count)
+        self._cores = cores
 
-    def __enter__(self) -> Self:
-        return self
+    def convert(self, task: Task, progress: RunProgress) -> "Attempt":
+        """Convert a task's objects to files that are complete, and not visible yet.
 
-    def __exit__(self, *_: object) -> None:
-        self._cores.close()
-
-    def convert(self, task: Task, progress: RunProgress) -> TaskResult:
-        """Convert a task's objects and commit their rows; a failure leaves nothing behind.
+        The caller publishes or discards them; a failure leaves nothing behind.
 
         Raises:
             ParseError: A line does not fit, and `on_bad_line` is `fail`.
             StorageError: The lake does not answer, or is full.
-            LakeError: Another run has taken the lake over.
             Stopped: The run is to end.
         """
         failures: dict[LogObject, UnreadableObjectError] = {}
         log_event(
             "task_began",
-            run_id=self._run_id,
+            run_id=self._run.run_id,
             task_id=task.id,
             objects=len(task.log_objects),
             source_bytes=task.size_bytes,
         )
         while True:
-            # No other run's files have such names, so a paused run can neither replace nor remove
-            # the files of the run that took over.
-            name = f"{task.id}-{self._ledger.generation}"
-            attempt = _Attempt(
+            attempt = Attempt(
                 task,
-                name,
                 self._lake,
-                self._options,
+                self._run,
                 self._declared,
                 self._quarantine_room,
                 progress,
-                TaskWriter(
-                    self._lake, name, self._options, progress.add, self._expired, self._begin
-                ),
+                self._begin,
             )
             log_objects = [o for o in task.log_objects if o not in failures]
             try:
@@ -198,12 +187,12 @@ class TaskConverter:
                         partial(self._read, log_objects, fetcher, attempt, failures, progress)
                     )
                 if not attempt.is_spoilt:
-                    failures = attempt.shrunk() | failures
-                    result = self._commit(task, attempt, failures)
-                    self._log(result)
-                    return result
-            finally:
+                    attempt.end(attempt.shrunk() | failures)
+                    return attempt
+            except BaseException:
                 attempt.discard_unpublished()
+                raise
+            attempt.discard_unpublished()
 
     def _begin(self, encode: Callable[[], None]) -> "Future[None] | None":
         """Encode rows of a task on an idle core, if there is one."""
@@ -215,48 +204,14 @@ class TaskConverter:
 
         return self._cores.begin(timed)
 
-    def _fetcher(self, log_objects: Sequence[LogObject], attempt: "_Attempt") -> ObjectFetcher:
+    def _fetcher(self, log_objects: Sequence[LogObject], attempt: "Attempt") -> ObjectFetcher:
         return ObjectFetcher(self._source, log_objects, attempt.add_source_bytes)
-
-    def _log(self, result: TaskResult) -> None:
-        for uri, reason in result.unreadable.items():
-            log_event(
-                "object_unreadable",
-                level=logging.WARNING,
-                run_id=self._run_id,
-                task_id=result.task_id,
-                uri=uri,
-                reason=reason,
-            )
-        for converted in result.objects:
-            log_event(
-                "object_converted",
-                run_id=self._run_id,
-                task_id=result.task_id,
-                uri=converted.uri,
-                source_bytes=converted.size_bytes,
-                rows=converted.counts.rows,
-                rejected=converted.counts.rejected,
-            )
-        if not result.objects:
-            return
-        files = [file for file in result.files if file.is_data and file.is_written]
-        log_event(
-            "task_committed",
-            run_id=self._run_id,
-            task_id=result.task_id,
-            objects=len(result.objects),
-            rows=sum(converted.counts.rows for converted in result.objects),
-            rejected=sum(converted.counts.rejected for converted in result.objects),
-            files=len(files),
-            written_bytes=sum(file.size_bytes for file in files),
-        )
 
     def _read(
         self,
         log_objects: Sequence[LogObject],
         fetcher: ObjectFetcher,
-        attempt: "_Attempt",
+        attempt: "Attempt",
         failures: dict[LogObject, UnreadableObjectError],
         progress: RunProgress,
     ) -> None:
@@ -283,7 +238,7 @@ class TaskConverter:
             )
 
     def _finish(
-        self, log_objects: Sequence[LogObject], attempt: "_Attempt", progress: RunProgress
+        self, log_objects: Sequence[LogObject], attempt: "Attempt", progress: RunProgress
     ) -> None:
         """Close the files, unless the attempt is spoilt."""
         # Sizes from CloudWatch Logs were estimates.
@@ -296,7 +251,7 @@ class TaskConverter:
         self,
         log_objects: Sequence[LogObject],
         fetcher: ObjectFetcher,
-        attempt: "_Attempt",
+        attempt: "Attempt",
         failures: dict[LogObject, UnreadableObjectError],
         progress: RunProgress,
     ) -> Sequence[LogObject]:
@@ -330,7 +285,7 @@ class TaskConverter:
             log_event(
                 "retry",
                 level=logging.WARNING,
-                run_id=self._run_id,
+                run_id=self._run.run_id,
                 task_id=attempt.task_id,
                 uri=error.uri,
                 reason=error.reason,
@@ -338,112 +293,31 @@ class TaskConverter:
             return log_objects[place + 1 :]
         return ()
 
-    def _commit(
-        self,
-        task: Task,
-        attempt: "_Attempt",
-        failures: Mapping[LogObject, UnreadableObjectError],
-    ) -> TaskResult:
-        """Publish the files, then make them count."""
-        result = attempt.result(failures)
-        if task.replaces and failures:
-            # Keep the old rows of unreadable objects, and with them all rows in the same files.
-            reason = (
-                f"cannot be converted again: {len(failures)} objects that were converted with it "
-                "cannot be read now. Its rows are the old ones."
-            )
-            unreadable = {
-                **{log_object.uri: reason for log_object in task.log_objects},
-                **result.unreadable,
-            }
-            result = replace(
-                result,
-                objects=(),
-                files=(),
-                rejected=Counter(),
-                left_out_log_groups=Counter(),
-                unfit_log_groups=Counter(),
-                text_bytes=0,
-                newest_record=None,
-                newest_object=None,
-                skipdata=0,
-                unreadable=unreadable,
-            )
-        if not result.objects:
-            return result
-        if not task.replaces:
-            self._publish_and_commit(task, attempt, result)
-            return result
-        with self._replacing:
-            # Read here: another task may just have rewritten the same files.
-            shared = self._ledger.compacted_with(task.replaces)
-            rewritten = self._cores.run(partial(self._rewrite, task, shared))
-            try:
-                self._publish_and_commit(task, attempt, result, shared, rewritten)
-            finally:
-                for staged in rewritten:
-                    staged.sink.discard()
-        return result
-
-    def _rewrite(self, task: Task, shared: Sequence[DataFile]) -> list[StagedFile]:
-        """Write compacted files without the rows that are replaced."""
-        return rewrite_without(
-            self._lake, shared, task.replaces, self._ledger.generation, self._options
-        )
-
-    def _publish_and_commit(
-        self,
-        task: Task,
-        attempt: "_Attempt",
-        result: TaskResult,
-        shared: Sequence[DataFile] = (),
-        rewritten: Sequence[StagedFile] = (),
-    ) -> None:
-        old = [file.path for file in (*self._ledger.files_of(task.replaces), *shared)]
-        files = (*result.files, *(staged.file for staged in rewritten))
-        published = [file.path for file in files if file.is_written]
-        intent = write_intent(self._lake, attempt.name, [*old, *published])
-        commit = Commit(
-            task_id=task.id,
-            run_id=self._run_id,
-            objects=result.objects,
-            files=files,
-            replaces=task.replaces,
-            replaced_files=tuple(file.path for file in shared),
-        )
-        with taking_back(self._lake, published, intent, StorageError, Stopped):
-            attempt.publish()
-            for staged in rewritten:
-                staged.sink.publish()
-        with taking_back(self._lake, published, intent, LostLockError):
-            self._ledger.commit(commit)
-        self._lake.delete(old)
-        self._lake.delete([intent])
-
 
 # Objects of these shapes name their fields.
 _WITH_OWN_FIELDS = (Shape.HEADER, Shape.PARQUET, Shape.JSON_RECORDS)
 
 
-class _Attempt:
-    """The files and counts of one pass over a task's objects."""
+class Attempt:
+    """The files and counts of one pass over a task's objects: a `StagedTask` at its end."""
 
     def __init__(
         self,
         task: Task,
-        name: str,
         lake: Storage,
-        options: ConvertOptions,
+        run: BegunRun,
         declared: DeclaredFormats,
         quarantine_room: Room,
         progress: RunProgress,
-        writer: TaskWriter,
+        beside: Beside,
     ) -> None:
-        self.name = name
+        # No other run's files have such names, so a paused run can neither replace nor remove
+        # the files of the run that took over.
+        self.name = name = f"{task.id}-{run.generation}"
+        options = run.options
         self.is_spoilt = False
-        self.writer = writer
+        self.writer = TaskWriter(lake, name, options, progress.add, run.expired, beside)
         self._progress = progress
-        self._is_local = lake.is_local
         self.task_id = task.id
         self._replacing = task.log_objects if task.replaces else ()
         self._with_rows = task.with_rows
@@ -591,9 +465,9 @@ class _Attempt:
             and not (counts := self._counts.get(log_object, LineCounts())).rows + counts.rejected
         }
 
-    def result(self, failures: Mapping[LogObject, UnreadableObjectError]) -> TaskResult:
-        """Return the result of the closed files."""
-        return TaskResult(
+    def end(self, failures: Mapping[LogObject, UnreadableObjectError]) -> None:
+        """Make the result, once the files are closed."""
+        self.result = TaskResult(
             task_id=self.task_id,
             objects=tuple(
                 self._converted(log_object, counts) for log_object, counts in self._counts.items()
@@ -612,6 +486,8 @@ class _Attempt:
             newest_object=newest(*(log_object.time for log_object in self._counts)),
             skipdata=self._freshness.skipdata,
         )
+        if self._replacing and failures:
+            self.result = _with_old_rows(self.result, self._replacing, len(failures))
 
     def _converted(self, log_object: LogObject, counts: LineCounts) -> ConvertedObject:
         headers = tuple(self._headers[log_object])
@@ -629,28 +505,45 @@ class _Attempt:
             flow_log_id=log_object.flow_log_id,
         )
 
-    def publish(self) -> None:
-        """Make the files visible.
+    @property
+    def files(self) -> Sequence[Publishable]:
+        """The files."""
+        return self._sinks()
 
-        Raises:
-            StorageError: A file could not be published; others may be visible.
-            Stopped: The run is to end; some files may be visible.
-        """
+    def hand_over(self) -> tuple[HandedOver, ...]:
+        """Leave the files as they are, for the process that adopts them."""
+        return tuple(sink.hand_over() for sink in self._sinks())
 
-        def publish(staged: StagedFile) -> None:
-            self._progress.add()
-            staged.sink.publish()
-
-        if self._is_local or len(self._staged) < 2:
-            for staged in self._staged:
-                publish(staged)
-        else:
-            with ThreadPoolExecutor(_PUBLISHED_AT_ONCE, "flowconv-publish") as pool:
-                for _ in pool.map(publish, self._staged):
-                    pass
-        self._quarantine.publish()
+    def _sinks(self) -> list[StagedSink | QuarantineWriter]:
+        rejected = [self._quarantine] if self._quarantine.has_file else []
+        return [*(staged.sink for staged in self._staged), *rejected]
 
     def discard_unpublished(self) -> None:
         """Remove all files that are not published."""
         self.writer.discard()
         self._quarantine.discard()
+
+
+def _with_old_rows(result: TaskResult, replacing: Sequence[LogObject], failures: int) -> TaskResult:
+    """Keep the old rows of unreadable objects, and with them all rows in the same files."""
+    reason = (
+        f"cannot be converted again: {failures} objects that were converted with it cannot be "
+        "read now. Its rows are the old ones."
+    )
+    unreadable = {
+        **{log_object.uri: reason for log_object in replacing},
+        **result.unreadable,
+    }
+    return replace(
+        result,
+        objects=(),
+        files=(),
+        rejected=Counter(),
+        left_out_log_groups=Counter(),
+        unfit_log_groups=Counter(),
+        text_bytes=0,
+        newest_record=None,
+        newest_object=None,
+        skipdata=0,
+        unreadable=unreadable,
+    )

@@ -10,7 +10,7 @@ from flowconv.lake.paths import QUARANTINE, STAGING
 from flowconv.memory import Room
 from flowconv.rows.batch import RejectedLine, RejectedLines
 from flowconv.source.keys import LogObject
-from flowconv.storage.interface import StagedSink, Storage
+from flowconv.storage.interface import HandedOver, StagedSink, Storage
 from flowconv.storage.local_errors import storage_errors
 
 # Of each object with held lines; the rest goes to a temporary file.
@@ -115,11 +115,22 @@ class QuarantineWriter:
         )
         return [file]
 
+    @property
+    def has_file(self) -> bool:
+        """There is a file."""
+        return self._sink is not None
+
     def publish(self) -> None:
-        """Make the file visible, if there is one."""
+        """Make the file visible; there must be one."""
+        assert self._sink
         self._is_published = True
-        if self._sink:
-            self._sink.publish()
+        self._sink.publish()
+
+    def hand_over(self) -> HandedOver:
+        """Leave the file to another process, which publishes it; there must be one."""
+        assert self._sink
+        self._is_published = True
+        return self._sink.hand_over()
 
     def discard(self) -> None:
         """Remove what was written, unless it is published."""

@@ -100,7 +100,45 @@ class Unfinished:
     upload_id: str = ""
 
 
-class StagedSink(Protocol):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HandedOver:
+    """A complete file that is not visible yet, and that another process publishes.
+
+    Attributes:
+        path: Where it will be visible, relative to the storage's root.
+        staged: Locally, where it is until then; relative to the storage's root.
+        upload_id: S3's id of the upload.
+        part_etags: The ETags of the upload's parts, in their order.
+        size_bytes: Its size.
+    """
+
+    path: str
+    staged: str = ""
+    upload_id: str = ""
+    part_etags: tuple[str, ...] = ()
+    size_bytes: int
+
+
+class Publishable(Protocol):
+    """A complete file that is not visible at its path until it is published."""
+
+    def publish(self) -> None:
+        """Make it durable and visible at its path, replacing any file there.
+
+        Raises:
+            StorageError: It could not be published.
+        """
+        ...
+
+    def discard(self) -> None:
+        """Unless it is published, remove it. Never raises.
+
+        A file that cannot be removed is left to `Storage.discard`.
+        """
+        ...
+
+
+class StagedSink(Publishable, Protocol):
     """A file that is not visible at its path until it is published.
 
     Not safe for several threads at once.
@@ -137,18 +175,11 @@ class StagedSink(Protocol):
         """
         ...
 
-    def publish(self) -> None:
-        """Close it and make it durable and visible at its path, replacing any file there.
+    def hand_over(self) -> HandedOver:
+        """Close it and leave it as it is, for the process that calls `Storage.adopt`.
 
         Raises:
-            StorageError: It could not be published.
-        """
-        ...
-
-    def discard(self) -> None:
-        """Close it and, unless it is published, remove it. Never raises.
-
-        A file that cannot be removed is left to `Storage.discard`.
+            StorageError: The rest could not be written.
         """
         ...
 
@@ -281,6 +312,10 @@ class Storage(Protocol):
             path: The file's path once it is published.
             staging: Path to write it to until then; a unique ending is added. Not used in S3.
         """
+        ...
+
+    def adopt(self, file: HandedOver) -> Publishable:
+        """Return a file that another process has written and handed over."""
         ...
 
     def polars_options(self) -> dict[str, Any]:

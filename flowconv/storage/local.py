@@ -11,6 +11,7 @@ import zlib
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,8 @@ import pyarrow as pa
 from flowconv.errors import FetchError, FolderError, StorageError
 from flowconv.storage.interface import (
     Folder,
+    HandedOver,
+    Publishable,
     StagedSink,
     Storage,
     StoredFile,
@@ -232,7 +235,16 @@ class LocalStorage:
         """See `Storage`."""
         # Unique: two runs may write the same task's file.
         staged = f"{staging}.{secrets.token_hex(8)}"
-        return _LocalSink(Path(self.location(staged)), Path(self.location(path)), self.uri(path))
+        return _LocalSink(
+            self._staged(path, staged), HandedOver(path=path, staged=staged, size_bytes=0)
+        )
+
+    def adopt(self, file: HandedOver) -> Publishable:
+        """See `Storage`."""
+        return self._staged(file.path, file.staged)
+
+    def _staged(self, path: str, staged: str) -> "_StagedFile":
+        return _StagedFile(Path(self.location(staged)), Path(self.location(path)), self.uri(path))
 
     def polars_options(self) -> dict[str, Any]:
         """See `Storage`."""
@@ -314,15 +326,13 @@ class _ChecksummedFile(io.BufferedWriter):
 class _LocalSink:
     """A file in the lake's staging folder: on the same device, so that a rename publishes it."""
 
-    def __init__(self, staged: Path, target: Path, uri: str) -> None:
-        self.uri = uri
+    def __init__(self, staged: "_StagedFile", handed_over: HandedOver) -> None:
+        self.uri = staged.uri
         self._staged = staged
-        self._target = target
+        self._handed_over = handed_over
         self._size_bytes = 0
-        self._published = False
-        with storage_errors(uri):
-            staged.parent.mkdir(parents=True, exist_ok=True)
-            self._checksummed = _ChecksummedFile(io.FileIO(staged, "wb"))
+        with storage_errors(self.uri):
+            self._checksummed = _ChecksummedFile(staged.open())
         self.file: pa.NativeFile = pa.PythonFile(self._checksummed, mode="w")
 
     @property
@@ -342,20 +352,45 @@ class _LocalSink:
                 self._size_bytes = self.file.tell()
                 self.file.close()
 
+    def hand_over(self) -> HandedOver:
+        self.close()
+        self._staged.is_over = True
+        return replace(self._handed_over, size_bytes=self._size_bytes)
+
     def publish(self) -> None:
         self.close()
+        self._staged.publish()
+
+    def discard(self) -> None:
+        with suppress(StorageError):
+            self.close()
+        self._staged.discard()
+
+
+class _StagedFile:
+    """A file in the staging folder, whichever process wrote it."""
+
+    def __init__(self, staged: Path, target: Path, uri: str) -> None:
+        self.uri = uri
+        self.is_over = False  # Published or handed over.
+        self._staged = staged
+        self._target = target
+
+    def open(self) -> io.FileIO:
+        self._staged.parent.mkdir(parents=True, exist_ok=True)
+        return io.FileIO(self._staged, "wb")
+
+    def publish(self) -> None:
         with storage_errors(self.uri):
             with self._staged.open("rb+") as file:
                 os.fsync(file.fileno())
             _make_folder(self._target.parent)
             self._staged.replace(self._target)
-            self._published = True
+            self.is_over = True
             _sync_folder(self._target.parent)
 
     def discard(self) -> None:
-        with suppress(StorageError):
-            self.close()
-        if not self._published:
+        if not self.is_over:
             with suppress(OSError):
                 self._staged.unlink(missing_ok=True)
 

@@ -18,6 +18,8 @@ from flowconv.storage.interface import (
     PART_BYTES,
     BegunListing,
     Folder,
+    HandedOver,
+    Publishable,
     StagedSink,
     Storage,
     StoredFile,
@@ -243,7 +245,11 @@ class S3Storage:
 
     def open_staged(self, path: str, staging: str) -> StagedSink:  # noqa: ARG002
         """See `Storage`."""
-        return _S3Sink(self._connection, self._room, self._key(path), self.uri(path))
+        return _S3Sink(self._connection, self._room, path, self._key(path), self.uri(path))
+
+    def adopt(self, file: HandedOver) -> Publishable:
+        """See `Storage`."""
+        return _AdoptedUpload(self._connection, self._key(file.path), self.uri(file.path), file)
 
     def polars_options(self) -> dict[str, Any]:
         """See `Storage`."""
@@ -339,8 +345,9 @@ class S3Storage:
 class _S3Sink:
     """A multi-part upload, visible once it is completed; of a small file one PUT."""
 
-    def __init__(self, connection: Connection, room: Room, key: str, uri: str) -> None:
+    def __init__(self, connection: Connection, room: Room, path: str, key: str, uri: str) -> None:
         self.uri = uri
+        self._path = path
         self._upload = _Upload(connection, room, key, uri)
         self.file: pa.NativeFile = pa.PythonFile(self._upload, mode="w")  # type: ignore[arg-type]
 
@@ -358,6 +365,10 @@ class _S3Sink:
     def close(self) -> None:
         if not self.file.closed:
             self.file.close()
+
+    def hand_over(self) -> HandedOver:
+        self.close()
+        return self._upload.hand_over(self._path)
 
     def publish(self) -> None:
         self.close()
@@ -392,7 +403,7 @@ class _Upload:
         self._buffer = bytearray()
         self._size_bytes = 0
         self._upload_id: str | None = None
-        self._parts: list[dict[str, Any]] = []
+        self._part_etags: list[str] = []
         self._sent_parts: deque[Future[Any]] = deque()
         self._is_over = False  # Published or discarded.
 
@@ -438,8 +449,29 @@ class _Upload:
                 self._connection.call("put_object", Key=self._key, Body=bytes(self._buffer))
             else:
                 self._await_parts(0)
-                self._complete()
+                _complete(
+                    self._connection,
+                    self._key,
+                    self._upload_id,
+                    self._part_etags,
+                    self._size_bytes,
+                )
         self._end()
+
+    def hand_over(self, path: str) -> HandedOver:
+        """End the upload but for its last request, which another process makes."""
+        if self._upload_id is None:
+            self._send_part(len(self._buffer))
+        self._await_parts(0)
+        assert self._upload_id
+        handed_over = HandedOver(
+            path=path,
+            upload_id=self._upload_id,
+            part_etags=tuple(self._part_etags),
+            size_bytes=self._size_bytes,
+        )
+        self._end()
+        return handed_over
 
     def discard(self) -> None:
         if self._is_over:
@@ -474,7 +506,7 @@ class _Upload:
                 "upload_part",
                 Key=self._key,
                 UploadId=self._upload_id,
-                PartNumber=len(self._parts) + len(self._sent_parts) + 1,
+                PartNumber=len(self._part_etags) + len(self._sent_parts) + 1,
                 Body=part,
             )
             self._sent_parts.append(sent_part)
@@ -484,18 +516,49 @@ class _Upload:
         while len(self._sent_parts) > most:
             with storage_errors(self._uri):
                 answer = self._sent_parts.popleft().result()
-            self._parts.append({"PartNumber": len(self._parts) + 1, "ETag": answer["ETag"]})
+            self._part_etags.append(answer["ETag"])
 
-    def _complete(self) -> None:
-        try:
-            self._connection.call(
-                "complete_multipart_upload",
-                Key=self._key,
-                UploadId=self._upload_id,
-                MultipartUpload={"Parts": self._parts},
-            )
-        except CLIENT_ERRORS:
-            # The upload is gone if only the answer to an earlier attempt was lost.
-            found = self._connection.find(self._key)
-            if found is None or found["ContentLength"] != self._size_bytes:
-                raise
+
+class _AdoptedUpload:
+    """An upload that another process has made but for its last request."""
+
+    def __init__(self, connection: Connection, key: str, uri: str, file: HandedOver) -> None:
+        self._connection = connection
+        self._key = key
+        self._uri = uri
+        self._file = file
+        self._is_over = False
+
+    def publish(self) -> None:
+        file = self._file
+        with storage_errors(self._uri):
+            _complete(self._connection, self._key, file.upload_id, file.part_etags, file.size_bytes)
+        self._is_over = True
+
+    def discard(self) -> None:
+        if self._is_over:
+            return
+        self._is_over = True
+        with suppress(FlowconvError), storage_errors(self._uri):
+            self._connection.abort(self._key, self._file.upload_id)
+
+
+def _complete(
+    connection: Connection, key: str, upload_id: str, part_etags: Sequence[str], size_bytes: int
+) -> None:
+    """Make an upload visible."""
+    parts = [
+        {"PartNumber": number, "ETag": etag} for number, etag in enumerate(part_etags, start=1)
+    ]
+    try:
+        connection.call(
+            "complete_multipart_upload",
+            Key=key,
+            UploadId=upload_id,
+            MultipartUpload={"Parts": parts},
+        )
+    except CLIENT_ERRORS:
+        # The upload is gone if only the answer to an earlier attempt was lost.
+        found = connection.find(key)
+        if found is None or found["ContentLength"] != size_bytes:
+            raise

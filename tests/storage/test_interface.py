@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 import threading
 import zlib
 from concurrent.futures import ThreadPoolExecutor
@@ -269,3 +270,24 @@ def _reopen(storage: Storage, path: str, request: pytest.FixtureRequest) -> Stor
         return open_storage(storage.uri(path))
     server: S3Server = request.getfixturevalue(f"{request.node.callspec.params['storage']}_s3")
     return open_storage(storage.uri(path), server.storage_options())
+
+
+@pytest.mark.parametrize("size", [10, 12 << 20], ids=["10", "12M"])
+def test_another_process_publishes_what_was_handed_over(storage: Storage, size: int) -> None:
+    data = os.urandom(size)
+    handed_over = []
+    for name in ("published", "discarded"):
+        sink = storage.open_staged(f"table/{name}.parquet", f"{STAGING}-{name}")
+        sink.file.write(data)
+        handed_over.append(pickle.loads(pickle.dumps(sink.hand_over())))
+        sink.discard()
+    assert [file.size_bytes for file in handed_over] == [size, size]
+    assert [file.path for file in storage.list_files("table")] == []
+    assert len(storage.list_unfinished("_flowconv/staging")) == 2
+    published, discarded = map(storage.adopt, handed_over)
+    published.publish()
+    for file in (published, discarded, discarded):
+        file.discard()
+    assert storage.read("table/published.parquet") == data
+    assert [file.path for file in storage.list_files()] == ["table/published.parquet"]
+    assert storage.list_unfinished("_flowconv/staging") == []

@@ -1,0 +1,189 @@
+"""What makes a task's rows count: its files are published, then its commit is recorded."""
+
+import logging
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Protocol
+
+from flowconv.conversion.planning import Task
+from flowconv.conversion.report import TaskResult
+from flowconv.conversion.task import Cores
+from flowconv.errors import StorageError
+from flowconv.events import log_event
+from flowconv.lake.compacted import rewrite_without
+from flowconv.lake.intents import taking_back, write_intent
+from flowconv.lake.ledger import Ledger, LostLockError
+from flowconv.lake.ledger_records import Commit, DataFile
+from flowconv.lake.writing import StagedFile
+from flowconv.options import ConvertOptions
+from flowconv.running import Stopped
+from flowconv.storage.interface import Publishable, Storage
+
+# Files of a task that are published at once in S3, a round trip or two each.
+_PUBLISHED_AT_ONCE = 16
+
+
+class StagedTask(Protocol):
+    """A task whose files are complete, and not visible yet."""
+
+    name: str
+    """Beginning of its files' names."""
+
+    result: TaskResult
+
+    @property
+    def files(self) -> Sequence[Publishable]:
+        """Its files."""
+        ...
+
+    def discard_unpublished(self) -> None:
+        """Remove all files that are not published."""
+        ...
+
+
+class TaskCommitter:
+    """Commits the tasks of a run; shared by its threads.
+
+    Args:
+        lake: The lake.
+        ledger: Its ledger.
+        run_id: The run.
+        options: The options of the run.
+        cores: What handles rows.
+    """
+
+    def __init__(
+        self, lake: Storage, ledger: Ledger, run_id: str, options: ConvertOptions, cores: Cores
+    ) -> None:
+        self._lake = lake
+        self._ledger = ledger
+        self._run_id = run_id
+        self._options = options
+        self._cores = cores
+        # Tasks that are replaced may have rows in the same compacted file.
+        self._replacing = threading.Lock()
+
+    def commit(self, task: Task, staged: StagedTask, go_on: Callable[[], None]) -> TaskResult:
+        """Publish a task's files, make them count, and return its result.
+
+        Args:
+            task: The task.
+            staged: What it wrote; a failure leaves nothing of it behind.
+            go_on: Called before each file is published; stops by raising.
+
+        Raises:
+            StorageError: The lake does not answer, or is full.
+            LakeError: Another run has taken the lake over.
+            Stopped: The run is to end.
+        """
+        try:
+            if staged.result.objects:
+                self._commit(task, staged, go_on)
+        finally:
+            staged.discard_unpublished()
+        self._log(staged.result)
+        return staged.result
+
+    def _commit(self, task: Task, staged: StagedTask, go_on: Callable[[], None]) -> None:
+        if not task.replaces:
+            self._publish_and_commit(task, staged, go_on)
+            return
+        with self._replacing:
+            # Read here: another task may just have rewritten the same files.
+            shared = self._ledger.compacted_with(task.replaces)
+            rewritten = self._cores.run(partial(self._rewrite, task, shared))
+            try:
+                self._publish_and_commit(task, staged, go_on, shared, rewritten)
+            finally:
+                for file in rewritten:
+                    file.sink.discard()
+
+    def _rewrite(self, task: Task, shared: Sequence[DataFile]) -> list[StagedFile]:
+        """Write compacted files without the rows that are replaced."""
+        return rewrite_without(
+            self._lake, shared, task.replaces, self._ledger.generation, self._options
+        )
+
+    def _publish_and_commit(
+        self,
+        task: Task,
+        staged: StagedTask,
+        go_on: Callable[[], None],
+        shared: Sequence[DataFile] = (),
+        rewritten: Sequence[StagedFile] = (),
+    ) -> None:
+        result = staged.result
+        old = [file.path for file in (*self._ledger.files_of(task.replaces), *shared)]
+        files = (*result.files, *(file.file for file in rewritten))
+        published = [file.path for file in files if file.is_written]
+        intent = write_intent(self._lake, staged.name, [*old, *published])
+        commit = Commit(
+            task_id=task.id,
+            run_id=self._run_id,
+            objects=result.objects,
+            files=files,
+            replaces=task.replaces,
+            replaced_files=tuple(file.path for file in shared),
+        )
+        with taking_back(self._lake, published, intent, StorageError, Stopped):
+            self._publish([*staged.files, *(file.sink for file in rewritten)], go_on)
+        with taking_back(self._lake, published, intent, LostLockError):
+            self._ledger.commit(commit)
+        self._lake.delete(old)
+        self._lake.delete([intent])
+
+    def _publish(self, files: Sequence[Publishable], go_on: Callable[[], None]) -> None:
+        """Make files visible; after a failure some may be.
+
+        Raises:
+            StorageError: A file could not be published.
+            Stopped: The run is to end.
+        """
+
+        def publish(file: Publishable) -> None:
+            go_on()
+            file.publish()
+
+        if self._lake.is_local or len(files) < 2:
+            for file in files:
+                publish(file)
+            return
+        with ThreadPoolExecutor(_PUBLISHED_AT_ONCE, "flowconv-publish") as pool:
+            for _ in pool.map(publish, files):
+                pass
+
+    def _log(self, result: TaskResult) -> None:
+        for uri, reason in result.unreadable.items():
+            log_event(
+                "object_unreadable",
+                level=logging.WARNING,
+                run_id=self._run_id,
+                task_id=result.task_id,
+                uri=uri,
+                reason=reason,
+            )
+        for converted in result.objects:
+            log_event(
+                "object_converted",
+                run_id=self._run_id,
+                task_id=result.task_id,
+                uri=converted.uri,
+                source_bytes=converted.size_bytes,
+                rows=converted.counts.rows,
+                rejected=converted.counts.rejected,
+            )
+        if not result.objects:
+            return
+        files = [file for file in result.files if file.is_data and file.is_written]
+        log_event(
+            "task_committed",
+            run_id=self._run_id,
+            task_id=result.task_id,
+            objects=len(result.objects),
+            rows=sum(converted.counts.rows for converted in result.objects),
+            rejected=sum(converted.counts.rejected for converted in result.objects),
+            files=len(files),
+            written_bytes=sum(file.size_bytes for file in files),
+        )
