@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from flowconv.conversion.report import ConvertReport
     from flowconv.errors import (
         CatalogError,
+        EngineError,
         FetchError,
         FlowconvError,
         LakeError,
@@ -63,6 +64,7 @@ __all__ = [
     "CompactReport",
     "ConvertOptions",
     "ConvertReport",
+    "EngineError",
     "ExpireReport",
     "FetchError",
     "FlowconvError",
@@ -106,6 +108,7 @@ if not TYPE_CHECKING:
         "CompactReport": "flowconv.upkeep.compacting",
         "ConvertOptions": "flowconv.options",
         "ConvertReport": "flowconv.conversion.report",
+        "EngineError": "flowconv.errors",
         "ExpireReport": "flowconv.upkeep.expiring",
         "FetchError": "flowconv.errors",
         "FlowconvError": "flowconv.errors",

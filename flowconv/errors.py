@@ -97,6 +97,10 @@ class CatalogError(FlowconvError):
     """A catalog has another table in the way, refuses a change, or does not answer."""
 
 
+class EngineError(FlowconvError):
+    """The engine that does a run's tasks failed: its scheduler, or a worker that differs."""
+
+
 class KernelError(FlowconvError):
     """The library that flowconv compiles at its installation is missing, or does not load."""
 

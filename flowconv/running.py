@@ -19,6 +19,9 @@ Result = TypeVar("Result")
 # Time between two calls of `on_progress`.
 _TICK_S = 0.2
 
+# Of jobs that wait for other machines, two for each place there.
+MOST_THREADS = 2048
+
 # Items that threads pass on together: one by one they take 20 us each.
 _GROUP = 500
 
@@ -167,7 +170,7 @@ def begun(items: Iterator[Job], most: int) -> Iterator[Begun[Job]]:
 def run_all(
     jobs: Iterable[Job | None],
     run: Callable[[Job], Result],
-    workers: int,
+    workers: int | Callable[[], int],
     progress: RunProgress,
     *,
     grace_s: float = 0.0,
@@ -185,7 +188,8 @@ def run_all(
         jobs: The jobs, in the order in which they begin; None if the next is not known yet.
         run: Does a job. It calls `progress.add` several times a second, which raises if it must
             stop.
-        workers: Number of threads.
+        workers: Number of threads; or what tells how many jobs may be under way now, at most
+            `MOST_THREADS`: jobs that wait for other machines.
         progress: Gets what the jobs have done.
         grace_s: Time in seconds for jobs under way to finish after an interrupt.
         on_progress: Called in this thread several times a second.
@@ -205,7 +209,9 @@ def run_all(
         if on_stop:
             on_stop()
 
-    with ThreadPoolExecutor(workers, "flowconv-worker") as pool:
+    # A pool starts a thread only when a job needs it.
+    threads = MOST_THREADS if callable(workers) else workers
+    with ThreadPoolExecutor(threads, "flowconv-worker") as pool:
         under_way = _UnderWay(pool, workers, jobs, run, stop)
         try:
             while True:
@@ -241,7 +247,7 @@ class _UnderWay(Generic[Job, Result]):
     def __init__(
         self,
         pool: ThreadPoolExecutor,
-        workers: int,
+        workers: int | Callable[[], int],
         jobs: Iterable[Job | None],
         run: Callable[[Job], Result],
         stop: Callable[[], None],
@@ -258,8 +264,9 @@ class _UnderWay(Generic[Job, Result]):
     def wait(self) -> bool:
         """Begin jobs and wait until one has ended, or for a tick; False when all have ended."""
         # A second job per thread waits, so no thread idles while results are handled.
+        most = 2 * (self._workers() if callable(self._workers) else self._workers)
         is_last = True
-        for job in islice(self._jobs, 2 * self._workers - len(self._waiting)):
+        for job in islice(self._jobs, max(0, most - len(self._waiting))):
             if job is None:
                 is_last = False
                 break

@@ -5,7 +5,7 @@ import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import Protocol
+from typing import Any, Protocol
 
 from flowconv.conversion.planning import Task
 from flowconv.conversion.report import TaskResult
@@ -177,6 +177,7 @@ class TaskCommitter:
         if not result.objects:
             return
         files = [file for file in result.files if file.is_data and file.is_written]
+        worker: dict[str, Any] = {"worker": result.worker} if result.worker else {}
         log_event(
             "task_committed",
             run_id=self._run_id,
@@ -186,4 +187,5 @@ class TaskCommitter:
             rejected=sum(converted.counts.rejected for converted in result.objects),
             files=len(files),
             written_bytes=sum(file.size_bytes for file in files),
+            **worker,
         )

@@ -13,7 +13,7 @@ from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from functools import partial
 from itertools import chain, islice
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from flowconv.conversion.committing import TaskCommitter
 from flowconv.conversion.new_headers import KnownHeaders
@@ -25,8 +25,15 @@ from flowconv.conversion.pending import (
     require_apart,
 )
 from flowconv.conversion.planning import Task
+from flowconv.conversion.remote import (
+    Conversion,
+    RemoteConverter,
+    remove_lost_attempts,
+    require_no_credentials,
+)
 from flowconv.conversion.report import ConvertReport
-from flowconv.conversion.task import BESIDE_EACH_CORE, BegunRun, Cores, TaskConverter
+from flowconv.conversion.task import BegunRun, Cores, TaskConverter
+from flowconv.engines.engine import Remote, opened_engine
 from flowconv.errors import FlowconvError, printable, redact
 from flowconv.events import log_event
 from flowconv.lake.converted_objects import has_objects
@@ -43,9 +50,15 @@ from flowconv.source.keys import LogObject
 from flowconv.source.listing import DayEnd
 from flowconv.source.opening import Source, open_source
 from flowconv.storage.interface import Storage
+from flowconv.storage.names import from_text, to_system
 from flowconv.storage.opening import open_storage
 from flowconv.storage.request_prices import cost_usd, parse_request_prices
 from flowconv.values import require
+
+if TYPE_CHECKING:
+    from concurrent.futures import Executor
+
+    from distributed import Client
 
 
 @giving_memory_back()
@@ -54,6 +67,7 @@ def convert(
     dest: str | os.PathLike[str],
     options: ConvertOptions | None = None,
     *,
+    engine: "Executor | Client | None" = None,
     on_progress: Callable[[RunProgress], None] | None = None,
     on_begin: Callable[[ConvertReport], None] | None = None,
 ) -> ConvertReport:
@@ -65,6 +79,9 @@ def convert(
         dest: The lake: a folder or an `s3://` URL. Tables are written below `DEST/vpc/` and
             `DEST/tgw/`, everything else below `DEST/_flowconv/`.
         options: The options of the run.
+        engine: What does the tasks: a client of Dask (`distributed.Client`) or an executor of
+            `concurrent.futures`, with workers that see the same source and lake by credentials of
+            their own; by default threads of this process. See docs/scale-out.md.
         on_progress: Called in this thread several times a second.
         on_begin: Called once with the report, which fills during the run. It has the run's id and
             what was done even if the run fails.
@@ -82,9 +99,12 @@ def convert(
         StorageError: The source or destination does not answer, or the destination is full.
         LakeError: The destination is not a lake, its layout differs, or another run writes to it.
         ParseError: A line does not fit and `on_bad_line` is `fail`.
+        EngineError: The engine failed, or a worker differs from this process or has no access.
     """
     options = options or ConvertOptions()
     require(options, ConvertOptions, "options")
+    if engine is not None:
+        require_no_credentials(options)
     logs = open_source(source, options.source_options, options.max_requests)
     lake = open_storage(dest, options.dest_options)
     require_apart(logs, lake)
@@ -127,11 +147,34 @@ def convert(
                 expired=ledger.expired(),
                 options=options,
             )
-            with closing(Cores(options.tasks_at_once)) as cores:
-                converter = TaskConverter(logs, lake, run, cores)
+            with (
+                closing(Cores(options.tasks_at_once)) as cores,
+                _converting(logs, lake, run, cores, engine) as converter,
+            ):
                 committer = TaskCommitter(lake, ledger, report.run_id, options, cores)
                 _convert_all(listing, converter, committer, ledger, report, options, on_progress)
     return report
+
+
+@contextmanager
+def _converting(
+    logs: Source,
+    lake: Storage,
+    run: BegunRun,
+    cores: Cores,
+    engine: "Executor | Client | None",
+) -> Iterator["TaskConverter | RemoteConverter"]:
+    """Open what converts tasks: this process, or an engine."""
+    if engine is None:
+        yield TaskConverter(logs, lake, run, cores)
+        return
+    with opened_engine(engine) as opened:
+        work = Conversion(source=to_system(from_text(logs.root)), lake=lake.location(""), run=run)
+        try:
+            yield RemoteConverter(Remote(opened, work), lake)
+        finally:
+            with suppress(FlowconvError):  # The next run removes what is left.
+                remove_lost_attempts(lake, run.generation)
 
 
 # Objects that may have been listed before the ledger is read, some 1 kB each.
@@ -240,14 +283,14 @@ def _note_pending(
 
 def _convert_all(
     listing: _Listing,
-    converter: TaskConverter,
+    converter: "TaskConverter | RemoteConverter",
     committer: TaskCommitter,
     ledger: Ledger,
     report: ConvertReport,
     options: ConvertOptions,
     on_progress: Callable[[RunProgress], None] | None,
 ) -> None:
-    """Plan, convert and commit tasks, on as many threads as the options allow."""
+    """Plan, convert and commit tasks, as many at once as there are places for."""
     headers = KnownHeaders(())
     progress = RunProgress(total_objects=0, total_bytes=0)
     mutex = threading.Lock()
@@ -275,11 +318,10 @@ def _convert_all(
         if on_progress and state.total_objects:
             on_progress(state)
 
-    workers = options.tasks_at_once * (1 + BESIDE_EACH_CORE)
     run = run_all(
         planned(),
         convert_and_count,
-        workers,
+        converter.places,
         progress,
         grace_s=options.grace,
         on_progress=show,
@@ -333,7 +375,9 @@ def _note_requests(
 ) -> None:
     """Report the requests so far, and their price."""
     prices = parse_request_prices(options.request_prices)
-    report.retries = sum(storage.retries for storage in storages.values())
+    report.retries = sum(storage.retries for storage in storages.values()) + sum(
+        worker.retries for worker in report.workers.values()
+    )
     for name, times in ((name, storage.times) for name, storage in storages.items()):
         if times:
             usd = round(cost_usd(times.sent, times.received_bytes, prices), 9)

@@ -29,6 +29,8 @@ class TaskResult:
         newest_record: See `ConvertReport`.
         newest_object: See `ConvertReport`.
         skipdata: See `ConvertReport`.
+        worker: The worker of an engine that did it; "" for this process.
+        retries: Requests that this worker repeated since its last task.
     """
 
     task_id: str
@@ -44,6 +46,17 @@ class TaskResult:
     newest_record: datetime | None = None
     newest_object: datetime | None = None
     skipdata: int = 0
+    worker: str = ""
+    retries: int = 0
+
+
+@dataclass(slots=True)
+class WorkerCounts:
+    """What a worker of an engine did: tasks, bytes as they are stored, requests repeated."""
+
+    tasks: int = 0
+    source_bytes: int = 0
+    retries: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,6 +140,8 @@ class ConvertReport(InNotebooks):
         worker_time: What the workers spent their time on, as shares of it: `working`, waiting for
             bytes of the `source`, waiting to write to the `lake`, and waiting for `tasks`: for the
             listing, and for tasks to be committed. Empty if no task was converted.
+        workers: On an engine, worker -> what it did: `tasks`, `source_bytes` and `retries`, the
+            requests that it repeated.
         cancelled: A signal stopped the run before its end; everything counted is converted.
         seconds: Wall time.
     """
@@ -165,6 +180,7 @@ class ConvertReport(InNotebooks):
     retries: int = 0
     requests: dict[str, dict[str, Any]] = field(default_factory=dict)
     worker_time: dict[str, float] = field(default_factory=dict)
+    workers: dict[str, WorkerCounts] = field(default_factory=dict)
     cancelled: bool = False
     seconds: float = 0.0
 
@@ -190,6 +206,11 @@ class ConvertReport(InNotebooks):
             self.written_bytes += file.size_bytes
             self.tables[file.path.partition("/")[0]] += file.rows
             self.directories.add(file.path.rpartition("/")[0])
+        if done.worker:
+            counts = self.workers.setdefault(done.worker, WorkerCounts())
+            counts.tasks += 1
+            counts.source_bytes += sum(converted.size_bytes for converted in done.objects)
+            counts.retries += done.retries
 
     @property
     def partitions(self) -> int:
@@ -229,6 +250,7 @@ class ConvertReport(InNotebooks):
             "newest_record": self.newest_record and self.newest_record.isoformat(),
             "newest_object": self.newest_object and self.newest_object.isoformat(),
             "left_out": dict(self.left_out),
+            "workers": {name: asdict(self.workers[name]) for name in sorted(self.workers)},
             "rejected": dict(self.rejected),
             "tables": dict(self.tables),
             "directories": sorted(self.directories),

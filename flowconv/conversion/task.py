@@ -69,6 +69,14 @@ class WorkerTime:
             self._busy_s += busy_s
             self._waited_s.update(waited_s)
 
+    def take(self) -> tuple[float, Mapping[str, float]]:
+        """Return what was added since the last time: what was spent, and what was waiting."""
+        with self._mutex:
+            taken = self._busy_s, dict(self._waited_s)
+            self._busy_s = 0.0
+            self._waited_s.clear()
+        return taken
+
     def shares(self) -> dict[str, float]:
         """Return the shares of all time so far, as `ConvertReport.worker_time`."""
         all_s = self._workers * (time.perf_counter() - self._began)
@@ -148,6 +156,8 @@ class TaskConverter:
         self._declared = run.options.declared_formats()
         self._quarantine_room = Room(run.options.quarantine_per_run)
         self.worker_time = WorkerTime(cores.count)
+        self.places = cores.count * (1 + BESIDE_EACH_CORE)
+        """Number of tasks that may be under way at once."""
         self._cores = cores
 
     def convert(self, task: Task, progress: RunProgress) -> "Attempt":

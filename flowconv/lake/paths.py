@@ -52,3 +52,8 @@ def parse_record_path(path: str) -> int | None:
     """Return the number of the record at a path; None if it is not the path of a record."""
     name = path.removeprefix(f"{LEDGER}/")
     return int(name) if name != path and _RECORD.fullmatch(name) else None
+
+
+def is_of_generation(path: str, generation: int) -> bool:
+    """Tell whether a file, also while it is staged, has the name of a file of a generation."""
+    return re.search(rf"/[0-9a-f]{{20}}-{generation}[-.]", path) is not None

@@ -3,11 +3,12 @@
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
 from flowconv.cli.arguments import JsonOption, choice, shows_examples, takes_options
+from flowconv.cli.engines import EngineOption, SchedulerOption, chosen_engine
 from flowconv.cli.failures import FAILED, INCOMPLETE, StoppedAndReported, explained
 from flowconv.cli.log import LOG_FORMATS, Log, open_log
 from flowconv.cli.streams import print_json
@@ -23,9 +24,10 @@ if TYPE_CHECKING:
     "flowconv convert s3://my-logs/AWSLogs/ s3://my-lake/flows --since 2d",
     "flowconv convert exported lake --format default --account 123456789012",
     "flowconv convert cloudwatch:/aws/vpc/flowlogs lake --format default",
+    "flowconv convert s3://my-logs/AWSLogs/ s3://my-lake/flows --engine dask --scheduler tcp://host:8786",
 )
 @takes_options(ConvertOptions)
-def convert(
+def convert(  # noqa: PLR0913 - an option each
     source: Annotated[
         str,
         typer.Argument(
@@ -67,6 +69,8 @@ def convert(
             "for a nightly run.",
         ),
     ] = False,
+    engine: EngineOption = "threads",
+    scheduler: SchedulerOption = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show what would be read and written, and stop.")
     ] = False,
@@ -88,9 +92,8 @@ def convert(
         if dry_run:
             complete = _plan(source, dest, options, log, json_=json_)
         else:
-            complete = _convert(
-                source, dest, options, metrics_file, log, compact=compact, json_=json_
-            )
+            conversion = _Conversion(source, dest, options, engine, scheduler)
+            complete = _convert(conversion, metrics_file, log, compact=compact, json_=json_)
     if not complete:
         raise typer.Exit(INCOMPLETE)
 
@@ -106,10 +109,18 @@ def _plan(source: str, dest: str, options: ConvertOptions, log: Log, *, json_: b
     return planned.complete
 
 
+class _Conversion(NamedTuple):
+    """What is converted, how, and by what."""
+
+    source: str
+    dest: str
+    options: ConvertOptions
+    engine: str
+    scheduler: str | None
+
+
 def _convert(
-    source: str,
-    dest: str,
-    options: ConvertOptions,
+    conversion: _Conversion,
     metrics_file: Path | None,
     log: Log,
     *,
@@ -121,6 +132,7 @@ def _convert(
     Raises:
         typer.Exit: It did not come to its end, or its metrics could not be written.
     """
+    source, dest, options = conversion[:3]
     when_stopped = ": tasks under way are abandoned."
     if options.grace > 0:
         when_stopped = (
@@ -139,9 +151,19 @@ def _convert(
         failed = True
         metrics_failed = False
         try:
-            with log.progress() as on_progress:
+            with (
+                chosen_engine(
+                    conversion.engine, conversion.scheduler, options.tasks_at_once
+                ) as engine,
+                log.progress() as on_progress,
+            ):
                 report = convert_(
-                    source, dest, options, on_progress=on_progress, on_begin=begun.append
+                    source,
+                    dest,
+                    options,
+                    engine=engine,
+                    on_progress=on_progress,
+                    on_begin=begun.append,
                 )
             failed = False
         except KeyboardInterrupt:

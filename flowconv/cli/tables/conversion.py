@@ -69,6 +69,12 @@ def _run_figures(report: ConvertReport) -> Table:
     table.add_row("time", f"{report.seconds:.1f} s, {report.text_megabytes_per_second:.0f} MB/s")
     if report.worker_time and report.seconds >= _LONG_S:
         table.add_row("workers", _worker_time(report.worker_time))
+    for worker, counts in sorted(report.workers.items()):
+        retries = f", {counts.retries:,} requests made again" if counts.retries else ""
+        table.add_row(
+            f"worker {worker}",
+            f"{counts.tasks:,} tasks, {format_size(counts.source_bytes)} stored{retries}",
+        )
     return table
 
 

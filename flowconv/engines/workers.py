@@ -1,0 +1,152 @@
+"""A worker's side: what a run needs is opened once in each process, and shared by its jobs.
+
+What is sent is packed here, so a worker compares releases before it reads anything else.
+"""
+
+import multiprocessing
+import os
+import pickle
+import socket
+import sys
+import threading
+import zlib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from flowconv.engines.environment import environment, require_same
+
+
+class Worker(Protocol):
+    """What a run has opened in a process; all may be called from any thread."""
+
+    def do(self, job: Any) -> Any:
+        """Do a job, and return its small result.
+
+        Raises:
+            FlowconvError: It failed.
+        """
+        ...
+
+    def close(self) -> None:
+        """Close it; no job is under way."""
+        ...
+
+
+class Work(Protocol):
+    """What a run does; small, and picklable."""
+
+    def open(self) -> Worker:
+        """Open what the run needs, in a worker's process.
+
+        Raises:
+            FlowconvError: The worker has no access, for example.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """A job's packed result, and the worker that did it."""
+
+    worker: str
+    packed: bytes
+
+
+def pack(value: object) -> bytes:
+    """Return a value as it is sent."""
+    # Uris of a task are much alike: a tenth remains.
+    return zlib.compress(pickle.dumps(value), 1)
+
+
+def unpack(packed: bytes) -> Any:
+    """Undo `pack`."""
+    return pickle.loads(zlib.decompress(packed))
+
+
+def do_job(of_driver: Mapping[str, str], work: bytes, job: bytes) -> Done:
+    """Do a job in this process.
+
+    Args:
+        of_driver: The driver's `environment`.
+        work: A packed `Work`; the same bytes in all jobs of a run.
+        job: A packed job.
+
+    Raises:
+        EngineError: This worker has other releases than the driver.
+        FlowconvError: The job failed.
+    """
+    name = worker_name()
+    require_same(of_driver, environment(), name)
+    with _OPEN.opened(work) as worker:
+        return Done(name, pack(worker.do(unpack(job))))
+
+
+def describe() -> tuple[str, Mapping[str, str]]:
+    """Return this process's name and environment."""
+    return worker_name(), environment()
+
+
+def worker_name() -> str:
+    """Return a name of this process that others know it by: Dask's, or machine and process."""
+    worker = _dask_worker()
+    return f"{socket.gethostname()}-{os.getpid()}" if worker is None else str(worker.name)
+
+
+def threads_of_worker() -> int:
+    """Return the number of jobs that this process does at once; 0 if nobody knows."""
+    if (worker := _dask_worker()) is not None:
+        return int(worker.state.nthreads)
+    # Those of a pool of processes do one at a time.
+    return 1 if multiprocessing.parent_process() else 0
+
+
+def _dask_worker() -> Any:
+    """Return Dask's worker in whose thread this is called; None if it is none."""
+    if distributed := sys.modules.get("distributed"):
+        try:
+            return distributed.get_worker()
+        except ValueError:
+            pass
+    return None
+
+
+class _Open:
+    """The works that are open in this process: the last one, and others with jobs under way."""
+
+    def __init__(self) -> None:
+        self._mutex = threading.Lock()
+        self._opening: dict[bytes, threading.Lock] = {}
+        self._workers: dict[bytes, Worker] = {}
+        self._under_way: dict[bytes, int] = {}
+
+    @contextmanager
+    def opened(self, work: bytes) -> Iterator[Worker]:
+        """Open a work if it is not, and keep it open for the block."""
+        with self._mutex:
+            self._under_way[work] = self._under_way.get(work, 0) + 1
+            opening = self._opening.setdefault(work, threading.Lock())
+        try:
+            with opening:
+                worker = self._workers.get(work)
+                if worker is None:
+                    self._close_others()
+                    worker = self._workers[work] = unpack(work).open()
+            yield worker
+        finally:
+            with self._mutex:
+                self._under_way[work] -= 1
+
+    def _close_others(self) -> None:
+        """Close the works of other runs, which have ended or will open theirs again."""
+        with self._mutex:
+            idle = [work for work in self._workers if not self._under_way[work]]
+            workers = [self._workers.pop(work) for work in idle]
+            for work in idle:
+                del self._under_way[work], self._opening[work]
+        for worker in workers:
+            worker.close()
+
+
+_OPEN = _Open()
