@@ -4,11 +4,13 @@ import hashlib
 import platform
 from collections.abc import Mapping
 from functools import cache
-from importlib.metadata import version
 from pathlib import Path
+
+import pyarrow as pa
 
 from flowconv.errors import EngineError
 from flowconv.kernel.library import library
+from flowconv.version import VERSION
 
 
 @cache
@@ -20,8 +22,8 @@ def environment() -> Mapping[str, str]:
     """
     kernel = hashlib.sha256(Path(library()._name).read_bytes()).hexdigest()
     return {
-        "flowconv": version("flowconv"),
-        "pyarrow": version("pyarrow"),
+        "flowconv": VERSION,
+        "pyarrow": pa.__version__,
         # Python's minor releases pickle some types differently.
         "Python": ".".join(platform.python_version_tuple()[:2]),
         # Two builds of a release may differ, and so would the files of a task that runs twice.

@@ -37,6 +37,7 @@ A run that is killed, or paused and taken over, leaves behind:
 | what | removed by | when |
 |---|---|---|
 | staged files, unfinished uploads | the next run | after its `begin` |
+| those of workers that an engine gave up | this run, then the next | at its end, as above |
 | published files that no commit names | the next run, by their intent | after its `begin` |
 | files that a paused run publishes when it wakes up | that run | when its commit fails |
 | such files, if it is killed before its commit | flowconv verify --repair | when it is called |

@@ -250,8 +250,8 @@ async def _work(address: str, name: str, folder: str, flowconv: str) -> None:
     if flowconv:
         from flowconv.engines import environment, workers
 
-        other = environment.environment() | {"flowconv": flowconv}
-        workers.environment = lambda: other  # type: ignore[attr-defined]
+        other = {**environment.environment(), "flowconv": flowconv}
+        vars(workers)["environment"] = lambda: other
     async with Worker(
         address, nthreads=1, name=name, dashboard=False, local_directory=folder
     ) as worker:

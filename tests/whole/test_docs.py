@@ -253,7 +253,7 @@ def test_athena_statement_is_that_of_ddl(sample_lake: Path) -> None:
 
 def test_readme_leads_to_every_page() -> None:
     pages = {path.name for path in (ROOT / "docs").glob("*.md")}
-    assert pages == set(re.findall(r"\]\(docs/(\w+\.md)\)", PAGES["README.md"]))
+    assert pages == set(re.findall(r"\]\(docs/([\w-]+\.md)\)", PAGES["README.md"]))
 
 
 @pytest.mark.parametrize("name", COMMANDS)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     "flowconv convert s3://my-logs/AWSLogs/ s3://my-lake/flows --since 2d",
     "flowconv convert exported lake --format default --account 123456789012",
     "flowconv convert cloudwatch:/aws/vpc/flowlogs lake --format default",
-    "flowconv convert s3://my-logs/AWSLogs/ s3://my-lake/flows --engine dask --scheduler tcp://host:8786",
+    "flowconv convert s3://my-logs s3://my-lake/flows --engine dask",
 )
 @takes_options(ConvertOptions)
 def convert(  # noqa: PLR0913 - an option each

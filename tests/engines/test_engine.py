@@ -1,0 +1,108 @@
+"""Executors as engines, and what is refused."""
+
+from __future__ import annotations
+
+import pickle
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flowconv import ConvertOptions, EngineError, UsageError, convert, errors
+from flowconv.conversion.remote import Conversion, ConversionWorker, require_no_credentials
+from flowconv.conversion.task import BegunRun
+from flowconv.engines.environment import environment, require_same
+from flowconv.engines.workers import do_job, pack
+from flowconv.lake.expired import Expired
+from flowconv.lake.layout import ensure_layout
+from flowconv.lake.ledger import LostLockError
+from flowconv.storage.opening import open_storage
+from support.lakes import data_files
+
+OPTIONS = ConvertOptions(workers=2)
+
+
+def names_and_sizes(lake: Path) -> list[tuple[str, int]]:
+    return [(str(file.relative_to(lake)), file.stat().st_size) for file in data_files(lake)]
+
+
+def test_executor(sample_logs: Path, sample_lake: Path, tmp_path: Path) -> None:
+    lake = tmp_path / "lake"
+    with ThreadPoolExecutor(2) as executor:
+        report = convert(str(sample_logs), str(lake), OPTIONS, engine=executor)
+    assert names_and_sizes(lake) == names_and_sizes(sample_lake)
+    (worker,) = report.to_dict()["workers"].values()
+    assert worker == {"tasks": 12, "source_bytes": report.source_bytes, "retries": 0}
+    assert list((lake / "_flowconv/staging").iterdir()) == []
+
+
+class Broken(Executor):
+    """An executor whose process was killed."""
+
+    def submit(self, *_: Any, **__: Any) -> Future[Any]:
+        future: Future[Any] = Future()
+        future.set_exception(BrokenProcessPool("a child process terminated abruptly"))
+        return future
+
+
+def test_broken_executor(sample_logs: Path, tmp_path: Path) -> None:
+    with pytest.raises(EngineError, match="a process of the executor ended"):
+        convert(str(sample_logs), str(tmp_path / "lake"), OPTIONS, engine=Broken())
+    with ThreadPoolExecutor(1) as closed:
+        pass
+    with pytest.raises(EngineError, match="was shut down during the run"):
+        convert(str(sample_logs), str(tmp_path / "lake"), OPTIONS, engine=closed)
+
+
+def test_no_engine(sample_logs: Path, tmp_path: Path) -> None:
+    engine: Any = "dask"
+    with pytest.raises(UsageError, match="a str is neither a concurrent"):
+        convert(str(sample_logs), str(tmp_path / "lake"), OPTIONS, engine=engine)
+
+
+@pytest.mark.parametrize("name", ["key", "secret", "token"])
+def test_credentials_are_not_sent(name: str) -> None:
+    for options in ("source_options", "dest_options"):
+        given: Any = {options: {name: "x"}}
+        with pytest.raises(UsageError, match=f"{name}: credentials are not sent"):
+            require_no_credentials(ConvertOptions(**given))
+    require_no_credentials(ConvertOptions(dest_options={"profile": "p", "region": "eu-west-1"}))
+
+
+def test_worker_without_access(sample_logs: Path, tmp_path: Path) -> None:
+    def work(source: Path, lake: Path) -> Conversion:
+        run = BegunRun(run_id="run", generation=1, expired=Expired(), options=OPTIONS)
+        return Conversion(source=str(source), lake=str(lake), run=run)
+
+    lake = tmp_path / "lake"
+    with pytest.raises(EngineError, match=rf"the worker .* does not see {lake}\. All machines"):
+        ConversionWorker(work(sample_logs, lake))
+    ensure_layout(open_storage(str(lake)), OPTIONS, None)
+    with pytest.raises(EngineError, match=rf"the worker .* does not see {tmp_path}/none\."):
+        do_job(environment(), pack(work(tmp_path / "none", lake)), b"")
+    (lake / "_flowconv/lake.json").write_text("{")
+    with pytest.raises(EngineError, match=r"has no access: .*lake\.json is damaged"):
+        ConversionWorker(work(sample_logs, lake))
+
+
+def test_releases_that_differ() -> None:
+    require_same({"flowconv": "1"}, {"flowconv": "1", "more": "2"}, "w")
+    with pytest.raises(EngineError, match="worker w has pyarrow none, and the driver has 1"):
+        require_same({"flowconv": "1", "pyarrow": "1"}, {"flowconv": "1"}, "w")
+    assert len(environment()) == 4
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        errors.ParseError("no", uri="s3://b/k", line=3, field="bytes"),
+        errors.FormatError("no", uri="x", shape="json"),
+        LostLockError("s3://lake"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_errors_of_workers_come_as_they_are(error: errors.FlowconvError) -> None:
+    sent = pickle.loads(pickle.dumps(error))
+    assert (type(sent), str(sent), vars(sent)) == (type(error), str(error), vars(error))
