@@ -97,7 +97,7 @@ def opened(storage: Storage, target: Target) -> "Iterator[Catalog]":
         )
     folder = f"{storage.location('')}/iceberg"
     with _errors(target.catalog or folder):
-        catalog = _beside(folder) if target.catalog is None else load_catalog(target.catalog)
+        catalog = _beside(folder) if target.catalog is None else _named(target.catalog)
     try:
         yield Catalog(storage, catalog, target, folder)
     finally:
@@ -107,6 +107,17 @@ def opened(storage: Storage, target: Target) -> "Iterator[Catalog]":
 def _beside(folder: str) -> PyicebergCatalog:
     Path(folder).mkdir(exist_ok=True)
     return load_catalog("flowconv", type="sql", uri=f"sqlite:///{folder}/catalog.db")
+
+
+def _named(name: str) -> PyicebergCatalog:
+    try:
+        return load_catalog(name)
+    except ValueError as error:
+        raise CatalogError(
+            "pyiceberg knows no such catalog, or it lacks something. Describe it in "
+            f"~/.pyiceberg.yaml. ({error})",
+            uri=name,
+        ) from error
 
 
 class Catalog:

@@ -308,7 +308,7 @@ def test_wrong_usage(lake: Path, tmp_path: Path) -> None:
         assert message in run("register", lake, "--to", "iceberg", option, code=USAGE).stderr
     assert not (lake / "iceberg").exists()
     stderr = run("register", lake, "--to", "iceberg", "--catalog", "mine", code=FAILED).stderr
-    assert "URI missing" in stderr
+    assert "Describe it in ~/.pyiceberg.yaml. (URI missing" in stderr
     assert "Did you mean delta?" in run("register", lake, "--to", "dleta", code=USAGE).stderr
     assert "not a flowconv lake" in run("register", tmp_path, "--to", "delta", code=FAILED).stderr
     with pytest.raises(UsageError, match=r"^--to: 'x' is not one of"):
@@ -500,6 +500,8 @@ def test_iceberg_catalog_of_several_lakes(
 def test_iceberg_in_s3(
     logs: Path, s3: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # Ceph 16 refuses the checksums that Arrow sends at the end of a body.
+    monkeypatch.setenv("AWS_REQUEST_CHECKSUM_CALCULATION", "when_required")
     bucket, options = s3.make_bucket(), s3_options(s3)
     lake = f"s3://{bucket}/lake"
     keys = {
