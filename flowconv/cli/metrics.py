@@ -101,42 +101,7 @@ def _metrics(
             last_success,
         )
     if report is not None:
-        figures |= {
-            "last_run_empty": ("1 if it found no flow log.", int(report.empty)),
-            "last_run_objects": ("Objects that the last run converted.", report.objects),
-            "last_run_objects_unreadable": (
-                "Objects that it could not read.",
-                len(report.unreadable),
-            ),
-            "last_run_objects_changed": (
-                "Objects that changed after their conversion.",
-                len(report.changed),
-            ),
-            "last_run_objects_changed_format": (
-                "Objects for which another format is declared than they were converted by.",
-                len(report.changed_format),
-            ),
-            "last_run_rows": ("Rows that it wrote.", report.lines.rows),
-            "last_run_rejected_lines": (
-                "Lines that did not fit.",
-                report.lines.rejected,
-            ),
-            "last_run_skipdata_rows": (
-                "Rows that say that AWS lost records.",
-                report.skipdata,
-            ),
-            "last_run_expired_rows": (
-                "Rows of days that flowconv expire removed; they were not written.",
-                report.expired,
-            ),
-            "last_run_source_bytes": ("Size of the objects as stored.", report.source_bytes),
-            "last_run_text_bytes": ("Size of their text.", report.text_bytes),
-            "last_run_written_bytes": ("Size of the Parquet written.", report.written_bytes),
-            "last_run_seconds": ("Time that it took.", round(report.seconds, 3)),
-        } | {
-            f"last_run_workers_{what}_ratio": (_SPENT_ON[what], share)
-            for what, share in report.worker_time.items()
-        }
+        figures |= _of_run(report)
         if lake is not None:
             figures |= _of_lake(lake, report.source)
     for name, (help_, value) in figures.items():
@@ -150,6 +115,45 @@ def _metrics(
         labels = {**job, "run_id": report.run_id}
         yield from _gauge("last_run_info", "The last run's id.", 1, labels)
     yield "# EOF"
+
+
+def _of_run(report: "ConvertReport") -> dict[str, tuple[str, float]]:
+    return {
+        "last_run_empty": ("1 if it found no flow log.", int(report.empty)),
+        "last_run_objects": ("Objects that the last run converted.", report.objects),
+        "last_run_objects_unreadable": (
+            "Objects that it could not read.",
+            len(report.unreadable),
+        ),
+        "last_run_objects_changed": (
+            "Objects that changed after their conversion.",
+            len(report.changed),
+        ),
+        "last_run_objects_changed_format": (
+            "Objects for which another format is declared than they were converted by.",
+            len(report.changed_format),
+        ),
+        "last_run_rows": ("Rows that it wrote.", report.lines.rows),
+        "last_run_rejected_lines": (
+            "Lines that did not fit.",
+            report.lines.rejected,
+        ),
+        "last_run_skipdata_rows": (
+            "Rows that say that AWS lost records.",
+            report.skipdata,
+        ),
+        "last_run_expired_rows": (
+            "Rows of days that flowconv expire removed; they were not written.",
+            report.expired,
+        ),
+        "last_run_source_bytes": ("Size of the objects as stored.", report.source_bytes),
+        "last_run_text_bytes": ("Size of their text.", report.text_bytes),
+        "last_run_written_bytes": ("Size of the Parquet written.", report.written_bytes),
+        "last_run_seconds": ("Time that it took.", round(report.seconds, 3)),
+    } | {
+        f"last_run_workers_{what}_ratio": (_SPENT_ON[what], share)
+        for what, share in report.worker_time.items()
+    }
 
 
 _SPENT_ON = {
