@@ -18,8 +18,9 @@ from answering import DAY_IS, READERS
 from bench_convert import THREADS, machine, print_table, run_process, say, warn_if_busy
 from datasets import CACHE, ROOT, Dataset, Spec
 
-RECORDS, SMOKE_RECORDS = 20_000_000, 20_000
-DAYS, OBJECTS_PER_DAY = 30, 4
+RECORDS, SMOKE_RECORDS = 20_000_000, 2_000
+DAYS, SMOKE_DAYS = 30, 2
+OBJECTS_PER_DAY = 4
 
 WRITERS = {"Parquet of polars": "polars_scan_csv", "Parquet of DuckDB": "duckdb_read_csv"}
 
@@ -64,10 +65,10 @@ def questions(dataset: Dataset) -> dict[str, str]:
     }
 
 
-def prepare(records: int, cache: Path, folder: Path) -> Prepared:
+def prepare(records: int, days: int, cache: Path, folder: Path) -> Prepared:
     """Make logs, a lake of them, its Iceberg table, and the Parquet files of others."""
-    per_object = max(records // (DAYS * OBJECTS_PER_DAY), 1)
-    spec = Spec(version=5, objects=OBJECTS_PER_DAY, records=per_object, days=DAYS)
+    per_object = max(records // (days * OBJECTS_PER_DAY), 1)
+    spec = Spec(version=5, objects=OBJECTS_PER_DAY, records=per_object, days=days)
     name = f"month_{records}"
     dataset = datasets.make(name, cache, spec=spec, smoke=False)
     task = folder / "task.json"
@@ -153,7 +154,7 @@ def main() -> None:
     records = SMOKE_RECORDS if arguments.smoke else arguments.records
     folder = Path(tempfile.mkdtemp(dir=cache, prefix="out-"))
     try:
-        prepared = prepare(records, cache, folder)
+        prepared = prepare(records, SMOKE_DAYS if arguments.smoke else DAYS, cache, folder)
         measured = ask(prepared, 1 if arguments.smoke else arguments.rounds)
     finally:
         shutil.rmtree(folder, ignore_errors=True)

@@ -3,7 +3,7 @@
 from bisect import bisect_right
 from collections.abc import Iterable, Mapping
 from functools import cached_property
-from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Any
 
 import numpy as np
@@ -220,32 +220,31 @@ class _Places:
 
     def names(self, rows: pl.Series) -> pl.Series:
         """Return the names of structs of address, VPC and time."""
-        frame = rows.struct.unnest().with_columns(time=pl.Series(_times(rows)))
-        distinct = frame["key"].unique(maintain_order=True)
+        keys, vpcs = rows.struct.field("key"), rows.struct.field("vpc")
+        distinct = keys.unique(maintain_order=True)
         addresses = Addresses(distinct)
-        at = frame.select(
-            pl.col("key").replace_strict(
-                distinct, pl.int_range(len(distinct), eager=True), return_dtype=pl.Int64
-            )
-        )["key"].to_numpy()
-        seconds = frame["time"].to_numpy()
-        names = self._public.names(self._public.least(addresses)[at], seconds)
-        everywhere = self._all.names(self._all.least(addresses)[at], seconds)
-        vpcs = frame["vpc"]
-        may_be_elsewhere = vpcs.is_null() | vpcs.is_in(list(self._own))
-        names = everywhere.set(~may_be_elsewhere, None).zip_with(
-            may_be_elsewhere & everywhere.is_not_null(), names
-        )
-        for vpc in vpcs.unique().drop_nulls():
-            if tree := self._own.get(vpc):
-                found = tree.names(tree.least(addresses)[at], seconds)
-                names = found.zip_with((vpcs == vpc).fill_null(False) & found.is_not_null(), names)
-        return names.set(frame["key"].is_null(), None)
+        numbers = pl.int_range(len(distinct), eager=True, dtype=pl.Int64)
+        at = keys.replace_strict(distinct, numbers, return_dtype=pl.Int64).to_numpy()
+        seconds = _times(rows)
+        names = pl.Series([None], dtype=pl.String).new_from_index(0, len(keys))
+        own = [
+            ((vpcs == vpc).fill_null(False), self._own.get(vpc))
+            for vpc in vpcs.unique().drop_nulls()
+        ]
+        known = vpcs.is_null() | vpcs.is_in(list(self._own))
+        for where, tree in (*own, (known, self._all), (keys.is_not_null(), self._public)):
+            if tree is not None:
+                open_ = (where & names.is_null()).arg_true()
+                found = tree.names(tree.least(addresses)[at[open_]], seconds[open_])
+                names = names.scatter(open_, found)
+        return names
 
 
 def _entry(text: str, row: Mapping[str, Any]) -> Any:
     network = ip_network(text)
-    vpc = None if ip_address(network.network_address).is_global else row["vpc_id"]
+    vpc = row["vpc_id"]
+    if vpc and network.network_address.is_global:
+        vpc = None
     return network, vpc, *_seconds(row), row["name"]
 
 
