@@ -353,7 +353,7 @@ def test_a_reader_sees_the_same_rows_meanwhile(place: Place) -> None:
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize(
     ("keep", "healed_by", "merge_each", "every"),
-    [(0, "compact", 64, 2), (1, "convert", 64, 5), (0, "convert", 1, 7)],
+    [(0, "compact", 64, 3), (1, "convert", 64, 7), (0, "convert", 1, 11)],
 )
 def test_killed_at_any_step(
     hourly: Place, tmp_path: Path, *, keep: int, healed_by: str, merge_each: int, every: int

@@ -60,7 +60,7 @@ def key(values: Sequence[Any]) -> tuple[Any, ...]:
     rows_at_once=st.integers(4, 100),
     group_rows=st.integers(1, 20),
 )
-@settings(max_examples=60)
+@settings(max_examples=30)
 def test_sorted(
     groups: list[list[tuple[Any, ...]]], sort_by: list[str], rows_at_once: int, group_rows: int
 ) -> None:

@@ -1,0 +1,298 @@
+"""A lake of hourly runs, before and after compaction: what it takes, and what queries then read.
+
+See README.md, or `python benchmarks/bench_compact.py --help`.
+"""
+
+import argparse
+import importlib.util
+import io
+import json
+import os
+import shutil
+import sys
+import tempfile
+import threading
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import polars as pl
+from fsspec.implementations.local import LocalFileSystem  # type: ignore[import-untyped]
+
+from bench_convert import Run, machine, print_table, print_target, run_process, say, warn_if_busy
+from counting_server import counting_server
+from datasets import CACHE
+from flowconv import CompactOptions, ConvertOptions, compact, convert
+from flowconv.samples.generating import generate
+from flowconv.samples.options import GenerateOptions
+
+# Bytes read afterwards, of those read before.
+MOST_OF_INTERFACE = 0.12
+MOST_OF_ADDRESS = 0.25
+MOST_MB = 700
+
+ORDERS = {
+    "interface, addresses, start": "",
+    "start": "start",
+    "srcaddr, dstaddr, start": "srcaddr,dstaddr,start",
+    "dstport, interface, start": "dstport,interface_id,start",
+}
+
+# Runs in a process of its own.
+_DELTA = """
+import sys, deltalake
+from deltalake.schema import Field, PrimitiveType, Schema
+lake, how = sys.argv[1:]
+types = {"aws_account_id": "string", "aws_region": "string", "date": "date"}
+schema = Schema([Field(name, PrimitiveType(kind)) for name, kind in types.items()])
+deltalake.convert_to_deltalake(f'{lake}/vpc', partition_by=schema, partition_strategy='hive')
+optimize = deltalake.DeltaTable(f'{lake}/vpc').optimize
+optimize.compact() if how == 'compact' else optimize.z_order(['interface_id', 'srcaddr'])
+"""
+_COMPACT = """
+import sys
+from flowconv import CompactOptions, compact
+compact(sys.argv[1], CompactOptions(sort_by=sys.argv[2]))
+"""
+
+
+def make_lake(cache: Path, *, days: int, objects: int, records: int) -> Path:
+    """Generate logs, and convert each hour's objects by a run of its own."""
+    folder = cache / f"hourly-{days}-{objects}-{records}"
+    if not (folder / "done").exists():
+        shutil.rmtree(folder, ignore_errors=True)
+        options = GenerateOptions(
+            versions=(5,),
+            accounts=1,
+            regions=1,
+            days=days,
+            objects=objects,
+            records=records,
+            custom_orders=False,
+        )
+        generate(folder / "logs", options)
+        for path in sorted((folder / "logs").rglob("*.gz")):
+            convert(
+                str(folder / "logs"), str(folder / "lake"), ConvertOptions(include=(path.name,))
+            )
+        (folder / "done").touch()
+    return folder / "lake"
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A condition, as DuckDB and polars take it."""
+
+    sql: str
+    expression: pl.Expr
+
+
+def questions(lake: Path) -> dict[str, Question]:
+    """Return what people ask, of what is there."""
+    flows = pl.scan_parquet(lake / "vpc").drop_nulls(["interface_id", "srcaddr"])
+    found = flows.group_by("interface_id", "srcaddr", "date").len().sort("len", "srcaddr").collect()
+    row = found.row(len(found) // 2, named=True)
+    day, interface, address = row["date"], row["interface_id"], row["srcaddr"]
+    in_day = f"date = DATE '{day}'"
+    of_day = pl.col("date") == day
+    nine = datetime(day.year, day.month, day.day, 9, tzinfo=UTC)
+    return {
+        "one interface of a day": Question(
+            f"{in_day} AND interface_id = '{interface}'",
+            of_day & (pl.col("interface_id") == interface),
+        ),
+        "one address of all days": Question(
+            f"(srcaddr = '{address}' OR dstaddr = '{address}')",
+            (pl.col("srcaddr") == address) | (pl.col("dstaddr") == address),
+        ),
+        "one port of a day": Question(
+            f"{in_day} AND dstport = 22", of_day & (pl.col("dstport") == 22)
+        ),
+        "one hour of a day": Question(
+            f"{in_day} AND start >= TIMESTAMPTZ '{day} 09:00:00Z' "
+            f"AND start < TIMESTAMPTZ '{day} 10:00:00Z'",
+            of_day & (pl.col("start") >= nine) & (pl.col("start") < nine + timedelta(hours=1)),
+        ),
+    }
+
+
+def read_by_polars(lake: Path, question: Question) -> tuple[int, tuple[Any, ...]]:
+    """Return the bytes that polars reads, and its answer."""
+    paths = sorted(path.relative_to(lake) for path in (lake / "vpc").rglob("*.parquet"))
+    with counting_server(lake) as server:
+        flows = pl.scan_parquet(
+            [f"s3://bucket/{path}" for path in paths],
+            hive_partitioning=True,
+            storage_options={
+                "aws_endpoint_url": server.endpoint_url,
+                "aws_allow_http": "true",
+                "aws_skip_signature": "true",
+                "aws_region": "us-east-1",
+                "aws_virtual_hosted_style_request": "false",
+            },
+        )
+        answer = flows.filter(question.expression).select(pl.len(), pl.sum("bytes")).collect()
+        return server.sent_bytes, answer.row(0)
+
+
+class _CountingFiles(LocalFileSystem):  # type: ignore[misc]
+    """Local files whose bytes are counted as DuckDB reads them."""
+
+    protocol = "counting"
+    read_bytes = 0
+
+    def _open(self, path: str, mode: str = "rb", **_: Any) -> Any:  # noqa: ARG002
+        return _CountingFile(self, path)
+
+
+class _CountingFile(io.FileIO):
+    """DuckDB's threads share a file, and each seeks before it reads."""
+
+    def __init__(self, files: _CountingFiles, path: str) -> None:
+        super().__init__(path, "rb")
+        self._files = files
+        self._place = threading.local()
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
+        size = os.fstat(self.fileno()).st_size
+        begin = {io.SEEK_SET: 0, io.SEEK_CUR: self.tell(), io.SEEK_END: size}[whence]
+        self._place.value = begin + offset
+        return begin + offset
+
+    def tell(self) -> int:
+        return getattr(self._place, "value", 0)
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        wanted = os.fstat(self.fileno()).st_size if size in (None, -1) else size
+        data = os.pread(self.fileno(), wanted or 0, self.tell())
+        self.seek(self.tell() + len(data))
+        self._files.read_bytes += len(data)
+        return data
+
+
+def read_by_duckdb(lake: Path, question: Question) -> tuple[int, tuple[Any, ...]]:
+    """Return the bytes that DuckDB reads, and its answer."""
+    files = _CountingFiles(skip_instance_cache=True)
+    with duckdb.connect(config={"threads": 1}) as connection:
+        connection.register_filesystem(files)
+        paths = [f"counting://{path}" for path in sorted((lake / "vpc").rglob("*.parquet"))]
+        flows = connection.read_parquet(paths, hive_partitioning=True)
+        answer = flows.filter(question.sql).aggregate("count(*), sum(bytes)").fetchall()
+        return files.read_bytes, answer[0]
+
+
+READERS = {"polars": read_by_polars, "DuckDB": read_by_duckdb}
+
+
+def read_all(
+    lake: Path, conditions: Mapping[str, Question], rows: dict[str, Any]
+) -> dict[str, int]:
+    """Return reader and question -> bytes; every lake must give the same answers."""
+    found = {}
+    for reader, read in READERS.items():
+        for name, question in conditions.items():
+            found[f"{reader}: {name}"], answer = read(lake, question)
+            expected = rows.setdefault(name, answer)
+            if answer != expected or not answer[0]:
+                raise SystemExit(f"{reader}: {name}: {answer}, expected {expected}")
+    return found
+
+
+def run_all(
+    before: Path, cache: Path, *, smoke: bool
+) -> tuple[dict[str, Run], dict[str, dict[str, int]]]:
+    """Compact copies of a lake in every way; return what each took, and what is read then."""
+    conditions = questions(before)
+    rows: dict[str, Any] = {}
+    reads = {"hourly files": read_all(before, conditions, rows)}
+    took: dict[str, Run] = {}
+    ways = {f"flowconv: {name}": (_COMPACT, by) for name, by in ORDERS.items()}
+    if importlib.util.find_spec("deltalake"):
+        ways |= {f"deltalake: {how}": (_DELTA, how) for how in ("compact", "z_order")}
+    for name, (code, argument) in list(ways.items())[: 1 if smoke else None]:
+        with tempfile.TemporaryDirectory(dir=cache, prefix="out-") as folder:
+            lake = Path(folder) / "lake"
+            shutil.copytree(before, lake)
+            took[name], _ = run_process(name, [sys.executable, "-c", code, str(lake), argument])
+            say(f"{name}: {took[name].wall_s:.1f} s, {took[name].cpu_s:.1f} s of CPU")
+            if name.startswith("flowconv"):
+                assert not compact(
+                    str(lake), CompactOptions(sort_by=tuple(argument.split(",")))
+                ).partitions
+                reads[name] = read_all(lake, conditions, rows)
+    return took, reads
+
+
+def _share(size_bytes: int, before_bytes: int) -> str:
+    return f"{size_bytes / 1e3:,.0f} ({size_bytes / before_bytes:.0%})"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else "")
+    parser.add_argument("--days", type=int, default=3)
+    parser.add_argument("--records", type=int, default=28_000, help="of an hour")
+    parser.add_argument("--smoke", action="store_true", help="a small lake: does it work?")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there")
+    parser.add_argument("--cache", type=Path, default=CACHE, help="where lakes are made (.bench)")
+    arguments = parser.parse_args()
+    warn_if_busy()
+    cache = arguments.cache.resolve()
+    cache.mkdir(parents=True, exist_ok=True)
+    days, objects, records = arguments.days, 24, arguments.records
+    if arguments.smoke:
+        days, objects, records = 1, 12, 500
+    before = make_lake(cache, days=days, objects=objects, records=records)
+    took, reads = run_all(before, cache, smoke=arguments.smoke)
+    rows = days * objects * records
+    print_table(
+        f"compact: {rows:,} records of {days * objects} hourly runs",
+        ("order", "s", "CPU s", "rows per CPU s", "peak MB"),
+        [
+            [
+                name,
+                f"{run.wall_s:.1f}",
+                f"{run.cpu_s:.1f}",
+                f"{rows / run.cpu_s:,.0f}",
+                f"{run.peak_bytes / 1e6:.0f}",
+            ]
+            for name, run in took.items()
+        ],
+    )
+    first = reads["hourly files"]
+    print_table(
+        "compact: kB that a question reads, and of hourly files",
+        ("question", *reads),
+        [
+            [
+                question,
+                *(
+                    f"{of[question] / 1e3:,.0f} ({of[question] / size:.0%})"
+                    for of in reads.values()
+                ),
+            ]
+            for question, size in first.items()
+        ],
+    )
+    if not arguments.smoke:
+        default = reads["flowconv: interface, addresses, start"]
+        for reader in READERS:
+            for question, most in (
+                ("one interface of a day", MOST_OF_INTERFACE),
+                ("one address of all days", MOST_OF_ADDRESS),
+            ):
+                name = f"{reader}: {question}"
+                print_target(name, default[name] / first[name], most)
+        print_target(
+            "peak MB", took["flowconv: interface, addresses, start"].peak_bytes / 1e6, MOST_MB
+        )
+    if arguments.json:
+        runs = {name: asdict(run) for name, run in took.items()}
+        written = {"machine": machine(), "runs": runs, "reads": reads}
+        arguments.json.write_text(json.dumps(written, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()
