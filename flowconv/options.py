@@ -564,8 +564,12 @@ def _take_formats(options: Any) -> None:
 
 def _take_list(options: Any, name: str) -> None:
     """Take a list of texts, or one of them."""
-    texts = getattr(options, name)
-    _take(options, name, (texts,) if isinstance(texts, str) else tuple(texts))
+    texts: Any = getattr(options, name)
+    wanted = f"{name}: write a list of texts."
+    _require(isinstance(texts, Iterable), wanted, WrongTypeError)
+    texts = (texts,) if isinstance(texts, str) else tuple(texts)
+    _require(all(isinstance(text, str) for text in texts), wanted, WrongTypeError)
+    _take(options, name, texts)
 
 
 def _check_types(options: Any) -> None:

@@ -1,7 +1,10 @@
 """Prices of requests, as they are typed and as they add up."""
 
+from typing import Any
+
 import pytest
 
+from flowconv import ConvertOptions
 from flowconv.errors import UsageError
 from flowconv.storage.request_prices import PRICES, cost_usd, parse_request_prices
 
@@ -30,6 +33,12 @@ def test_some_prices_are_given() -> None:
 def test_wrong_prices(pair: str, message: str) -> None:
     with pytest.raises(UsageError, match=f"^--request-price: {message}"):
         parse_request_prices((pair,))
+
+
+@pytest.mark.parametrize("prices", [None, 5, [1]])
+def test_prices_of_another_type(prices: Any) -> None:
+    with pytest.raises(UsageError, match=r"^request_prices: write a list of texts\.$"):
+        ConvertOptions(request_prices=prices)
 
 
 def test_a_price_is_for_a_thousand_requests_and_for_a_gigabyte() -> None:
