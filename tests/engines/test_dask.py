@@ -1,12 +1,18 @@
-"""Processes of a Dask cluster are killed and frozen: the lake is as one machine makes it."""
+"""Processes of a Dask cluster are killed and frozen: the lake is as one machine makes it.
+
+FLOWCONV_DASK_KILLS=30 adds so many kills of workers at random steps, a third as many of drivers,
+and a sixth of schedulers.
+"""
 
 from __future__ import annotations
 
 import gzip
 import os
+import random
 import re
 import signal
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -40,6 +46,8 @@ pytestmark = [
     pytest.mark.usefixtures("quick_disk"),
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
 ]
+
+MORE_KILLS = int(os.environ.get("FLOWCONV_DASK_KILLS", "0"))
 
 # A day is a task.
 DAYS = 8
@@ -209,6 +217,57 @@ def test_killed_driver(
         assert run.result().already_converted == DAYS
     convert(str(logs), str(lake), OPTIONS)
     assert_sound(lake, logs, alone)
+
+
+def wait_for_a_step(
+    cluster: DaskCluster, chance: random.Random, has_ended: Callable[[], bool]
+) -> None:
+    """Wait until the tasks have come so many steps, or all have ended, and then up to 50 ms."""
+    steps = chance.randrange(2 * DAYS)
+    wait_until(lambda: has_ended() or len(cluster.at(READ) + cluster.at(WRITTEN)) > steps)
+    time.sleep(chance.random() / 20)
+
+
+@pytest.mark.skipif(not MORE_KILLS, reason="FLOWCONV_DASK_KILLS is not set")
+def test_random_kills(
+    forked: Forks,
+    cluster: DaskCluster,
+    logs: Path,
+    tmp_path: Path,
+    alone: dict[str, tuple[int, int]],
+) -> None:
+    chance = random.Random(1)
+    for number in range(MORE_KILLS):
+        lake = tmp_path / f"worker-{number}"
+        with running(cluster, logs, lake) as run:
+            wait_for_a_step(cluster, chance, run.done)
+            cluster.kill(chance.choice(list(cluster.workers)))
+            cluster.add_worker()
+            run.result()
+        assert_sound(lake, logs, alone)
+    for number in range(MORE_KILLS // 3):
+        lake = tmp_path / f"driver-{number}"
+        process = driver(cluster, logs, lake)
+        wait_for_a_step(cluster, chance, process.has_ended)
+        process.kill()
+        for _ in range(2):  # Workers may still write for the killed driver.
+            with running(cluster, logs, lake) as run:
+                run.result()
+        assert_sound(lake, logs, alone)
+    for number in range(MORE_KILLS // 6):
+        lake = tmp_path / f"scheduler-{number}"
+        folder = tmp_path / f"cluster-{number}"
+        folder.mkdir()
+        with dask_cluster(forked, folder, workers=2) as killed:
+            process = driver(killed, logs, lake)
+            wait_for_a_step(killed, chance, process.has_ended)
+            killed.scheduler.kill()
+            assert process.wait() in (0, 1)
+        if lake.exists():
+            assert files_of(lake).items() <= alone.items()
+        with running(cluster, logs, lake) as run:
+            run.result()
+        assert_sound(lake, logs, alone)
 
 
 def test_vanished_scheduler(
