@@ -82,9 +82,9 @@ def names(
     storage = open_storage(dest, options or {})
     paths = [os.fspath(file) for file in _several(files)]
     now = datetime.now(UTC)
-    as_of = parse_time(time, "time") if time is not None else now
+    as_of = parse_time(time, "--time") if time is not None else now
     if as_of > now:
-        raise UsageError(f"time: {as_of.isoformat()} lies in the future.")
+        raise UsageError(f"--time: {as_of.isoformat()} lies in the future.")
     if not paths:
         raise UsageError("no file is given. Give at least one, by --from.")
     described = read_descriptions(paths)
@@ -94,7 +94,7 @@ def names(
         known = NameTables.read(storage)
         if as_of <= known.described:
             raise UsageError(
-                f"time: {as_of.isoformat()} is not after {known.described.isoformat()}, of which "
+                f"--time: {as_of.isoformat()} is not after {known.described.isoformat()}, of which "
                 "the lake knows already. Give files in the order of their times."
             )
         updated = known.updated(described, as_of)

@@ -7,7 +7,7 @@ from datetime import date
 import polars as pl
 
 from flowconv.answers.name_columns import with_names
-from flowconv.answers.name_tables import NameTables
+from flowconv.answers.name_tables import ALWAYS, NameTables
 from flowconv.errors import LakeError, UsageError
 from flowconv.fields import Table
 from flowconv.lake.scanning import scan
@@ -47,7 +47,8 @@ def query(
         leave are read, of these only what the SQL needs.
 
     Raises:
-        UsageError: polars does not understand the SQL, or an argument is not valid.
+        UsageError: polars does not understand the SQL, an argument is not valid, or the lake has
+            no names.
         LakeError: There is no lake, it is not partitioned by what is chosen, or files are gone.
         TypeError: An argument has another type, such as an account that is a number.
         StorageError: The lake does not answer.
@@ -70,6 +71,10 @@ def query(
         tables = NameTables.read(open_storage(dest, options or {}))
         time = frames["vpc"].collect_schema()["start"]
         frames |= {name: _as_of(_NAME_TABLES[name](tables), time) for name in mentioned}
+        if names and tables.described == ALWAYS:
+            raise UsageError(
+                "the lake has no names yet. Keep some first: flowconv names LAKE --from FILE."
+            )
         if names:
             frames["vpc"] = with_names(frames["vpc"], tables)
     try:

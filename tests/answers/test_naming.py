@@ -277,9 +277,9 @@ def test_wrong_arguments(tmp_path: Path) -> None:
     assert "nothing.json: the file cannot be read (No such file or directory)" in done.stderr
     with pytest.raises(TypeError, match="files: a int is not text"):
         names("lake", 7)  # type: ignore[arg-type]
-    with pytest.raises(TypeError, match="time: a int is not a time"):
+    with pytest.raises(TypeError, match="--time: a int is not a time"):
         names("lake", ["a"], time=7)  # type: ignore[arg-type]
-    with pytest.raises(UsageError, match="time: 'soon' is not a time"):
+    with pytest.raises(UsageError, match="--time: 'soon' is not a time"):
         names("lake", ["a"], time="soon")
     with pytest.raises(LakeError, match="not a flowconv lake"):
         names(tmp_path, files(tmp_path, INTERFACES))
@@ -315,6 +315,13 @@ def test_names_in_s3(moto_s3: S3Server, tmp_path: Path) -> None:
     convert(str(Path(source).parent / "logs"), lake, ConvertOptions(dest_options=options))
     names(lake, files(tmp_path, INTERFACES, SUBNETS), options=options)
     assert named(lake, "dstaddr", options=options) == {"10.0.1.77": "front"}
+
+
+def test_a_lake_without_names(tmp_path: Path) -> None:
+    lake = make_lake(tmp_path, record(MONDAY, "eni-1", "10.0.1.5", "10.0.1.6"))
+    says = run("query", lake, "-q", "top-talkers", "--names", code=USAGE).stderr
+    assert "the lake has no names yet. Keep some first: flowconv names" in says
+    assert query(lake, "SELECT * FROM interfaces").collect().is_empty()
 
 
 def test_damaged_names(tmp_path: Path) -> None:
