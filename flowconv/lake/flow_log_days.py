@@ -16,6 +16,9 @@ from flowconv.source.keys import NAME_PATTERN
 # The days that say what is usual: a week has quiet days.
 _DAYS = 7
 
+# Stands between parts of a name; none of them has it.
+_SEPARATOR = "/"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FlowLogDay:
@@ -88,7 +91,10 @@ def _by_flow_log(
     )
     chosen = batch.filter(is_chosen)
     found: Any = pc.extract_regex(chosen["uri"], NAME_PATTERN)
-    names = {name: pc.struct_field(found, name) for name in ("id", "account", "region")}
-    objects: Any = pa.table({**names, "day": chosen["day"]}).drop_null()
-    for row in objects.group_by([*names, "day"]).aggregate([([], "count_all")]).to_pylist():
-        yield (row["id"], row["account"], row["region"]), row["day"], row["count_all"]
+    parts = [pc.struct_field(found, name) for name in ("id", "account", "region")]
+    days: Any = chosen["day"].cast(pa.string())
+    # Grouping a table would load Arrow's datasets, which takes a tenth of a second.
+    names: Any = pc.binary_join_element_wise(*parts, days, _SEPARATOR)
+    for row in pc.value_counts(names.drop_null()).to_pylist():
+        flow_log_id, account, region, of_day = row["values"].split(_SEPARATOR)
+        yield (flow_log_id, account, region), date.fromisoformat(of_day), row["counts"]
