@@ -48,7 +48,7 @@ FUZZ := $(wildcard tests/fuzz/*.[ch])
 
 $(STAMP): pyproject.toml hatch_build.py $(KERNEL)
 	$(call make_venv,$(VENV))
-	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	$(BIN)/python -m pip install --quiet --no-compile --editable '.[dev]'
 	@touch $@
 
 .PHONY: format
@@ -120,7 +120,7 @@ test-lowest: ## Run the tests with the lowest releases that pyproject.toml allow
 	$(call make_venv,$(VENV)-lowest)
 	@$(VENV)-lowest/bin/python -c "$$LOWEST" > $(VENV)-lowest/constraints.txt
 	@cat $(VENV)-lowest/constraints.txt
-	$(VENV)-lowest/bin/python -m pip install --quiet --editable '.[test]' \
+	$(VENV)-lowest/bin/python -m pip install --quiet --no-compile --editable '.[test]' \
 		--constraint $(VENV)-lowest/constraints.txt
 	$(VENV)-lowest/bin/python -m pytest $(PARALLEL) -m 'not s3server' $(PYTEST_ARGS)
 
