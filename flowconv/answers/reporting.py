@@ -81,21 +81,7 @@ def read_report(
     prices: Mapping[str, float] | None = None,
     options: Mapping[str, str] | None = None,
 ) -> LakeReport:
-    """Return a report on a lake.
-
-    Args:
-        dest: The lake: the DEST given to `convert`.
-        since: First day, by the records' start in UTC.
-        until: Last day, included.
-        prices: US dollars for each GiB, in place of list prices.
-        options: Storage options.
-
-    Raises:
-        LakeError: There is no lake, files are gone, or days are chosen of a lake that is not
-            partitioned by date.
-        StorageError: The lake does not answer.
-        UsageError: A day or a price is not valid.
-    """
+    """Return a report on a lake; arguments and errors are those of `report`."""
 
     def ask(sql: str) -> pl.DataFrame:
         return compute(query(dest, sql, since=since, until=until, options=options), dest)

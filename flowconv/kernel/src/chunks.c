@@ -62,7 +62,7 @@ static uint32_t write_character(uint8_t *at, uint32_t character) {
 
 /* Make a cut text greater than all that begin with it: the last character that has a successor is
  * replaced by it. False if none has. */
-static bool raise(bound *b) {
+static bool make_greater(bound *b) {
     uint32_t end = (uint32_t)b->text.size_bytes;
     while (end > 0) {
         uint32_t start = end - 1;
@@ -93,7 +93,7 @@ static void bound_of_text(bound *b, fc_text text, bool is_greatest) {
     while (end > 0 && is_inside_character(text.bytes[end]))
         end--;
     keep(b, text.bytes, end);
-    if (is_greatest && !raise(b)) {
+    if (is_greatest && !make_greater(b)) {
         b->text = text;
         b->is_whole = true;
     }
