@@ -264,6 +264,36 @@ def test_long_texts_make_pages_of_few_rows() -> None:
     assert len(found) > 17
 
 
+@pytest.mark.parametrize(
+    ("text", "least", "greatest"),
+    [
+        ("a" * 64, "a" * 64, "a" * 64),
+        ("a" * 65, "a" * 64, "a" * 63 + "b"),
+        ("a" * 63 + "\u00e9x", "a" * 63, "a" * 62 + "b"),
+        ("a" * 63 + "\x7fx", "a" * 63 + "\x7f", "a" * 62 + "b"),
+        ("a" * 61 + "\ud7ffx", "a" * 61 + "\ud7ff", "a" * 61 + "\ue000"),
+        ("a" * 60 + "\U0010ffff" * 2, "a" * 60 + "\U0010ffff", "a" * 59 + "b"),
+        ("\U0010ffff" * 17, "\U0010ffff" * 16, "\U0010ffff" * 17),
+    ],
+    ids=[
+        "not cut",
+        "cut",
+        "no half character",
+        "a longer successor",
+        "no surrogate",
+        "no successor",
+        "none has a successor",
+    ],
+)
+def test_cut_bounds(text: str, least: str, greatest: str) -> None:
+    table = pa.table({"t": [text]})
+    data = written(table)
+    check_metadata(data, table)
+    statistics = footer(data)[4][0][1][0][3][12]
+    assert (statistics[6].decode(), statistics[5].decode()) == (least, greatest)
+    assert (statistics[8], statistics[7]) == (least == text, greatest == text)
+
+
 def test_duckdb_sees_the_statistics(large: pa.Table, tmp_path: Path) -> None:
     path = tmp_path / "large.parquet"
     path.write_bytes(written(large))
