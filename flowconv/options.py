@@ -1,19 +1,33 @@
 """What the calls can be told: described once, here; the command line takes its help from it."""
 
-import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date
-from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from flowconv.errors import UsageError, WrongTypeError, did_you_mean, quote
-from flowconv.fields import FIELDS, TIME_COLUMNS, Table
+from flowconv.errors import did_you_mean, quote
+from flowconv.fields import FIELDS, Table
+from flowconv.option_values import (
+    KEY_PARTITIONS,
+    SIZES,
+    check_days,
+    check_partitions,
+    check_patterns,
+    check_types,
+    check_workers,
+    flag,
+    require,
+    take,
+    take_days,
+    take_formats,
+    take_list,
+    take_names,
+)
 from flowconv.source.patterns import Patterns
 from flowconv.storage.opening import MAX_REQUESTS
 from flowconv.storage.request_prices import PRICES, PRICES_OF, parse_request_prices
-from flowconv.values import as_day, check_choice, parse_size
+from flowconv.values import check_choice, parse_size
 
 if TYPE_CHECKING:
     from flowconv.blocks.declared_formats import DeclaredFormats
@@ -34,10 +48,6 @@ TimeType = Literal["timestamp", "epoch"]
 Order = Literal["sorted", "log"]
 CatalogKind = Literal["delta", "iceberg", "glue"]
 Dialect = Literal["athena", "spark", "trino", "duckdb", "clickhouse", "polars"]
-
-# Partition names that are not columns, in the order of AWS's own prefix.
-KEY_PARTITIONS = ("aws_account_id", "aws_region")
-TIME_PARTITIONS = ("date", "hour")
 
 
 def described(help_: str, *, default: Any = None, default_factory: Any = None, **shown: str) -> Any:
@@ -230,30 +240,30 @@ class ConvertOptions:
 
     def __post_init__(self) -> None:
         self._take_texts()
-        _check_types(self)
-        _check_workers(self)
-        _require(
+        check_types(self)
+        check_workers(self)
+        require(
             1 <= self.max_requests <= _MOST_REQUESTS,
             f"--max-requests: {self.max_requests} is not in 1 to {_MOST_REQUESTS}.",
         )
-        _require(
+        require(
             self.memory_limit == 0 or self.memory_limit >= WORKER_BYTES,
             f"--memory-limit: {self.memory_limit} bytes are too few; the least is 200MB.",
         )
-        _require(
+        require(
             self.target_file_size >= MB,
             f"--target-file-size: {self.target_file_size} bytes are too few; the least is 1MB.",
         )
-        _require(
+        require(
             self.max_object_size >= MB,
             f"--max-object-size: {self.max_object_size} bytes are too few; the least is 1MB.",
         )
         for name in ("per_object", "per_run"):
-            _require(
+            require(
                 getattr(self, f"quarantine_{name}") >= 0,
                 f"--quarantine-{name.replace('_', '-')}: less than 0 bytes; 0 only counts lines.",
             )
-        _require(
+        require(
             0 <= self.grace <= _LONGEST_GRACE_S,
             f"--grace: {self.grace} is not in 0 to {_LONGEST_GRACE_S} seconds.",
         )
@@ -261,10 +271,10 @@ class ConvertOptions:
         check_choice(self.time_type, get_args(TimeType), "--time-type")
         check_choice(self.order, get_args(Order), "--order")
         check_choice(self.on_bad_line, get_args(OnBadLine), "--on-bad-line")
-        _check_days(self)
-        _check_patterns(self)
+        check_days(self)
+        check_patterns(self)
         parse_request_prices(self.request_prices)
-        _check_partitions(self.partition_by)
+        check_partitions(self.partition_by)
         if self.format is not None or self.formats is not None:
             from flowconv.blocks.declared_formats import read_formats
 
@@ -273,20 +283,20 @@ class ConvertOptions:
             self.declared_formats()
         for name in ("account", "region"):
             value = getattr(self, name)
-            _require(
+            require(
                 value is None or re.fullmatch(r"[A-Za-z0-9_-]{1,64}", value) is not None,
                 f"--{name}: {quote(value or '')} is not valid; write letters, digits, - and _.",
             )
 
     def _take_texts(self) -> None:
         """Take what is plain of other types, such as days as text, and nothing else."""
-        _take_days(self)
-        for name in _SIZES:
+        take_days(self)
+        for name in SIZES:
             size = getattr(self, name)
-            _take(self, name, parse_size(size, _flag(name)) if isinstance(size, str) else size)
-        _take_formats(self)
-        _take_names(self, "partition_by")
-        _take_list(self, "request_prices")
+            take(self, name, parse_size(size, flag(name)) if isinstance(size, str) else size)
+        take_formats(self)
+        take_names(self, "partition_by")
+        take_list(self, "request_prices")
 
     def declared_formats(self) -> "DeclaredFormats":
         """Return the formats of objects without a header."""
@@ -342,12 +352,12 @@ class ReadOptions:
     source_options: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        _take_days(self)
-        _take_formats(self)
-        _check_types(self)
-        _check_days(self)
-        _check_patterns(self)
-        _require(self.table in list(Table), f"{self.table!r} is not a table; write vpc or tgw.")
+        take_days(self)
+        take_formats(self)
+        check_types(self)
+        check_days(self)
+        check_patterns(self)
+        require(self.table in list(Table), f"{self.table!r} is not a table; write vpc or tgw.")
 
     def declared_formats(self) -> "DeclaredFormats":
         """Return the formats of objects without a header."""
@@ -399,11 +409,11 @@ class VerifyOptions:
     )
 
     def __post_init__(self) -> None:
-        _take_days(self)
-        _check_types(self)
-        _check_workers(self)
-        _check_days(self)
-        _check_patterns(self)
+        take_days(self)
+        check_types(self)
+        check_workers(self)
+        check_days(self)
+        check_patterns(self)
 
     @property
     def patterns(self) -> Patterns:
@@ -466,183 +476,29 @@ class CompactOptions:
     )
 
     def __post_init__(self) -> None:
-        _take_days(self)
+        take_days(self)
         size: Any = self.target_file_size
         if isinstance(size, str):
-            _take(self, "target_file_size", parse_size(size, "--target-file-size"))
-        _take_names(self, "sort_by")
-        _check_types(self)
-        _check_workers(self)
-        _check_days(self)
+            take(self, "target_file_size", parse_size(size, "--target-file-size"))
+        take_names(self, "sort_by")
+        check_types(self)
+        check_workers(self)
+        check_days(self)
         check_choice(self.compression, get_args(Compression), "--compression")
-        _require(self.min_files >= 1, f"--min-files: {self.min_files} is too small; at least 1.")
-        _require(
+        require(self.min_files >= 1, f"--min-files: {self.min_files} is too small; at least 1.")
+        require(
             self.target_file_size >= MB,
             f"--target-file-size: {self.target_file_size} bytes are too few; the least is 1MB.",
         )
-        _require(
+        require(
             0 <= self.keep <= _LONGEST_KEEP_H,
             f"--keep: {self.keep:g} is not in 0 to {_LONGEST_KEEP_H} hours.",
         )
-        _require(len(set(self.sort_by)) == len(self.sort_by), "--sort-by: it names a column twice.")
+        require(len(set(self.sort_by)) == len(self.sort_by), "--sort-by: it names a column twice.")
         for name in self.sort_by:
             known = sorted({f.column for table in Table for f in FIELDS[table]})
-            _require(
+            require(
                 name in known,
                 f"--sort-by: {quote(name)} is not a column; flowconv schema shows them."
                 + did_you_mean(name, known),
             )
-
-
-_SIZES = (
-    "memory_limit",
-    "target_file_size",
-    "max_object_size",
-    "quarantine_per_object",
-    "quarantine_per_run",
-)
-
-# Options of one type: the types that are taken, and what to write.
-_WANTED: tuple[tuple[tuple[str, ...], Any, str], ...] = (
-    (("workers", "max_requests", "min_files", *_SIZES), int, "a whole number"),
-    (("grace", "keep"), int | float, "a number"),
-    (("format", "formats", "account", "region"), str | None, "text"),
-    (("time_type", "compression", "order", "on_bad_line", "table"), str, "text"),
-    (
-        (
-            "with_source",
-            "bloom_filters",
-            "reprocess",
-            "retry_rejected",
-            "wait",
-            "quick",
-            "repair",
-            "dry_run",
-        ),
-        bool,
-        "a truth value; write True or False",
-    ),
-    (("source_options", "dest_options"), Mapping, "a mapping of texts"),
-)
-
-
-def _flag(name: str) -> str:
-    return f"--{name.replace('_', '-')}"
-
-
-def _take(options: Any, name: str, value: object) -> None:
-    """Set a field of options that are being made, and are frozen."""
-    object.__setattr__(options, name, value)
-
-
-def _take_days(options: Any) -> None:
-    for name in ("since", "until"):
-        _take(options, name, as_day(getattr(options, name), f"--{name}"))
-
-
-def _take_names(options: Any, field_name: str) -> None:
-    names: Any = getattr(options, field_name)
-    names = [names] if isinstance(names, str) else names
-    _require(
-        isinstance(names, Iterable), f"{_flag(field_name)}: write a list of names.", WrongTypeError
-    )
-    names = list(names)
-    _require(
-        all(isinstance(name, str) for name in names),
-        f"{_flag(field_name)}: its names are texts.",
-        WrongTypeError,
-    )
-    parts = (part.strip() for name in names for part in name.split(","))
-    _take(options, field_name, tuple(part for part in parts if part))
-
-
-def _take_formats(options: Any) -> None:
-    if isinstance(options.formats, os.PathLike):
-        _take(options, "formats", os.fspath(options.formats))
-    _take_list(options, "allow_unknown_fields")
-
-
-def _take_list(options: Any, name: str) -> None:
-    """Take a list of texts, or one of them."""
-    texts: Any = getattr(options, name)
-    wanted = f"{name}: write a list of texts."
-    _require(isinstance(texts, Iterable), wanted, WrongTypeError)
-    texts = (texts,) if isinstance(texts, str) else tuple(texts)
-    _require(all(isinstance(text, str) for text in texts), wanted, WrongTypeError)
-    _take(options, name, texts)
-
-
-def _check_types(options: Any) -> None:
-    for names, kinds, wanted in _WANTED:
-        for name in filter(partial(hasattr, options), names):
-            value = getattr(options, name)
-            # True is a number for Python.
-            fits = isinstance(value, kinds) and (kinds is bool or not isinstance(value, bool))
-            _require(
-                fits, f"{_flag(name)}: a {type(value).__name__} is not {wanted}.", WrongTypeError
-            )
-
-
-def _check_workers(options: Any) -> None:
-    if options.workers == 0:
-        _take(options, "workers", available_cores())
-    _require(1 <= options.workers <= 1024, f"--workers: {options.workers} is not in 1 to 1024.")
-
-
-def _check_days(options: Any) -> None:
-    since, until = options.since, options.until
-    _require(
-        not (since and until and since > until),
-        f"--since {since} lies after --until {until}; exchange them.",
-    )
-
-
-def _check_patterns(options: Any) -> None:
-    for name in ("include", "exclude"):
-        patterns = getattr(options, name)
-        _require(
-            not isinstance(patterns, str),
-            f"{name}: write a list of patterns, such as [{patterns!r}].",
-        )
-    Patterns(options.include, options.exclude)
-
-
-def available_cores() -> int:
-    """Return the cores that this process may use; a container's share, where the system tells."""
-    if hasattr(os, "sched_getaffinity"):
-        return max(1, len(os.sched_getaffinity(0)))
-    return os.cpu_count() or 1
-
-
-# What people write -> the name of the partition.
-_PARTITIONS_MEANT = {
-    **dict.fromkeys(("account", "account_id", "accountid"), "aws_account_id"),
-    **dict.fromkeys(("region", "aws_region_id"), "aws_region"),
-    **dict.fromkeys(("day", "dt", "start", "end", "start_day", "year", "month"), "date"),
-}
-
-
-def _check_partitions(names: tuple[str, ...]) -> None:
-    known = [*KEY_PARTITIONS, *TIME_PARTITIONS]
-    _require(bool(names), "--partition-by: name at least one partition, such as date.")
-    _require(
-        len(set(names)) == len(names),
-        "--partition-by: it names one of them twice.",
-    )
-    others = [name for name in names if name not in known]
-    if not others:
-        return
-
-    columns = {f.column for f in FIELDS[Table.VPC]} - {"account_id", "region", *TIME_COLUMNS}
-    for name in others:
-        _require(
-            name in columns,
-            f"--partition-by: {quote(name)} is not a partition. Choose from {', '.join(known)}, "
-            "or a column such as vpc_id, action or interface_id."
-            + did_you_mean(name, [*known, *sorted(columns)], _PARTITIONS_MEANT),
-        )
-
-
-def _require(holds: bool, message: str, error: type[UsageError] = UsageError) -> None:
-    if not holds:
-        raise error(message)

@@ -11,7 +11,8 @@ import pyarrow as pa
 
 from flowconv.blocks.declared_formats import DeclaredFormats
 from flowconv.fields import Table
-from flowconv.options import ReadOptions, available_cores
+from flowconv.option_values import available_cores
+from flowconv.options import ReadOptions
 from flowconv.rows.batch import ParsedBlock, RejectedLine, RejectedLines, bad_line_error
 from flowconv.rows.extracting import extract
 from flowconv.rows.normalising import FlowBatch, normalise

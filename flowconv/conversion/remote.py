@@ -23,7 +23,8 @@ from flowconv.lake.ledger import LostLockError
 from flowconv.lake.locking import HEARTBEAT_S, read_holder
 from flowconv.lake.paths import STAGING, is_of_generation
 from flowconv.memory import giving_memory_back
-from flowconv.options import ConvertOptions, available_cores
+from flowconv.option_values import available_cores
+from flowconv.options import ConvertOptions
 from flowconv.running import RunProgress
 from flowconv.source.fetching import requests_ended
 from flowconv.source.opening import Source, open_source
