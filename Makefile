@@ -12,6 +12,8 @@ STAMP := $(VENV)/.installed
 SOURCES := $(wildcard flowconv tests benchmarks)
 PARALLEL := -n $(PYTEST_WORKERS) --dist worksteal
 
+# What installs packages; `PIP='uv pip'` takes a quarter of the processor time.
+PIP ?= $(BIN)/python -m pip
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # Each process that tests start would compile all modules again.
 unexport PYTHONDONTWRITEBYTECODE
@@ -48,7 +50,7 @@ FUZZ := $(wildcard tests/fuzz/*.[ch])
 
 $(STAMP): pyproject.toml hatch_build.py $(KERNEL)
 	$(call make_venv,$(VENV))
-	$(BIN)/python -m pip install --quiet --no-compile --editable '.[dev]'
+	VIRTUAL_ENV=$(CURDIR)/$(VENV) $(PIP) install --quiet --no-compile --editable '.[dev]'
 	@touch $@
 
 .PHONY: format
