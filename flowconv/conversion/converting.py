@@ -25,12 +25,7 @@ from flowconv.conversion.pending import (
     require_apart,
 )
 from flowconv.conversion.planning import Task
-from flowconv.conversion.remote import (
-    Conversion,
-    RemoteConverter,
-    remove_lost_attempts,
-    require_no_credentials,
-)
+from flowconv.conversion.remote import Conversion, RemoteConverter
 from flowconv.conversion.report import ConvertReport
 from flowconv.conversion.task import BegunRun, Cores, TaskConverter
 from flowconv.engines.engine import Remote, opened_engine
@@ -42,6 +37,7 @@ from flowconv.lake.ledger import Ledger
 from flowconv.lake.ledger_records import Run
 from flowconv.lake.leftovers import Leftovers, list_leftovers, remove_leftovers
 from flowconv.lake.locking import Lock
+from flowconv.lake.remote import Places, remove_lost_attempts, require_no_credentials
 from flowconv.memory import giving_memory_back
 from flowconv.options import ConvertOptions
 from flowconv.running import Begun, RunProgress, begun, run_all, started, uninterrupted
@@ -50,7 +46,6 @@ from flowconv.source.keys import LogObject
 from flowconv.source.listing import DayEnd
 from flowconv.source.opening import Source, open_source
 from flowconv.storage.interface import Storage
-from flowconv.storage.names import from_text, to_system
 from flowconv.storage.opening import open_storage
 from flowconv.storage.request_prices import cost_usd, parse_request_prices
 from flowconv.values import require
@@ -104,7 +99,7 @@ def convert(
     options = options or ConvertOptions()
     require(options, ConvertOptions, "options")
     if engine is not None:
-        require_no_credentials(options)
+        require_no_credentials(options.source_options, options.dest_options)
     logs = open_source(source, options.source_options, options.max_requests)
     lake = open_storage(dest, options.dest_options)
     require_apart(logs, lake)
@@ -169,7 +164,11 @@ def _converting(
         yield TaskConverter(logs, lake, run, cores)
         return
     with opened_engine(engine) as opened:
-        work = Conversion(source=to_system(from_text(logs.root)), lake=lake.location(""), run=run)
+        options = run.options
+        places = Places.of(
+            lake, logs, options.dest_options, options.source_options, options.max_requests
+        )
+        work = Conversion(places=places, run=run)
         try:
             yield RemoteConverter(Remote(opened, work), lake)
         finally:

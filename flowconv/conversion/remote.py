@@ -1,38 +1,24 @@
 """Tasks on an engine: a worker writes a task's files, and the driver publishes and commits them.
 
-So a worker that is frozen, cut off or started twice changes nothing that counts: only the driver
-holds the lake's lock, and what other attempts leave behind has other names and was never visible.
+What other attempts of a task leave behind has other names and was never visible; see `lake.remote`.
 """
 
-import os
 import threading
-import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack, closing, suppress
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 
 from flowconv.conversion.planning import Task
 from flowconv.conversion.report import TaskResult
 from flowconv.conversion.task import BegunRun, Cores, TaskConverter, WorkerTime
 from flowconv.engines.engine import Remote
-from flowconv.engines.workers import threads_of_worker, worker_name
-from flowconv.errors import EngineError, FlowconvError, UsageError, redact
-from flowconv.fields import Table
-from flowconv.lake.layout import find_layout
-from flowconv.lake.ledger import LostLockError
-from flowconv.lake.locking import HEARTBEAT_S, read_holder
-from flowconv.lake.paths import STAGING, is_of_generation
+from flowconv.engines.workers import threads_of_worker
+from flowconv.lake.remote import LockWatch, Places, WatchedProgress
 from flowconv.memory import giving_memory_back
 from flowconv.option_values import available_cores
-from flowconv.options import ConvertOptions
 from flowconv.running import RunProgress
 from flowconv.source.fetching import requests_ended
-from flowconv.source.opening import Source, open_source
 from flowconv.storage.interface import HandedOver, Publishable, Storage
-from flowconv.storage.opening import open_storage
-
-# What says who asks, not where and how.
-_CREDENTIALS = ("key", "secret", "token")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,16 +46,14 @@ class ConvertedTask:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Conversion:
-    """The work of a run; a worker opens source and lake with credentials of its own.
+    """The work of a run.
 
     Attributes:
-        source: The source.
-        lake: The lake.
+        places: The source and the lake.
         run: The run.
     """
 
-    source: str
-    lake: str
+    places: Places
     run: BegunRun
 
     def open(self) -> "ConversionWorker":
@@ -81,14 +65,12 @@ class ConversionWorker:
     """Source and lake, open in a worker's process; shared by its threads.
 
     Raises:
-        EngineError: The worker cannot read the lake.
+        EngineError: The worker does not see the source or the lake.
     """
 
     def __init__(self, work: Conversion) -> None:
-        options = work.run.options
-        logs = open_source(work.source, options.source_options, options.max_requests)
-        lake = open_storage(work.lake, options.dest_options)
-        _require_access(work, logs, lake)
+        lake, logs = work.places.open()
+        assert logs
         with ExitStack() as stack:
             stack.enter_context(giving_memory_back())
             stack.enter_context(requests_ended(logs))
@@ -96,7 +78,7 @@ class ConversionWorker:
             self._stack = stack.pop_all()
         self._converter = TaskConverter(logs, lake, work.run, cores)
         self._storages = (logs, lake)
-        self._lock = _LockWatch(lake, work.run.run_id)
+        self._lock = LockWatch(lake, work.run.run_id)
         self._mutex = threading.Lock()
         self._retries = 0
 
@@ -108,7 +90,7 @@ class ConversionWorker:
             StorageError: The lake does not answer, or is full.
             LostLockError: The run has ended, or another has taken the lake over.
         """
-        progress = _WatchedProgress(total_objects=0, total_bytes=0, watch=self._lock.check)
+        progress = WatchedProgress(total_objects=0, total_bytes=0, watch=self._lock.check)
         attempt = self._converter.convert(task, progress)
         try:
             files = attempt.hand_over() if attempt.result.objects else ()
@@ -135,67 +117,6 @@ class ConversionWorker:
 
 
 _COUNTED = ("total_bytes", "objects", "source_bytes", "rows", "text_bytes")
-
-
-def _require_access(work: Conversion, logs: Source, lake: Storage) -> None:
-    """Check that this process sees the source and the lake."""
-    who = f"the worker {worker_name()}"
-    try:
-        found = find_layout(lake)
-        if work.source.startswith("s3://"):
-            next(open_storage(work.source, work.run.options.source_options).list_folder(), None)
-    except FlowconvError as error:
-        raise EngineError(
-            f"{who} has no access: {error} Workers use credentials of their own; see "
-            "docs/scale-out.md."
-        ) from error
-    missing = [lake.root] if found is None else []
-    if logs.is_local and not os.path.lexists(work.source):
-        missing.append(logs.root)
-    if missing:
-        raise EngineError(
-            f"{who} does not see {' and '.join(missing)}. All machines must see the same: use "
-            "s3:// URLs, or a file system that they share, at the same path."
-        )
-
-
-class _LockWatch:
-    """Looks now and then whether a run still holds the lake's lock; for any thread.
-
-    Jobs under way in a worker hear so that the run has ended, whatever engine runs them.
-    """
-
-    def __init__(self, lake: Storage, run_id: str) -> None:
-        self._lake = lake
-        self._run_id = run_id
-        self._looked = -HEARTBEAT_S
-        self._is_lost = False
-        self._mutex = threading.Lock()
-
-    def check(self) -> None:
-        """Raise LostLockError if another run, or none, holds the lock."""
-        with self._mutex:
-            is_due = time.monotonic() - self._looked >= HEARTBEAT_S
-            if is_due:
-                self._looked = time.monotonic()
-        if is_due:
-            with suppress(FlowconvError):  # The lake does not answer just now.
-                holder = read_holder(self._lake)
-                self._is_lost = holder is None or holder.run_id != self._run_id
-        if self._is_lost:
-            raise LostLockError(self._lake.root)
-
-
-@dataclass(slots=True, kw_only=True)
-class _WatchedProgress(RunProgress):
-    """Progress of a task, which ends when its run does."""
-
-    watch: Callable[[], None]
-
-    def add(self, **counts: int) -> None:
-        """See `RunProgress`."""
-        self.watch()
-        RunProgress.add(self, **counts)
 
 
 class RemoteConverter:
@@ -249,31 +170,3 @@ class AdoptedTask:
         """See `StagedTask`."""
         for file in self._files:
             file.discard()
-
-
-def remove_lost_attempts(lake: Storage, generation: int) -> None:
-    """Remove what workers of this run wrote and could not hand over: they died, for example.
-
-    What a worker writes after that is removed by the next run.
-    """
-    unfinished = lake.list_unfinished(STAGING, (*Table, "_flowconv"))
-    lake.discard([file for file in unfinished if is_of_generation(file.path, generation)])
-
-
-def require_no_credentials(options: ConvertOptions) -> None:
-    """Check that no credentials would be sent to workers.
-
-    Raises:
-        UsageError: Some would be.
-    """
-    for flag, given in (
-        ("--source-option", options.source_options),
-        ("--dest-option", options.dest_options),
-    ):
-        for name, value in given.items():
-            if name in _CREDENTIALS or redact(value) != value:
-                raise UsageError(
-                    f"{flag} {name}: credentials are not sent to the workers of an engine. Give "
-                    "each machine its own, as AWS's tools do: a role, a profile, or the "
-                    "environment."
-                )

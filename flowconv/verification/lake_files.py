@@ -17,7 +17,6 @@ from flowconv.fields import Table
 from flowconv.lake.checkpoints import parse_part
 from flowconv.lake.gone import gone_partitions
 from flowconv.lake.intents import read_intent
-from flowconv.lake.layout import Layout
 from flowconv.lake.ledger import Ledger
 from flowconv.lake.ledger_records import DataFile, Share
 from flowconv.lake.paths import (
@@ -31,7 +30,8 @@ from flowconv.lake.paths import (
 from flowconv.rows.schema import table_schema
 from flowconv.storage.interface import Storage
 from flowconv.storage.stored_reader import StoredReader
-from flowconv.verification.problems import Check, Problem, problem_of
+from flowconv.verification.checks import Check, Checked, Opened
+from flowconv.verification.problems import Problem, problem_of
 from flowconv.verification.recounting import PIECE_BYTES
 
 
@@ -140,27 +140,36 @@ def check_sums(storage: Storage, lake: LakeNow) -> Iterator[Problem]:
                 yield problem_of("wrong-rows", storage, LEDGER, found, expected, task["task_id"])
 
 
-def file_checks(
-    storage: Storage, layout: Layout, lake: LakeNow, problems: Iterable[Problem]
-) -> list[Check]:
+def file_checks(lake: LakeNow, problems: Iterable[Problem]) -> list[Check]:
     """Return the checks of the files without a problem so far."""
     wrong = {problem.path for problem in problems}
     return [
-        Check(file.size_bytes, partial(_check_file, storage, layout, file, task_id))
-        for file, task_id in lake.files.values()
-        if file.path not in wrong
+        FileCheck(file, task_id) for file, task_id in lake.files.values() if file.path not in wrong
     ]
 
 
-def _check_file(
-    storage: Storage, layout: Layout, file: DataFile, task_id: str, go_on: Callable[[], None]
-) -> Problem | None:
-    """Read a whole file, and compare its bytes, rows and columns with the ledger's.
+@dataclass(frozen=True, slots=True)
+class FileCheck:
+    """A whole file is read, and its bytes, rows and columns compared with the ledger's."""
 
-    Raises:
-        StorageError: It cannot be opened; this may pass.
-        FetchError: It cannot be fetched; this may pass.
-    """
+    file: DataFile
+    task_id: str
+
+    @property
+    def size_bytes(self) -> int:
+        """See `Check`."""
+        return self.file.size_bytes
+
+    def run(self, opened: Opened, go_on: Callable[[], None]) -> Checked:
+        """See `Check`."""
+        problem = _check_file(opened, self.file, self.task_id, go_on)
+        return Checked((problem,) if problem else ())
+
+
+def _check_file(
+    opened: Opened, file: DataFile, task_id: str, go_on: Callable[[], None]
+) -> Problem | None:
+    storage = opened.storage
     damaged = partial(problem_of, "damaged-file", storage, file.path, task_id=task_id)
     try:
         with _open(storage, file) as stored:
@@ -189,7 +198,7 @@ def _check_file(
     if rows != file.rows:
         return damaged(f"{rows:,} rows", f"{file.rows:,}")
     table = Table(file.path.partition("/")[0])
-    schema = table_schema(table, layout.time_type, with_source=layout.with_source)
+    schema = table_schema(table, opened.layout.time_type, with_source=opened.layout.with_source)
     # An earlier flowconv knew fewer fields.
     if not found.equals(pa.schema([field for field in schema if field.name in found.names])):
         differ = [str(field) for field in found if field not in schema] or ["another order"]

@@ -1,7 +1,6 @@
 """What `verify` finds: problems, each with what to do about it, and its report."""
 
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal
 
@@ -79,19 +78,6 @@ class Problem:
         """Describe it in one line."""
         expected = f", expected {self.expected}" if self.expected else ""
         return f"{self.uri}: {self.found}{expected}. {self.advice}"
-
-
-@dataclass(frozen=True, slots=True)
-class Check:
-    """A file or object to read and check.
-
-    Attributes:
-        size_bytes: Its size.
-        run: Reads it, and calls its argument for each piece; that raises if verifying is to end.
-    """
-
-    size_bytes: int
-    run: Callable[[Callable[[], None]], Problem | None]
 
 
 @dataclass(slots=True, kw_only=True, repr=False)

@@ -13,7 +13,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from functools import partial
 from typing import Any
 
@@ -32,13 +32,11 @@ from flowconv.source.fetching import AHEAD_BYTES, AHEAD_OBJECTS, ObjectFetcher
 from flowconv.source.keys import LogObject
 from flowconv.source.opening import Source
 from flowconv.source.selection import Selection
-from flowconv.verification.problems import Check, Problem, ProblemKind, object_problem
+from flowconv.verification.checks import Check, Checked, Opened, Requests
+from flowconv.verification.problems import Problem, ProblemKind, object_problem
 
 # A request to S3, and what a thread holds of an object.
 PIECE_BYTES = 8 << 20
-
-# An object -> its requests, as `Source.requests`.
-Requests = Callable[[LogObject], Iterator[Callable[[], Future[bytes]]]]
 
 
 class SourceObjects:
@@ -75,9 +73,6 @@ class SourceObjects:
             )
             listed = logs.list_objects(selection, unreadable=self._unlisted)
             self._listed = {log_object.uri: log_object for log_object in listed}
-        self._mutex = threading.Lock()
-        self.lines = 0
-        """Lines counted so far."""
 
     @property
     def converted(self) -> int:
@@ -178,30 +173,34 @@ class SourceObjects:
                 found, expected = f"etag {log_object.etag}", f"{etag}, as it was converted"
                 yield object_problem("changed", uri, found, expected)
 
-    def line_checks(self) -> list[Check]:
+    def line_checks(self) -> list["LineCheck"]:
         """Return the checks of the objects that have not changed."""
-        if self._logs is None:
-            return []
-        unchanged = [
-            log_object
+        return [
+            LineCheck(log_object, self._converted[uri][1])
             for uri, log_object in self._listed.items()
             if self._converted.get(uri, (None, 0))[0] == log_object.etag
         ]
-        logs = self._logs
-        requests = logs.requests if logs.is_local else FetchedAhead(logs, unchanged).requests
-        return [
-            Check(log_object.size_bytes, partial(self._check_lines, requests, log_object))
-            for log_object in unchanged
-        ]
 
-    def _check_lines(
-        self, requests: Requests, log_object: LogObject, go_on: Callable[[], None]
-    ) -> Problem | None:
-        assert self._logs is not None
-        expected = self._converted[log_object.uri][1]
+
+@dataclass(frozen=True, slots=True)
+class LineCheck:
+    """An object's lines are counted and compared with the number that it had."""
+
+    log_object: LogObject
+    lines: int
+
+    @property
+    def size_bytes(self) -> int:
+        """See `Check`."""
+        return self.log_object.size_bytes
+
+    def run(self, opened: Opened, go_on: Callable[[], None]) -> Checked:
+        """See `Check`."""
+        assert opened.logs
         kind: ProblemKind = "unreadable-object"
+        lines = 0
         try:
-            lines = count_lines(self._logs, log_object, go_on, requests)
+            lines = count_lines(opened.logs, self.log_object, go_on, opened.requests)
         except UnreadableObjectError as error:
             found = error.reason
         except (FlowconvError, Stopped):
@@ -209,13 +208,20 @@ class SourceObjects:
         except Exception as error:  # noqa: BLE001 - decoders raise anything for damaged data
             found = f"damaged data ({str(error) or type(error).__name__})"
         else:
-            with self._mutex:
-                self.lines += lines
-            if lines == expected:
-                return None
+            if lines == self.lines:
+                return Checked(lines=lines)
             kind, found = "wrong-lines", f"{lines:,} lines"
-        wanted = f"{expected:,} lines, as when it was converted"
-        return object_problem(kind, log_object.uri, found.removesuffix("."), wanted)
+        wanted = f"{self.lines:,} lines, as when it was converted"
+        problem = object_problem(kind, self.log_object.uri, found.removesuffix("."), wanted)
+        return Checked((problem,), lines)
+
+
+def requests_ahead(logs: Source | None, checks: Iterable[Check]) -> Requests | None:
+    """Return what gives the requests of the checks' objects, ahead of them; None locally."""
+    if logs is None or logs.is_local:
+        return None
+    objects = [check.log_object for check in checks if isinstance(check, LineCheck)]
+    return FetchedAhead(logs, objects).requests
 
 
 class FetchedAhead:

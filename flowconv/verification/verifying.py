@@ -12,26 +12,36 @@ is as it was written.
 import os
 import secrets
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
+from flowconv.engines.engine import Remote, opened_engine
 from flowconv.lake.layout import lost_layout, read_layout
 from flowconv.lake.ledger import Ledger
 from flowconv.lake.locking import Lock
 from flowconv.lake.paths import LAYOUT, LOCK
+from flowconv.lake.remote import Places, require_no_credentials
 from flowconv.lake.status import read_lock
 from flowconv.memory import giving_memory_back
 from flowconv.options import VerifyOptions
-from flowconv.running import RunProgress, run_all
-from flowconv.source.opening import Source, open_source
+from flowconv.running import RunProgress
+from flowconv.source.opening import open_source
 from flowconv.storage.interface import Storage
 from flowconv.storage.opening import open_storage
 from flowconv.values import require
+from flowconv.verification.checking import Verification, run_checks
+from flowconv.verification.checks import Opened
 from flowconv.verification.lake_files import LakeNow, check_names, check_sums, file_checks
-from flowconv.verification.problems import ADVICE, Check, Problem, VerifyReport, problem_of
-from flowconv.verification.recounting import SourceObjects
+from flowconv.verification.problems import ADVICE, Problem, VerifyReport, problem_of
+from flowconv.verification.recounting import SourceObjects, requests_ahead
 from flowconv.verification.repairing import repair_lake
+
+if TYPE_CHECKING:
+    from concurrent.futures import Executor
+
+    from distributed import Client
 
 
 @giving_memory_back()
@@ -40,6 +50,7 @@ def verify(
     source: str | os.PathLike[str] | None = None,
     options: VerifyOptions | None = None,
     *,
+    engine: "Executor | Client | None" = None,
     on_progress: Callable[[RunProgress], None] | None = None,
 ) -> VerifyReport:
     """Check that a lake agrees with its ledger, and the ledger with the source.
@@ -50,6 +61,7 @@ def verify(
         options: How it is verified; by default all files and objects are read, and nothing is
             repaired. To repair takes the lake's lock; strays that a run wrote are set aside, and
             the tasks of damaged files forgotten if all of their objects can be converted again.
+        engine: What reads files and objects, as for `convert`; by default threads of this process.
         on_progress: Called in this thread several times a second, with files and objects read.
 
     Returns:
@@ -60,10 +72,13 @@ def verify(
         LakeError: There is no lake, its ledger is damaged, or, with `repair`, a run writes to it.
         StorageError: The lake or the source does not answer.
         FetchError: A file of the lake cannot be fetched; this may pass.
+        EngineError: The engine failed, or a worker differs from this process or has no access.
     """
     started = time.monotonic()
     options = options or VerifyOptions()
     require(options, VerifyOptions, "options")
+    if engine is not None:
+        require_no_credentials(options.source_options, options.dest_options)
     storage = open_storage(lake, options.dest_options)
     lost = lost_layout(storage)
     layout = lost or read_layout(storage)
@@ -83,11 +98,14 @@ def verify(
         report.problems += check_sums(storage, lake_now)
         report.problems += objects.check_names()
         if not options.quick:
-            checks = file_checks(storage, layout, lake_now, report.problems)
-            checks += objects.line_checks()
-            read_from = (storage, logs) if logs else (storage,)
-            report.problems += _run_checks(checks, options.workers, on_progress, read_from)
-            report.lines = objects.lines
+            checks = [*file_checks(lake_now, report.problems), *objects.line_checks()]
+            opened = Opened(
+                storage=storage, layout=layout, logs=logs, requests=requests_ahead(logs, checks)
+            )
+            with _verifying(engine, opened, options) as remote:
+                checked = run_checks(checks, opened, options.workers, remote, on_progress)
+            report.problems += checked.problems
+            report.lines = checked.lines
         if options.repair:
             repair_lake(storage, layout, lake_now.ledger, run_id, objects, report, options.workers)
         else:
@@ -111,31 +129,19 @@ def _check_lock(storage: Storage, report: VerifyReport) -> None:
         report.problems.append(problem_of("damaged-lock", storage, LOCK, found, "one, or no file"))
 
 
-def _run_checks(
-    checks: list[Check],
-    workers: int,
-    on_progress: Callable[[RunProgress], None] | None,
-    read_from: Sequence[Storage | Source],
-) -> Iterator[Problem]:
-    progress = RunProgress(
-        total_objects=len(checks), total_bytes=sum(check.size_bytes for check in checks)
-    )
-
-    def run(check: Check) -> Problem | None:
-        progress.add()
-        problem = check.run(progress.add)
-        progress.add(objects=1, source_bytes=check.size_bytes)
-        return problem
-
-    def give_up() -> None:
-        for storage in read_from:
-            storage.give_up()
-
-    for problem in run_all(
-        checks, run, workers, progress, on_progress=on_progress, on_stop=give_up
-    ):
-        if problem:
-            yield problem
+@contextmanager
+def _verifying(
+    engine: "Executor | Client | None", opened: Opened, options: VerifyOptions
+) -> Iterator[Remote | None]:
+    """Open the engine; None stands for this process."""
+    if engine is None:
+        yield None
+        return
+    with opened_engine(engine) as chosen:
+        places = Places.of(
+            opened.storage, opened.logs, options.dest_options, options.source_options
+        )
+        yield Remote(chosen, Verification(places=places, layout=opened.layout))
 
 
 def _leave_out_work_under_way(storage: Storage, lake: LakeNow, report: VerifyReport) -> None:

@@ -28,6 +28,7 @@ from flowconv.lake.ledger_records import Run
 from flowconv.running import started
 from flowconv.storage.opening import open_storage
 from support.dask_cluster import (
+    CHECK,
     READ,
     WRITTEN,
     DaskCluster,
@@ -201,6 +202,25 @@ def test_run_that_lost_the_lock_commits_nothing(
     assert data_files(lake) == []
     convert(str(logs), str(lake), OPTIONS)
     assert_sound(lake, logs, alone)
+
+
+def test_verify_with_a_killed_worker(cluster: DaskCluster, logs: Path, tmp_path: Path) -> None:
+    """Its checks are done elsewhere."""
+    lake = tmp_path / "lake"
+    convert(str(logs), str(lake), OPTIONS)
+    file = data_files(lake)[0]
+    file.write_bytes(file.read_bytes()[::-1])
+    cluster.forget_steps()
+    with cluster.gate(CHECK) as open_gate, distributed.Client(cluster.address) as client:
+        run = started(lambda: verify(str(lake), str(logs), engine=client))
+        wait_until(lambda: len(set(cluster.at(CHECK))) == 2)
+        cluster.kill(cluster.at(CHECK)[0])
+        cluster.add_worker()
+        open_gate()
+        report = run.result()
+    assert report.problems == verify(str(lake), str(logs)).problems
+    assert report.kinds == {"damaged-file": 1}
+    assert report.lines == verify(str(lake), str(logs)).lines > 0
 
 
 def test_killed_driver(

@@ -11,13 +11,14 @@ from typing import Any
 import pytest
 
 from flowconv import ConvertOptions, EngineError, UsageError, convert, errors
-from flowconv.conversion.remote import Conversion, ConversionWorker, require_no_credentials
+from flowconv.conversion.remote import Conversion, ConversionWorker
 from flowconv.conversion.task import BegunRun
 from flowconv.engines.environment import environment, require_same
 from flowconv.engines.workers import do_job, pack
 from flowconv.lake.expired import Expired
 from flowconv.lake.layout import ensure_layout
 from flowconv.lake.ledger import LostLockError
+from flowconv.lake.remote import Places, require_no_credentials
 from flowconv.storage.opening import open_storage
 from support.lakes import data_files
 
@@ -64,17 +65,19 @@ def test_no_engine(sample_logs: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["key", "secret", "token"])
 def test_credentials_are_not_sent(name: str) -> None:
-    for options in ("source_options", "dest_options"):
-        given: Any = {options: {name: "x"}}
+    for flag in range(2):
+        given: list[dict[str, str]] = [{}, {}]
+        given[flag] = {name: "x"}
         with pytest.raises(UsageError, match=f"{name}: credentials are not sent"):
-            require_no_credentials(ConvertOptions(**given))
-    require_no_credentials(ConvertOptions(dest_options={"profile": "p", "region": "eu-west-1"}))
+            require_no_credentials(*given)
+    require_no_credentials({}, {"profile": "p", "region": "eu-west-1"})
 
 
 def test_worker_without_access(sample_logs: Path, tmp_path: Path) -> None:
     def work(source: Path, lake: Path) -> Conversion:
         run = BegunRun(run_id="run", generation=1, expired=Expired(), options=OPTIONS)
-        return Conversion(source=str(source), lake=str(lake), run=run)
+        places = Places(lake=str(lake), source=str(source), lake_options={}, source_options={})
+        return Conversion(places=places, run=run)
 
     lake = tmp_path / "lake"
     with pytest.raises(EngineError, match=rf"the worker .* does not see {lake}\. All machines"):

@@ -29,8 +29,8 @@ _SETTINGS = {
     "DASK_DISTRIBUTED__COMM__TIMEOUTS__CONNECT": "5s",
 }
 
-# Steps of a task in a worker: before it is read, and when its files are written.
-READ, WRITTEN = "read", "written"
+# Steps in a worker: before a task is read, when its files are written, and before checks.
+READ, WRITTEN, CHECK = "read", "written", "check"
 
 _DEADLINE_S = 60
 
@@ -260,8 +260,10 @@ async def _work(address: str, name: str, folder: str, flowconv: str) -> None:
 
 def _note_steps(name: str, folder: Path) -> None:
     from flowconv.conversion.task import TaskConverter
+    from flowconv.verification.checking import VerificationWorker
 
     convert = TaskConverter.convert
+    check = VerificationWorker.do
 
     def note(step: str, task_id: str) -> None:
         (folder / f"at-{step}_{name}_{task_id}_{time.monotonic_ns()}").touch()
@@ -274,7 +276,12 @@ def _note_steps(name: str, folder: Path) -> None:
         note(WRITTEN, task.id)
         return attempt
 
+    def note_and_check(self: Any, checks: Any) -> Any:
+        note(CHECK, str(len(checks)))
+        return check(self, checks)
+
     TaskConverter.convert = convert_and_note  # type: ignore[method-assign]
+    VerificationWorker.do = note_and_check  # type: ignore[method-assign]
 
 
 if __name__ == "__main__":

@@ -36,7 +36,7 @@ CALLS = {
     "read holder": "flowconv.lake.locking:read_holder",
     "parse": "flowconv.rows.parsing:BlockParser.parse",
     "check file": "flowconv.verification.lake_files:_check_file",
-    "check lines": "flowconv.verification.recounting:SourceObjects._check_lines",
+    "check lines": "flowconv.verification.recounting:LineCheck.run",
     "count rows": "flowconv.verification.recounting:SourceObjects._count_rows",
     "say": "flowconv.cli.log:TextLog.stopping",
     "stop": "flowconv.running:RunProgress.stop",

@@ -6,8 +6,8 @@ import os
 import shutil
 import zlib
 from collections import Counter
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import date
 from functools import partial
 from pathlib import Path
@@ -27,10 +27,13 @@ from flowconv.lake.intents import write_intent
 from flowconv.lake.ledger import Ledger
 from flowconv.lake.locking import Lock
 from flowconv.lake.quarantine import read_quarantine
+from flowconv.running import RunProgress
 from flowconv.source.keys import LogObject
 from flowconv.source.opening import open_source
 from flowconv.storage.local import LocalStorage
 from flowconv.storage.opening import open_storage
+from flowconv.verification.checking import VerificationWorker
+from flowconv.verification.checks import Check, Checked
 from flowconv.verification.recounting import FetchedAhead, count_lines
 from support.commands import invoke
 from support.in_memory import log_object
@@ -535,6 +538,58 @@ def test_object_that_can_no_longer_be_read(lake: Path, logs: Path) -> None:
     assert [(p.kind, p.uri) for p in report.problems] == [("unreadable-object", str(path))]
     assert not report.complete
     assert report.forgotten == 0
+
+
+def test_an_engine_finds_the_same(lake: Path, logs: Path) -> None:
+    path = logs / aws_key(hash_="00000001").path
+    keep_time(path, path.read_bytes().replace(b"OK\n2", b"OK 2"))
+    path = logs / aws_key().path
+    keep_time(path, path.read_bytes()[:-20] + bytes(20))
+    flip(data_file(lake), -30)
+    alone = check(lake, logs)
+    assert alone.kinds.keys() == {"wrong-lines", "unreadable-object", "damaged-file"}
+    shown: list[RunProgress] = []
+    with ThreadPoolExecutor(2) as engine:
+        report = flowconv.verify(str(lake), str(logs), engine=engine, on_progress=shown.append)
+        assert report.problems == alone.problems
+        assert report.lines == alone.lines > 0
+        assert shown[-1].objects == shown[-1].total_objects
+        assert shown[-1].source_bytes == shown[-1].total_bytes
+        repaired = flowconv.verify(str(lake), str(logs), VerifyOptions(repair=True), engine=engine)
+        assert repaired.kinds == alone.kinds
+        secret = VerifyOptions(source_options={"secret": "x"})
+        with pytest.raises(UsageError, match="credentials are not sent"):
+            flowconv.verify(str(lake), str(logs), secret, engine=engine)
+
+
+def test_an_engine_without_the_layout(lake: Path, logs: Path) -> None:
+    (lake / "_flowconv/lake.json").unlink()
+    with ThreadPoolExecutor(2) as engine:
+        report = flowconv.verify(str(lake), str(logs), engine=engine)
+    assert kinds(report) == {"missing-layout": 1}
+    assert report.lines == LINES
+
+
+@pytest.mark.parametrize(("places", "together"), [(1, 3), (2, 2), (50, 1)])
+def test_checks_are_done_together_on_an_engine(
+    lake: Path, logs: Path, monkeypatch: pytest.MonkeyPatch, places: int, together: int
+) -> None:
+    """Each place gets several jobs; a job has about the same number of checks."""
+    write_objects(logs, {aws_key(hash_=f"000000{n:02}"): V2 + ROW for n in range(2, 10)})
+    convert(str(logs), str(lake))
+    done: list[int] = []
+    do = VerificationWorker.do
+
+    def count(worker: VerificationWorker, checks: Sequence[Check]) -> Checked:
+        done.append(len(checks))
+        return do(worker, checks)
+
+    monkeypatch.setattr(VerificationWorker, "do", count)
+    with ThreadPoolExecutor(places) as engine:
+        assert flowconv.verify(str(lake), str(logs), engine=engine).problems == []
+    assert sum(done) == 19
+    assert max(done) == together
+    assert len(done) == -(-19 // together)
 
 
 def test_days_are_chosen(lake: Path, logs: Path) -> None:

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from flowconv.cli.arguments import JsonOption, LakeArgument, shows_examples, takes_options
+from flowconv.cli.engines import EngineOption, SchedulerOption, chosen_engine
 from flowconv.cli.failures import INCOMPLETE, explained
 from flowconv.cli.log import TextLog
 from flowconv.cli.streams import print_json
@@ -16,6 +17,7 @@ from flowconv.options import VerifyOptions
     "flowconv verify lake --source logs",
     "flowconv verify s3://my-lake/flows --quick",
     "flowconv verify lake --source logs --repair; flowconv convert logs lake",
+    "flowconv verify s3://my-lake/flows --source s3://my-logs --engine dask",
 )
 @takes_options(VerifyOptions)
 def verify(
@@ -30,6 +32,8 @@ def verify(
         ),
     ] = None,
     make_options: Callable[[], VerifyOptions],
+    engine: EngineOption = "threads",
+    scheduler: SchedulerOption = None,
     json_: JsonOption = False,
 ) -> None:
     """Check that a lake has all its files and rows, and no other.
@@ -46,8 +50,12 @@ def verify(
         from flowconv.cli.tables.verification import print_verification
         from flowconv.verification.verifying import verify as verify_
 
-        with log.progress() as on_progress:
-            report = verify_(lake, source, make_options(), on_progress=on_progress)
+        options = make_options()
+        with (
+            chosen_engine(engine, scheduler, options.workers) as chosen,
+            log.progress() as on_progress,
+        ):
+            report = verify_(lake, source, options, engine=chosen, on_progress=on_progress)
         print_json(report.to_dict()) if json_ else print_verification(report)
     if not report.complete:
         raise typer.Exit(INCOMPLETE)
