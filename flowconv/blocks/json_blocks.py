@@ -92,6 +92,9 @@ def _record_reader(
 
 _KEYS_SHOWN = 5
 
+# Whose first records are looked at apart, each of which takes 1 KB; those of more, together.
+_GROUPS_LOOKED_AT = 1000
+
 
 class _MessageBlocks:
     """Gathers messages to blocks, each of one format.
@@ -113,8 +116,7 @@ class _MessageBlocks:
         self._log_group: str | None = None
         self._headers: dict[str | None, LogFormat] = {}
         self._may_have_headers = False
-        self._first_records: dict[LogFormat, Plausibility] = {}
-        # Log groups in which a header came; None if there is but one, or they have no names.
+        self._first_records: dict[tuple[LogFormat, str | None], Plausibility] = {}
         self._with_header: set[str | None] = set()
         self._has_messages = False
         self._left_out: Counter[str] = Counter()
@@ -150,7 +152,7 @@ class _MessageBlocks:
             in_force = self._headers.get(log_group) or format_ or self._find_header(log_group, run)
             is_last = ends_object and number == len(runs)
             if format_ is not None:
-                self._look_at(run, format_, log_group)
+                self._look_at(run, format_)
             if is_last:
                 for first_records in self._first_records.values():
                     first_records.finish()
@@ -160,24 +162,29 @@ class _MessageBlocks:
             if end.format is not in_force:
                 self._headers[log_group] = end.format
 
-    def _look_at(self, run: list[Lines], format_: LogFormat, log_group: str | None) -> None:
-        """Look at the first records that a declared format is for.
+    def _look_at(self, run: list[Lines], format_: LogFormat) -> None:
+        """Look at the first records of each log group that a declared format is for.
 
         Raises:
-            FormatError: It does not fit.
+            FormatError: It does not fit one of them.
         """
-        if format_ not in self._first_records:
-            self._first_records[format_] = Plausibility(self._log_object, format_, self._declared)
-        first_records = self._first_records[format_]
         line = self.next_line
         for lines in run:
-            if first_records.is_done or log_group in self._with_header:
-                return
-            if lines.are_messages and first_records.look_at(
-                lines.text, 0, len(lines.text), line, lines.log_group
-            ):
-                self._with_header.add(log_group)
+            group = lines.log_group
+            if lines.are_messages and group not in self._with_header:
+                text = lines.text
+                if self._first_records_of(format_, group).look_at(text, 0, len(text), line, group):
+                    self._with_header.add(group)
             line += lines.text.count(b"\n")
+
+    def _first_records_of(self, format_: LogFormat, log_group: str | None) -> Plausibility:
+        by = (format_, log_group)
+        if by not in self._first_records:
+            if len(self._first_records) >= _GROUPS_LOOKED_AT:
+                by = (format_, None)
+            made = Plausibility(self._log_object, format_, self._declared)
+            return self._first_records.setdefault(by, made)
+        return self._first_records[by]
 
     def _block(self, run: list[Lines], format_: LogFormat, *, ends_object: bool) -> LogBlock:
         text = b"".join(lines.text for lines in run)

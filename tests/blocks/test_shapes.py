@@ -2,6 +2,7 @@
 
 import gzip
 import json
+from collections.abc import Callable
 from typing import Any
 from unittest import mock
 
@@ -9,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flowconv.blocks import console_csv
+from flowconv.blocks import console_csv, json_blocks
 from oracle.test_reference_shapes import (
     AS_DAMAGED,
     CLOSED,
@@ -446,6 +447,40 @@ def test_a_header_is_believed_within_its_log_group() -> None:
         assert_as_reference([subscription(documents)], CLOSED)
         (got,) = convert_in_memory([subscription(documents)], CLOSED)
         assert (got.failure is None) == (behind == header)
+
+
+@pytest.mark.parametrize("most", ["first", "last", "between"])
+@pytest.mark.parametrize("pack", [subscription, lambda made: http_endpoint([subscription(made)])])
+def test_a_small_log_group_that_a_format_does_not_fit(
+    most: str, pack: Callable[[list[dict[str, Any]]], bytes]
+) -> None:
+    """However many records of another one fit, before or behind its own."""
+    documents = [
+        document([POSSIBLE[0]] * (300 if most != "last" else 1), log_group="large"),
+        document([IMPOSSIBLE[0]], log_group="small"),
+        document([POSSIBLE[0]] * (300 if most == "last" else 1), log_group="large"),
+        document([POSSIBLE[0]], log_group="small" if most == "between" else "other"),
+        document([IMPOSSIBLE[0]], log_group="small"),
+    ]
+    assert_as_reference([pack(documents)], CLOSED)
+    (got,) = convert_in_memory([pack(documents)], CLOSED)
+    assert "the declared format does not fit log group 'small': action would" in str(got.failure)
+    (got,) = convert_in_memory([pack(documents[:1] + documents[2:4])], CLOSED)
+    assert got.failure is None
+
+
+def test_log_groups_beyond_those_looked_at_apart() -> None:
+    good, bad = (
+        [document([line], log_group=f"{n}") for n in range(3)]
+        for line in (POSSIBLE[0], IMPOSSIBLE[0])
+    )
+    with mock.patch.object(json_blocks, "_GROUPS_LOOKED_AT", 2):
+        for documents in (good + bad[:1], good + bad[1:2], good + bad[2:]):
+            (got,) = convert_in_memory([subscription(documents)], CLOSED)
+            assert got.failure is None
+        for documents in (bad[:1] + good[1:], good[:2] + bad[2:]):
+            (got,) = convert_in_memory([subscription(documents)], CLOSED)
+            assert "does not fit log group" in str(got.failure)
 
 
 @pytest.mark.parametrize(

@@ -288,8 +288,11 @@ class Reading:
     names: list[str] = dataclasses.field(default_factory=list)
     # Log group, if documents name it -> the last header among its messages.
     in_force: dict[str | None, Header] = dataclasses.field(default_factory=dict)
-    # Columns of a declared format -> of each record that was read by it, whether it could be one.
-    possible: dict[tuple[str, ...], list[bool]] = dataclasses.field(default_factory=dict)
+    # Columns of a declared format, and log group -> of each record of that group that was read by
+    # it, whether it could be one.
+    possible: dict[tuple[tuple[str, ...], str | None], list[bool]] = dataclasses.field(
+        default_factory=dict
+    )
 
     def read_line(
         self,
@@ -342,7 +345,7 @@ class Reading:
         if by is given and given is not None and len(tokens) == len(given.columns):
             declared = tuple(column.column for column in given.columns)
             may_be = may_be_record(tokens, given.columns)
-            self.possible.setdefault(declared, []).append(may_be)
+            self.possible.setdefault((declared, log_group), []).append(may_be)
         if by is None:
             raise Unreadable("format")
         columns = tuple(column.column for column in by.columns)
@@ -426,7 +429,7 @@ class Reading:
         )
 
     def require_possible(self) -> None:
-        """Refuse the object if most of a declared format's first records cannot be."""
+        """Refuse the object if most first records of a log group cannot be of its format."""
         for records in self.possible.values():
             first = records[:100]
             if 2 * first.count(False) > len(first):

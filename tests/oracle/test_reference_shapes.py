@@ -1006,3 +1006,15 @@ def test_a_hundred_records_are_looked_at() -> None:
     assert not is_readable([good] * 49 + [bad] * 51 + [good] * 1000)
     assert is_readable([bad] * 50 + [good] * 50)
     assert is_readable(["x x x x 2"] * 10, "srcaddr dstaddr type region version")
+
+
+def test_each_log_group_is_looked_at() -> None:
+    good, bad = POSSIBLE[0], IMPOSSIBLE[0]
+    large = document([good] * 300, log_group="large")
+    for small, readable in (([bad], False), ([good, bad], True), ([bad, good, bad], False)):
+        for documents in ([large, document(small, log_group="small")], [document(small), large]):
+            try:
+                read(subscription(documents), CLOSED)
+                assert readable
+            except Unreadable:
+                assert not readable
