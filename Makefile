@@ -113,6 +113,13 @@ fuzz: $(STAMP) build/fuzz/rows build/fuzz/pages ## Fuzz the native core; SECONDS
 	@$(BIN)/python tests/fuzz/write_seeds.py build/fuzz/seeds
 	@printf '%s\n' rows pages | xargs -P 2 -n 1 bash tests/fuzz/run.sh $(SECONDS)
 
+RUNS := 200
+OBJECTS := 10000
+
+.PHONY: soak
+soak: $(STAMP) ## Convert 10,000 hostile objects in 200 runs of one process; RUNS=60 OBJECTS=3000 are fewer
+	FLOWCONV_SOAK=$(RUNS)x$(OBJECTS) $(BIN)/python -m pytest -n 0 -s tests/whole/test_soak.py
+
 .PHONY: test-s3
 test-s3: $(STAMP) ## Run the tests against Ceph; without it they are skipped, or fail if FLOWCONV_REQUIRE_S3=1
 	$(BIN)/python -m pytest $(PARALLEL) -m s3server $(PYTEST_ARGS)
