@@ -142,6 +142,10 @@ def _of_run(report: "ConvertReport") -> dict[str, tuple[str, float]]:
             "Rows that say that AWS lost records.",
             report.skipdata,
         ),
+        "last_run_overlapping_flow_logs": (
+            "Pairs of flow logs that logged the same interfaces at once.",
+            report.number_overlaps,
+        ),
         "last_run_expired_rows": (
             "Rows of days that flowconv expire removed; they were not written.",
             report.expired,

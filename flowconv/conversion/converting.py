@@ -7,7 +7,7 @@ import socket
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
@@ -16,6 +16,7 @@ from itertools import chain, islice
 from typing import TYPE_CHECKING, Any
 
 from flowconv.conversion.committing import TaskCommitter
+from flowconv.conversion.logged_interfaces import LoggedInterfaces
 from flowconv.conversion.new_headers import KnownHeaders
 from flowconv.conversion.pending import (
     Pending,
@@ -37,6 +38,7 @@ from flowconv.lake.ledger import Ledger
 from flowconv.lake.ledger_records import Run
 from flowconv.lake.leftovers import Leftovers, list_leftovers, remove_leftovers
 from flowconv.lake.locking import Lock
+from flowconv.lake.overlaps import MAX_LISTED, Overlap, merged, overlaps_of
 from flowconv.lake.remote import Places, remove_lost_attempts, require_no_credentials
 from flowconv.memory import giving_memory_back
 from flowconv.options import ConvertOptions
@@ -291,6 +293,7 @@ def _convert_all(
 ) -> None:
     """Plan, convert and commit tasks, as many at once as there are places for."""
     headers = KnownHeaders(())
+    logged = LoggedInterfaces()
     progress = RunProgress(total_objects=0, total_bytes=0)
     mutex = threading.Lock()
     pending = Pending()
@@ -312,6 +315,7 @@ def _convert_all(
         with mutex:
             report.add(done)
             headers.add(done.objects)
+            logged.add(done.logged)
 
     def show(state: RunProgress) -> None:
         if on_progress and state.total_objects:
@@ -333,6 +337,20 @@ def _convert_all(
     report.new_headers, report.number_new_headers = headers.new(), headers.number_new
     for header in report.new_headers:
         log_event("new_header", level=logging.WARNING, run_id=report.run_id, **header.to_dict())
+    _note_overlaps(report, logged.overlaps(), ledger)
+
+
+def _note_overlaps(report: ConvertReport, found: Sequence[Overlap], ledger: Ledger) -> None:
+    """Report and log overlapping flow logs, with the windows in which earlier runs found them."""
+    if not found:
+        return
+    pairs = {overlap.flow_logs for overlap in found}
+    before = [overlap for overlap in overlaps_of(ledger.runs()) if overlap.flow_logs in pairs]
+    overlaps = merged([*before, *found])
+    report.overlaps = overlaps[:MAX_LISTED]
+    report.number_overlaps = sum(overlap.is_lasting for overlap in overlaps)
+    for overlap in report.lasting_overlaps:
+        log_event("overlap", level=logging.WARNING, run_id=report.run_id, **overlap.to_dict())
 
 
 @contextmanager
@@ -400,6 +418,8 @@ _IN_LEDGER = (
     "newest_record",
     "newest_object",
     "skipdata",
+    "overlaps",
+    "number_overlaps",
     "objects",
     "already_converted",
     "lines",

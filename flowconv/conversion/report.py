@@ -7,7 +7,9 @@ from datetime import date, datetime
 from typing import Any
 
 from flowconv.blocks.counts import GROUPS_COUNTED, OTHER_GROUPS, LineCounts
+from flowconv.conversion.logged_interfaces import Logged
 from flowconv.lake.ledger_records import ConvertedObject, DataFile
+from flowconv.lake.overlaps import Overlap
 from flowconv.notebooks import InNotebooks
 
 
@@ -29,6 +31,7 @@ class TaskResult:
         newest_record: See `ConvertReport`.
         newest_object: See `ConvertReport`.
         skipdata: See `ConvertReport`.
+        logged: Flow log -> its windows and interfaces.
         worker: The worker of an engine that did it; "" for this process.
         retries: Requests that this worker repeated since its last task.
     """
@@ -46,6 +49,7 @@ class TaskResult:
     newest_record: datetime | None = None
     newest_object: datetime | None = None
     skipdata: int = 0
+    logged: Mapping[str, Logged] = field(default_factory=dict)
     worker: str = ""
     retries: int = 0
 
@@ -112,6 +116,10 @@ class ConvertReport(InNotebooks):
         newest_object: The time in the name of the newest object that was converted, in UTC; None if
             none has one.
         skipdata: Number of rows that say that AWS lost records (SKIPDATA).
+        overlaps: Pairs of flow logs of this run that logged the same interfaces at once, so that
+            their records are twice in the lake; the first hundred. Those that have just one window
+            in common, as when one takes the other's place, come last.
+        number_overlaps: Number of all pairs with more windows in common.
         lines: Lines of the converted objects by kind.
         rejected: Reason -> number of rejected lines; `lines.dropped` of them are not in the
             quarantine.
@@ -162,6 +170,8 @@ class ConvertReport(InNotebooks):
     newest_record: datetime | None = None
     newest_object: datetime | None = None
     skipdata: int = 0
+    overlaps: list[Overlap] = field(default_factory=list)
+    number_overlaps: int = 0
     lines: LineCounts = field(default_factory=LineCounts)
     rejected: Counter[str] = field(default_factory=Counter)
     unknown_fields: set[str] = field(default_factory=set)
@@ -218,6 +228,11 @@ class ConvertReport(InNotebooks):
         return len(self.directories)
 
     @property
+    def lasting_overlaps(self) -> list[Overlap]:
+        """Those of `overlaps` that have more than one window."""
+        return [overlap for overlap in self.overlaps if overlap.is_lasting]
+
+    @property
     def complete(self) -> bool:
         """Objects were found, all were read, nothing changed in between, and every line fits."""
         odd = (self.empty, self.unreadable, self.rejected, self.changed, self.changed_format)
@@ -255,6 +270,7 @@ class ConvertReport(InNotebooks):
             "tables": dict(self.tables),
             "directories": sorted(self.directories),
             "partitions": self.partitions,
+            "overlaps": [overlap.to_dict() for overlap in self.overlaps],
             "unknown_fields": sorted(self.unknown_fields),
             "new_headers": [header.to_dict() for header in self.new_headers],
             "left_out_columns": sorted(self.left_out_columns),

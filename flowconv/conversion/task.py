@@ -19,6 +19,7 @@ from flowconv.blocks.counts import LineCounts
 from flowconv.blocks.declared_formats import DeclaredFormats
 from flowconv.blocks.shapes import Shape
 from flowconv.conversion.freshness import Freshness
+from flowconv.conversion.logged_interfaces import LoggedInterfaces
 from flowconv.conversion.planning import Task
 from flowconv.conversion.report import TaskResult, newest
 from flowconv.errors import (
@@ -341,6 +342,7 @@ class Attempt:
         self._left_out_columns: defaultdict[LogObject, set[str]] = defaultdict(set)
         self._unfit_log_groups: defaultdict[LogObject, Counter[str]] = defaultdict(Counter)
         self._freshness = Freshness()
+        self._logged = LoggedInterfaces()
         self._text_bytes = 0
         self._left_out_log_groups: Counter[str] = Counter()
         self._left_out_of: LogObject | None = None
@@ -369,6 +371,7 @@ class Attempt:
         """
         options = self._options
         for batch in parsed.batches:
+            self._logged.add_batch(batch)
             # A block of very short lines has millions of rows, and each row gets all columns.
             for piece in batch.pieces(ROW_GROUP_ROWS):
                 flows = normalise(piece, options.time_type, with_source=options.with_source)
@@ -495,6 +498,7 @@ class Attempt:
             newest_record=self._freshness.newest_record,
             newest_object=newest(*(log_object.time for log_object in self._counts)),
             skipdata=self._freshness.skipdata,
+            logged=self._logged.logged(),
         )
         if self._replacing and failures:
             self.result = _with_old_rows(self.result, self._replacing, len(failures))
@@ -555,5 +559,6 @@ def _with_old_rows(result: TaskResult, replacing: Sequence[LogObject], failures:
         newest_record=None,
         newest_object=None,
         skipdata=0,
+        logged={},
         unreadable=unreadable,
     )

@@ -14,6 +14,7 @@ from flowconv.lake.layout import Layout, read_layout
 from flowconv.lake.ledger import Ledger
 from flowconv.lake.ledger_records import DataFile, Run
 from flowconv.lake.locking import Holder, read_holder
+from flowconv.lake.overlaps import Overlap, overlaps_of
 from flowconv.lake.partitions import PartitionStatus, PartitionTotals, partitions_of
 from flowconv.notebooks import InNotebooks
 from flowconv.storage.interface import Storage
@@ -93,6 +94,8 @@ class LakeStatus(PartitionTotals, InNotebooks):
         uncovered: Source -> days that no run covered, between one run's `--until` and the next
             one's `--since`.
         flow_logs: Objects of each flow log on the last whole day, and how many are usual.
+        overlaps: Pairs of flow logs that logged the same interfaces at once, as runs have found
+            them.
     """
 
     lake: str
@@ -111,6 +114,7 @@ class LakeStatus(PartitionTotals, InNotebooks):
     newest_object: datetime | None = None
     uncovered: Mapping[str, Sequence[date]] = field(default_factory=dict)
     flow_logs: tuple[FlowLogDay, ...] = ()
+    overlaps: tuple[Overlap, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for JSON."""
@@ -136,6 +140,7 @@ class LakeStatus(PartitionTotals, InNotebooks):
                 source: [day.isoformat() for day in days] for source, days in self.uncovered.items()
             },
             "flow_logs": [flow_log.to_dict() for flow_log in self.flow_logs],
+            "overlaps": [overlap.to_dict() for overlap in self.overlaps],
             "number_runs": self.number_runs,
             "runs": [run.to_dict() for run in self.runs],
             "partitions": [asdict(partition) for partition in self.partitions],
@@ -186,6 +191,7 @@ def status(
         newest_object=_newest(all_runs, "newest_object"),
         uncovered=uncovered_days(all_runs),
         flow_logs=tuple(flow_log_days(ledger)),
+        overlaps=tuple(overlaps_of(all_runs)),
     )
 
 

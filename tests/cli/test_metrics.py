@@ -158,6 +158,7 @@ def test_metrics_of_a_run(logs: Path, tmp_path: Path) -> None:
         "last_run_rows": 5,
         "last_run_rejected_lines": 1,
         "last_run_skipdata_rows": 0,
+        "last_run_overlapping_flow_logs": 0,
         "last_run_expired_rows": 0,
         "lake_quarantined_lines": 1,
         "lake_gone_partitions": 0,

@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING, Any
 from rich.filesize import decimal as format_size
 
 from flowconv.cli.tables.logs import add_lines
-from flowconv.cli.tables.parts import first, key_values, make_table, say_how_many_more, stdout
+from flowconv.cli.tables.parts import (
+    describe_overlap,
+    first,
+    key_values,
+    make_table,
+    say_how_many_more,
+    stdout,
+)
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -26,6 +33,7 @@ def print_report(report: ConvertReport) -> None:
     if report.empty:
         console.print(_EMPTY_NOW if report.found_before else _EMPTY)
     _print_new_headers(console, report)
+    _print_overlaps(console, report)
     _print_changed(console, report)
     _print_unreadable(console, report.unreadable)
 
@@ -161,6 +169,14 @@ def _print_new_headers(console: Console, report: ConvertReport) -> None:
             f"{header.since or 'this run'}: {', '.join(differs) or 'in another order'}"
         )
     say_how_many_more(console, report.number_new_headers)
+
+
+def _print_overlaps(console: Console, report: ConvertReport) -> None:
+    for overlap in first(report.lasting_overlaps):
+        console.print(f"overlap: {describe_overlap(overlap)}")
+    say_how_many_more(console, report.number_overlaps, " lists all pairs.")
+    if report.number_overlaps:
+        console.print("The lake has the records of both flow logs.")
 
 
 def _print_changed(console: Console, report: ConvertReport) -> None:

@@ -13,6 +13,7 @@ from flowconv.cli.tables.parts import (
     MOST_PARTITIONS,
     columns,
     cut,
+    describe_overlap,
     first,
     format_time,
     key_values,
@@ -71,6 +72,11 @@ def _lake_figures(status: LakeStatus) -> Table:
         )
     if len(few) > MOST_LISTED:
         table.add_row("", f"and {len(few) - MOST_LISTED:,} flow logs more; --json")
+    overlaps = [overlap for overlap in status.overlaps if overlap.is_lasting]
+    for overlap in first(overlaps):
+        table.add_row("overlap", describe_overlap(overlap))
+    if len(overlaps) > MOST_LISTED:
+        table.add_row("", f"and {len(overlaps) - MOST_LISTED:,} pairs more; --json")
     if status.expired_before or status.expired_rows:
         before = f", days before {status.expired_before}" if status.expired_before else ""
         table.add_row("expired", f"{status.expired_rows:,} rows{before}")

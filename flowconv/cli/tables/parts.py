@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from flowconv.cli.console import Console
+    from flowconv.lake.overlaps import Overlap
 
 # Lists in a report are cut here; --json has all.
 MOST_LISTED = 10
@@ -42,6 +43,17 @@ def format_time(seconds: float) -> str:
     if seconds < 7200:
         return f"{seconds / 60:.0f} min"
     return f"{seconds / 3600:.0f} h" if seconds < 172_800 else f"{seconds / 86_400:.0f} d"
+
+
+def describe_overlap(overlap: Overlap) -> str:
+    """Say which flow logs logged which interfaces at once, and when."""
+    more = overlap.interfaces - 1
+    others = f" and {more:,} more" if more else ""
+    pair = " and ".join(overlap.flow_logs)
+    return (
+        f"{pair} both log {overlap.interface}{others}, from {overlap.first:%Y-%m-%d %H:%M} to "
+        f"{overlap.last:%Y-%m-%d %H:%M}"
+    )
 
 
 def cut(text: str) -> str:
