@@ -11,25 +11,20 @@ A run that is killed before a partition's `compact` has changed nothing there. A
 run of any kind deletes what is left to be deleted.
 """
 
-import hashlib
 import os
 import secrets
 import socket
 import time
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import nullcontext, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import pyarrow as pa
-
+from flowconv.engines.engine import Remote, opened_engine
 from flowconv.errors import FlowconvError, LakeError, StorageError, printable, redact
 from flowconv.fields import Table
-from flowconv.lake.compacted import CompactedWriter, RowGroups
 from flowconv.lake.expired import day_of
 from flowconv.lake.intents import taking_back, write_intent
 from flowconv.lake.layout import Layout, read_layout
@@ -37,20 +32,21 @@ from flowconv.lake.ledger import Ledger, LostLockError
 from flowconv.lake.ledger_records import DataFile, Run
 from flowconv.lake.leftovers import list_leftovers, remove_leftovers
 from flowconv.lake.locking import Lock
-from flowconv.lake.paths import STAGING
-from flowconv.lake.writing import SORTED_BY, StagedFile
+from flowconv.lake.remote import Places, remove_lost_attempts, require_no_credentials
+from flowconv.lake.writing import SORTED_BY
 from flowconv.memory import giving_memory_back
 from flowconv.notebooks import InNotebooks
-from flowconv.options import CompactOptions, ConvertOptions
-from flowconv.rows.schema import table_schema
+from flowconv.options import CompactOptions
 from flowconv.running import RunProgress, Stopped, run_all, uninterrupted
 from flowconv.storage.interface import Storage
-from flowconv.storage.local_errors import storage_errors
 from flowconv.storage.opening import open_storage
-from flowconv.upkeep.sorting import sort_rows
+from flowconv.upkeep.merging import MergedPartition, Merger, Partition
+from flowconv.upkeep.remote import Compaction, RemoteMerger
 
-# The place of a row's task in the partition's list, while rows are sorted. No field has this name.
-_TASK = "flowconv.task"
+if TYPE_CHECKING:
+    from concurrent.futures import Executor
+
+    from distributed import Client
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,6 +119,7 @@ def compact(
     lake: str | os.PathLike[str],
     options: CompactOptions | None = None,
     *,
+    engine: "Executor | Client | None" = None,
     on_progress: Callable[[RunProgress], None] | None = None,
 ) -> CompactReport:
     """Merge the small files of each partition, and sort its rows.
@@ -134,6 +131,7 @@ def compact(
     Args:
         lake: The lake: the DEST given to `convert`.
         options: The options; by default all partitions of two files or more are compacted.
+        engine: What merges and sorts, as for `convert`; by default threads of this process.
         on_progress: Called in this thread several times a second, with files and rows.
 
     Returns:
@@ -143,8 +141,11 @@ def compact(
         LakeError: There is no lake, days are chosen and it is not partitioned by date, a file or
             the ledger is damaged, or another run writes to it.
         StorageError: The lake does not answer, or is full.
+        EngineError: The engine failed, or a worker differs from this process or has no access.
     """
     options = options or CompactOptions()
+    if engine is not None:
+        require_no_credentials({}, options.dest_options)
     started = time.monotonic()
     storage = open_storage(lake, options.dest_options)
     layout = read_layout(storage)
@@ -161,10 +162,10 @@ def compact(
             held.confirm()
         partitions = _due(ledger, options, report)
         if held:
-            run = _Run(storage, layout, ledger, options, report)
+            run = _Run(storage, layout, ledger, options, report, engine)
             run.compact_all(partitions, on_progress)
         else:
-            report.partitions = [partition.described() for partition in partitions]
+            report.partitions = [_described(partition) for partition in partitions]
     report.partitions.sort(key=lambda partition: (partition.table, partition.directory))
     report.seconds = time.monotonic() - started
     return report
@@ -179,41 +180,7 @@ def _check_days(storage: Storage, layout: Layout, options: CompactOptions) -> No
         )
 
 
-@dataclass(frozen=True, slots=True)
-class _Partition:
-    """A partition that is due: its name, and its files with their tasks."""
-
-    name: str
-    files: Sequence[tuple[DataFile, str]]
-    sort_by: tuple[str, ...]
-
-    @property
-    def table(self) -> Table:
-        return Table(self.name.partition("/")[0])
-
-    @property
-    def rows(self) -> int:
-        return sum(file.rows for file, _ in self.files)
-
-    @property
-    def size_bytes(self) -> int:
-        return sum(file.size_bytes for file, _ in self.files)
-
-    def is_due(self, min_files: int) -> bool:
-        orders = Counter(file.sorted_by for file, _ in self.files)
-        return orders[()] >= min_files or bool(orders.keys() - {(), self.sort_by})
-
-    def described(self) -> CompactedPartition:
-        return CompactedPartition(
-            table=str(self.table),
-            directory=self.name.partition("/")[2],
-            rows=self.rows,
-            files=len(self.files),
-            size_bytes=self.size_bytes,
-        )
-
-
-def _due(ledger: Ledger, options: CompactOptions, report: CompactReport) -> list[_Partition]:
+def _due(ledger: Ledger, options: CompactOptions, report: CompactReport) -> list[Partition]:
     """Return the partitions that are to be compacted, the largest first, and count the others."""
     by_name: defaultdict[str, list[tuple[DataFile, str]]] = defaultdict(list)
     for path, (file, task_id) in sorted(ledger.files().items()):
@@ -221,11 +188,21 @@ def _due(ledger: Ledger, options: CompactOptions, report: CompactReport) -> list
             by_name[path.rpartition("/")[0]].append((file, task_id))
     due = []
     for name, files in by_name.items():
-        partition = _Partition(name, files, options.sort_by or SORTED_BY[_table_of(name)])
+        partition = Partition(name, files, options.sort_by or SORTED_BY[_table_of(name)])
         if partition.is_due(options.min_files) and _is_chosen(name, options):
             due.append(partition)
     report.left = len(by_name) - len(due)
     return sorted(due, key=lambda partition: (-partition.size_bytes, partition.name))
+
+
+def _described(partition: Partition) -> CompactedPartition:
+    return CompactedPartition(
+        table=str(partition.table),
+        directory=partition.name.partition("/")[2],
+        rows=partition.rows,
+        files=len(partition.files),
+        size_bytes=partition.size_bytes,
+    )
 
 
 def _table_of(partition: str) -> Table:
@@ -249,25 +226,20 @@ class _Run:
         ledger: Ledger,
         options: CompactOptions,
         report: CompactReport,
+        engine: "Executor | Client | None",
     ) -> None:
+        self._engine = engine
         self._storage = storage
         self._layout = layout
         self._ledger = ledger
         self._options = options
         self._report = report
-        self._format = ConvertOptions(
-            time_type=layout.time_type,
-            with_source=layout.with_source,
-            compression=options.compression,
-            bloom_filters=options.bloom_filters,
-            target_file_size=options.target_file_size,
-        )
         if options.keep:
             report.kept_until = datetime.now(UTC) + timedelta(hours=options.keep)
 
     def compact_all(
         self,
-        partitions: Sequence[_Partition],
+        partitions: Sequence[Partition],
         on_progress: Callable[[RunProgress], None] | None,
     ) -> None:
         """Record a run, and compact the partitions; do nothing if nothing is to be done."""
@@ -297,7 +269,7 @@ class _Run:
 
     def _run(
         self,
-        partitions: Sequence[_Partition],
+        partitions: Sequence[Partition],
         on_progress: Callable[[RunProgress], None] | None,
     ) -> None:
         progress = RunProgress(
@@ -305,144 +277,75 @@ class _Run:
             total_bytes=sum(partition.size_bytes for partition in partitions),
         )
 
-        def compact_and_count(partition: _Partition) -> None:
-            # Counted in this thread, since the main thread may be interrupted anywhere.
-            self._report.partitions.append(self._compact(partition, progress))
+        with self._merging() as merger:
 
-        jobs = run_all(
-            partitions,
-            compact_and_count,
-            self._options.workers,
-            progress,
-            on_progress=on_progress,
-            on_stop=self._storage.give_up,
-        )
-        for _ in jobs:
-            pass
+            def compact_and_count(partition: Partition) -> None:
+                # Counted in this thread, since the main thread may be interrupted anywhere.
+                self._report.partitions.append(self._compact(partition, merger, progress))
 
-    def _compact(self, partition: _Partition, progress: RunProgress) -> CompactedPartition:
+            jobs = run_all(
+                partitions,
+                compact_and_count,
+                merger.places if isinstance(merger, RemoteMerger) else self._options.workers,
+                progress,
+                on_progress=on_progress,
+                on_stop=self._storage.give_up,
+            )
+            for _ in jobs:
+                pass
+
+    @contextmanager
+    def _merging(self) -> Iterator[Merger | RemoteMerger]:
+        """Open what merges: this process, or an engine."""
+        generation = self._ledger.generation
+        if self._engine is None:
+            yield Merger(self._storage, self._layout, generation, self._options)
+            return
+        with opened_engine(self._engine) as opened:
+            work = Compaction(
+                places=Places.of(self._storage, None, self._options.dest_options, {}),
+                layout=self._layout,
+                run_id=self._report.run_id,
+                generation=generation,
+                options=self._options,
+            )
+            try:
+                yield RemoteMerger(Remote(opened, work), self._storage)
+            finally:
+                with suppress(FlowconvError):  # The next run removes what is left.
+                    remove_lost_attempts(self._storage, generation)
+
+    def _compact(
+        self, partition: Partition, merger: Merger | RemoteMerger, progress: RunProgress
+    ) -> CompactedPartition:
         """Compact a partition and commit it; a failure leaves nothing behind."""
-        facts = ([file.path for file, _ in partition.files], partition.sort_by)
-        digest = hashlib.sha256(repr(facts).encode()).hexdigest()[:20]
-        name = f"{digest}-{self._ledger.generation}"
-        rows = _Rows(self._storage, partition, self._layout, progress)
-        writer = CompactedWriter(
-            self._storage,
-            partition.name,
-            name=name,
-            tasks=rows.tasks,
-            sorted_by=partition.sort_by,
-            options=self._format,
-            on_file=progress.add,
-        )
+        merged = merger.merge(partition, progress)
         try:
-            columns = [*rows.columns, _TASK]
-            for tables in sort_rows(
-                rows.read, partition.rows, columns, partition.sort_by, self._folder()
-            ):
-                codes = np.concatenate([table[_TASK].to_numpy() for table in tables])
-                writer.write([table.drop_columns(_TASK) for table in tables], codes)
-            staged = writer.close()
-            new = [one.file for one in staged]
-            if sum(file.rows for file in new) != partition.rows:
+            if sum(file.rows for file in merged.files) != partition.rows:
                 raise AssertionError("compacting has lost rows")
-            self._commit(name, partition, staged)
+            self._commit(partition, merged)
         finally:
-            writer.discard()
+            merged.discard()
         progress.add(objects=len(partition.files))
         return replace(
-            partition.described(),
-            compacted_files=len(new),
-            compacted_bytes=sum(file.size_bytes for file in new),
+            _described(partition),
+            compacted_files=len(merged.files),
+            compacted_bytes=sum(file.size_bytes for file in merged.files),
         )
 
-    def _commit(
-        self,
-        name: str,
-        partition: _Partition,
-        staged: Sequence[StagedFile],
-    ) -> None:
-        new = [one.file for one in staged]
+    def _commit(self, partition: Partition, merged: MergedPartition) -> None:
+        name = merged.name
         old_paths = [file.path for file, _ in partition.files]
-        new_paths = [file.path for file in new]
+        new_paths = [file.path for file in merged.files]
         until = self._report.kept_until
         intent = write_intent(self._storage, name, new_paths if until else [*old_paths, *new_paths])
         if until:
             write_intent(self._storage, f"{name}-kept", old_paths, until)
         with taking_back(self._storage, new_paths, intent, StorageError, Stopped):
-            for one in staged:
-                one.sink.publish()
+            for sink in merged.sinks:
+                sink.publish()
         with taking_back(self._storage, new_paths, intent, LostLockError):
-            self._ledger.compact(self._report.run_id, new, old_paths)
+            self._ledger.compact(self._report.run_id, merged.files, old_paths)
         if not until:
             self._storage.delete(old_paths)
         self._storage.delete([intent])
-
-    def _folder(self) -> str | None:
-        """Return where temporary files are written: beside the lake's, where there is room."""
-        if not self._storage.is_local:
-            return None
-        folder = self._storage.location(STAGING)
-        with storage_errors(folder):
-            Path(folder).mkdir(parents=True, exist_ok=True)
-        return folder
-
-
-class _Rows:
-    """The rows of a partition, and the tasks that they are of.
-
-    Attributes:
-        tasks: All tasks of the files.
-        columns: The columns in which any row has a value.
-    """
-
-    def __init__(
-        self, storage: Storage, partition: _Partition, layout: Layout, progress: RunProgress
-    ) -> None:
-        self._storage = storage
-        self._partition = partition
-        self._progress = progress
-        self._schema = table_schema(
-            partition.table, layout.time_type, with_source=layout.with_source
-        )
-        self.tasks: list[str] = []
-        numbers: dict[str, int] = {}
-        found: set[str] = set()
-        for groups in self._open():
-            found |= groups.columns()
-            for task_id in groups.tasks:
-                numbers.setdefault(task_id, len(numbers))
-        self.tasks += numbers
-        self._numbers = numbers
-        self.columns = [name for name in self._schema.names if name in found]
-
-    def read(self, columns: Sequence[str]) -> Iterator[pa.Table]:
-        """Give each row group of each file, with the tasks if they are asked for."""
-        wanted = [name for name in columns if name != _TASK]
-        with_tasks = _TASK in columns
-        for groups in self._open():
-            places = np.array([self._numbers[task] for task in groups.tasks], np.uint32)
-            for table, codes in groups.read(wanted):
-                self._progress.add(rows=table.num_rows if with_tasks else 0)
-                rows = _typed(table, self._schema)
-                if with_tasks:
-                    rows = rows.append_column(_TASK, pa.array(places[codes]))
-                yield rows
-            if with_tasks:
-                self._progress.add(source_bytes=groups.size_bytes)
-
-    def _open(self) -> Iterator[RowGroups]:
-        for file, task_id in self._partition.files:
-            self._progress.add()
-            with RowGroups(self._storage, file, task_id, self._schema) as groups:
-                yield groups
-
-
-def _typed(table: pa.Table, schema: pa.Schema) -> pa.Table:
-    """Give columns of Arrow's type null the type that other row groups have."""
-    for place, column in enumerate(table.columns):
-        if pa.types.is_null(column.type):
-            kind = schema.field(table.column_names[place]).type
-            kind = pa.dictionary(pa.int32(), kind) if pa.types.is_string(kind) else kind
-            table = table.set_column(place, table.column_names[place], column.cast(kind))
-    return table

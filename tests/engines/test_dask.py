@@ -10,6 +10,7 @@ import gzip
 import os
 import random
 import re
+import shutil
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -21,7 +22,15 @@ from pathlib import Path
 
 import pytest
 
-from flowconv import ConvertOptions, ConvertReport, EngineError, LakeError, convert, verify
+from flowconv import (
+    ConvertOptions,
+    ConvertReport,
+    EngineError,
+    LakeError,
+    compact,
+    convert,
+    verify,
+)
 from flowconv.lake.layout import read_layout
 from flowconv.lake.ledger import Ledger
 from flowconv.lake.ledger_records import Run
@@ -221,6 +230,25 @@ def test_verify_with_a_killed_worker(cluster: DaskCluster, logs: Path, tmp_path:
     assert report.problems == verify(str(lake), str(logs)).problems
     assert report.kinds == {"damaged-file": 1}
     assert report.lines == verify(str(lake), str(logs)).lines > 0
+
+
+def test_compact_with_a_killed_worker(cluster: DaskCluster, logs: Path, tmp_path: Path) -> None:
+    """Its partition is merged elsewhere; what it had written is removed."""
+    lake = tmp_path / "lake"
+    convert(str(logs), str(lake), OPTIONS)
+    again = tmp_path / "alone"
+    shutil.copytree(lake, again)
+    compact(str(again))
+    cluster.forget_steps()
+    with cluster.gate(WRITTEN) as open_gate, distributed.Client(cluster.address) as client:
+        run = started(lambda: compact(str(lake), engine=client))
+        wait_until(lambda: cluster.at(WRITTEN))
+        cluster.kill(cluster.at(WRITTEN)[0])
+        cluster.add_worker()
+        open_gate()
+        report = run.result()
+    assert report.totals["compacted_files"] == len(report.partitions) == 1
+    assert_sound(lake, logs, files_of(again))
 
 
 def test_killed_driver(

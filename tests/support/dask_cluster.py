@@ -29,7 +29,8 @@ _SETTINGS = {
     "DASK_DISTRIBUTED__COMM__TIMEOUTS__CONNECT": "5s",
 }
 
-# Steps in a worker: before a task is read, when its files are written, and before checks.
+# Steps in a worker: before a task is read; when files of a task, or of a compacted partition, are
+# written; before checks.
 READ, WRITTEN, CHECK = "read", "written", "check"
 
 _DEADLINE_S = 60
@@ -260,10 +261,12 @@ async def _work(address: str, name: str, folder: str, flowconv: str) -> None:
 
 def _note_steps(name: str, folder: Path) -> None:
     from flowconv.conversion.task import TaskConverter
+    from flowconv.upkeep.merging import Merger
     from flowconv.verification.checking import VerificationWorker
 
     convert = TaskConverter.convert
     check = VerificationWorker.do
+    merge = Merger.merge
 
     def note(step: str, task_id: str) -> None:
         (folder / f"at-{step}_{name}_{task_id}_{time.monotonic_ns()}").touch()
@@ -280,7 +283,13 @@ def _note_steps(name: str, folder: Path) -> None:
         note(CHECK, str(len(checks)))
         return check(self, checks)
 
+    def merge_and_note(self: Any, partition: Any, progress: Any) -> Any:
+        merged = merge(self, partition, progress)
+        note(WRITTEN, str(len(partition.files)))
+        return merged
+
     TaskConverter.convert = convert_and_note  # type: ignore[method-assign]
+    Merger.merge = merge_and_note  # type: ignore[method-assign]
     VerificationWorker.do = note_and_check  # type: ignore[method-assign]
 
 

@@ -7,6 +7,7 @@ import json
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 from unittest import mock
@@ -17,8 +18,13 @@ import pytest
 
 import flowconv
 from flowconv import CompactOptions, ConvertOptions, LakeError, UsageError, VerifyOptions
+from flowconv.lake.layout import read_layout
 from flowconv.lake.ledger import Ledger
+from flowconv.lake.remote import Places
+from flowconv.running import RunProgress
 from flowconv.storage.opening import open_storage
+from flowconv.upkeep.merging import Partition
+from flowconv.upkeep.remote import Compaction
 from support.commands import INCOMPLETE, USAGE, run
 from support.deaths import Killed, dies_at
 from support.exactly_once import s3_options
@@ -146,6 +152,43 @@ def test_rows_stay_and_files_become_few(place: Place, then: Callable[[Place], No
     assert (again.partitions, again.left) == ([], 2)
     assert {path: path.read_bytes() for path in place.lake.rglob("*") if path.is_file()} == names
     assert convert(place).already_converted == RUNS * OBJECTS
+
+
+def test_an_engine_writes_the_same_files(place: Place, tmp_path: Path) -> None:
+    (tmp_path / "engine").mkdir()
+    other = place.with_copied_lake(tmp_path / "engine")
+    alone = compact(place)
+    shown: list[RunProgress] = []
+    with ThreadPoolExecutor(2) as engine:
+        report = flowconv.compact(other.lake, engine=engine, on_progress=shown.append)
+        assert report.partitions == alone.partitions
+        assert len(report.partitions) == 2
+        assert flowconv.compact(other.lake, engine=engine).partitions == []
+        secret = CompactOptions(dest_options={"token": "x"})
+        with pytest.raises(UsageError, match="credentials are not sent"):
+            flowconv.compact(other.lake, secret, engine=engine)
+    assert [(path.name, path.read_bytes()) for path in data_files(other.lake)] == [
+        (path.name, path.read_bytes()) for path in data_files(place.lake)
+    ]
+    assert shown[-1].source_bytes == shown[-1].total_bytes > 0
+    assert_well(other)
+
+
+def test_a_worker_of_a_lost_run_writes_nothing(place: Place) -> None:
+    storage = open_storage(str(place.lake))
+    (name,) = {path.rpartition("/")[0] for path in files_of(place) if "2026-01-14" in path}
+    files = [found for path, found in ledger_of(place).files().items() if path.startswith(name)]
+    worker = Compaction(
+        places=Places.of(storage, None, {}, {}),
+        layout=read_layout(storage),
+        run_id="a run that has ended",
+        generation=99,
+        options=CompactOptions(),
+    ).open()
+    with pytest.raises(LakeError, match="another run has taken this lake over"):
+        worker.do(Partition(name, files, ("start",)))
+    worker.close()
+    assert_well(place)
 
 
 def test_rows_are_sorted(place: Place) -> None:

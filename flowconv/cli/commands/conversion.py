@@ -188,7 +188,7 @@ def _convert(
                     # Must not hide what the run did, or why it failed.
                     log.error(str(error))
                     metrics_failed = True
-        _show_and_compact(report, dest, options, log, compact=compact, json_=json_)
+        _show_and_compact(report, conversion, log, compact=compact, json_=json_)
     if metrics_failed:
         raise typer.Exit(FAILED)
     return report.complete
@@ -196,8 +196,7 @@ def _convert(
 
 def _show_and_compact(
     report: "ConvertReport",
-    dest: str,
-    options: ConvertOptions,
+    conversion: _Conversion,
     log: Log,
     *,
     compact: bool,
@@ -214,6 +213,7 @@ def _show_and_compact(
         from flowconv.cli.tables.upkeep import print_compacted
         from flowconv.upkeep.compacting import compact as compact_
 
+        options = conversion.options
         how = CompactOptions(
             target_file_size=options.target_file_size,
             compression=options.compression,
@@ -222,8 +222,11 @@ def _show_and_compact(
             wait=options.wait,
             dest_options=options.dest_options,
         )
-        with log.progress() as on_progress:
-            compacted = compact_(dest, how, on_progress=on_progress)
+        with (
+            chosen_engine(conversion.engine, conversion.scheduler, how.workers) as engine,
+            log.progress() as on_progress,
+        ):
+            compacted = compact_(conversion.dest, how, engine=engine, on_progress=on_progress)
         described["compacted"] = compacted.to_dict()
         if not json_:
             print_compacted(compacted)

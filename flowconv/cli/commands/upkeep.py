@@ -12,6 +12,7 @@ from flowconv.cli.arguments import (
     shows_examples,
     takes_options,
 )
+from flowconv.cli.engines import EngineOption, SchedulerOption, chosen_engine
 from flowconv.cli.failures import INCOMPLETE, explained
 from flowconv.cli.log import TextLog
 from flowconv.cli.streams import print_json
@@ -70,11 +71,14 @@ def gaps(
     "flowconv compact lake --dry-run",
     "flowconv compact s3://my-lake/flows --since 3d --until 1d",
     "flowconv compact lake --sort-by srcaddr,dstaddr,start",
+    "flowconv compact s3://my-lake/flows --engine dask",
 )
 @takes_options(CompactOptions)
 def compact(
     lake: LakeArgument,
     make_options: Callable[[], CompactOptions],
+    engine: EngineOption = "threads",
+    scheduler: SchedulerOption = None,
     json_: JsonOption = False,
 ) -> None:
     """Merge the small files of each partition, and sort its rows.
@@ -89,8 +93,12 @@ def compact(
         from flowconv.cli.tables.upkeep import print_compacted
         from flowconv.upkeep.compacting import compact as compact_
 
-        with log.progress() as on_progress:
-            report = compact_(lake, make_options(), on_progress=on_progress)
+        options = make_options()
+        with (
+            chosen_engine(engine, scheduler, options.workers) as chosen,
+            log.progress() as on_progress,
+        ):
+            report = compact_(lake, options, engine=chosen, on_progress=on_progress)
         print_json(report.to_dict()) if json_ else print_compacted(report)
 
 
