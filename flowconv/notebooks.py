@@ -1,7 +1,6 @@
 """How results look in notebooks and interactive shells."""
 
 from collections.abc import Iterable, Mapping
-from html import escape
 from typing import TYPE_CHECKING, Any
 
 from flowconv.errors import printable
@@ -36,6 +35,8 @@ class InNotebooks:
 
     def _repr_html_(self) -> str:
         """Return its values as a table of HTML; every value is escaped."""
+        from html import escape
+
         heading = f"<strong>{escape(type(self).__name__)}</strong>"
         return f"<div>{heading}\n{_values(self.to_dict())}</div>"
 
@@ -79,4 +80,6 @@ def _rows(rows: Iterable[Mapping[str, Any]]) -> str:
 
 
 def _text(value: Any) -> str:
+    from html import escape  # here: few results are ever shown so
+
     return escape("" if value is None else printable(str(value)))

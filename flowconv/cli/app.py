@@ -5,44 +5,28 @@ import logging
 import signal
 import sys
 from contextlib import suppress
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from flowconv.cli.arguments import end_of_help
-from flowconv.cli.commands.answers import ddl, query, report
-from flowconv.cli.commands.catalogs import register
-from flowconv.cli.commands.conversion import convert
-from flowconv.cli.commands.lake import quarantine, status
-from flowconv.cli.commands.logs import generate, inspect, schema
-from flowconv.cli.commands.naming import names
-from flowconv.cli.commands.upkeep import compact, expire, gaps
-from flowconv.cli.commands.verification import verify
 from flowconv.cli.failures import Commands
+from flowconv.cli.imported_commands import ImportedCommands
 from flowconv.cli.streams import open_closed_streams
 
-# As help lists them.
-COMMANDS = (
-    convert,
-    inspect,
-    schema,
-    generate,
-    status,
-    verify,
-    gaps,
-    compact,
-    expire,
-    quarantine,
-    query,
-    report,
-    names,
-    ddl,
-    register,
-)
+
+class FlowconvCommands(Commands):
+    """The commands of flowconv, each imported when it is asked for."""
+
+    commands: Any
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.commands = ImportedCommands()
+
 
 app = typer.Typer(
     name="flowconv",
-    cls=Commands,
+    cls=FlowconvCommands,
     help="Convert AWS VPC Flow Logs to partitioned Parquet.",
     epilog="Begin with: flowconv generate logs && flowconv convert logs lake",
     no_args_is_help=True,
@@ -50,8 +34,6 @@ app = typer.Typer(
     rich_markup_mode=None,  # `*` and `[` in help are themselves
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in COMMANDS:
-    app.command(epilog=end_of_help(command))(command)
 
 
 def _version(wanted: bool) -> None:

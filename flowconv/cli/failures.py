@@ -55,6 +55,10 @@ class Commands(TyperGroup):
             sys.exit(code)
         return code
 
+    def list_commands(self, _: Any) -> list[str]:
+        """Return the names of the commands, which need not be imported for it."""
+        return list(self.commands)
+
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         """Return a command, or None."""
         command = super().get_command(ctx, cmd_name)

@@ -5,21 +5,22 @@ import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from flowconv.conversion.planning import Task
 from flowconv.conversion.report import TaskResult
 from flowconv.conversion.task import Cores
 from flowconv.errors import StorageError
 from flowconv.events import log_event
-from flowconv.lake.compacted import rewrite_without
 from flowconv.lake.intents import taking_back, write_intent
 from flowconv.lake.ledger import Ledger, LostLockError
 from flowconv.lake.ledger_records import Commit, DataFile
-from flowconv.lake.writing import StagedFile
 from flowconv.options import ConvertOptions
 from flowconv.running import Stopped
 from flowconv.storage.interface import Publishable, Storage
+
+if TYPE_CHECKING:
+    from flowconv.lake.writing import StagedFile
 
 # Files of a task that are published at once in S3, a round trip or two each.
 _PUBLISHED_AT_ONCE = 16
@@ -100,8 +101,10 @@ class TaskCommitter:
                 for file in rewritten:
                     file.sink.discard()
 
-    def _rewrite(self, task: Task, shared: Sequence[DataFile]) -> list[StagedFile]:
+    def _rewrite(self, task: Task, shared: Sequence[DataFile]) -> list["StagedFile"]:
         """Write compacted files without the rows that are replaced."""
+        from flowconv.lake.compacted import rewrite_without
+
         return rewrite_without(
             self._lake, shared, task.replaces, self._ledger.generation, self._options
         )
@@ -112,7 +115,7 @@ class TaskCommitter:
         staged: StagedTask,
         go_on: Callable[[], None],
         shared: Sequence[DataFile] = (),
-        rewritten: Sequence[StagedFile] = (),
+        rewritten: Sequence["StagedFile"] = (),
     ) -> None:
         result = staged.result
         old = [file.path for file in (*self._ledger.files_of(task.replaces), *shared)]

@@ -15,6 +15,7 @@ from functools import partial
 from itertools import chain, islice
 from typing import TYPE_CHECKING, Any
 
+from flowconv.conversion.begun_run import BegunRun
 from flowconv.conversion.committing import TaskCommitter
 from flowconv.conversion.logged_interfaces import LoggedInterfaces
 from flowconv.conversion.new_headers import KnownHeaders
@@ -26,10 +27,8 @@ from flowconv.conversion.pending import (
     require_apart,
 )
 from flowconv.conversion.planning import Task
-from flowconv.conversion.remote import Conversion, RemoteConverter
 from flowconv.conversion.report import ConvertReport
-from flowconv.conversion.task import BegunRun, Cores, TaskConverter
-from flowconv.engines.engine import Remote, opened_engine
+from flowconv.conversion.task import Cores, TaskConverter
 from flowconv.errors import FlowconvError, printable, redact
 from flowconv.events import log_event
 from flowconv.lake.converted_objects import has_objects
@@ -39,7 +38,6 @@ from flowconv.lake.ledger_records import Run
 from flowconv.lake.leftovers import Leftovers, list_leftovers, remove_leftovers
 from flowconv.lake.locking import Lock
 from flowconv.lake.overlaps import MAX_LISTED, Overlap, merged, overlaps_of
-from flowconv.lake.remote import Places, remove_lost_attempts, require_no_credentials
 from flowconv.memory import giving_memory_back
 from flowconv.options import ConvertOptions
 from flowconv.running import Begun, RunProgress, begun, run_all, started, uninterrupted
@@ -56,6 +54,8 @@ if TYPE_CHECKING:
     from concurrent.futures import Executor
 
     from distributed import Client
+
+    from flowconv.conversion.remote import RemoteConverter
 
 
 @giving_memory_back()
@@ -101,6 +101,8 @@ def convert(
     options = options or ConvertOptions()
     require(options, ConvertOptions, "options")
     if engine is not None:
+        from flowconv.lake.remote import require_no_credentials
+
         require_no_credentials(options.source_options, options.dest_options)
     logs = open_source(source, options.source_options, options.max_requests)
     lake = open_storage(dest, options.dest_options)
@@ -165,6 +167,10 @@ def _converting(
     if engine is None:
         yield TaskConverter(logs, lake, run, cores)
         return
+    from flowconv.conversion.remote import Conversion, RemoteConverter
+    from flowconv.engines.engine import Remote, opened_engine
+    from flowconv.lake.remote import Places, remove_lost_attempts
+
     with opened_engine(engine) as opened:
         options = run.options
         places = Places.of(

@@ -9,14 +9,16 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import combinations, groupby
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 
 from flowconv.fields import Table
 from flowconv.lake.overlaps import Overlap
-from flowconv.rows.batch import RawBatch
+
+if TYPE_CHECKING:
+    from flowconv.rows.batch import RawBatch
 
 _INTERFACE = {Table.VPC: "interface_id", Table.TGW: "tgw_attachment_id"}
 
@@ -40,7 +42,7 @@ class LoggedInterfaces:
         self._logged: dict[str, Logged] = {}
         self._room = MOST_INTERFACES
 
-    def add_batch(self, batch: RawBatch) -> None:
+    def add_batch(self, batch: "RawBatch") -> None:
         """Add rows of one or more objects."""
         name = _INTERFACE[batch.format.table]
         if name not in batch.format.columns:

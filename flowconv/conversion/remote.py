@@ -8,9 +8,10 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 
+from flowconv.conversion.begun_run import BegunRun
 from flowconv.conversion.planning import Task
 from flowconv.conversion.report import TaskResult
-from flowconv.conversion.task import BegunRun, Cores, TaskConverter, WorkerTime
+from flowconv.conversion.task import Cores, TaskConverter, WorkerTime
 from flowconv.engines.engine import Remote
 from flowconv.engines.workers import threads_of_worker
 from flowconv.lake.remote import LockWatch, Places, WatchedProgress

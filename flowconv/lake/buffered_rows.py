@@ -80,6 +80,6 @@ def _with_own_dictionary(chunk: "pa.DictionaryArray[Any, Any]") -> "pa.Array[Any
     used[numbers] = True
     places = np.cumsum(used, dtype=np.int32) - np.int32(1)
     # A null's place is null, too.
-    taken: Any = pa.array(places).take(chunk.indices)
-    texts: Any = chunk.dictionary.filter(pa.array(used))
+    taken: Any = indices(places).take(chunk.indices)
+    texts: Any = chunk.dictionary.take(indices(np.flatnonzero(used)))
     return pa.DictionaryArray.from_arrays(taken, texts)

@@ -4,7 +4,6 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from datetime import date, timedelta
-from statistics import median
 from typing import Any
 
 import pyarrow as pa
@@ -57,6 +56,8 @@ def flow_log_days(ledger: Ledger) -> list[FlowLogDay]:
         return []
     last = max(days) - timedelta(days=1)
     first = last - timedelta(days=_DAYS)
+    from statistics import median  # here: it takes longer than a small lake
+
     counts: defaultdict[tuple[str, str, str], Counter[date]] = defaultdict(Counter)
     for batch in ledger.object_batches("uri", "day"):
         for names, day, objects in _by_flow_log(batch, first, last):
@@ -87,14 +88,15 @@ def _by_flow_log(
     """Give the number of objects of flow logs and days, of objects whose names say both."""
     day: Any = batch["day"]
     is_chosen: Any = pc.and_(
-        pc.greater_equal(day, pa.scalar(first)), pc.less_equal(day, pa.scalar(last))
+        pc.greater_equal(day, pa.scalar(first, pa.date32())),
+        pc.less_equal(day, pa.scalar(last, pa.date32())),
     )
     chosen = batch.filter(is_chosen)
     found: Any = pc.extract_regex(chosen["uri"], NAME_PATTERN)
     parts = [pc.struct_field(found, name) for name in ("id", "account", "region")]
     days: Any = chosen["day"].cast(pa.string())
     # Grouping a table would load Arrow's datasets, which takes a tenth of a second.
-    names: Any = pc.binary_join_element_wise(*parts, days, _SEPARATOR)
+    names: Any = pc.binary_join_element_wise(*parts, days, pa.scalar(_SEPARATOR, pa.string()))
     for row in pc.value_counts(names.drop_null()).to_pylist():
         flow_log_id, account, region, of_day = row["values"].split(_SEPARATOR)
         yield (flow_log_id, account, region), date.fromisoformat(of_day), row["counts"]

@@ -74,10 +74,13 @@ class PartitionedRows:
             yield key, self.rows.take(indices(order[start:stop]))
 
 
-def indices(places: "_Codes") -> Any:
-    """Return places in a table as Arrow takes them, without a copy."""
+def indices(places: "npt.NDArray[np.signedinteger[Any]]") -> Any:
+    """Return places in a table as Arrow takes them, without a copy.
+
+    `pa.array` would import numpy.ma.
+    """
     buffers = [None, pa.py_buffer(places.data)]
-    return pa.Array.from_buffers(pa.int64(), len(places), buffers)
+    return pa.Array.from_buffers(pa.from_numpy_dtype(places.dtype), len(places), buffers)
 
 
 def find_partitions(
@@ -207,7 +210,7 @@ def _ticks(times: "pa.ChunkedArray[Any]") -> "tuple[pa.ChunkedArray[Any], int]":
 
 def _filled(times: "pa.ChunkedArray[Any]") -> _Codes:
     """Return times as they are, and -1 for null."""
-    coalesced: Any = pc.coalesce(times, pa.scalar(-1))
+    coalesced: Any = pc.coalesce(times, pa.scalar(-1, pa.int64()))
     filled = coalesced.combine_chunks()
     return np.frombuffer(filled.buffers()[1], np.int64, len(filled), 8 * filled.offset)
 

@@ -11,11 +11,25 @@ from flowconv import convert
 from flowconv.samples.generating import generate
 from flowconv.samples.options import GenerateOptions
 
-# Modules that take 20 ms or more, or import much.
+# Modules that take 10 ms or more, or import much; `dateutil` and `numpy.ma` come with calls of
+# pyarrow that would do without.
 HEAVY = {
     *("aiobotocore", "aiohttp", "asyncio", "botocore", "fsspec", "obstore", "s3fs"),
-    *("duckdb", "pandas", "polars", "pydantic", "tomllib", "rich.console", "rich.table"),
+    *("dateutil", "duckdb", "multiprocessing", "numpy.ma", "pandas", "polars", "pydantic"),
+    *("rich.console", "rich.table", "statistics", "tomllib"),
     *("pyarrow.compute", "pyarrow.dataset", "pyarrow.fs", "pyarrow.json", "pyarrow.parquet"),
+    *("flowconv.answers", "flowconv.catalogs", "flowconv.engines", "flowconv.samples"),
+    *("flowconv.upkeep", "flowconv.verification"),
+    *("flowconv.conversion.dry_run", "flowconv.conversion.remote", "flowconv.source.log_groups"),
+    *("flowconv.blocks.json_messages", "flowconv.blocks.parquet_objects"),
+    # The tasks of a run.
+    *("flowconv.conversion.attempt", "flowconv.kernel", "flowconv.parquet", "flowconv.rows"),
+}
+
+# What only a run with tasks takes.
+TASKS = {
+    *("flowconv.conversion.attempt", "flowconv.kernel", "flowconv.parquet", "flowconv.rows"),
+    "pyarrow.compute",
 }
 
 _RUN = """
@@ -34,6 +48,7 @@ def places(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("places")
     generate(folder / "logs", GenerateOptions(objects=2, records=50))
     convert(str(folder / "logs"), str(folder / "lake"))
+    (folder / "empty").mkdir()
     return folder
 
 
@@ -42,13 +57,14 @@ def places(tmp_path_factory: pytest.TempPathFactory) -> Path:
     [
         (["--version"], set[str]()),
         # A busy account's week has millions of names to count.
-        (["status", "lake", "--json"], {"pyarrow.compute"}),
-        (["status", "lake", "--runs", "3", "--json"], {"pyarrow.compute"}),
-        (["convert", "logs", "new", "--workers", "2", "--json"], {"pyarrow.compute"}),
+        (["status", "lake", "--json"], {"pyarrow.compute", "statistics"}),
+        (["status", "lake", "--runs", "3", "--json"], {"pyarrow.compute", "statistics"}),
+        (["convert", "logs", "new", "--workers", "2", "--json"], TASKS),
         (["convert", "logs", "lake", "--json"], {"pyarrow.compute"}),
-        (["convert", "logs", "other"], {"pyarrow.compute", "rich.console", "rich.table"}),
+        (["convert", "empty", "nothing", "--allow-empty", "--json"], set[str]()),
+        (["convert", "logs", "other"], {*TASKS, "rich.console", "rich.table"}),
     ],
-    ids=["version", "status", "runs", "convert", "nothing new", "for people"],
+    ids=["version", "status", "runs", "convert", "nothing new", "empty", "for people"],
 )
 def test_heavy_modules(places: Path, arguments: list[str], allowed: set[str]) -> None:
     command = [sys.executable, "-c", _RUN, *arguments]

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from flowconv import ConvertOptions, EngineError, UsageError, convert, errors
+from flowconv.conversion.begun_run import BegunRun
 from flowconv.conversion.remote import Conversion, ConversionWorker
-from flowconv.conversion.task import BegunRun
 from flowconv.engines.environment import environment, require_same
 from flowconv.engines.workers import do_job, pack
 from flowconv.lake.expired import Expired

@@ -35,8 +35,11 @@ from typing import IO, Any
 # What commands import when they need it; not what S3 takes, 40 MB that most do without.
 _MODULES = (
     "flowconv.cli.console",
+    "flowconv.cli.metrics",
+    "flowconv.conversion.attempt",
     "flowconv.conversion.converting",
     "flowconv.conversion.dry_run",
+    "flowconv.conversion.remote",
     "flowconv.inspecting",
     "flowconv.lake.quarantine",
     "flowconv.lake.status",
@@ -167,8 +170,9 @@ def import_everything() -> None:
 
     # As the command does: pandas takes half a second.
     sys.meta_path.insert(0, _WithoutPandas())
-    with redirect_stdout(io.StringIO()), suppress(SystemExit):
-        app(["schema"], prog_name="flowconv")
+    for arguments in (["--help"], ["schema"]):  # help imports every command
+        with redirect_stdout(io.StringIO()), suppress(SystemExit):
+            app(arguments, prog_name="flowconv")
     assert threading.active_count() == 1
 
 

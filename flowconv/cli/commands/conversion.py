@@ -139,13 +139,12 @@ def _convert(
             f": tasks under way have {options.grace:g} s to finish; a second signal abandons them."
         )
     with explained(log, as_json=json_, when_stopped=when_stopped):
-        from flowconv.cli.metrics import check_metrics_file, write_metrics
         from flowconv.cli.tables.conversion import print_report
         from flowconv.conversion.converting import convert as convert_
-        from flowconv.lake.status import status as read_status
-        from flowconv.storage.names import from_system, to_text
 
         if metrics_file:
+            from flowconv.cli.metrics import check_metrics_file
+
             check_metrics_file(metrics_file)
         begun: list[ConvertReport] = []
         failed = True
@@ -174,15 +173,9 @@ def _convert(
             raise StoppedAndReported from None
         finally:
             if metrics_file:
-                names = {"source": source, "lake": dest}
-                job = {name: redact(to_text(from_system(url))) for name, url in names.items()}
-                found = None
-                if not failed:
-                    with suppress(FlowconvError):  # There may be no lake yet.
-                        found = read_status(dest, runs=0, options=options.dest_options)
                 try:
-                    write_metrics(
-                        metrics_file, job, begun[0] if begun else None, found, failed=failed
+                    _write_metrics(
+                        metrics_file, conversion, begun[0] if begun else None, failed=failed
                     )
                 except StorageError as error:
                     # Must not hide what the run did, or why it failed.
@@ -192,6 +185,23 @@ def _convert(
     if metrics_failed:
         raise typer.Exit(FAILED)
     return report.complete
+
+
+def _write_metrics(
+    path: Path, conversion: _Conversion, report: "ConvertReport | None", *, failed: bool
+) -> None:
+    """Write a run's figures and the lake's, or raise StorageError."""
+    from flowconv.cli.metrics import write_metrics
+    from flowconv.lake.status import status
+    from flowconv.storage.names import from_system, to_text
+
+    names = {"source": conversion.source, "lake": conversion.dest}
+    job = {name: redact(to_text(from_system(url))) for name, url in names.items()}
+    lake = None
+    if not failed:
+        with suppress(FlowconvError):  # There may be no lake yet.
+            lake = status(conversion.dest, runs=0, options=conversion.options.dest_options)
+    write_metrics(path, job, report, lake, failed=failed)
 
 
 def _show_and_compact(

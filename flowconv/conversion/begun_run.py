@@ -1,0 +1,23 @@
+"""What a task, in this process or on an engine, must know of its run."""
+
+from dataclasses import dataclass
+
+from flowconv.lake.expired import Expired
+from flowconv.options import ConvertOptions
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BegunRun:
+    """What must be known of a run that has begun to convert its tasks; small, and picklable.
+
+    Attributes:
+        run_id: The run.
+        generation: The number of its `begin`.
+        expired: What has expired in the lake.
+        options: Its options.
+    """
+
+    run_id: str
+    generation: int
+    expired: Expired
+    options: ConvertOptions
