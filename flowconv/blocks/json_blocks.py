@@ -6,7 +6,6 @@ themselves.
 """
 
 import re
-import string
 from collections import Counter
 from collections.abc import Sequence
 from itertools import accumulate, groupby, islice
@@ -57,7 +56,7 @@ def read_json(log_object: LogObject, text: Unpacked, declared: DeclaredFormats) 
                     yield from blocks.take(ends_object=False)
                     records = _record_reader(log_object, stretch, damaged, blocks.next_line)
                     break
-                damaged += lines.text.count(b"\n")
+                damaged += lines.count
                 blocks.add(lines)
                 if lines.shape is Shape.HTTP_ENDPOINT:
                     text.count(len(lines.text))  # It was unpacked.
@@ -130,7 +129,7 @@ class _MessageBlocks:
         if not lines.text or self._is_left_out(lines):
             return
         self._has_messages |= lines.are_messages
-        self._may_have_headers |= _may_hold_header(lines.text)
+        self._may_have_headers |= lines.may_hold_header and _may_hold_header(lines.text)
         self._lines.append(lines)
         self.size += len(lines.text)
 
@@ -175,7 +174,7 @@ class _MessageBlocks:
                 text = lines.text
                 if self._first_records_of(format_, group).look_at(text, 0, len(text), line, group):
                     self._with_header.add(group)
-            line += lines.text.count(b"\n")
+            line += lines.count
 
     def _first_records_of(self, format_: LogFormat, log_group: str | None) -> Plausibility:
         by = (format_, log_group)
@@ -230,7 +229,7 @@ class _MessageBlocks:
         if len(self._names_left_out) > GROUPS_COUNTED:
             self._names_left_out.popitem()
             group = OTHER_GROUPS
-        self._left_out[group] += lines.text.count(b"\n")
+        self._left_out[group] += lines.count
         return True
 
     def _require_messages(self) -> None:
@@ -300,7 +299,7 @@ def _events_of(run: Sequence[Lines]) -> Events | None:
     times, owners = [], []
     for lines in run:
         if lines.events is None:
-            none = np.full(lines.text.count(b"\n"), -1)
+            none = np.full(lines.count, -1)
             times.append(none)
             owners.append(none)
             continue
@@ -314,7 +313,7 @@ def _events_of(run: Sequence[Lines]) -> Events | None:
 def _log_groups_of(run: Sequence[Lines]) -> tuple[tuple[str | None, int], ...]:
     if all(lines.log_group is None for lines in run):
         return ()
-    return tuple((lines.log_group, lines.text.count(b"\n")) for lines in run)
+    return tuple((lines.log_group, lines.count) for lines in run)
 
 
 def _starts_of_lines(text: bytes) -> list[int]:
@@ -324,17 +323,9 @@ def _starts_of_lines(text: bytes) -> list[int]:
 
 def _may_hold_header(text: bytes) -> bool:
     """Tell whether a line consists of names, as headers do."""
-    # Records mostly begin with digits, and the expression takes a quarter of a subscription's time.
-    bytes_ = np.frombuffer(text, np.uint8)
-    first_bytes = bytes_[1:][bytes_[:-1] == ord("\n")]
-    if not _BEGINS_NAMES[first_bytes].any() and not _BEGINS_NAMES[bytes_[0]]:
-        return False
     return any(is_header(match[0]) for match in _NAMES.finditer(text))
 
 
 _NAMES = re.compile(
     rb"^[ \t]*(?:\$\{)?[A-Za-z][A-Za-z0-9_-]*\}?(?:[ \t]+[^\n]*)?\r?$", re.MULTILINE
 )
-
-_BEGINS_NAMES = np.zeros(256, bool)
-_BEGINS_NAMES[list(b" \t$" + string.ascii_letters.encode())] = True

@@ -108,6 +108,15 @@ def read_documents(stretch: Stretch) -> Iterator[Document]:
                 yield from documents
 
 
+def find_sure_cut(text: bytes, start: int) -> tuple[int, int]:
+    """Return the end of what is at `start`, and the begin of what follows.
+
+    They are surely documents of their own, or damage; both are the text's end at its end.
+    """
+    match = _SURELY_BETWEEN.search(text, start)
+    return match.span(1) if match else (len(text), len(text))
+
+
 def unreadable_json(log_object: LogObject, reason: str) -> FormatError:
     """Return the error for an object of JSON that cannot be read."""
     error = FormatError(reason, uri=log_object.uri)

@@ -2,30 +2,32 @@
 
 A subscription of CloudWatch Logs delivers documents with many messages each, and Firehose writes
 one behind the other with nothing in between (https://docs.aws.amazon.com/AmazonCloudWatch/latest/
-logs/SubscriptionFilters.html). Arrow's JSON reader takes a stretch of documents at once, and none
-of them if one is damaged; then they are read one by one.
+logs/SubscriptionFilters.html). The native core reads documents of these kinds, and leaves what is
+damaged or unusual in them to be read one by one.
 """
 
 import base64
 import binascii
-import codecs
 import gzip
 import io
 import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import groupby, pairwise
+from itertools import groupby
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
-import pyarrow as pa
-import pyarrow.compute as pc
-from pyarrow import json
 
 from flowconv.blocks.block import Events
-from flowconv.blocks.json_documents import MAX_DOCUMENT_BYTES, Document, Stretch, read_documents
+from flowconv.blocks.json_documents import (
+    MAX_DOCUMENT_BYTES,
+    Document,
+    Stretch,
+    find_sure_cut,
+    read_documents,
+)
 from flowconv.blocks.shapes import Shape
+from flowconv.kernel.messages import Kind, MessageReader, MessageRun
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,12 +39,19 @@ class Lines:
         shape: Where they are from; JSON if it is a document of no known kind, None if it is none.
         log_group: The log group that their documents name.
         events: The event of each line.
+        may_hold_header: If not, no line consists of names of fields.
     """
 
     text: bytes
     shape: Shape | None
     log_group: str | None = None
     events: Events | None = None
+    may_hold_header: bool = True
+
+    @property
+    def count(self) -> int:
+        """The number of lines."""
+        return self.text.count(b"\n") if self.events is None else len(self.events.times)
 
     @property
     def are_messages(self) -> bool:
@@ -52,10 +61,49 @@ class Lines:
 
 def read_messages(stretch: Stretch) -> Iterator[Lines]:
     """Take the messages out of documents, in their order, and set aside what has none."""
-    columns = _read(stretch)
-    if columns is not None and not columns.lacking.any():
-        yield from columns.lines()
-        return
+    text, are_events = stretch.text, stretch.are_events
+    reader = MessageReader()
+    start = 0
+    while start < len(text):
+        runs, start = reader.read(text, start, are_events=are_events)
+        for (kind, log_group), same in groupby(runs, lambda run: (run.kind, run.log_group)):
+            yield _joined(list(same), _shape_of_kind(kind, are_events=are_events), log_group)
+        if start < len(text):
+            stop, behind = find_sure_cut(text, start)
+            yield from read_one_by_one(Stretch(text[start:stop], are_events))
+            start = behind
+
+
+def _shape_of_kind(kind: Kind, *, are_events: bool) -> Shape:
+    if kind is Kind.LOG_EVENTS:
+        return Shape.SUBSCRIPTION
+    return Shape.CLOUDWATCH_API if kind is Kind.EVENTS or are_events else Shape.FIREHOSE
+
+
+def _joined(runs: Sequence[MessageRun], shape: Shape, log_group: str | None) -> Lines:
+    """Return the lines of runs that differ in their owner alone."""
+    accounts = tuple(dict.fromkeys(run.owner for run in runs if run.owner is not None))
+    places = {account: place for place, account in enumerate(accounts)}
+    owners = [-1 if run.owner is None else places[run.owner] for run in runs]
+    events = Events(
+        np.concatenate([run.times for run in runs]),
+        np.repeat(np.array(owners, np.int64), [len(run.times) for run in runs]),
+        accounts,
+    )
+    return Lines(
+        text=b"".join(run.text for run in runs),
+        shape=shape,
+        log_group=log_group,
+        events=events,
+        may_hold_header=any(run.may_hold_header for run in runs),
+    )
+
+
+# --- one by one ---------------------------------------------------------------------------------
+
+
+def read_one_by_one(stretch: Stretch) -> Iterator[Lines]:
+    """Do the same with any documents, slowly."""
     for is_damaged, documents in groupby(
         read_documents(stretch), lambda document: document.values is None
     ):
@@ -65,9 +113,6 @@ def read_messages(stretch: Stretch) -> Iterator[Lines]:
         for document in documents:
             assert document.values is not None
             yield from _lines_of(document, document.values, are_events=stretch.are_events)
-
-
-# --- one by one ---------------------------------------------------------------------------------
 
 
 def _lines_of(document: Document, values: dict[str, Any], *, are_events: bool) -> Iterator[Lines]:
@@ -83,7 +128,6 @@ def _lines_of(document: Document, values: dict[str, Any], *, are_events: bool) -
     if shape is Shape.HTTP_ENDPOINT:
         yield from _lines_of_records(messages)
         return
-    # As `_joined` does, whose calls of Arrow would take 0.1 ms for each document.
     lines = [message.rstrip("\r\n") + "\n" for message in messages]
     counts = np.array([line.count("\n") for line in lines], np.int64)
     owner = values.get("owner")
@@ -131,163 +175,6 @@ def _messages_of(
         time = event.get("timestamp")
         times.append(-1 if time is None or time < 0 else time)
     return messages, times
-
-
-# --- columns ------------------------------------------------------------------------------------
-
-_EVENT = pa.struct([("message", pa.string()), ("timestamp", pa.int64())])
-_SCHEMA: pa.Schema = pa.schema(
-    [
-        ("messageType", pa.string()),
-        ("logGroup", pa.string()),
-        ("owner", pa.string()),
-        ("message", pa.string()),
-        ("logEvents", pa.list_(_EVENT)),
-        ("events", pa.list_(_EVENT)),
-        ("records", pa.list_(pa.struct([("data", pa.string())]))),
-    ]
-)
-_SCHEMA_OF_EVENTS = _SCHEMA.append(pa.field("timestamp", pa.int64()))
-
-
-def _read(stretch: Stretch) -> "_Columns | None":
-    """Return the documents of a stretch; None if any is damaged."""
-    text = stretch.text
-    if not text.strip(b" \t\r\n"):
-        return _Columns(_SCHEMA_OF_EVENTS.empty_table(), are_events=stretch.are_events)
-    # Arrow crashes on a text that begins with null, skips a byte order mark, and does not look at
-    # what is UTF-8.
-    if not text.lstrip(b" \t\r\n").startswith(b"{") or not _is_utf8(text):
-        return None
-    try:
-        table = json.read_json(
-            pa.BufferReader(pa.py_buffer(text)),  # type: ignore[arg-type]
-            read_options=json.ReadOptions(use_threads=False, block_size=len(text) + 1),
-            parse_options=json.ParseOptions(
-                explicit_schema=_SCHEMA_OF_EVENTS if stretch.are_events else _SCHEMA,
-                newlines_in_values=True,
-                unexpected_field_behavior="ignore",
-            ),
-        )
-    except pa.ArrowInvalid:
-        return None
-    return _Columns(table, are_events=stretch.are_events)
-
-
-def _is_utf8(text: bytes) -> bool:
-    try:
-        return text.isascii() or bool(codecs.utf_8_decode(text, "strict", True))
-    except UnicodeDecodeError:
-        return False
-
-
-_CONTROL, _EVENTS, _API, _SINGLE, _RECORDS = range(5)
-_SHAPES = (Shape.SUBSCRIPTION, Shape.SUBSCRIPTION, Shape.CLOUDWATCH_API)
-
-
-class _Columns:
-    """Whole documents, column by column.
-
-    Attributes:
-        lacking: For each document, whether it is to have messages and has none.
-    """
-
-    def __init__(self, table: pa.Table, *, are_events: bool) -> None:
-        self._are_events = are_events
-        self._log_events: Any = table["logEvents"].combine_chunks()
-        self._events: Any = table["events"].combine_chunks()
-        self._records: Any = table["records"].combine_chunks()
-        self._message: Any = table["message"].combine_chunks()
-        self._groups: Any = table["logGroup"].combine_chunks().dictionary_encode()
-        self._owners: Any = table["owner"].combine_chunks()
-        self._times: Any = table["timestamp"].combine_chunks() if are_events else None
-        type_: Any = table["messageType"].combine_chunks()
-        control = _as_bools(pc.equal(type_, pa.scalar("CONTROL_MESSAGE")))
-        kinds = [control] + [
-            _as_bools(column.is_valid())
-            for column in (self._log_events, self._events, self._message, self._records)
-        ]
-        self._kinds = np.select(kinds, [_CONTROL, _EVENTS, _API, _SINGLE, _RECORDS])
-        lacking = ~np.logical_or.reduce(kinds)
-        for events, name in (
-            (self._log_events, "message"),
-            (self._events, "message"),
-            (self._records, "data"),
-        ):
-            values: Any = pc.struct_field(pc.list_flatten(events), name)
-            parents: Any = pc.list_parent_indices(events)
-            lacking[parents.filter(values.is_null()).to_numpy()] = True
-        empty = _as_bools(pc.equal(pc.list_value_length(self._records), pa.scalar(0)))
-        self.lacking = (lacking | (empty & (self._kinds == _RECORDS))) & ~control
-
-    def lines(self) -> Iterator[Lines]:
-        """Give the messages; those go together that are of one kind and log group."""
-        groups = self._groups.indices.fill_null(-1).to_numpy(zero_copy_only=False)
-        changes = (self._kinds[1:] != self._kinds[:-1]) | (groups[1:] != groups[:-1])
-        edges = [0, *(np.flatnonzero(changes) + 1).tolist(), len(groups)]
-        for start, stop in pairwise(edges):
-            if start < stop:
-                yield from self._run(start, stop, self._groups[start].as_py())
-
-    def _run(self, start: int, stop: int, log_group: str | None) -> Iterator[Lines]:
-        kind = self._kinds[start]
-        # The accounts of this run alone: a stretch may have very many.
-        own = self._owners[start:stop].dictionary_encode()
-        owners = own.indices.fill_null(-1).to_numpy(zero_copy_only=False)
-        accounts = tuple(own.dictionary.to_pylist())
-        if kind == _CONTROL:
-            yield Lines(text=b"", shape=Shape.SUBSCRIPTION)
-        elif kind == _SINGLE:
-            shape = Shape.CLOUDWATCH_API if self._are_events else Shape.FIREHOSE
-            times = np.full(stop - start, -1)
-            if self._times is not None:
-                times = _as_times(self._times[start:stop])
-            yield _joined(self._message[start:stop], times, owners, accounts, shape, log_group)
-        elif kind == _RECORDS:
-            data = pc.struct_field(pc.list_flatten(self._records[start:stop]), "data")
-            yield from _lines_of_records(data.to_pylist())
-        else:
-            lists = (self._log_events if kind == _EVENTS else self._events)[start:stop]
-            events: Any = pc.list_flatten(lists)
-            counts = pc.list_value_length(lists).fill_null(0).to_numpy(zero_copy_only=False)
-            yield _joined(
-                pc.struct_field(events, "message"),
-                _as_times(pc.struct_field(events, "timestamp")),
-                np.repeat(owners, counts),
-                accounts,
-                _SHAPES[kind],
-                log_group,
-            )
-
-
-def _as_bools(array: Any) -> Any:
-    return array.fill_null(False).to_numpy(zero_copy_only=False)
-
-
-def _as_times(array: Any) -> npt.NDArray[np.int64]:
-    times: npt.NDArray[np.int64] = array.fill_null(-1).to_numpy(zero_copy_only=False)
-    return np.maximum(times, -1)
-
-
-def _joined(
-    messages: Any,
-    times: npt.NDArray[np.int64],
-    owners: npt.NDArray[np.int64],
-    accounts: tuple[str, ...],
-    shape: Shape,
-    log_group: str | None,
-) -> Lines:
-    """Return messages as lines; newlines that end a message are no lines of their own."""
-    if any(pc.any(pc.ends_with(messages, end)).as_py() for end in ("\n", "\r")):
-        messages = pc.ascii_rtrim(messages, "\r\n")
-    lines: Any = pc.binary_join_element_wise(messages, pa.scalar(""), pa.scalar("\n"))
-    _, offsets, data = lines.buffers()
-    text = bytes(data)[: np.frombuffer(offsets, np.int32)[len(lines)]] if len(lines) else b""
-    if text.count(b"\n") > len(times):
-        counts = pc.count_substring(lines, "\n").to_numpy(zero_copy_only=False)
-        times, owners = np.repeat(times, counts), np.repeat(owners, counts)
-    events = Events(times, owners.astype(np.int64), accounts)
-    return Lines(text=text, shape=shape, log_group=log_group, events=events)
 
 
 # --- what Firehose sends to an HTTP endpoint ----------------------------------------------------

@@ -1,6 +1,6 @@
-"""Writes inputs for the fuzz targets to begin with: the texts of the tests, and columns.
+"""Writes inputs for the fuzz targets to begin with: the texts of the tests, JSON, and columns.
 
-python write_seeds.py FOLDER writes FOLDER/rows and FOLDER/pages.
+python write_seeds.py FOLDER writes FOLDER/rows, FOLDER/json and FOLDER/pages.
 """
 
 import random
@@ -20,6 +20,7 @@ PLAN_V2, PLAN_SMALL, PLAN_TEXTS, PLANS = 0, 1, 2, 7
 FOUND = {
     # A text without rows, with a null pointer to their values.
     "rows": [b"@\nf\xab\no"],
+    "json": [],
     "pages": [],
 }
 
@@ -37,6 +38,17 @@ def row_seeds() -> list[bytes]:
     return seeds
 
 
+def json_seeds() -> list[bytes]:
+    single = rb'{"message":"2 a\n\u00e9\ud83d\ude00","timestamp":-7,"a":[1.5,true,{"b":null}]}'
+    data = (
+        b'{"messageType":"DATA_MESSAGE","owner":"1","logGroup":"g","logEvents":'
+        b'[{"id":"7","timestamp":5,"message":"2 a"},{"id":"8","message":"2 b"}]}'
+    )
+    control = b'{"messageType":"CONTROL_MESSAGE","logEvents":[{"message":"x"}]}'
+    texts = [single, data, control, data + b"\n" + single + b'{"a"', single + control + b"\n{}\n"]
+    return [bytes([how]) + text for how in range(4) for text in texts]
+
+
 def page_seeds() -> list[bytes]:
     chosen = random.Random(1)
     seeds = []
@@ -50,7 +62,7 @@ def page_seeds() -> list[bytes]:
 
 
 def main(folder: Path) -> None:
-    for name, seeds in (("rows", row_seeds()), ("pages", page_seeds())):
+    for name, seeds in (("rows", row_seeds()), ("json", json_seeds()), ("pages", page_seeds())):
         (folder / name).mkdir(parents=True, exist_ok=True)
         for number, seed in enumerate(FOUND[name] + seeds):
             (folder / name / f"seed-{number}").write_bytes(seed)

@@ -1,6 +1,7 @@
-/* All that Python calls: text of flow logs -> columns in Arrow's layout -> pages of Parquet.
+/* All that Python calls: JSON -> text of flow logs -> columns in Arrow's layout -> pages of
+ * Parquet.
  *
- * The halves know nothing of each other: Arrow stands between them. */
+ * The parts know nothing of each other: text, and Arrow, stand between them. */
 #ifndef FLOWCONV_H
 #define FLOWCONV_H
 
@@ -14,7 +15,7 @@
 #endif
 
 /* Raised whenever something in this file changes; the Python side refuses another library. */
-#define FC_API_VERSION 2
+#define FC_API_VERSION 3
 
 FC_API int32_t fc_api_version(void);
 
@@ -149,6 +150,57 @@ FC_API const int64_t *fc_line_numbers(const fc_builder *builder);
 /* When each row's event was, in milliseconds since 1970; -1 if there was no such time. NULL unless
  * the plan is timestamped. */
 FC_API const int64_t *fc_event_times(const fc_builder *builder);
+
+/* --- JSON -> the lines in its messages (json.c) ------------------------------------------------
+ */
+
+/* Where a document has its messages. */
+enum fc_kind {
+    FC_LOG_EVENTS = 0, /* {"logEvents": [{"message": ...}]}: a subscription; or a control message */
+    FC_EVENTS = 1,     /* {"events": [{"message": ...}]} */
+    FC_SINGLE = 2,     /* {"message": ...} */
+};
+
+typedef struct {
+    int64_t start; /* offset in `names` */
+    int64_t size;  /* in bytes; -1: there is none */
+} fc_name;
+
+/* Documents of one kind and with the same names that follow one another. */
+typedef struct {
+    fc_name log_group;
+    fc_name owner;
+    int64_t text_end;        /* offset behind their lines; they begin where the run before ends */
+    int64_t line_end;        /* the same in lines */
+    int32_t kind;            /* enum fc_kind */
+    int32_t may_hold_header; /* 1: a line begins with a blank, a letter or '$' */
+} fc_run;
+
+/* What was read; until the reader is used again or freed. */
+typedef struct {
+    int64_t consumed;     /* bytes of JSON */
+    const uint8_t *text;  /* the lines of all messages; each ends with a newline */
+    const int64_t *times; /* each line's event's, in milliseconds since 1970; -1 is not known */
+    const uint8_t *names; /* UTF-8 */
+    const fc_run *runs;
+    int64_t run_count;
+} fc_messages;
+
+/* A reader keeps its memory from one text to the next. */
+typedef struct fc_json fc_json;
+
+/* NULL if there is no memory. */
+FC_API fc_json *fc_json_new(void);
+
+FC_API void fc_json_free(fc_json *json);
+
+/* Read whole documents, with blanks or nothing between them.
+ *
+ * FC_QUESTION: those at `consumed` are damaged, or unusual, and theirs is the judgement of whoever
+ * asked; they end at the next newline between '}' and '{'. All before them is read. FC_NO_MEMORY:
+ * nothing is. `are_events`: what has one message may have the time of its event. */
+FC_API int32_t fc_read_messages(fc_json *json, const uint8_t *text, int64_t size,
+                                int32_t are_events, fc_messages *found);
 
 /* --- columns -> chunks (arrow.c, distinct.c, sorting.c, pages.c, chunks.c, bloom.c) ---------- */
 
