@@ -3,6 +3,7 @@
 import json
 import re
 from itertools import groupby
+from typing import Any
 
 import pytest
 from hypothesis import example, given, settings
@@ -22,7 +23,7 @@ CONTROL = '{"messageType":"CONTROL_MESSAGE","owner":"CloudwatchLogs","logEvents"
 SINGLE = '{"message":"2 c"}'
 
 
-def read(text: str | bytes, *, are_events: bool = False) -> tuple[list[tuple[object, ...]], int]:
+def read(text: str | bytes, *, are_events: bool = False) -> tuple[list[Any], int]:
     """What the core reads, and what of the text it leaves."""
     encoded = text.encode() if isinstance(text, str) else text
     runs, stop = MessageReader().read(encoded, 0, are_events=are_events)
