@@ -26,6 +26,15 @@ class Table(StrEnum):
     TGW = "tgw"
 
 
+# Where a lake has OCSF's records: folders at its root, as Security Lake names them.
+OCSF_FOLDER = "region="
+
+
+def is_table_folder(name: str) -> bool:
+    """Tell whether a folder at the root of a lake has a table's files."""
+    return name in (*Table,) or name.startswith(OCSF_FOLDER)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Field:
     """A field of a flow log record and the column that it becomes.

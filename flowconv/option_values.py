@@ -17,6 +17,11 @@ from flowconv.values import as_day
 KEY_PARTITIONS = ("aws_account_id", "aws_region")
 TIME_PARTITIONS = ("date", "hour")
 
+DEFAULT_PARTITIONS = (*KEY_PARTITIONS, "date")
+
+# Those of a custom source of Security Lake, in its order.
+OCSF_PARTITIONS = ("region", "accountId", "eventDay")
+
 # Options that are sizes in bytes.
 SIZES = (
     "memory_limit",
@@ -31,7 +36,7 @@ _WANTED: tuple[tuple[tuple[str, ...], Any, str], ...] = (
     (("workers", "max_requests", "min_files", *SIZES), int, "a whole number"),
     (("grace", "keep"), int | float, "a number"),
     (("format", "formats", "account", "region"), str | None, "text"),
-    (("time_type", "compression", "order", "on_bad_line", "table"), str, "text"),
+    (("schema", "time_type", "compression", "order", "on_bad_line", "table"), str, "text"),
     (
         (
             "with_source",
@@ -211,6 +216,28 @@ def check_partitions(names: tuple[str, ...]) -> None:
             "or a column such as vpc_id, action or interface_id."
             + did_you_mean(name, [*known, *sorted(columns)], _PARTITIONS_MEANT),
         )
+
+
+def take_ocsf(options: Any) -> None:
+    """Take the partitions of OCSF, and check that no option asks for other files.
+
+    Raises:
+        UsageError: One does.
+    """
+    given = {
+        "--partition-by": options.partition_by not in (DEFAULT_PARTITIONS, OCSF_PARTITIONS),
+        "--time-type": options.time_type != "timestamp",
+        "--with-source": options.with_source,
+        "--order": options.order != "sorted",
+        "--bloom-filters": options.bloom_filters,
+    }
+    for name, is_given in given.items():
+        require(
+            not is_given,
+            f"{name} does not go with --schema ocsf, whose files are as Security Lake wants them. "
+            "Leave it out.",
+        )
+    take(options, "partition_by", OCSF_PARTITIONS)
 
 
 def require(holds: bool, message: str, error: type[UsageError] = UsageError) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 from flowconv.errors import did_you_mean, quote
 from flowconv.fields import FIELDS, Table
 from flowconv.option_values import (
-    KEY_PARTITIONS,
+    DEFAULT_PARTITIONS,
     SIZES,
     check_days,
     check_partitions,
@@ -23,6 +23,7 @@ from flowconv.option_values import (
     take_formats,
     take_list,
     take_names,
+    take_ocsf,
 )
 from flowconv.source.patterns import Patterns
 from flowconv.storage.opening import MAX_REQUESTS
@@ -44,6 +45,7 @@ WORKER_BYTES = 200 * MB
 # Parquet's own codecs that polars, DuckDB, Athena and Spark all read.
 Compression = Literal["zstd", "snappy", "gzip", "lz4", "none"]
 OnBadLine = Literal["quarantine", "fail"]
+Schema = Literal["flat", "ocsf"]
 TimeType = Literal["timestamp", "epoch"]
 Order = Literal["sorted", "log"]
 CatalogKind = Literal["delta", "iceberg", "glue"]
@@ -119,8 +121,14 @@ class ConvertOptions:
     partition_by: tuple[str, ...] = described(
         "Partition names: aws_account_id, aws_region, date, hour, or a column such as vpc_id "
         "(its directories are then named aws_vpc_id=…).",
-        default=(*KEY_PARTITIONS, "date"),
+        default=DEFAULT_PARTITIONS,
         metavar="NAME,NAME…",
+    )
+    schema: Schema = described(
+        "Columns of the files: flat has a column for each field of the logs; ocsf is the class "
+        "Network Activity of OCSF 1.1, in the layout of a custom source of Security Lake: see "
+        "docs/ocsf.md. A lake has one of them.",
+        default="flat",
     )
     time_type: TimeType = described(
         "Type of start and end: UTC timestamps, or AWS's INT64 seconds since 1970.",
@@ -274,7 +282,11 @@ class ConvertOptions:
         check_days(self)
         check_patterns(self)
         parse_request_prices(self.request_prices)
-        check_partitions(self.partition_by)
+        check_choice(self.schema, get_args(Schema), "--schema")
+        if self.schema == "ocsf":
+            take_ocsf(self)
+        else:
+            check_partitions(self.partition_by)
         if self.format is not None or self.formats is not None:
             from flowconv.blocks.declared_formats import read_formats
 

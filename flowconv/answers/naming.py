@@ -16,7 +16,7 @@ import polars as pl
 from flowconv.answers.descriptions import read_descriptions
 from flowconv.answers.name_tables import FOREVER, NameTables
 from flowconv.errors import UsageError
-from flowconv.lake.layout import read_layout
+from flowconv.lake.layout import read_flat_layout
 from flowconv.lake.locking import Lock
 from flowconv.notebooks import InNotebooks
 from flowconv.storage.opening import open_storage
@@ -88,7 +88,7 @@ def names(
     if not paths:
         raise UsageError("no file is given. Give at least one, by --from.")
     described = read_descriptions(paths)
-    read_layout(storage)
+    read_flat_layout(storage, "A table of names")
     run_id = f"{now:%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
     with Lock(storage, run_id, wait=wait) as lock:
         known = NameTables.read(storage)

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import polars as pl
 
 from flowconv.fields import Table
-from flowconv.lake.layout import read_layout
+from flowconv.lake.layout import read_flat_layout
 from flowconv.lake.ledger import Ledger
 from flowconv.lake.scanning import scan
 from flowconv.rows.partitioning import directory_name
@@ -68,7 +68,9 @@ def read_tables(
         UsageError: `dest` or an option is not valid.
     """
     storage = open_storage(dest, options or {})
-    partitions = [directory_name(name) for name in read_layout(storage).partition_by]
+    partitions = [
+        directory_name(name) for name in read_flat_layout(storage, "flowconv ddl").partition_by
+    ]
     paths = [file.path for file, _ in Ledger.read(storage).files().values()]
     tables = []
     for table in Table:

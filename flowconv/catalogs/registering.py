@@ -11,7 +11,7 @@ from flowconv.catalogs.live_tables import read_live_tables
 from flowconv.catalogs.registered import OvertakenError, RegisteredTable, RegisterReport, Target
 from flowconv.errors import FetchError, LakeError, UsageError
 from flowconv.fields import Table
-from flowconv.lake.layout import Layout, read_layout
+from flowconv.lake.layout import Layout, read_flat_layout
 from flowconv.options import CatalogKind
 from flowconv.storage.interface import Storage
 from flowconv.storage.opening import open_storage
@@ -68,7 +68,7 @@ def register(
                 f"pip install 'flowconv[{to}]'"
             )
     storage = open_storage(lake, options or {})
-    layout = read_layout(storage)
+    layout = read_flat_layout(storage, "flowconv register")
     target = Target(catalog=catalog, database=database, options=options or {})
     with import_module(f"flowconv.catalogs.{to}").opened(storage, target) as opened:
         tables = _publish(storage, layout, opened)

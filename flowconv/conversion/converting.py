@@ -135,7 +135,7 @@ def convert(
             # The other run may have converted what has changed since it was listed.
             listing = stack.enter_context(_listing(logs, lake, options))
         stack.enter_context(requests_ended(logs))
-        ledger, leftovers = _read_lake(lake)
+        ledger, leftovers = _read_lake(lake, layout)
         lock.confirm()
         with _recorded(ledger, report, layout, partial(_note_requests, report, storages, options)):
             remove_leftovers(lake, ledger, leftovers)
@@ -188,11 +188,11 @@ def _converting(
 _LISTED_AHEAD = 20_000
 
 
-def _read_lake(lake: Storage) -> tuple[Ledger, Leftovers]:
+def _read_lake(lake: Storage, layout: Layout) -> tuple[Ledger, Leftovers]:
     """Return the ledger, and what killed runs have left behind."""
     if lake.is_local:
-        return Ledger.read(lake), list_leftovers(lake)
-    leftovers = started(partial(list_leftovers, lake))
+        return Ledger.read(lake), list_leftovers(lake, layout)
+    leftovers = started(partial(list_leftovers, lake, layout))
     return Ledger.read(lake), leftovers.result()
 
 

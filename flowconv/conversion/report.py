@@ -10,6 +10,7 @@ from flowconv.blocks.counts import GROUPS_COUNTED, OTHER_GROUPS, LineCounts
 from flowconv.conversion.logged_interfaces import Logged
 from flowconv.lake.ledger_records import ConvertedObject, DataFile
 from flowconv.lake.overlaps import Overlap
+from flowconv.lake.paths import place_of
 from flowconv.notebooks import InNotebooks
 
 
@@ -214,8 +215,9 @@ class ConvertReport(InNotebooks):
         for file in filter(lambda file: file.is_data and file.is_written, done.files):
             self.files += 1
             self.written_bytes += file.size_bytes
-            self.tables[file.path.partition("/")[0]] += file.rows
-            self.directories.add(file.path.rpartition("/")[0])
+            partition = file.path.rpartition("/")[0]
+            self.tables[place_of(partition).table] += file.rows
+            self.directories.add(partition)
         if done.worker:
             counts = self.workers.setdefault(done.worker, WorkerCounts())
             counts.tasks += 1

@@ -1,6 +1,7 @@
 """Stages 7 and 8: pieces -> files that count; and a lake read again.
 
-1. `writing`: pieces -> staged Parquet files; `quarantine_writing`: rejected lines.
+1. `writing`: pieces -> staged Parquet files, with `ocsf_writing` of OCSF; `quarantine_writing`:
+   rejected lines.
 2. `compacted`: files with rows of many tasks, each row with its task.
 3. `ledger`: one record makes a task's files count. `snapshot`: what all records say. `merging`
    puts them into `checkpoints`. `locking` keeps other runs out.

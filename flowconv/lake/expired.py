@@ -8,7 +8,7 @@ from typing import Any
 
 from flowconv.source.keys import LogObject
 
-_DAY = re.compile(r"/date=([0-9]{4}-[0-9]{2}-[0-9]{2})(?=/|$)")
+_DAY = re.compile(r"/(?:date=([0-9]{4}-[0-9]{2}-[0-9]{2})|eventDay=([0-9]{8}))(?=/|$)")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,6 +88,6 @@ def day_of(partition: str) -> date | None:
     """Return the day of a partition, given by table and directory; None if it has none."""
     match = _DAY.search(partition)
     try:
-        return date.fromisoformat(match[1]) if match else None
+        return date.fromisoformat(match[1] or match[2]) if match else None
     except ValueError:
         return None

@@ -9,7 +9,8 @@ from flowconv.fields import Table
 from flowconv.lake.checksums import seal, unseal
 from flowconv.lake.ledger import last_layout
 from flowconv.lake.paths import LAYOUT, LEDGER
-from flowconv.options import ConvertOptions, TimeType
+from flowconv.lake.table_folders import table_folders
+from flowconv.options import ConvertOptions, Schema, TimeType
 from flowconv.storage.interface import Storage
 
 
@@ -18,12 +19,14 @@ class Layout:
     """What all files of a lake have in common.
 
     Attributes:
+        schema: Columns of its files, as `ConvertOptions.schema`.
         partition_by: Partition names, outermost first.
         time_type: Type of `start` and `end`.
         with_source: Every row names its object and line.
         version: Version of lake.json's own format.
     """
 
+    schema: Schema = "flat"
     partition_by: tuple[str, ...]
     time_type: TimeType
     with_source: bool = False
@@ -92,6 +95,26 @@ def read_layout(storage: Storage) -> Layout:
     return layout
 
 
+def read_flat_layout(storage: Storage, what: str) -> Layout:
+    """Return the layout of a lake whose columns are the fields of flow logs.
+
+    Args:
+        storage: The lake.
+        what: What needs them, such as "Compacting".
+
+    Raises:
+        LakeError: As `read_layout`; or it is a lake of OCSF.
+    """
+    layout = read_layout(storage)
+    if layout.schema == "ocsf":
+        raise LakeError(
+            f"this lake has --schema ocsf. {what} needs --schema flat: convert the logs to a lake "
+            "of their own for it. docs/ocsf.md says how a lake of OCSF is read.",
+            uri=storage.root,
+        )
+    return layout
+
+
 def lost_layout(storage: Storage) -> Layout | None:
     """Return the layout of a lake whose lake.json is gone, as its last run recorded it.
 
@@ -114,6 +137,7 @@ def restore_layout(storage: Storage, layout: Layout) -> None:
 
 def _layout(described: Mapping[str, Any]) -> Layout:
     return Layout(
+        schema=described.get("schema", "flat"),
         partition_by=tuple(described["partition_by"]),
         time_type=described["time_type"],
         with_source=described["with_source"],
@@ -132,22 +156,29 @@ def ensure_layout(storage: Storage, options: ConvertOptions, found: Layout | Non
         LakeError: The lake has another layout, or the tables' folders hold files but no lake.
     """
     layout = Layout(
+        schema=options.schema,
         partition_by=options.partition_by,
         time_type=options.time_type,
         with_source=options.with_source,
     )
     if found is None and not is_lake(storage):
-        for table in Table:
+        for folder in table_folders(storage) if options.schema == "ocsf" else Table:
             # Another run may have begun the lake just now.
-            if next(storage.list_files(table), None) and not is_lake(storage):
+            if next(storage.list_files(folder), None) and not is_lake(storage):
                 raise LakeError(
-                    f"there are files below {table}/, but it is not a flowconv lake. Choose "
+                    f"there are files below {folder}/, but it is not a flowconv lake. Choose "
                     "another DEST.",
                     uri=storage.root,
                 )
         if storage.create(LAYOUT, seal(asdict(layout))):
             return layout
     found = found or read_layout(storage)
+    if found.schema != layout.schema:
+        raise LakeError(
+            f"this lake has --schema {found.schema}, and this run --schema {layout.schema}; give "
+            "the same, or choose another DEST.",
+            uri=storage.root,
+        )
     if found != layout:
         raise LakeError(
             f"this lake has --partition-by {','.join(found.partition_by)} --time-type "

@@ -4,9 +4,9 @@ from collections import defaultdict
 from itertools import pairwise
 from typing import NamedTuple
 
-from flowconv.fields import Table
 from flowconv.lake.checkpoints import PARTS, Checkpoint, Part, parse_part
 from flowconv.lake.paths import LEDGER, RECORD_DIGITS, parse_record_path
+from flowconv.lake.table_folders import table_folders
 from flowconv.storage.interface import Storage
 
 
@@ -97,6 +97,6 @@ def _merged_meanwhile(storage: Storage, last: int) -> bool:
 def _has_files(storage: Storage) -> bool:
     """Tell whether there are files below the tables."""
     # In S3 each is under way from here on.
-    listings = [storage.list_files(table) for table in Table]
+    listings = [storage.list_files(folder) for folder in table_folders(storage)]
     # S3's console creates an object with such a name for a folder.
     return any(not file.path.endswith("/") for files in listings for file in files)

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from flowconv.fields import Table
 from flowconv.lake.intents import read_intent
+from flowconv.lake.layout import Layout
 from flowconv.lake.ledger import Ledger
 from flowconv.lake.paths import INTENTS, SET_ASIDE, STAGING, is_written_here
 from flowconv.storage.interface import Storage, Unfinished
@@ -24,7 +25,7 @@ class Leftovers(NamedTuple):
     intents: Sequence[str]
 
 
-def list_leftovers(storage: Storage) -> Leftovers:
+def list_leftovers(storage: Storage, layout: Layout) -> Leftovers:
     """List what killed runs left behind; the caller holds the lake's lock.
 
     To be called before a run begins: no later run has any of these, so they may be removed however
@@ -32,7 +33,15 @@ def list_leftovers(storage: Storage) -> Leftovers:
     """
     # In S3 both are under way together.
     intents = storage.list_files(INTENTS)
-    unfinished = storage.list_unfinished(STAGING, (*Table, "_flowconv"))
+    if layout.schema == "ocsf":
+        # Its tables have no folder of their own.
+        unfinished = [
+            file
+            for file in storage.list_unfinished(STAGING)
+            if file.path.startswith("_flowconv/") or is_written_here(file.path)
+        ]
+    else:
+        unfinished = storage.list_unfinished(STAGING, (*Table, "_flowconv"))
     return Leftovers(unfinished, [file.path for file in intents])
 
 

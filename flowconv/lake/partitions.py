@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from flowconv.lake.ledger_records import DataFile
+from flowconv.lake.paths import place_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,7 +62,7 @@ def partitions_of(files: Iterable[DataFile]) -> tuple[PartitionStatus, ...]:
         by_directory[file.path.rpartition("/")[0]].append(file)
     partitions = []
     for path, same in sorted(by_directory.items()):
-        table, _, directory = path.partition("/")
+        table, directory = place_of(path)
         partitions.append(
             PartitionStatus(
                 table=table,

@@ -1,6 +1,7 @@
 """Every name below DEST.
 
 vpc/, tgw/          tables: <partitions>/<task>-<generation>-<number>.parquet
+region=…/           with --schema ocsf, in place of these: accountId=…/eventDay=…/<name>.parquet
 dim/                names: interfaces.parquet, networks.parquet; not of the ledger
 _flowconv/
   lake.json         the layout: what all files have in common
@@ -15,6 +16,9 @@ _flowconv/
 """
 
 import re
+from typing import NamedTuple
+
+from flowconv.fields import OCSF_FOLDER
 
 NAMES = "dim"
 LAYOUT = "_flowconv/lake.json"
@@ -32,7 +36,7 @@ RECORD_DIGITS = 12
 _RECORD = re.compile(rf"[0-9]{{{RECORD_DIGITS}}}")
 
 _OF_A_TASK = re.compile(
-    r"(?:vpc|tgw)/.*[0-9a-f]{20}-[0-9]+-[0-9]+\.parquet"
+    rf"(?:vpc/|tgw/|{OCSF_FOLDER}).*[0-9a-f]{{20}}-[0-9]+-[0-9]+\.parquet"
     r"|_flowconv/quarantine/[0-9a-f]{20}-[0-9]+\.jsonl",
     re.DOTALL,
 )
@@ -41,6 +45,21 @@ _OF_A_TASK = re.compile(
 def is_written_here(path: str) -> bool:
     """Tell whether a file of the tables or of the quarantine has a name that a run gives."""
     return _OF_A_TASK.fullmatch(path) is not None
+
+
+class Place(NamedTuple):
+    """A partition's table, which is `ocsf` for OCSF's records, and directory."""
+
+    table: str
+    directory: str
+
+
+def place_of(partition: str) -> Place:
+    """Return the table and directory of a partition, given by its path."""
+    if partition.startswith(OCSF_FOLDER):
+        return Place("ocsf", partition)
+    table, _, directory = partition.partition("/")
+    return Place(table, directory)
 
 
 def record_path(number: int) -> str:

@@ -10,7 +10,7 @@ from flowconv.blocks.formats import can_be_name, find_field
 from flowconv.errors import LakeError, UsageError, quote
 from flowconv.fields import Table
 from flowconv.lake.gone import gone_partitions, missing_paths
-from flowconv.lake.layout import Layout, read_layout
+from flowconv.lake.layout import Layout, read_flat_layout
 from flowconv.lake.ledger import Ledger
 from flowconv.lake.ledger_records import DataFile
 from flowconv.rows.partitioning import NULL_PARTITION, directory_name, encode_value
@@ -64,7 +64,7 @@ def scan(
     import polars as pl
 
     storage = open_storage(dest, options or {})
-    layout = read_layout(storage)
+    layout = read_flat_layout(storage, "Reading by flowconv.scan, query or report")
     require(table, str, "table")
     chosen = Table(table) if table in list(Table) else None
     if chosen is None:

@@ -120,6 +120,7 @@ class LakeStatus(PartitionTotals, InNotebooks):
         """Return plain values for JSON."""
         return {
             "lake": self.lake,
+            "schema": self.layout.schema,
             "partition_by": list(self.layout.partition_by),
             "time_type": self.layout.time_type,
             "lock": self.lock.to_dict(),

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, wait
 from dataclasses import dataclass, replace
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -31,6 +31,9 @@ from flowconv.storage.interface import StagedSink, Storage
 from flowconv.storage.local_errors import storage_errors
 from flowconv.version import VERSION
 
+if TYPE_CHECKING:
+    from flowconv.lake.ocsf_writing import OcsfWriter
+
 # A task buffers so much over all partitions before it writes the largest.
 BUFFERED_BYTES = 64 << 20
 
@@ -53,6 +56,9 @@ SORTED_BY: Mapping[Table, tuple[str, ...]] = MappingProxyType(
     }
 )
 
+# The rows of a file of OCSF are sorted in memory: so many take some 60 MB.
+OCSF_FILE_ROWS = 512 << 10
+
 # What people look for by its value, and has too many values for statistics to help.
 FILTERED = ("srcaddr", "dstaddr", "pkt_srcaddr", "pkt_dstaddr", "interface_id")
 
@@ -68,7 +74,7 @@ class StagedFile:
 @dataclass(slots=True)
 class _OpenFile:
     sink: StagedSink
-    parquet: ParquetWriter
+    parquet: "ParquetWriter | OcsfWriter"
     path: str
     rows: int = 0
 
@@ -114,6 +120,8 @@ class TaskWriter:
         self._storage = storage
         self._name = name
         self._options = options
+        self._is_ocsf = options.schema == "ocsf"
+        self._rows_at_once = OCSF_FILE_ROWS if self._is_ocsf else ROW_GROUP_ROWS
         self._on_file = on_file
         self._expired = expired
         self._expired_rows: Counter[str] = Counter()
@@ -164,9 +172,9 @@ class TaskWriter:
         while rows.num_rows:
             pending = self._pending.setdefault(key, BufferedRows())
             # Row groups end at the same rows however these were cut into pieces.
-            piece = rows.slice(0, ROW_GROUP_ROWS - pending.rows)
+            piece = rows.slice(0, self._rows_at_once - pending.rows)
             rows = rows.slice(piece.num_rows)
-            is_full = pending.rows + piece.num_rows == ROW_GROUP_ROWS
+            is_full = pending.rows + piece.num_rows == self._rows_at_once
             if not is_full and 2 * piece.num_rows < whole:
                 piece = copied(piece)  # What waits must not keep what is written.
             self._buffered_bytes += pending.append(piece)
@@ -213,7 +221,7 @@ class TaskWriter:
 
     def _without_expired(self, rows: PartitionedRows) -> PartitionedRows:
         """Count the rows of expired days, and return the others."""
-        partitions = [f"{key.table}/{key.path}" for key in rows.keys]
+        partitions = [key.folder for key in rows.keys]
         kept = np.array([not self._expired.has_partition(name) for name in partitions], bool)
         if kept.all():
             return rows
@@ -256,8 +264,8 @@ class TaskWriter:
             piece = rows.take(indices(order[bounds[begin] : bounds[end]]))
             for place in range(begin, end):
                 stop = bounds[place + 1] - bounds[begin]
-                for start in range(bounds[place] - bounds[begin], stop, ROW_GROUP_ROWS):
-                    group = piece.slice(start, min(ROW_GROUP_ROWS, stop - start))
+                for start in range(bounds[place] - bounds[begin], stop, self._rows_at_once):
+                    group = piece.slice(start, min(self._rows_at_once, stop - start))
                     self._write_rows(keys[place], [group])
             begin = end
 
@@ -297,7 +305,8 @@ class TaskWriter:
 
     def _close_files(self, key: PartitionKey) -> None:
         """Close the file that was written to if it is large enough, or another if many are open."""
-        if self._open[key].sink.tell() >= self._options.target_file_size:
+        # A file of OCSF is in order, and nothing can be added to it.
+        if self._is_ocsf or self._open[key].sink.tell() >= self._options.target_file_size:
             self._close_file(key)
         elif len(self._open) > OPEN_FILES:
             self._close_file(next(iter(self._open)))
@@ -305,15 +314,23 @@ class TaskWriter:
     def _open_file(self, key: PartitionKey) -> _OpenFile:
         name = f"{self._name}-{self._next_number:04d}.parquet"
         self._next_number += 1
-        path = f"{key.table}/{key.path}/{name}"
+        path = f"{key.folder}/{name}"
         sink = self._storage.open_staged(path, f"{STAGING}/{name}")
         try:
             with storage_errors(sink.uri):
-                parquet = parquet_writer(sink.file, key.table, self._options)
+                parquet = self._writer_of(key, sink.file)
         except StorageError:
             sink.discard()
             raise
         return _OpenFile(sink, parquet, path)
+
+    def _writer_of(self, key: PartitionKey, file: pa.NativeFile) -> "ParquetWriter | OcsfWriter":
+        if self._is_ocsf:
+            # pyarrow's own writer takes 0.1 s to import.
+            from flowconv.lake.ocsf_writing import OcsfWriter
+
+            return OcsfWriter(file, key, self._options.compression)
+        return parquet_writer(file, key.table, self._options)
 
     def _close_file(self, key: PartitionKey) -> None:
         self._on_file()

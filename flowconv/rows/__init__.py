@@ -5,4 +5,5 @@
    `parquet_columns` does so for blocks that are columns already.
 3. `normalising`: the table's columns and types; `schema` names them.
 4. `partitioning`: rows -> pieces, each of one partition.
+5. `ocsf`: rows -> events of OCSF, as the last step before their file if the lake has such.
 """

@@ -18,12 +18,16 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from flowconv.fields import Table
+from flowconv.fields import OCSF_FOLDER, Table
+from flowconv.option_values import OCSF_PARTITIONS, TIME_PARTITIONS
 from flowconv.rows.normalising import FlowBatch
 from flowconv.source.keys import LogObject
 
 # What Hive, and every reader after it, takes for null.
 NULL_PARTITION = "__HIVE_DEFAULT_PARTITION__"
+
+# What Security Lake wants in place of an account where there is none.
+NO_ACCOUNT = "external"
 
 # File systems allow 255 bytes in a name, and the partition's own name needs some.
 _MAX_VALUE_BYTES = 200
@@ -40,11 +44,16 @@ class PartitionKey:
 
     Attributes:
         table: The table.
-        path: Below the table, such as `aws_account_id=…/aws_region=…/date=2026-01-14`.
+        path: Its partitions, such as `aws_account_id=…/aws_region=…/date=2026-01-14`.
     """
 
     table: Table
     path: str
+
+    @property
+    def folder(self) -> str:
+        """Below the lake; those of OCSF lie at its root."""
+        return self.path if self.path.startswith(OCSF_FOLDER) else f"{self.table}/{self.path}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,10 +153,15 @@ def _level(batch: FlowBatch, name: str, account: str | None, region: str | None)
     match name:
         case "aws_account_id":
             return _of_owners(batch, lambda source: source.account_id or account)
-        case "aws_region":
+        case "accountId":
+            level = _of_owners(batch, lambda source: source.account_id or account)
+            return _Level([value or NO_ACCOUNT for value in level.values], level.codes)
+        case "aws_region" | "region":
             return _of_sources(batch, lambda source: source.region or region)
         case "date":
             return _of_time(batch, _DAY, _day_of_source, _date_name)
+        case "eventDay":
+            return _of_time(batch, _DAY, _day_of_source, _event_day_name)
         case "hour":
             return _of_time(batch, _HOUR, _hour_of_source, _hour_name)
         case _:
@@ -246,6 +260,10 @@ def _date_name(day: int) -> str:
     return (date(1970, 1, 1) + timedelta(days=day)).isoformat()
 
 
+def _event_day_name(day: int) -> str:
+    return _date_name(day).replace("-", "")
+
+
 def _hour_name(hour: int) -> str:
     return f"{hour % 24:02d}"
 
@@ -263,7 +281,8 @@ def directory_name(name: str) -> str:
     A column's is `aws_<column>`, so that no partition has the name of a column: Athena and Hive
     refuse such tables.
     """
-    return name if name in ("date", "hour") or name.startswith("aws_") else f"aws_{name}"
+    is_whole = name in (*TIME_PARTITIONS, *OCSF_PARTITIONS) or name.startswith("aws_")
+    return name if is_whole else f"aws_{name}"
 
 
 def encode_value(value: str | None) -> str:

@@ -11,7 +11,7 @@ from functools import partial
 from typing import Protocol
 
 from flowconv.errors import FolderError, UsageError
-from flowconv.fields import Table
+from flowconv.fields import is_table_folder
 from flowconv.source.keys import CLOUDWATCH, LogObject
 from flowconv.source.listing import LAKE_FOLDER, DayEnd, list_objects, list_with_day_ends
 from flowconv.source.selection import ALL, Selection
@@ -179,7 +179,7 @@ class StorageSource:
         above, _, folder = self._storage.location("").rpartition("/")
         # Only folders with a name from a lake cost a request.
         while above.count("/") >= 2 or (above and self._storage.is_local):
-            if folder in (LAKE_FOLDER, *Table):
+            if folder == LAKE_FOLDER or is_table_folder(folder):
                 suspects.append(open_storage(above, self._options))
             above, _, folder = above.rpartition("/")
         for suspect in suspects:

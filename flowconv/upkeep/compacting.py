@@ -27,7 +27,7 @@ from flowconv.errors import FlowconvError, LakeError, StorageError, printable, r
 from flowconv.fields import Table
 from flowconv.lake.expired import day_of
 from flowconv.lake.intents import taking_back, write_intent
-from flowconv.lake.layout import Layout, read_layout
+from flowconv.lake.layout import Layout, read_flat_layout
 from flowconv.lake.ledger import Ledger, LostLockError
 from flowconv.lake.ledger_records import DataFile, Run
 from flowconv.lake.leftovers import list_leftovers, remove_leftovers
@@ -148,7 +148,7 @@ def compact(
         require_no_credentials({}, options.dest_options)
     started = time.monotonic()
     storage = open_storage(lake, options.dest_options)
-    layout = read_layout(storage)
+    layout = read_flat_layout(storage, "Compacting")
     _check_days(storage, layout, options)
     report = CompactReport(
         lake=storage.root,
@@ -243,7 +243,7 @@ class _Run:
         on_progress: Callable[[RunProgress], None] | None,
     ) -> None:
         """Record a run, and compact the partitions; do nothing if nothing is to be done."""
-        leftovers = list_leftovers(self._storage)
+        leftovers = list_leftovers(self._storage, self._layout)
         if not (partitions or leftovers.intents or leftovers.unfinished):
             return
         run = Run(run_id=self._report.run_id, began=datetime.now(UTC), host=socket.gethostname())

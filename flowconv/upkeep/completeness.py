@@ -16,7 +16,7 @@ from typing import Any
 
 from flowconv.lake.acknowledged import read_acknowledged, write_acknowledged
 from flowconv.lake.expired import Expired
-from flowconv.lake.layout import read_layout
+from flowconv.lake.layout import read_flat_layout
 from flowconv.lake.ledger import Ledger
 from flowconv.lake.locking import Lock
 from flowconv.storage.interface import Storage
@@ -62,7 +62,7 @@ def gaps(
     first, last = as_day(since, "--since"), as_day(until, "--until")
     lake = path_text(lake)
     storage = open_storage(lake, options or {})
-    read_layout(storage)
+    read_flat_layout(storage, "flowconv gaps")
     ledger = Ledger.read(storage)
     files = [file for file, _ in ledger.files().values()]
     times, unnamed = read_times(ledger)

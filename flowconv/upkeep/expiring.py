@@ -105,7 +105,7 @@ def expire(
     day = _checked_day(before, gone=gone)
     storage = open_storage(lake, options or {})
     layout = read_layout(storage)
-    if day and "date" not in layout.partition_by:
+    if day and not {"date", "eventDay"}.intersection(layout.partition_by):
         raise LakeError(
             f"the lake is partitioned by {', '.join(layout.partition_by)}, not by date, so no day "
             "can be removed from it.",
@@ -158,7 +158,7 @@ def _remove(
     files: list[DataFile],
 ) -> None:
     """Record what has expired, then delete its files; the caller holds the lock."""
-    leftovers = list_leftovers(storage)
+    leftovers = list_leftovers(storage, layout)
     run = Run(run_id=run_id, began=datetime.now(UTC), host=socket.gethostname())
     ledger.begin(run, asdict(layout))
     remove_leftovers(storage, ledger, leftovers)

@@ -25,8 +25,11 @@ from flowconv.lake.paths import (
     QUARANTINE,
     STAGING,
     parse_record_path,
+    place_of,
     record_path,
 )
+from flowconv.lake.table_folders import table_folders
+from flowconv.rows.ocsf_schema import OCSF_SCHEMA
 from flowconv.rows.schema import table_schema
 from flowconv.storage.interface import Storage
 from flowconv.storage.stored_reader import StoredReader
@@ -63,7 +66,7 @@ class LakeNow:
         # intent or its commit read later, else it is a stray.
         stored = {
             file.path: file.size_bytes
-            for folder in (*Table, QUARANTINE)
+            for folder in (*table_folders(storage), QUARANTINE)
             for file in storage.list_files(folder)
             if not file.path.endswith("/")  # S3's console creates such an object for a folder.
         }
@@ -197,13 +200,19 @@ def _check_file(
         return damaged(f"it cannot be read ({error})", "a whole file")
     if rows != file.rows:
         return damaged(f"{rows:,} rows", f"{file.rows:,}")
-    table = Table(file.path.partition("/")[0])
-    schema = table_schema(table, opened.layout.time_type, with_source=opened.layout.with_source)
+    table = place_of(file.path).table
+    schema = _schema_of(opened.layout, table)
     # An earlier flowconv knew fewer fields.
     if not found.equals(pa.schema([field for field in schema if field.name in found.names])):
         differ = [str(field) for field in found if field not in schema] or ["another order"]
         return damaged(f"columns that differ ({', '.join(differ)[:200]})", f"those of {table}/")
     return None
+
+
+def _schema_of(layout: Layout, table: str) -> pa.Schema:
+    if layout.schema == "ocsf":
+        return OCSF_SCHEMA
+    return table_schema(Table(table), layout.time_type, with_source=layout.with_source)
 
 
 def _open(storage: Storage, file: DataFile) -> io.RawIOBase:

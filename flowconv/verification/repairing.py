@@ -60,7 +60,7 @@ def repair_lake(
     if report.kinds["missing-layout"]:
         restore_layout(storage, layout)
     run = Run(run_id=run_id, began=datetime.now(UTC), host=socket.gethostname())
-    leftovers = list_leftovers(storage)
+    leftovers = list_leftovers(storage, layout)
     ledger.begin(run, asdict(layout))
     remove_leftovers(storage, ledger, leftovers)
     strays = [

@@ -46,6 +46,7 @@ PAGES = {
         "docs/catalogs.md",
         "docs/expressions.md",
         "docs/columns.md",
+        "docs/ocsf.md",
     )
 }
 UPDATE = "the page is behind the code; update it with: make docs"

@@ -12,7 +12,7 @@ from flowconv.cli.engines import EngineOption, SchedulerOption, chosen_engine
 from flowconv.cli.failures import FAILED, INCOMPLETE, StoppedAndReported, explained
 from flowconv.cli.log import LOG_FORMATS, Log, open_log
 from flowconv.cli.streams import print_json
-from flowconv.errors import FlowconvError, StorageError, redact
+from flowconv.errors import FlowconvError, StorageError, UsageError, redact
 from flowconv.options import CompactOptions, ConvertOptions
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     "flowconv convert exported lake --format default --account 123456789012",
     "flowconv convert cloudwatch:/aws/vpc/flowlogs lake --format default",
     "flowconv convert s3://my-logs s3://my-lake/flows --engine dask",
+    "flowconv convert s3://my-logs s3://aws-security-data-lake-…/ext/flows --schema ocsf",
 )
 @takes_options(ConvertOptions)
 def convert(  # noqa: PLR0913 - an option each
@@ -89,6 +90,11 @@ def convert(  # noqa: PLR0913 - an option each
     with open_log(log_format) as log:
         with explained(log, as_json=json_):
             options = make_options()
+            if compact and options.schema == "ocsf":
+                raise UsageError(
+                    "--compact does not go with --schema ocsf: compacted files are of the flat "
+                    "schema. Leave it out."
+                )
         if dry_run:
             complete = _plan(source, dest, options, log, json_=json_)
         else:

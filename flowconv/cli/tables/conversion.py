@@ -43,7 +43,10 @@ def _run_figures(report: ConvertReport) -> Table:
     table.add_row("source", report.source)
     table.add_row("lake", report.lake)
     _add_objects(table, report)
-    rows = ", ".join(f"{n:,} in {name}/" for name, n in sorted(report.tables.items()))
+    rows = ", ".join(
+        f"{n:,} events of OCSF" if name == "ocsf" else f"{n:,} in {name}/"
+        for name, n in sorted(report.tables.items())
+    )
     table.add_row("rows", rows or "0")
     add_lines(table, report.lines)
     if report.skipdata:

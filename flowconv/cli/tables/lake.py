@@ -45,6 +45,8 @@ def print_status(status: LakeStatus) -> None:
 def _lake_figures(status: LakeStatus) -> Table:
     table = key_values()
     table.add_row("lake", status.lake)
+    if status.layout.schema == "ocsf":
+        table.add_row("schema", "Network Activity of OCSF 1.1")
     table.add_row("partitioned", f"by {', '.join(status.layout.partition_by)}")
     table.add_row("objects", f"{status.objects:,} converted")
     table.add_row(
