@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     "flowconv convert exported lake --format default --account 123456789012",
     "flowconv convert cloudwatch:/aws/vpc/flowlogs lake --format default",
     "flowconv convert s3://my-logs s3://my-lake/flows --engine dask",
-    "flowconv convert s3://my-logs s3://aws-security-data-lake-…/ext/flows --schema ocsf",
+    "flowconv convert logs s3://my-security-lake/ext/flows --schema ocsf",
 )
 @takes_options(ConvertOptions)
 def convert(  # noqa: PLR0913 - an option each
