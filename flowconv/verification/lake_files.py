@@ -17,6 +17,7 @@ from flowconv.fields import Table
 from flowconv.lake.checkpoints import parse_part
 from flowconv.lake.gone import gone_partitions
 from flowconv.lake.intents import read_intent
+from flowconv.lake.layout import Layout
 from flowconv.lake.ledger import Ledger
 from flowconv.lake.ledger_records import DataFile, Share
 from flowconv.lake.paths import (
