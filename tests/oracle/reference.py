@@ -76,6 +76,8 @@ __all__ = [
     "table_row",
 ]
 
+PRINTABLE = {chr(code) for code in range(32, 127)} | set("\t\n\r")
+
 HIVE_NULL = "__HIVE_DEFAULT_PARTITION__"
 
 
@@ -173,10 +175,15 @@ def read_object(
     return dataclasses.replace(read, far_times=far)
 
 
-# Zip, bzip2, zstd, xz, lz4, snappy, 7z; UTF-32 and UTF-16; PNG, JPEG, PDF; Avro, SQLite.
+# Zip, bzip2, zstd, xz, lz4, snappy, 7z, rar, lzip, lzop, compress; what is encrypted; UTF-32 and
+# UTF-16; PNG, JPEG, PDF; Avro, SQLite, Arrow, Ion, those of Hadoop and Hive; captures of packets.
 FOREIGN = (
     *(b"PK\x03\x04", b"PK\x05\x06", *(b"BZh%d1AY&SY" % level for level in range(1, 10))),
     *(b"(\xb5/\xfd", b"\xfd7zXZ\0", b'\x04"M\x18', b"\xff\x06\0\0sNaPpY", b"7z\xbc\xaf'\x1c"),
+    *(b"PK\x07\x08", b"Rar!\x1a\x07", b"LZIP\x01", b"\x89LZO\0\r\n\x1a\n", b"\x1f\x9d"),
+    *(b"\x02!L\x18", *(bytes([first]) + b"*M\x18" for first in range(0x50, 0x60)), b"\x82SNAPPY\0"),
+    *(b"-----BEGIN PGP MESSAGE-----", b"age-encryption.org/", b"ARROW1\0\0", b"\xe0\x01\0\xea"),
+    *(b"SEQ\x04", b"SEQ\x05", b"SEQ\x06", b"RCF\x01", b"\xd4\xc3\xb2\xa1", b"\xa1\xb2\xc3\xd4"),
     *(b"\0\0\xfe\xff", b"\xff\xfe", b"\xfe\xff", b"\x89PNG\r\n", b"\xff\xd8\xff", b"%PDF-"),
     *(b"Obj\x01", b"SQLite format 3\0"),
 )
@@ -194,11 +201,81 @@ def is_foreign(text: bytes) -> bool:
                 return True
     begun = text.removeprefix(b"\xef\xbb\xbf").lstrip(b" \t\r\n")[:9].lower()
     return (
-        text.startswith((b"x\x01", b"x\x9c", b"x\xda"))
+        is_packed(text)
+        or text.startswith((b"x\x01", b"x\x9c", b"x\xda"))
         or (text.startswith(b"x^") and any(byte >= 0x80 for byte in text[2:11]))
         or (text.startswith(b"ORC") and any(byte < 9 for byte in text[3:68]))
         or begun.startswith((b"<?xml", b"<html", b"<!doctype"))
     )
+
+
+def is_packed(text: bytes) -> bool:
+    """Whether it is packed, archived or encrypted by what leaves no certain mark."""
+    in_octal = [text[100:148], text[148:154]]  # of a tar's header
+    return (
+        (len(text) > 155 and not b"".join(in_octal).strip(b" 01234567\0") and is_tar(text))
+        or (text.startswith(b"Salted__") and any(byte >= 0x80 for byte in text[8:33]))
+        or (
+            text.startswith(b"H4sI") and re.fullmatch(rb"[A-Za-z0-9+/]{28}", text[4:32]) is not None
+        )
+        or (
+            text.startswith(b"]\0\0")
+            and len(text) >= 13
+            and (text[5:13] == b"\xff" * 8 or text[10:13] == bytes(3))
+        )
+        or is_raw(text)
+        or (text.startswith(b"\0") and is_raw(text[8:]))
+    )
+
+
+def is_tar(text: bytes) -> bool:
+    return b"\0" not in text[148:154] and text[154:156] == b"\0 "
+
+
+def is_raw(text: bytes) -> bool:
+    """Whether it is a block of lz4 or snappy: text, and then a copy of some of it."""
+    if text[:1] >= b"\xf0":  # lz4
+        full = len(text) - 1 - len(text[1:].lstrip(b"\xff"))
+        start = 2 + full
+        if full <= 8 and start <= len(text) and is_ascii_text(text[start : start + 15], 15):
+            literal = 15 + 255 * full + text[start - 1]
+            copy = text[start + literal :]
+            if len(text) == start + literal or 0 < back(copy) <= literal:
+                return True
+    place = size = 0
+    while place < len(text) and text[place] >= 0x80:
+        size += (text[place] & 0x7F) << 7 * place
+        place += 1
+    if not 1 <= place <= 4 or place + 2 > len(text):
+        return False
+    size += text[place] << 7 * place
+    tag = text[place + 1]
+    more = {0xF0: 1, 0xF4: 2}.get(tag, 0)
+    start = place + 2 + more
+    try:
+        text[:start].decode()
+        return False
+    except UnicodeDecodeError:
+        pass
+    if tag & 3 or (not more and not 7 <= tag >> 2 < 60):
+        return False
+    literal = 1 + (int.from_bytes(text[start - more : start], "little") if more else tag >> 2)
+    if not is_ascii_text(text[start : start + 8], 8):
+        return False
+    copy = text[start + literal :]
+    if not copy:
+        return len(text) == start + literal and literal == size
+    offset = {1: back(copy[1:2] + bytes([copy[0] >> 5])), 2: back(copy[1:])}.get(copy[0] & 3, 0)
+    return literal < size and 0 < offset <= literal
+
+
+def back(copy: bytes) -> int:
+    """How far back a copy begins; 0 if that is not there."""
+    return int.from_bytes(copy[:2], "little") if len(copy) >= 2 else 0
+
+
+def is_ascii_text(text: bytes, size: int) -> bool:
+    return len(text) == size and all(chr(byte) in PRINTABLE for byte in text)
 
 
 def is_of_text(character: str) -> bool:
