@@ -14,7 +14,8 @@ from flowconv.errors import StorageError
 from flowconv.events import log_event
 from flowconv.lake.intents import taking_back, write_intent
 from flowconv.lake.ledger import Ledger, LostLockError
-from flowconv.lake.ledger_records import Commit, DataFile
+from flowconv.lake.ledger_records import NO_SWAP, Commit, DataFile, Swap
+from flowconv.lake.notes import is_note, notes_without
 from flowconv.options import ConvertOptions
 from flowconv.running import Stopped
 from flowconv.storage.interface import Publishable, Storage
@@ -95,8 +96,17 @@ class TaskCommitter:
             # Read here: another task may just have rewritten the same files.
             shared = self._ledger.compacted_with(task.replaces)
             rewritten = self._cores.run(partial(self._rewrite, task, shared))
+            notes = self._ledger.notes_with(task.replaces)
+            swap = Swap(
+                (
+                    *(file.file for file in rewritten),
+                    *notes_without(notes, task.replaces, self._ledger.generation),
+                ),
+                tuple(file.path for file in (*shared, *notes)),
+            )
             try:
-                self._publish_and_commit(task, staged, go_on, shared, rewritten)
+                sinks = [file.sink for file in rewritten]
+                self._publish_and_commit(task, staged, go_on, swap, sinks)
             finally:
                 for file in rewritten:
                     file.sink.discard()
@@ -114,12 +124,13 @@ class TaskCommitter:
         task: Task,
         staged: StagedTask,
         go_on: Callable[[], None],
-        shared: Sequence[DataFile] = (),
-        rewritten: Sequence["StagedFile"] = (),
+        swap: Swap = NO_SWAP,
+        rewritten: Sequence[Publishable] = (),
     ) -> None:
         result = staged.result
-        old = [file.path for file in (*self._ledger.files_of(task.replaces), *shared)]
-        files = (*result.files, *(file.file for file in rewritten))
+        own = [file.path for file in self._ledger.files_of(task.replaces)]
+        old = [*own, *(path for path in swap.replaced if not is_note(path))]
+        files = (*result.files, *swap.files)
         published = [file.path for file in files if file.is_written]
         intent = write_intent(self._lake, staged.name, [*old, *published])
         commit = Commit(
@@ -128,10 +139,10 @@ class TaskCommitter:
             objects=result.objects,
             files=files,
             replaces=task.replaces,
-            replaced_files=tuple(file.path for file in shared),
+            replaced_files=swap.replaced,
         )
         with taking_back(self._lake, published, intent, StorageError, Stopped):
-            self._publish([*staged.files, *(file.sink for file in rewritten)], go_on)
+            self._publish([*staged.files, *rewritten], go_on)
         with taking_back(self._lake, published, intent, LostLockError):
             self._ledger.commit(commit)
         self._lake.delete(old)

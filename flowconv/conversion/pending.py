@@ -8,8 +8,14 @@ from itertools import chain
 from flowconv.blocks.declared_formats import DeclaredFormats
 from flowconv.conversion.planning import Task, plan_day, plan_replacement, plan_tasks
 from flowconv.errors import UsageError
-from flowconv.lake.converted_objects import etags_and_formats, rejected_uris, tasks_of
+from flowconv.lake.converted_objects import (
+    etags_and_formats,
+    objects_of,
+    rejected_uris,
+    task_ids_of,
+)
 from flowconv.lake.ledger import Ledger
+from flowconv.lake.notes import Bonds
 from flowconv.options import ConvertOptions
 from flowconv.source.keys import LogObject
 from flowconv.source.listing import DayEnd, day_of
@@ -216,12 +222,16 @@ def _replacements(
     replacements: list[Task] = []
     stuck: dict[str, str] = {}
     taken: set[str] = set()
-    for task_id, converted in tasks_of(ledger, wanted).items():
+    groups = Bonds(ledger.notes(with_expired=False)).groups(task_ids_of(ledger, wanted))
+    objects = objects_of(ledger, set(chain.from_iterable(groups)))
+    for task_ids in groups:
+        converted = [found for task_id in task_ids for found in objects[task_id]]
         uris = {task_object.uri for task_object in converted}
         if lost := uris - again.keys():
             reason = (
-                f"cannot be converted again: {len(lost)} objects that were converted with it are "
-                "no longer there, and their rows would be lost. Restore them."
+                f"cannot be converted again: {len(lost)} objects that were converted with it "
+                f"{_OR_DUPLICATES if len(task_ids) > 1 else ''}are no longer there, and their rows "
+                "would be lost. Restore them."
             )
             stuck |= dict.fromkeys(wanted & uris, reason)
             continue
@@ -235,7 +245,7 @@ def _replacements(
             elif task_object.rows:
                 with_rows.add(task_object.uri)
             log_objects.append(log_object)
-        replacements.append(plan_replacement(task_id, log_objects, options, with_rows))
+        replacements.append(plan_replacement(task_ids, log_objects, options, with_rows))
         taken |= uris
     moved = taken | stuck.keys()
     pending.already_converted -= len(moved.difference(pending.changed, pending.changed_format))
@@ -243,3 +253,6 @@ def _replacements(
     pending.changed_format = [uri for uri in pending.changed_format if uri not in moved]
     pending.stuck = stuck
     return replacements
+
+
+_OR_DUPLICATES = "or had the same records, which flowconv compact --dedupe removed, "

@@ -88,28 +88,28 @@ def plan_day(
 
 
 def plan_replacement(
-    old_task_id: str,
+    old_task_ids: Sequence[str],
     log_objects: Iterable[LogObject],
     options: ConvertOptions,
     with_rows: Collection[str] = (),
 ) -> Task:
-    """Return the task that converts a task's objects again and replaces its rows.
+    """Return the task that converts the objects of tasks again and replaces their rows.
 
     Args:
-        old_task_id: The task to replace.
-        log_objects: Its objects, as they are now.
+        old_task_ids: The tasks to replace; more than one, if that must happen at once.
+        log_objects: Their objects, as they are now.
         options: The options of the run.
         with_rows: Uris of objects that have changed, and had rows.
     """
     ordered = tuple(sorted(log_objects, key=_group_and_place))
     first = ordered[0]
     return Task(
-        id=_task_id(ordered, options, old_task_id),
+        id=_task_id(ordered, options, " ".join(old_task_ids)),
         account_id=first.account_id,
         region=first.region,
         day=first.day,
         log_objects=ordered,
-        replaces=(old_task_id,),
+        replaces=tuple(old_task_ids),
         with_rows=frozenset(with_rows),
     )
 

@@ -61,9 +61,11 @@ _FILES_SCHEMA: pa.Schema = pa.schema(
         ("rows", pa.int64()),
         ("size_bytes", pa.int64()),
         ("crc32", pa.int64()),
-        # Of compacted files, whose task is "".
+        # Of compacted files and notes, whose task is "".
         ("shares", pa.string()),
         ("sorted_by", pa.string()),
+        ("is_deduped", pa.bool_()),
+        ("duplicates", pa.string()),
     ]
 )
 
@@ -266,7 +268,7 @@ class Checkpoint:
         )
 
 
-_LISTS = ("shares", "sorted_by")
+_LISTS = ("shares", "sorted_by", "duplicates")
 
 
 def _file_row(file: DataFile) -> dict[str, Any]:

@@ -163,6 +163,7 @@ class CompactedWriter:
         name: Beginning of the files' names; no other file has it.
         tasks: The tasks of the rows.
         sorted_by: The columns by which the rows are sorted.
+        is_deduped: See `DataFile`.
         options: Format and size of the files.
         on_file: Called before each row group is written; stops the writing by raising.
     """
@@ -175,6 +176,7 @@ class CompactedWriter:
         name: str,
         tasks: Sequence[str],
         sorted_by: Sequence[str],
+        is_deduped: bool,
         options: ConvertOptions,
         on_file: Callable[[], object] = bool,
     ) -> None:
@@ -183,6 +185,7 @@ class CompactedWriter:
         self._name = name
         self._tasks = tasks
         self._sorted_by = tuple(sorted_by)
+        self._is_deduped = is_deduped
         self._options = options
         self._on_file = on_file
         self._table = Table(partition.partition("/")[0])
@@ -231,6 +234,7 @@ class _OpenFile:
         self._path = path
         self._tasks = writer._tasks
         self._sorted_by = writer._sorted_by
+        self._is_deduped = writer._is_deduped
         self._rows = np.zeros(len(self._tasks), np.int64)
         self._places: list[tuple[int, int, int]] = []
         self.sink = writer._storage.open_staged(path, f"{STAGING}/{path.rpartition('/')[2]}")
@@ -260,6 +264,7 @@ class _OpenFile:
             crc32=self.sink.crc32,
             shares=tuple(Share(task_id, rows) for task_id, rows in shares if rows),
             sorted_by=self._sorted_by,
+            is_deduped=self._is_deduped,
         )
         return StagedFile(file, self.sink)
 
@@ -322,6 +327,7 @@ def _rewrite_without(
             name=name,
             tasks=groups.tasks,
             sorted_by=file.sorted_by,
+            is_deduped=file.is_deduped,
             options=options,
         )
         kept = np.array([task_id not in task_ids for task_id in groups.tasks], bool)

@@ -85,16 +85,27 @@ def rejected_uris(ledger: Ledger) -> list[str]:
     return list(uris)
 
 
-def tasks_of(ledger: Ledger, uris: Collection[str]) -> dict[str, list[TaskObject]]:
-    """Return each task that converted any of the objects: its id -> all its objects."""
+def task_ids_of(ledger: Ledger, uris: Collection[str]) -> list[str]:
+    """Return the tasks that converted any of the objects."""
     if not uris:
+        return []
+    import pyarrow.compute as pc
+
+    objects = ledger.objects("task_id", "uri")
+    wanted = pc.is_in(objects["uri"], pa.array(list(uris), pa.string()))
+    found: Any = pc.unique(objects["task_id"].filter(wanted)).to_pylist()
+    return list(found)
+
+
+def objects_of(ledger: Ledger, task_ids: Collection[str]) -> dict[str, list[TaskObject]]:
+    """Return task -> all its objects."""
+    if not task_ids:
         return {}
     import pyarrow.compute as pc
 
     objects = ledger.objects("task_id", *TaskObject._fields)
-    wanted = pc.is_in(objects["uri"], pa.array(list(uris), pa.string()))
-    task_ids = pc.unique(objects["task_id"].filter(wanted))
+    wanted = pc.is_in(objects["task_id"], pa.array(list(task_ids), pa.string()))
     tasks: dict[str, list[TaskObject]] = {}
-    for row in objects.filter(pc.is_in(objects["task_id"], task_ids)).to_pylist():
+    for row in objects.filter(wanted).to_pylist():
         tasks.setdefault(row.pop("task_id"), []).append(TaskObject(**row))
     return tasks

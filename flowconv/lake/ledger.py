@@ -188,10 +188,12 @@ class Ledger:
         The task of a compacted file is "".
         """
         snapshot = self.snapshot()
-        files = snapshot.files()
-        if expired := snapshot.expired():
-            return {path: file for path, file in files.items() if not expired.has_file(path)}
-        return files
+        expired = snapshot.expired()
+        return {
+            path: (file, task_id)
+            for path, (file, task_id) in snapshot.files().items()
+            if file.is_written and not (expired and expired.has_file(path))
+        }
 
     def expired_files(self) -> list[tuple[DataFile, str]]:
         """Return files and tasks of what has expired, and of rows that came too late for a file."""
@@ -200,6 +202,25 @@ class Ledger:
         if not expired:
             return []
         return [file for path, file in snapshot.files().items() if expired.has_file(path)]
+
+    def notes(self, *, with_expired: bool = True) -> list[DataFile]:
+        """Return the notes of duplicates that were removed."""
+        snapshot = self.snapshot()
+        expired = Expired() if with_expired else snapshot.expired()
+        return [
+            file
+            for path, (file, _) in snapshot.files().items()
+            if file.duplicates and not expired.has_file(path)
+        ]
+
+    def notes_with(self, task_ids: Iterable[str]) -> list[DataFile]:
+        """Return the notes that say that rows of any of the tasks were removed."""
+        wanted = frozenset(task_ids)
+        return [
+            note
+            for note in self.notes()
+            if any(entry.task_id in wanted for entry in note.duplicates)
+        ]
 
     def expired(self) -> Expired:
         """Return what has expired."""

@@ -17,19 +17,42 @@ class Share(NamedTuple):
     rows: int
 
 
+class Duplicates(NamedTuple):
+    """Rows that were removed, since rows of another flow log say all that they said.
+
+    Attributes:
+        task_id: The task that read them.
+        flow_log_id: Their flow log.
+        kept_task_id: The task of the rows that stand for them.
+        kept_flow_log_id: The flow log of these.
+        rows: Their number.
+    """
+
+    task_id: str
+    flow_log_id: str
+    kept_task_id: str
+    kept_flow_log_id: str
+    rows: int
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DataFile:
     """A file with what a task read: Parquet of a table, or rejected lines.
 
-    Or a compacted file, with rows of many tasks: it is of no task, and has their shares.
+    Or a compacted file, with rows of many tasks: it is of no task, and has their shares. Or a note,
+    which is no file: the duplicates that were removed from a partition.
 
     Attributes:
         path: Below the lake.
         rows: Number of its rows or lines.
-        size_bytes: Its size; 0 if there is no file, since its rows are of a day that had expired.
+        size_bytes: Its size; 0 if there is no file, since its rows are of a day that had expired,
+            or it is a note.
         crc32: CRC-32 of its bytes.
         shares: The tasks of a compacted file.
         sorted_by: The columns by which its partition is sorted, if it is compacted.
+        is_deduped: Its rows were compared with those of the partition's other compacted files, and
+            have no duplicates among them.
+        duplicates: What a note says.
     """
 
     path: str
@@ -38,6 +61,13 @@ class DataFile:
     crc32: int
     shares: tuple[Share, ...] = ()
     sorted_by: tuple[str, ...] = ()
+    is_deduped: bool = False
+    duplicates: tuple[Duplicates, ...] = ()
+
+    @property
+    def is_of_many_tasks(self) -> bool:
+        """It is compacted, or a note: of no task alone."""
+        return bool(self.shares or self.duplicates)
 
     @property
     def is_data(self) -> bool:
@@ -46,7 +76,7 @@ class DataFile:
 
     @property
     def is_written(self) -> bool:
-        """There is such a file, or was; else it stands for rows of an expired day."""
+        """There is such a file, or was; else it stands for rows that are not there."""
         return self.size_bytes > 0
 
 
@@ -189,7 +219,9 @@ def file_to_json(file: DataFile) -> dict[str, Any]:
     """Return a file as records and checkpoints have it."""
     plain = asdict(file)
     if not file.shares:
-        del plain["shares"], plain["sorted_by"]
+        del plain["shares"], plain["sorted_by"], plain["is_deduped"]
+    if not file.duplicates:
+        del plain["duplicates"]
     return plain
 
 
@@ -206,6 +238,8 @@ def file_from_json(plain: Mapping[str, Any]) -> DataFile:
         crc32=plain["crc32"],
         shares=tuple(Share(*share) for share in plain.get("shares") or ()),
         sorted_by=tuple(plain.get("sorted_by") or ()),
+        is_deduped=bool(plain.get("is_deduped")),
+        duplicates=tuple(Duplicates(*entry) for entry in plain.get("duplicates") or ()),
     )
 
 

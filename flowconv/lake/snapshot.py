@@ -21,7 +21,7 @@ class Snapshot(NamedTuple):
     Attributes:
         checkpoint: The last one.
         commits: Task -> its commit, since then.
-        compacted: Path -> compacted file, since then.
+        compacted: Path -> compacted file or note of duplicates, since then.
         replaced: Tasks of the checkpoint that no longer count.
         replaced_files: Paths of files that were compacted, or written again, since then.
         merged_away: Numbers of the records since then that a merge removes.
@@ -119,8 +119,8 @@ class LedgerState:
     def commit(self, number: int, commit: Commit) -> None:
         """Apply a commit."""
         # A compacted file stays when the commit that wrote it again is itself replaced.
-        compacted = tuple(file for file in commit.files if file.shares)
-        own = tuple(file for file in commit.files if not file.shares)
+        compacted = tuple(file for file in commit.files if file.is_of_many_tasks)
+        own = tuple(file for file in commit.files if not file.is_of_many_tasks)
         self.forget(number, commit.replaces, Swap(compacted, commit.replaced_files))
         self._commits[commit.task_id] = replace(commit, files=own)
         self.unmerged_objects += len(commit.objects)

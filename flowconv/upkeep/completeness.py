@@ -67,7 +67,7 @@ def gaps(
     files = [file for file, _ in ledger.files().values()]
     times, unnamed = read_times(ledger)
     flow_logs, found = check_windows(times, first, last)
-    found += days_with_few_rows(files, first, last)
+    found += days_with_few_rows([*files, *ledger.notes(with_expired=False)], first, last)
     found = _without_expired(found, ledger.expired())
     known = _Acknowledged(read_acknowledged(storage))
     found = [replace(gap, acknowledged=known.has(gap)) for gap in found]

@@ -27,7 +27,7 @@ def days_with_few_rows(
     The first and the last day of a partition are not complete yet, and are left out.
 
     Args:
-        files: The files that count.
+        files: The files that count, and notes of duplicates that were removed.
         since: The first day.
         until: The last day, included.
     """
@@ -35,7 +35,9 @@ def days_with_few_rows(
     for file in files:
         partition = file.path.rpartition("/")[0]
         if file.is_data and (day := day_of(partition)):
-            by_partition[_without_time(partition)][day] += file.rows
+            by_partition[_without_time(partition)][day] += file.rows + sum(
+                duplicates.rows for duplicates in file.duplicates
+            )
     for partition, rows in sorted(by_partition.items()):
         first, last = min(rows), max(rows)
         for number in range(1, (last - first).days):

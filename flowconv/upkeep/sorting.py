@@ -30,7 +30,12 @@ Read = Callable[[Sequence[str]], Iterable[pa.Table]]
 
 
 def sort_rows(
-    read: Read, rows: int, columns: Sequence[str], sort_by: Sequence[str], folder: str | None
+    read: Read,
+    rows: int,
+    columns: Sequence[str],
+    sort_by: Sequence[str],
+    folder: str | None,
+    keep: Callable[[Iterable[pa.Table]], Iterator[pa.Table]] = iter,
 ) -> Iterator[list[pa.Table]]:
     """Sort rows: nulls come first, and rows with equal keys keep their order.
 
@@ -41,6 +46,7 @@ def sort_rows(
         sort_by: Keys, the most important one first; those that are not among the columns are left
             out.
         folder: Where temporary files are written; None: where the system has them.
+        keep: Takes the sorted rows, and gives those that are to be kept.
 
     Yields:
         The rows of a row group, in one table or more.
@@ -51,13 +57,13 @@ def sort_rows(
     keys = [name for name in sort_by if name in columns]
     if rows <= ROWS_AT_ONCE:
         tables = list(read(columns))
-        yield from _row_groups(_sorted_pieces(tables, keys))
+        yield from _row_groups(keep(_sorted_pieces(tables, keys)))
         return
     with ExitStack() as stack:
         ranges = _Ranges(read, rows, keys, folder, stack)
         for table in read(columns):
             ranges.add(table)
-        yield from _row_groups(ranges.sorted_pieces())
+        yield from _row_groups(keep(ranges.sorted_pieces()))
 
 
 def _sorted_pieces(tables: list[pa.Table], keys: Sequence[str]) -> Iterator[pa.Table]:

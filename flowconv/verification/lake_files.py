@@ -129,6 +129,10 @@ def check_sums(storage: Storage, lake: LakeNow) -> Iterator[Problem]:
         what = "rows" if file.is_data else "rejected lines"
         for share in file.shares or (Share(task_id, file.rows),):
             in_files[share.task_id][what] += share.rows
+    # Their duplicates stand for them.
+    for note in lake.ledger.notes():
+        for entry in note.duplicates:
+            in_files[entry.task_id]["rows"] += entry.rows
     sums = (
         lake.ledger.objects("task_id", "rows", "rejected", "dropped")
         .group_by("task_id")

@@ -22,6 +22,7 @@ from flowconv.lake.layout import Layout, restore_layout
 from flowconv.lake.ledger import Ledger
 from flowconv.lake.ledger_records import DataFile, Run, Share, Swap
 from flowconv.lake.leftovers import list_leftovers, remove_leftovers, set_aside
+from flowconv.lake.notes import Bonds, notes_without
 from flowconv.lake.paths import is_written_here
 from flowconv.options import ConvertOptions
 from flowconv.storage.interface import Storage
@@ -46,11 +47,12 @@ def repair_lake(
 ) -> None:
     """Remove files that do not count, and forget damaged tasks; the caller holds the lock."""
     files = ledger.files()
-    forgotten, reasons = _forgettable(ledger, files, objects, report, workers)
+    bonds = Bonds(ledger.notes(with_expired=False))
+    forgotten, reasons = _forgettable(ledger, files, bonds, objects, report, workers)
 
     def sum_up(moved: Mapping[str, str]) -> None:
         report.problems = [
-            _after_repair(problem, _tasks_of(problem, files), reasons, moved)
+            _after_repair(problem, _tasks_of(problem, files, bonds), reasons, moved)
             for problem in report.problems
         ]
 
@@ -73,6 +75,7 @@ def repair_lake(
     damaged = {problem.path for problem in report.problems if problem.kind in _DAMAGE}
     # All tasks of a damaged compacted file are forgotten, so nothing is left of it.
     whole = [file for file in shared if file.path not in damaged]
+    notes = ledger.notes_with(forgotten)
     options = ConvertOptions(time_type=layout.time_type, with_source=layout.with_source)
     rewritten = rewrite_without(storage, whole, forgotten, ledger.generation, options)
     new = tuple(staged.file for staged in rewritten)
@@ -82,7 +85,8 @@ def repair_lake(
         with taking_back(storage, new_paths, intent, FlowconvError):
             for staged in rewritten:
                 staged.sink.publish()
-            replaced = tuple(file.path for file in shared)
+            replaced = tuple(file.path for file in (*shared, *notes))
+            new += tuple(notes_without(notes, forgotten, ledger.generation))
             ledger.forget(run_id, forgotten, Swap(new, replaced))
     storage.delete(removable)
     storage.delete([intent])
@@ -103,12 +107,15 @@ def repair_lake(
 def _forgettable(
     ledger: Ledger,
     files: Mapping[str, tuple[DataFile, str]],
+    bonds: Bonds,
     objects: SourceObjects,
     report: VerifyReport,
     workers: int,
 ) -> tuple[set[str], dict[str, str]]:
     """Return the damaged tasks that can be converted again, and task -> reason of the others."""
-    together = [_tasks_of(problem, files) for problem in report.problems if problem.kind in _DAMAGE]
+    together = [
+        _tasks_of(problem, files, bonds) for problem in report.problems if problem.kind in _DAMAGE
+    ]
     damaged = set(chain.from_iterable(together))
     table = ledger.objects("task_id", "uri")
     chosen = table.filter(pc.is_in(table["task_id"], pa.array(list(damaged), pa.string())))
@@ -122,7 +129,7 @@ def _forgettable(
     contradictory = {problem.task_id for problem in report.problems if problem.kind == "wrong-rows"}
     for task_id, of_task in uris.items():
         # If the ledger's counts contradict each other, the objects must give the files' rows.
-        in_files = _rows_of(task_id, files)
+        in_files = _rows_of(task_id, files, ledger)
         at_least = in_files if task_id in contradictory else None
         if lost := objects.unconvertible(of_task, at_least, workers):
             uri, why = next(iter(lost.items()))
@@ -141,23 +148,32 @@ def _forgettable(
     return uris.keys() - reasons.keys(), reasons
 
 
-def _tasks_of(problem: Problem, files: Mapping[str, tuple[DataFile, str]]) -> frozenset[str]:
-    """Return the tasks whose rows are damaged: those of a compacted file, else one."""
+def _tasks_of(
+    problem: Problem, files: Mapping[str, tuple[DataFile, str]], bonds: Bonds
+) -> frozenset[str]:
+    """Return the tasks whose rows are damaged, and those whose rows they stand for."""
     file, _ = files.get(problem.path or "", (None, ""))
     if file and file.shares:
-        return frozenset(share.task_id for share in file.shares)
-    return frozenset([problem.task_id or ""])
+        return frozenset(bonds.bound_to(share.task_id for share in file.shares))
+    return frozenset(bonds.bound_to([problem.task_id or ""]))
 
 
-def _rows_of(task_id: str, files: Mapping[str, tuple[DataFile, str]]) -> int:
-    """Return how many rows of a task are in files."""
-    return sum(
+def _rows_of(task_id: str, files: Mapping[str, tuple[DataFile, str]], ledger: Ledger) -> int:
+    """Return how many rows of a task are in files, or were duplicates of such rows."""
+    in_files = (
         share.rows
         for file, owner in files.values()
         if file.is_data
         for share in file.shares or (Share(owner, file.rows),)
         if share.task_id == task_id
     )
+    duplicates = (
+        entry.rows
+        for note in ledger.notes()
+        for entry in note.duplicates
+        if entry.task_id == task_id
+    )
+    return sum(in_files) + sum(duplicates)
 
 
 def _after_repair(

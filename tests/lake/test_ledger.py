@@ -20,7 +20,6 @@ from flowconv.lake.converted_objects import (
     etags_and_formats,
     has_objects,
     rejected_uris,
-    tasks_of,
 )
 from flowconv.lake.ledger import Ledger, LostLockError
 from flowconv.lake.ledger_records import (
@@ -126,11 +125,11 @@ def test_tasks_and_rejected(writer: Ledger, then: Callable[[Ledger], None]) -> N
     writer.commit(commit("two", converted("c")))
     then(writer)
     assert rejected_uris(writer) == ["s3://logs/b"]
-    tasks = tasks_of(writer, ["s3://logs/b", "s3://logs/unknown"])
+    tasks = objects_of(writer, task_ids_of(writer, ["s3://logs/b", "s3://logs/unknown"]))
     assert {task: [found.uri for found in objects] for task, objects in tasks.items()} == {
         "one": ["s3://logs/a", "s3://logs/b"]
     }
-    assert tasks_of(writer, []) == {}
+    assert objects_of(writer, task_ids_of(writer, [])) == {}
 
 
 def test_a_run_that_was_taken_over_cannot_commit(storage: LocalStorage, writer: Ledger) -> None:

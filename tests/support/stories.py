@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from flowconv.lake.converted_objects import etags, tasks_of
+from flowconv.lake.converted_objects import etags, objects_of, task_ids_of
 from flowconv.lake.ledger import Ledger
 from support.exactly_once import (
     Lake,
@@ -120,7 +120,7 @@ def _versions(lake: Lake) -> dict[tuple[str, str], Rows]:
     # The files that the ledger names, object by object: an object's rows have its name.
     ledger = Ledger.read(storage_of(lake))
     versions = {}
-    for task_id, objects in tasks_of(ledger, etags(ledger)).items():
+    for task_id, objects in objects_of(ledger, task_ids_of(ledger, etags(ledger))).items():
         paths = [file.path for file in ledger.files_of([task_id]) if file.is_data]
         for name, rows in by_object(rows_of(paths, lake)).items():
             number = int(name.split("-")[1])
