@@ -226,6 +226,16 @@ FIELDS: Mapping[Table, tuple[Field, ...]] = MappingProxyType({Table.VPC: _VPC, T
 # What a flow log has when nobody chose fields: version 2, in AWS's order.
 DEFAULT_FORMAT = tuple(f.name for f in _VPC if f.version == 2)
 
+_FLOW_KEYS = ("srcaddr", "dstaddr", "srcport", "dstport", "protocol", "start", "end")
+
+# The columns that tell records apart: AWS has one for each flow of an interface in each window.
+KEYS: Mapping[Table, tuple[str, ...]] = MappingProxyType(
+    {
+        Table.VPC: ("interface_id", *_FLOW_KEYS),
+        Table.TGW: ("tgw_attachment_id", *_FLOW_KEYS),
+    }
+)
+
 # Seconds since the epoch in the log, timestamps in the table.
 TIME_COLUMNS = ("start", "end")
 

@@ -4,10 +4,11 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date
+from itertools import chain
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from flowconv.errors import did_you_mean, quote
-from flowconv.fields import FIELDS, Table
+from flowconv.fields import FIELDS, KEYS, Table
 from flowconv.option_values import (
     DEFAULT_PARTITIONS,
     SIZES,
@@ -433,6 +434,9 @@ class VerifyOptions:
         return Patterns(self.include, self.exclude)
 
 
+_KEYS = tuple(dict.fromkeys(chain.from_iterable(KEYS.values())))
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CompactOptions:
     """How a lake's files are compacted; checked when it is made.
@@ -455,6 +459,11 @@ class CompactOptions:
         "tgw/ attachment), addresses and start.",
         default=(),
         metavar="NAME,NAME…",
+    )
+    dedupe: bool = described(
+        "Remove records that two flow logs have: of each two that agree in all fields that both "
+        "flow logs have, the one of the flow log with more fields stays.",
+        default=False,
     )
     target_file_size: int = _size(
         "Size at which a compacted file is closed and the next begun.", "256MB"
@@ -513,4 +522,9 @@ class CompactOptions:
                 name in known,
                 f"--sort-by: {quote(name)} is not a column; flowconv schema shows them."
                 + did_you_mean(name, known),
+            )
+            require(
+                not self.dedupe or name in _KEYS,
+                f"--sort-by: with --dedupe rows cannot be sorted by {name}, since the same records "
+                f"must be neighbours. Choose among {', '.join(_KEYS)}.",
             )

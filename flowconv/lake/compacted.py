@@ -1,20 +1,21 @@
-"""Compacted files: rows of many tasks, sorted, and the task of each row.
+"""Compacted files: rows of many tasks, sorted, and the origin of each row.
 
-A task may be converted again, so its rows must be found in a compacted file. The tasks lie between
-the file's row groups, where no reader looks, and its footer says where their list is:
+A task may be converted again, so its rows must be found in a compacted file. The origins lie
+between the file's row groups, where no reader looks, and its footer says where their list is:
 
-    row group, codes of its rows' tasks, row group, codes, …, list, footer
+    row group, codes of its rows' origins, row group, codes, …, list, footer
 
-A code has 16 or 32 bits and is a place in the list's tasks; compressed, it takes about a byte.
+A code has 16 or 32 bits and is a place in the list's origins; compressed, it takes about a byte.
 """
 
 import hashlib
 import io
 import json
 import zlib
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -32,9 +33,47 @@ from flowconv.storage.local_errors import storage_errors
 from flowconv.storage.stored_reader import StoredReader
 
 Codes = npt.NDArray[np.uint32]
-"""For each row the place of its task in a list of tasks."""
+"""For each row the place of its origin in a list."""
 
-_METADATA = b"flowconv.tasks"
+
+class Removed(NamedTuple):
+    """A task and a flow log: a record of theirs was removed, since another stands for it."""
+
+    task_id: str
+    flow_log_id: str
+
+
+class Origin(NamedTuple):
+    """Where a row is from: its task, and the duplicates that it stands for."""
+
+    task_id: str
+    stands_for: tuple[Removed, ...] = ()
+
+
+class Origins(Sequence[Origin]):
+    """Origins, each once; codes are places in it. For one thread."""
+
+    def __init__(self, origins: Iterable[Origin] = ()) -> None:
+        self._codes: dict[Origin, int] = {}
+        self._all: list[Origin] = []
+        for origin in origins:
+            self.code(origin)
+
+    def __len__(self) -> int:
+        return len(self._all)
+
+    def __getitem__(self, place: Any) -> Any:
+        return self._all[place]
+
+    def code(self, origin: Origin) -> int:
+        """Return an origin's code; it is added if it is new."""
+        if origin not in self._codes:
+            self._codes[origin] = len(self._all)
+            self._all.append(origin)
+        return self._codes[origin]
+
+
+_METADATA = b"flowconv.origins"
 _COMPRESSION: Any = "zstd"
 
 # Smaller files are fetched by one request.
@@ -80,10 +119,10 @@ class RowGroups:
                 raise ValueError(
                     f"it has {self._parquet.metadata.num_rows} rows, the ledger {file.rows}"
                 )
-            self.tasks: Sequence[str] = [task_id]
+            self.origins: Sequence[Origin] = [Origin(task_id)]
             self._places: list[tuple[int, int, int]] = []
             if file.shares:
-                self._read_tasks()
+                self._read_origins()
 
     def __enter__(self) -> "RowGroups":
         return self
@@ -106,7 +145,7 @@ class RowGroups:
         return found
 
     def read(self, columns: Sequence[str]) -> Iterator[tuple[pa.Table, Codes]]:
-        """Give each row group: these columns, and the tasks of its rows as places in `tasks`.
+        """Give each row group: these columns, and its rows' origins as places in `origins`.
 
         Texts are dictionaries; a column that the file lacks is null.
 
@@ -121,20 +160,25 @@ class RowGroups:
                 codes = self._read_codes(number, group.num_rows)
             yield with_columns(group, [self._schema.field(name) for name in columns]), codes
 
-    def _read_tasks(self) -> None:
+    def _read_origins(self) -> None:
         written = (self._parquet.metadata.metadata or {})[_METADATA]
         described = json.loads(self._read_aside(*map(int, written.split())))
-        self.tasks = described["tasks"]
+        self.origins = [
+            Origin(task_id, tuple(Removed(*removed) for removed in stands_for))
+            for task_id, *stands_for in described["origins"]
+        ]
         self._places = described["places"]
-        if {share.task_id for share in self._file.shares} - {*self.tasks}:
+        if {share.task_id for share in self._file.shares} - {one.task_id for one in self.origins}:
             raise ValueError("it lacks tasks that the ledger names")
 
     def _read_codes(self, number: int, rows: int) -> Codes:
         if not self._places:
             return np.zeros(rows, np.uint32)
-        codes = np.frombuffer(self._read_aside(*self._places[number]), _code_type(self.tasks))
-        if len(codes) != rows or codes.max(initial=0) >= len(self.tasks):
-            raise ValueError("the tasks of its rows are damaged")
+        place = self._places[number]
+        kind = np.dtype("<u2") if place[2] == 2 * rows else np.dtype("<u4")
+        codes = np.frombuffer(self._read_aside(*place), kind)
+        if len(codes) != rows or codes.max(initial=0) >= len(self.origins):
+            raise ValueError("the origins of its rows are damaged")
         return codes.astype(np.uint32)
 
     def _read_aside(self, place: int, size_bytes: int, plain_bytes: int) -> Any:
@@ -161,7 +205,7 @@ class CompactedWriter:
         storage: The lake.
         partition: Table and directory.
         name: Beginning of the files' names; no other file has it.
-        tasks: The tasks of the rows.
+        origins: The origins of the rows; more may be added before a row has them.
         sorted_by: The columns by which the rows are sorted.
         is_deduped: See `DataFile`.
         options: Format and size of the files.
@@ -174,7 +218,7 @@ class CompactedWriter:
         partition: str,
         *,
         name: str,
-        tasks: Sequence[str],
+        origins: Sequence[Origin],
         sorted_by: Sequence[str],
         is_deduped: bool,
         options: ConvertOptions,
@@ -183,7 +227,7 @@ class CompactedWriter:
         self._storage = storage
         self._partition = partition
         self._name = name
-        self._tasks = tasks
+        self._origins = origins
         self._sorted_by = tuple(sorted_by)
         self._is_deduped = is_deduped
         self._options = options
@@ -232,10 +276,10 @@ class CompactedWriter:
 class _OpenFile:
     def __init__(self, writer: CompactedWriter, path: str) -> None:
         self._path = path
-        self._tasks = writer._tasks
+        self._origins = writer._origins
         self._sorted_by = writer._sorted_by
         self._is_deduped = writer._is_deduped
-        self._rows = np.zeros(len(self._tasks), np.int64)
+        self._rows: Counter[str] = Counter()
         self._places: list[tuple[int, int, int]] = []
         self.sink = writer._storage.open_staged(path, f"{STAGING}/{path.rpartition('/')[2]}")
         with storage_errors(self.sink.uri):
@@ -246,23 +290,26 @@ class _OpenFile:
     def write(self, tables: Sequence[pa.Table], codes: Codes) -> None:
         with storage_errors(self.sink.uri):
             self._parquet.write_row_group(tables)
-            self._places.append(self._write_aside(codes.astype(_code_type(self._tasks)).tobytes()))
-        self._rows += np.bincount(codes, minlength=len(self._tasks))
+            kind = np.dtype("<u2") if len(self._origins) <= 1 << 16 else np.dtype("<u4")
+            self._places.append(self._write_aside(codes.astype(kind).tobytes()))
+        for origin, rows in zip(self._origins, np.bincount(codes).tolist(), strict=False):
+            if rows:
+                self._rows[origin.task_id] += rows
 
     def close(self) -> StagedFile:
-        described = json.dumps({"tasks": [*self._tasks], "places": self._places}).encode()
+        origins = [[origin.task_id, *origin.stands_for] for origin in self._origins]
+        described = json.dumps({"origins": origins, "places": self._places}).encode()
         with storage_errors(self.sink.uri):
             place = self._write_aside(described)
             self._parquet.add_metadata(_METADATA.decode(), " ".join(map(str, place)))
             self._parquet.close()
         self.sink.close()
-        shares = zip(self._tasks, self._rows.tolist(), strict=True)
         file = DataFile(
             path=self._path,
-            rows=int(self._rows.sum()),
+            rows=self._rows.total(),
             size_bytes=self.sink.tell(),
             crc32=self.sink.crc32,
-            shares=tuple(Share(task_id, rows) for task_id, rows in shares if rows),
+            shares=tuple(Share(*share) for share in self._rows.items()),
             sorted_by=self._sorted_by,
             is_deduped=self._is_deduped,
         )
@@ -325,12 +372,12 @@ def _rewrite_without(
             storage,
             partition,
             name=name,
-            tasks=groups.tasks,
+            origins=groups.origins,
             sorted_by=file.sorted_by,
             is_deduped=file.is_deduped,
             options=options,
         )
-        kept = np.array([task_id not in task_ids for task_id in groups.tasks], bool)
+        kept = np.array([origin.task_id not in task_ids for origin in groups.origins], bool)
         columns = [name for name in schema.names if name in groups.columns()]
         try:
             for rows, codes in groups.read(columns):
@@ -349,10 +396,6 @@ def with_columns(table: pa.Table, fields: "Sequence[pa.Field[Any]]") -> pa.Table
     nulls = pa.chunked_array([pa.nulls(table.num_rows)])
     columns = [table[field.name] if field.name in names else nulls for field in fields]
     return pa.table(columns, names=[field.name for field in fields])
-
-
-def _code_type(tasks: Sequence[str]) -> Any:
-    return np.dtype("<u2") if len(tasks) <= 1 << 16 else np.dtype("<u4")
 
 
 def _open(storage: Storage, file: DataFile) -> Any:

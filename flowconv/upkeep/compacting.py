@@ -15,8 +15,8 @@ import os
 import secrets
 import socket
 import time
-from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
@@ -25,11 +25,12 @@ from typing import TYPE_CHECKING, Any
 from flowconv.engines.engine import Remote, opened_engine
 from flowconv.errors import FlowconvError, LakeError, StorageError, printable, redact
 from flowconv.fields import Table
+from flowconv.lake.compacted import Removed
 from flowconv.lake.expired import day_of
 from flowconv.lake.intents import taking_back, write_intent
 from flowconv.lake.layout import Layout, read_flat_layout
 from flowconv.lake.ledger import Ledger, LostLockError
-from flowconv.lake.ledger_records import DataFile, Run
+from flowconv.lake.ledger_records import DataFile, Duplicates, Run, Share
 from flowconv.lake.leftovers import list_leftovers, remove_leftovers
 from flowconv.lake.locking import Lock
 from flowconv.lake.remote import Places, remove_lost_attempts, require_no_credentials
@@ -40,6 +41,8 @@ from flowconv.options import CompactOptions
 from flowconv.running import RunProgress, Stopped, run_all, uninterrupted
 from flowconv.storage.interface import Storage
 from flowconv.storage.opening import open_storage
+from flowconv.upkeep.duplicates import comparable
+from flowconv.upkeep.flow_logs import read_flow_logs
 from flowconv.upkeep.merging import MergedPartition, Merger, Partition
 from flowconv.upkeep.remote import Compaction, RemoteMerger
 
@@ -47,6 +50,21 @@ if TYPE_CHECKING:
     from concurrent.futures import Executor
 
     from distributed import Client
+
+
+@dataclass(frozen=True, slots=True)
+class RemovedDuplicates:
+    """Records of a flow log that were removed, since those of another stand for them.
+
+    Attributes:
+        flow_log_id: The flow log.
+        kept_flow_log_id: The other.
+        rows: Their number.
+    """
+
+    flow_log_id: str
+    kept_flow_log_id: str
+    rows: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,6 +79,7 @@ class CompactedPartition:
         size_bytes: Their size.
         compacted_files: Number of its files now; 0 in a dry run.
         compacted_bytes: Their size.
+        duplicates: Those of its rows that are not in them.
     """
 
     table: str
@@ -70,6 +89,7 @@ class CompactedPartition:
     size_bytes: int
     compacted_files: int = 0
     compacted_bytes: int = 0
+    duplicates: tuple[RemovedDuplicates, ...] = ()
 
 
 @dataclass(slots=True, kw_only=True, repr=False)
@@ -83,6 +103,7 @@ class CompactReport(InNotebooks):
         left: Number of partitions that had too few files to be compacted, or were not chosen.
         kept_until: When a later run may remove the replaced files; None: they are removed.
         partitions: The partitions that were compacted.
+        not_compared: Flow logs whose fields do not tell records apart.
         seconds: Wall time.
     """
 
@@ -92,13 +113,20 @@ class CompactReport(InNotebooks):
     left: int = 0
     kept_until: datetime | None = None
     partitions: list[CompactedPartition] = field(default_factory=list)
+    not_compared: set[str] = field(default_factory=set)
     seconds: float = 0.0
 
     @property
     def totals(self) -> dict[str, int]:
         """Rows, files and bytes of all partitions, before and now."""
         names = ("rows", "files", "size_bytes", "compacted_files", "compacted_bytes")
-        return {name: sum(getattr(p, name) for p in self.partitions) for name in names}
+        totals = {name: sum(getattr(p, name) for p in self.partitions) for name in names}
+        return totals | {"removed": sum(removed.rows for removed in self.duplicates)}
+
+    @property
+    def duplicates(self) -> list[RemovedDuplicates]:
+        """The rows that were removed, by flow logs."""
+        return _summed(removed for p in self.partitions for removed in p.duplicates)
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for JSON."""
@@ -110,8 +138,18 @@ class CompactReport(InNotebooks):
             "left": self.left,
             "kept_until": self.kept_until and self.kept_until.isoformat(timespec="seconds"),
             "partitions": [asdict(partition) for partition in self.partitions],
+            "duplicates": [asdict(removed) for removed in self.duplicates],
+            "not_compared": sorted(self.not_compared),
             "seconds": round(self.seconds, 3),
         }
+
+
+def _summed(duplicates: Iterable[RemovedDuplicates | Duplicates]) -> list[RemovedDuplicates]:
+    """Return duplicates by flow logs."""
+    rows: Counter[tuple[str, str]] = Counter()
+    for removed in duplicates:
+        rows[removed.flow_log_id, removed.kept_flow_log_id] += removed.rows
+    return [RemovedDuplicates(*pair, number) for pair, number in sorted(rows.items())]
 
 
 @giving_memory_back()
@@ -124,9 +162,9 @@ def compact(
 ) -> CompactReport:
     """Merge the small files of each partition, and sort its rows.
 
-    The rows stay the same, and so does what the ledger says of objects: those that change later
-    are converted again as before. Memory is bounded, whatever the size of a partition; a large one
-    needs temporary files of its size.
+    The rows stay the same, unless duplicates are to be removed, and so does what the ledger says of
+    objects: those that change later are converted again as before. Memory is bounded, whatever the
+    size of a partition; a large one needs temporary files of its size.
 
     Args:
         lake: The lake: the DEST given to `convert`.
@@ -187,12 +225,38 @@ def _due(ledger: Ledger, options: CompactOptions, report: CompactReport) -> list
         if file.is_data:
             by_name[path.rpartition("/")[0]].append((file, task_id))
     due = []
+    flow_logs = read_flow_logs(ledger) if options.dedupe else None
+    removed: defaultdict[str, set[Removed]] = defaultdict(set)
+    for note in ledger.notes(with_expired=False):
+        removed[note.path.rpartition("/")[0]].update(
+            Removed(entry.task_id, entry.flow_log_id) for entry in note.duplicates
+        )
     for name, files in by_name.items():
-        partition = Partition(name, files, options.sort_by or SORTED_BY[_table_of(name)])
+        table = _table_of(name)
+        found = flow_logs.of(table, _tasks_of(files)) if flow_logs else {}
+        compared = comparable(table, found)
+        compared = compared if len(compared) > 1 else {}
+        partition = Partition(
+            name=name,
+            files=files,
+            sort_by=options.sort_by or SORTED_BY[table],
+            flow_logs=compared,
+            removed=frozenset(removed[name]),
+        )
         if partition.is_due(options.min_files) and _is_chosen(name, options):
             due.append(partition)
+            report.not_compared |= found.keys() - comparable(table, found).keys()
     report.left = len(by_name) - len(due)
     return sorted(due, key=lambda partition: (-partition.size_bytes, partition.name))
+
+
+def _tasks_of(files: Sequence[tuple[DataFile, str]]) -> set[str]:
+    """Return the tasks whose rows are in files."""
+    return {
+        share.task_id
+        for file, task_id in files
+        for share in file.shares or (Share(task_id, file.rows),)
+    }
 
 
 def _described(partition: Partition) -> CompactedPartition:
@@ -321,7 +385,7 @@ class _Run:
         """Compact a partition and commit it; a failure leaves nothing behind."""
         merged = merger.merge(partition, progress)
         try:
-            if sum(file.rows for file in merged.files) != partition.rows:
+            if merged.rows != partition.rows:
                 raise AssertionError("compacting has lost rows")
             self._commit(partition, merged)
         finally:
@@ -329,14 +393,15 @@ class _Run:
         progress.add(objects=len(partition.files))
         return replace(
             _described(partition),
-            compacted_files=len(merged.files),
+            compacted_files=sum(file.is_written for file in merged.files),
             compacted_bytes=sum(file.size_bytes for file in merged.files),
+            duplicates=tuple(_summed(merged.duplicates)),
         )
 
     def _commit(self, partition: Partition, merged: MergedPartition) -> None:
         name = merged.name
         old_paths = [file.path for file, _ in partition.files]
-        new_paths = [file.path for file in merged.files]
+        new_paths = [file.path for file in merged.files if file.is_written]
         until = self._report.kept_until
         intent = write_intent(self._storage, name, new_paths if until else [*old_paths, *new_paths])
         if until:

@@ -11,23 +11,16 @@ Rows with equal `KEYS` are neighbours, so no more than a piece of rows is in mem
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from flowconv.fields import FIELDS, Table
+from flowconv.fields import FIELDS, KEYS, Table
+from flowconv.lake.compacted import Codes, Origins, Removed
 from flowconv.lake.ledger_records import Duplicates
 from flowconv.rows.schema import FLOW_LOG_ID, UNKNOWN_FIELDS
-
-_FLOW = ("srcaddr", "dstaddr", "srcport", "dstport", "protocol", "start", "end")
-
-KEYS: Mapping[Table, tuple[str, ...]] = {
-    Table.VPC: ("interface_id", *_FLOW),
-    Table.TGW: ("tgw_attachment_id", *_FLOW),
-}
-"""Columns that tell records apart: flow logs that lack one are not compared."""
 
 # A row without these may be any record.
 _NEEDED = ("interface_id", "tgw_attachment_id", "start", "end")
@@ -47,6 +40,13 @@ def columns_of(table: Table, names: Collection[str]) -> frozenset[str]:
     return frozenset(known.get(name, UNKNOWN_FIELDS) for name in names)
 
 
+def is_of(table: Table, names: Collection[str]) -> bool:
+    """Tell whether a flow log with fields of these names has no field of the other table alone."""
+    own = {field.name for field in FIELDS[table]}
+    others = {field.name for other in Table for field in FIELDS[other]} - own
+    return others.isdisjoint(names)
+
+
 def comparable(table: Table, flow_logs: Mapping[str, Collection[str]]) -> dict[str, frozenset[str]]:
     """Return flow log -> its columns, of those that have all `KEYS`.
 
@@ -64,61 +64,51 @@ class DuplicateRemover:
     Args:
         table: The table of the rows.
         flow_logs: The flow logs that are compared, and their columns, as `comparable` gives them.
-        tasks: The tasks of the rows.
-        task_column: The column with the place of each row's task in `tasks`.
+        origins: The origins of the rows; those of rows that stand for others are added.
+        origin_column: The column with the code of each row's origin.
     """
 
     def __init__(
         self,
         table: Table,
         flow_logs: Mapping[str, frozenset[str]],
-        tasks: Sequence[str],
-        task_column: str,
+        origins: Origins,
+        origin_column: str,
     ) -> None:
         self._keys = KEYS[table]
         # The richest first: its rows are kept.
         self._flow_logs = sorted(flow_logs, key=lambda name: (-len(flow_logs[name]), name))
         self._columns = flow_logs
-        self._tasks = tasks
-        self._task_column = task_column
-        self._removed: Counter[tuple[int, int, int, int]] = Counter()
+        self._origins = origins
+        self._origin_column = origin_column
+        self._removed: Counter[tuple[str, str, str, str]] = Counter()
 
     def keep(self, pieces: Iterable[pa.Table]) -> Iterator[pa.Table]:
         """Give the rows that are kept.
 
         Args:
-            pieces: The rows, sorted so that those with equal `KEYS` are neighbours.
+            pieces: The rows, sorted so that those with equal `KEYS` are neighbours; in any order if
+                no flow logs are compared.
         """
+        if not self._flow_logs:
+            yield from pieces
+            return
         rest: pa.Table | None = None
         for piece in pieces:
             rows = piece if rest is None else _joined(rest, piece)
-            kept, last = self._kept(rows, is_end=False)
-            # The next piece may begin with the same record.
-            rest = rows.slice(last)
-            yield (
-                rows.slice(0, last).filter(pa.array(kept))
-                if not kept.all()
-                else rows.slice(0, last)
-            )
+            # The next piece may begin with the last record.
+            done = self._compared(rows, is_end=False)
+            yield done.kept
+            rest = done.rest
         if rest is not None:
-            kept, _ = self._kept(rest, is_end=True)
-            yield rest.filter(pa.array(kept))
+            yield self._compared(rest, is_end=True).kept
 
     def duplicates(self) -> list[Duplicates]:
         """Return what was removed so far."""
-        return [
-            Duplicates(
-                task_id=self._tasks[task],
-                flow_log_id=self._flow_logs[log],
-                kept_task_id=self._tasks[kept_task],
-                kept_flow_log_id=self._flow_logs[kept_log],
-                rows=rows,
-            )
-            for (task, log, kept_task, kept_log), rows in sorted(self._removed.items())
-        ]
+        return [Duplicates(*removed, rows) for removed, rows in sorted(self._removed.items())]
 
-    def _kept(self, rows: pa.Table, *, is_end: bool) -> tuple[Flags, int]:
-        """Tell which rows are kept, up to the place of the last record, or to the end."""
+    def _compared(self, rows: pa.Table, *, is_end: bool) -> "_Compared":
+        """Compare rows up to the last record, or to the end."""
         logs = self._logs_of(rows)
         chosen = np.flatnonzero(logs != _NO_LOG)
         changes = _changes([part[chosen] for name in self._keys for part in _parts(rows, name)])
@@ -128,11 +118,14 @@ class DuplicateRemover:
             first = int(np.searchsorted(records, records[-1]))
             end = int(chosen[first])
             chosen, records = chosen[:first], records[:first]
-        kept = np.ones(end, bool)
         neighbours = _Neighbours(rows, chosen, records, logs[chosen])
+        kept = np.ones(end, bool)
+        origins = rows[self._origin_column].to_numpy().copy()
         for rich, poor in neighbours.pairs():
-            self._compare(neighbours, rich, poor, kept)
-        return kept, end
+            self._compare(neighbours, rich, poor, kept, origins)
+        place = rows.column_names.index(self._origin_column)
+        marked = rows.set_column(place, self._origin_column, pa.array(origins))
+        return _Compared(marked.slice(0, end).filter(pa.array(kept)), rows.slice(end))
 
     def _logs_of(self, rows: pa.Table) -> Numbers:
         """Return for each row the place of its flow log, or `_NO_LOG` if it is not compared."""
@@ -149,20 +142,45 @@ class DuplicateRemover:
                 logs[np.asarray(rows[name].is_null())] = _NO_LOG
         return logs
 
-    def _compare(self, neighbours: "_Neighbours", rich: int, poor: int, kept: Flags) -> None:
+    def _compare(
+        self, neighbours: "_Neighbours", rich: int, poor: int, kept: Flags, origins: Codes
+    ) -> None:
         """Remove the rows of a flow log that a richer one has too."""
-        shared = self._columns[self._flow_logs[rich]] & self._columns[self._flow_logs[poor]]
+        names = self._flow_logs[rich], self._flow_logs[poor]
+        shared = self._columns[names[0]] & self._columns[names[1]]
         compared = sorted(shared - _OF_FLOW_LOG.union(self._keys))
-        removed, standing = neighbours.compare(rich, poor, compared, kept)
-        if not len(removed):
-            return
-        kept[removed] = False
-        tasks = neighbours.rows[self._task_column].to_numpy().astype(np.int64)
-        found, counts = np.unique(
-            np.stack([tasks[removed], tasks[standing]]), axis=1, return_counts=True
+        # A row stands for no more than one of each flow log, since these are different records.
+        takes_part = kept & ~(
+            neighbours.is_of(rich, len(kept)) & self._stand_for(names[1])[origins[: len(kept)]]
         )
-        for (task, kept_task), rows in zip(found.T.tolist(), counts.tolist(), strict=True):
-            self._removed[task, poor, kept_task, rich] += rows
+        removed, standing = neighbours.compare(rich, poor, compared, takes_part)
+        kept[removed] = False
+        pairs = np.stack([origins[removed], origins[standing]])
+        found, inverse, counts = np.unique(pairs, axis=1, return_inverse=True, return_counts=True)
+        marks = []
+        for (code, kept_code), rows in zip(found.T.tolist(), counts.tolist(), strict=True):
+            gone, stays = self._origins[code], self._origins[kept_code]
+            self._removed[gone.task_id, names[1], stays.task_id, names[0]] += rows
+            more = (Removed(gone.task_id, names[1]), *gone.stands_for)
+            marks.append(self._origins.code(stays._replace(stands_for=(*stays.stands_for, *more))))
+        origins[standing] = np.array(marks, np.uint32)[inverse.reshape(-1)]
+
+    def _stand_for(self, flow_log: str) -> Flags:
+        """Tell which origins are those of rows that stand for one of a flow log."""
+        return np.array(
+            [
+                any(removed.flow_log_id == flow_log for removed in origin.stands_for)
+                for origin in self._origins
+            ],
+            bool,
+        )
+
+
+class _Compared(NamedTuple):
+    """Rows that are kept, and those that are to be compared with the next ones."""
+
+    kept: pa.Table
+    rest: pa.Table
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,6 +211,12 @@ class _Neighbours:
             pairs |= {(rich, poor) for rich, poor in np.unique(found, axis=1).T.tolist()}
         return sorted(pairs)
 
+    def is_of(self, log: int, rows: int) -> Flags:
+        """Tell which of so many rows are of a flow log, and compared."""
+        found = np.zeros(rows, bool)
+        found[self.chosen[self.logs == log]] = True
+        return found
+
     def _each_once(self) -> tuple[Numbers, Numbers]:
         """Return logs and records, each pair of them once, by record and log."""
         order = np.lexsort((self.logs, self.records))
@@ -201,7 +225,7 @@ class _Neighbours:
         return logs[once], records[once]
 
     def compare(
-        self, rich: int, poor: int, columns: Iterable[str], kept: Flags
+        self, rich: int, poor: int, columns: Iterable[str], takes_part: Flags
     ) -> tuple[Numbers, Numbers]:
         """Return places of rows to remove, and for each the place of the row that stands for it.
 
@@ -209,10 +233,10 @@ class _Neighbours:
             rich: The flow log whose rows stand for those of the other.
             poor: The other.
             columns: What both have, beside the keys.
-            kept: Which rows are there still.
+            takes_part: Which rows are compared.
         """
         is_of_both = (self.logs == rich) | (self.logs == poor)
-        candidates = np.flatnonzero(is_of_both & kept[self.chosen])
+        candidates = np.flatnonzero(is_of_both & takes_part[self.chosen])
         places = self.chosen[candidates]
         names = [name for name in columns if name in self.rows.column_names]
         parts = [self.records[candidates]]

@@ -1,7 +1,7 @@
 """The flow logs of a lake, from its ledger: their fields, and the tasks that read them."""
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,9 +9,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from flowconv.fields import Table
 from flowconv.lake.ledger import Ledger
 from flowconv.lake.ledger_records import split_headers
 from flowconv.source.keys import NAME_PATTERN
+from flowconv.upkeep.duplicates import is_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +27,14 @@ class FlowLogs:
 
     fields: Mapping[str, frozenset[str]]
     of_task: Mapping[str, frozenset[str]]
+
+    def of(self, table: Table, task_ids: Iterable[str]) -> dict[str, frozenset[str]]:
+        """Return flow log -> fields, of those of a table that tasks have read."""
+        read = (self.of_task.get(task_id, frozenset()) for task_id in task_ids)
+        found = {
+            flow_log: self.fields.get(flow_log, frozenset()) for flow_log in set().union(*read)
+        }
+        return {flow_log: names for flow_log, names in found.items() if is_of(table, names)}
 
 
 def read_flow_logs(ledger: Ledger) -> FlowLogs:

@@ -2,36 +2,56 @@
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 
-from flowconv.fields import Table
-from flowconv.lake.compacted import CompactedWriter, RowGroups
+from flowconv.fields import KEYS, Table
+from flowconv.lake.compacted import (
+    Codes,
+    CompactedWriter,
+    Origin,
+    Origins,
+    Removed,
+    RowGroups,
+)
 from flowconv.lake.layout import Layout
-from flowconv.lake.ledger_records import DataFile
+from flowconv.lake.ledger_records import DataFile, Duplicates
+from flowconv.lake.notes import make_note
 from flowconv.lake.paths import STAGING
 from flowconv.options import CompactOptions, ConvertOptions
 from flowconv.rows.schema import table_schema
 from flowconv.running import RunProgress
 from flowconv.storage.interface import HandedOver, Publishable, StagedSink, Storage
 from flowconv.storage.local_errors import storage_errors
+from flowconv.upkeep.duplicates import DuplicateRemover
 from flowconv.upkeep.sorting import sort_rows
 
-# The place of a row's task in the partition's list, while rows are sorted. No field has this name.
-_TASK = "flowconv.task"
+# The code of a row's origin, while rows are sorted. No field has this name.
+_ORIGIN = "flowconv.origin"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Partition:
-    """A partition that is due: its name, its files with their tasks, and the order of its rows."""
+    """A partition that is due.
+
+    Attributes:
+        name: Table and directory.
+        files: Its files, with their tasks.
+        sort_by: The order of its rows.
+        flow_logs: The flow logs whose rows are compared, and their columns; none if duplicates are
+            not to be removed.
+        removed: What its notes say was removed.
+    """
 
     name: str
     files: Sequence[tuple[DataFile, str]]
     sort_by: tuple[str, ...]
+    flow_logs: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    removed: frozenset[Removed] = frozenset()
 
     @property
     def table(self) -> Table:
@@ -49,18 +69,46 @@ class Partition:
         return sum(file.size_bytes for file, _ in self.files)
 
     def is_due(self, min_files: int) -> bool:
-        """Tell whether it has so many files that are not compacted, or is in another order."""
+        """Tell whether it has so many files that are not compacted, or is in another order.
+
+        Or whether there may be duplicates in it that were not looked for.
+        """
         orders = Counter(file.sorted_by for file, _ in self.files)
-        return orders[()] >= min_files or bool(orders.keys() - {(), self.sort_by})
+        is_in_order = not orders.keys() - {(), self.sort_by}
+        may_have_duplicates = bool(self.flow_logs) and not self.is_deduped
+        return orders[()] >= min_files or not is_in_order or may_have_duplicates
+
+    @property
+    def is_deduped(self) -> bool:
+        """All its rows were compared."""
+        return all(file.is_deduped for file, _ in self.files)
 
 
 @dataclass(frozen=True, slots=True)
 class MergedPartition:
-    """What a partition becomes: the beginning of its files' names, the files, and their sinks."""
+    """What a partition becomes.
+
+    Attributes:
+        name: Beginning of its files' names.
+        files: The files, and a note of the duplicates that are not in them.
+        sinks: The files, which are not visible yet.
+    """
 
     name: str
     files: Sequence[DataFile]
     sinks: Sequence[Publishable]
+
+    @property
+    def rows(self) -> int:
+        """The rows of its files, and the duplicates that are not in them."""
+        return sum(file.rows for file in self.files) + sum(
+            duplicates.rows for duplicates in self.duplicates
+        )
+
+    @property
+    def duplicates(self) -> list[Duplicates]:
+        """The duplicates that are not in its files."""
+        return [duplicates for file in self.files for duplicates in file.duplicates]
 
     def discard(self) -> None:
         """Remove all files that are not published."""
@@ -118,23 +166,39 @@ class Merger:
             self._storage,
             partition.name,
             name=name,
-            tasks=rows.tasks,
+            origins=rows.origins,
             sorted_by=partition.sort_by,
+            is_deduped=bool(partition.flow_logs) or partition.is_deduped,
             options=self._format,
             on_file=progress.add,
         )
         try:
-            columns = [*rows.columns, _TASK]
-            for tables in sort_rows(
-                rows.read, partition.rows, columns, partition.sort_by, self._folder()
-            ):
-                codes = np.concatenate([table[_TASK].to_numpy() for table in tables])
-                writer.write([table.drop_columns(_TASK) for table in tables], codes)
+            duplicates = self._write(partition, rows, writer)
             staged = writer.close()
         except BaseException:
             writer.discard()
             raise
-        return StagedPartition(name, [one.file for one in staged], [one.sink for one in staged])
+        notes = [make_note(partition.name, name, duplicates)] if duplicates else []
+        files = [*(one.file for one in staged), *notes]
+        return StagedPartition(name, files, [one.sink for one in staged])
+
+    def _write(
+        self, partition: Partition, rows: "_Rows", writer: CompactedWriter
+    ) -> list[Duplicates]:
+        """Write a partition's rows, and return the duplicates that were left out."""
+        remover = DuplicateRemover(partition.table, partition.flow_logs, rows.origins, _ORIGIN)
+        sort_by = partition.sort_by
+        if partition.flow_logs:
+            # So that duplicates are neighbours.
+            others = (name for name in KEYS[partition.table] if name not in sort_by)
+            sort_by = (*sort_by, *others)
+        columns = [*rows.columns, _ORIGIN]
+        for tables in sort_rows(
+            rows.read, partition.rows, columns, sort_by, self._folder(), remover.keep
+        ):
+            codes = np.concatenate([table[_ORIGIN].to_numpy() for table in tables])
+            writer.write([table.drop_columns(_ORIGIN) for table in tables], codes)
+        return remover.duplicates()
 
     def _folder(self) -> str | None:
         """Return where temporary files are written: beside the lake's, where there is room."""
@@ -147,10 +211,10 @@ class Merger:
 
 
 class _Rows:
-    """The rows of a partition, and the tasks that they are of.
+    """The rows of a partition, and their origins.
 
     Attributes:
-        tasks: All tasks of the files.
+        origins: All origins in the files.
         columns: The columns in which any row has a value.
     """
 
@@ -163,31 +227,37 @@ class _Rows:
         self._schema = table_schema(
             partition.table, layout.time_type, with_source=layout.with_source
         )
-        self.tasks: list[str] = []
-        numbers: dict[str, int] = {}
+        self.origins = Origins()
         found: set[str] = set()
         for groups in self._open():
             found |= groups.columns()
-            for task_id in groups.tasks:
-                numbers.setdefault(task_id, len(numbers))
-        self.tasks += numbers
-        self._numbers = numbers
+            self._codes_of(groups)
         self.columns = [name for name in self._schema.names if name in found]
 
     def read(self, columns: Sequence[str]) -> Iterator[pa.Table]:
-        """Give each row group of each file, with the tasks if they are asked for."""
-        wanted = [name for name in columns if name != _TASK]
-        with_tasks = _TASK in columns
+        """Give each row group of each file, with the origins if they are asked for."""
+        wanted = [name for name in columns if name != _ORIGIN]
+        with_origins = _ORIGIN in columns
         for groups in self._open():
-            places = np.array([self._numbers[task] for task in groups.tasks], np.uint32)
+            places = self._codes_of(groups)
             for table, codes in groups.read(wanted):
-                self._progress.add(rows=table.num_rows if with_tasks else 0)
+                self._progress.add(rows=table.num_rows if with_origins else 0)
                 rows = _typed(table, self._schema)
-                if with_tasks:
-                    rows = rows.append_column(_TASK, pa.array(places[codes]))
+                if with_origins:
+                    rows = rows.append_column(_ORIGIN, pa.array(places[codes]))
                 yield rows
-            if with_tasks:
+            if with_origins:
                 self._progress.add(source_bytes=groups.size_bytes)
+
+    def _codes_of(self, groups: RowGroups) -> Codes:
+        """Return the codes of a file's origins, without duplicates that are there again."""
+        codes = [
+            self.origins.code(
+                Origin(task_id, tuple(filter(self._partition.removed.__contains__, stands_for)))
+            )
+            for task_id, stands_for in groups.origins
+        ]
+        return np.array(codes, np.uint32)
 
     def _open(self) -> Iterator[RowGroups]:
         for file, task_id in self._partition.files:

@@ -19,7 +19,9 @@ from flowconv.lake.converted_objects import (
     counts_of,
     etags_and_formats,
     has_objects,
+    objects_of,
     rejected_uris,
+    task_ids_of,
 )
 from flowconv.lake.ledger import Ledger, LostLockError
 from flowconv.lake.ledger_records import (

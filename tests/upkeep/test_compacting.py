@@ -186,7 +186,7 @@ def test_a_worker_of_a_lost_run_writes_nothing(place: Place) -> None:
         options=CompactOptions(),
     ).open()
     with pytest.raises(LakeError, match="another run has taken this lake over"):
-        worker.do(Partition(name, files, ("start",)))
+        worker.do(Partition(name=name, files=files, sort_by=("start",)))
     worker.close()
     assert_well(place)
 

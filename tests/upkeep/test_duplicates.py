@@ -11,10 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flowconv.fields import Table
+from flowconv.fields import KEYS, Table
+from flowconv.lake.compacted import Origin, Origins
 from flowconv.lake.ledger_records import Duplicates
 from flowconv.rows.schema import table_schema, with_encoded_texts
-from flowconv.upkeep.duplicates import KEYS, DuplicateRemover, comparable
+from flowconv.upkeep.duplicates import DuplicateRemover, comparable, is_of
 from support.examples import MORE_EXAMPLES
 
 VPC_KEYS = [
@@ -53,7 +54,11 @@ def row(flow_log: str | None, task: int = 0, **values: Any) -> dict[str, Any]:
     known = FORMATS.get(flow_log or "", VPC_KEYS)
     defaults: dict[str, Any] = dict.fromkeys(COLUMNS)
     defaults |= {"interface_id": "eni-1", "start": 100, "end": 160, "flow_log_id": flow_log}
-    given_ = {name: value for name, value in values.items() if name.replace("_", "-") in known}
+    given_ = {
+        name: value
+        for name, value in values.items()
+        if name.replace("_", "-") in known and name != "secret"
+    }
     if "secret" in known:
         given_["unknown_fields"] = values.get("secret")
     return {**defaults, **given_, "task": task}
@@ -116,7 +121,10 @@ def sorted_table(rows: Sequence[Row]) -> pa.Table:
 
 def deduped(rows: Sequence[Row], piece_rows: int) -> tuple[pa.Table, DuplicateRemover]:
     remover = DuplicateRemover(
-        Table.VPC, comparable(Table.VPC, FORMATS), [f"task-{n}" for n in range(4)], "task"
+        Table.VPC,
+        comparable(Table.VPC, FORMATS),
+        Origins(Origin(f"task-{n}") for n in range(4)),
+        "task",
     )
     table = sorted_table(rows)
     pieces = [
@@ -162,7 +170,7 @@ def test_as_the_reference(rows: list[Row], piece_rows: int) -> None:
     noted: Counter[str] = Counter()
     for entry in remover.duplicates():
         noted[entry.task_id] += entry.rows
-    there = Counter(f"task-{task}" for task in table["task"].to_pylist())
+    there = Counter(remover._origins[code].task_id for code in table["task"].to_pylist())
     assert there + noted == Counter(f"task-{one['task']}" for one in rows)
 
 
@@ -225,3 +233,6 @@ def test_tasks_are_noted() -> None:
 def test_transit_gateways() -> None:
     names = ["tgw-attachment-id", *VPC_KEYS[1:], "resource-type"]
     assert comparable(Table.TGW, {"fl-1": names, "fl-2": VPC_KEYS}).keys() == {"fl-1"}
+    assert is_of(Table.TGW, names)
+    assert not is_of(Table.VPC, names)
+    assert not is_of(Table.TGW, VPC_KEYS)

@@ -179,7 +179,9 @@ def _print_overlaps(console: Console, report: ConvertReport) -> None:
         console.print(f"overlap: {describe_overlap(overlap)}")
     say_how_many_more(console, report.number_overlaps, " lists all pairs.")
     if report.number_overlaps:
-        console.print("The lake has the records of both flow logs.")
+        console.print(
+            "The lake has their records twice; flowconv compact --dedupe removes one of each."
+        )
 
 
 def _print_changed(console: Console, report: ConvertReport) -> None:

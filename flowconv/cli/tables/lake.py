@@ -148,6 +148,8 @@ def _run_row(run: RunStatus) -> list[str]:
         return [*row, f"expire: {what}", f"-{report['rows']:,}", ""]
     if report.get("compact"):
         what = f"compact: {report['files']:,} files to {report['compacted_files']:,}"
+        if removed := report.get("removed"):
+            what += f", {removed:,} duplicates removed"
         return [*row, what, f"{report['rows']:,}", ""]
     if report.get("repair"):
         return [*row, f"repair: {report['forgotten']:,} tasks forgotten", "", ""]

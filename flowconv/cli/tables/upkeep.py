@@ -105,6 +105,15 @@ def print_compacted(report: CompactReport) -> None:
         console.print(f"… and {len(report.partitions) - MOST_PARTITIONS:,} more; --json")
     if report.left:
         console.print(f"{report.left:,} partitions have too few small files, or are not chosen")
+    for removed in first(report.duplicates):
+        console.print(
+            f"removed: {counted(removed.rows, 'record')} of {removed.flow_log_id} that "
+            f"{removed.kept_flow_log_id} has, too"
+        )
+    say_how_many_more(console, len(report.duplicates), " lists all pairs.")
+    if report.not_compared:
+        names = ", ".join(sorted(report.not_compared))
+        console.print(f"not compared, since a field is missing that tells records apart: {names}")
     totals = report.totals
     before = f"{totals['files']:,} files, {format_size(totals['size_bytes'])}"
     now = f"{totals['compacted_files']:,} files, {format_size(totals['compacted_bytes'])}"
