@@ -70,7 +70,7 @@ def test_no_day_is_whole_yet(tmp_path: Path) -> None:
     write_objects(tmp_path / "logs", objects({STEADY: {12: 3}}))
     run("convert", tmp_path / "logs", tmp_path / "lake", "--metrics-file", tmp_path / "m.prom")
     assert json.loads(run("status", tmp_path / "lake", "--json").stdout)["flow_logs"] == []
-    assert "flow_log" not in (tmp_path / "m.prom").read_text()
+    assert "lake_flow_log" not in (tmp_path / "m.prom").read_text()
 
 
 def test_the_table_says_what_aws_lost(tmp_path: Path) -> None:

@@ -322,7 +322,7 @@ def test_flow_logs_that_cannot_be_compared(place: Place) -> None:
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-@pytest.mark.parametrize(("change", "every"), [(False, 7), (True, 13)])
+@pytest.mark.parametrize(("change", "every"), [(False, 9), (True, 23)])
 def test_killed_at_any_step(
     overlapping: Place, tmp_path: Path, *, change: bool, every: int
 ) -> None:

@@ -157,7 +157,7 @@ ROWS = st.lists(
 
 
 @given(ROWS, st.integers(1, 25))
-@settings(max_examples=150 + MORE_EXAMPLES)
+@settings(max_examples=60 + MORE_EXAMPLES)
 def test_as_the_reference(rows: list[Row], piece_rows: int) -> None:
     table, remover = deduped(rows, piece_rows)
     left, removed = reference(rows, comparable(Table.VPC, FORMATS))
