@@ -185,7 +185,7 @@ class ConvertOptions:
     )
     request_prices: tuple[str, ...] = described(
         f"US dollars for 1,000 requests to S3 of a kind, or for 1 GB received, in place of a list "
-        f"price of us-east-1 of {PRICES_OF}: "
+        f"price of us-east-1, known on {PRICES_OF} and not checked since: "
         f"{', '.join(f'{name}={usd:g}' for name, usd in PRICES.items())}. Can be repeated.",
         default=(),
         metavar="NAME=USD",

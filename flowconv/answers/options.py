@@ -17,7 +17,8 @@ class QueryOptions:
     value: str | None = described("What some questions ask for.", metavar="VALUE")
     limit: int = described("Rows of a question's answer.", default=LIMIT, short="-n")
     prices: tuple[str, ...] = described(
-        f"US dollars for each GiB, in place of a list price of us-east-1 of {PRICES_OF}: "
+        f"US dollars for each GiB, in place of a list price of us-east-1, known on "
+        f"{PRICES_OF} and not checked since: "
         f"{', '.join(f'{name}={usd:g}' for name, usd in PRICES.items())}. Can be repeated.",
         default=(),
         metavar="NAME=USD",

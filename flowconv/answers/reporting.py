@@ -101,7 +101,10 @@ def read_report(
     by_time = _traffic(ask)
     both = "A flow within a VPC counts twice here: both of its interfaces log it."
     once = "What both sides of a flow log is counted once."
-    priced = f"List prices of us-east-1 in {PRICES_OF:%B %Y}, or those given by --price."
+    priced = (
+        f"At list prices of us-east-1 as known in {PRICES_OF:%B %Y}, not checked against "
+        "AWS's pages since, or at those given by --price."
+    )
     sections = (
         _section(by_time["bytes"], "traffic", "Traffic over time, in bytes", both, "over-time"),
         _section(by_time["flows"], "flows", "Flows over time", both, "over-time"),

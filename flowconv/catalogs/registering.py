@@ -60,6 +60,7 @@ def register(
         StorageError: The lake does not answer.
     """
     began = time.monotonic()
+    _refuse_ducklake(to)
     check_choice(to, get_args(CatalogKind), "--to")
     for library in _LIBRARIES[to]:
         if find_spec(library) is None:
@@ -78,6 +79,18 @@ def register(
         tables=tuple(tables),
         seconds=time.monotonic() - began,
     )
+
+
+def _refuse_ducklake(to: object) -> None:
+    # Tried with format 1.0 (DuckDB 1.5.5): after ducklake_merge_adjacent_files, its clean-up
+    # deletes files that ducklake_add_data_files has added, and no option keeps them. See
+    # https://ducklake.select/docs/stable/duckdb/metadata/adding_files.
+    if to == "ducklake":
+        raise UsageError(
+            "--to ducklake: DuckLake takes over the files that it is told of, and its clean-up "
+            "would delete the lake's own. DuckDB reads the tables of --to delta and iceberg, and a "
+            "lake by flowconv ddl --dialect duckdb."
+        )
 
 
 def _publish(storage: Storage, layout: Layout, catalog: Any) -> list[RegisteredTable]:

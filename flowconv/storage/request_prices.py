@@ -10,8 +10,9 @@ from flowconv.errors import UsageError, did_you_mean, quote
 RECEIVED = "RECEIVED"
 
 # US dollars for 1,000 requests of a kind, and for 10**9 bytes received: list prices of S3 Standard
-# in us-east-1 on PRICES_OF (https://aws.amazon.com/s3/pricing/). POST begins and ends an upload
-# in parts. Bytes within the region are free.
+# in us-east-1, known on PRICES_OF and not checked against
+# https://aws.amazon.com/s3/pricing/ since. POST begins and ends an upload in parts. Bytes within
+# the region are free.
 PRICES: Mapping[str, float] = MappingProxyType(
     {
         **dict.fromkeys(("LIST", "PUT", "POST", "COPY"), 0.005),

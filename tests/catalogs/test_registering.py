@@ -309,6 +309,8 @@ def test_wrong_usage(lake: Path, tmp_path: Path) -> None:
     assert not (lake / "iceberg").exists()
     stderr = run("register", lake, "--to", "iceberg", "--catalog", "mine", code=FAILED).stderr
     assert "Describe it in ~/.pyiceberg.yaml. (URI missing" in stderr
+    stderr = run("register", lake, "--to", "ducklake", code=USAGE).stderr
+    assert "its clean-up would delete the lake's own" in stderr
     assert "Did you mean delta?" in run("register", lake, "--to", "dleta", code=USAGE).stderr
     assert "not a flowconv lake" in run("register", tmp_path, "--to", "delta", code=FAILED).stderr
     with pytest.raises(UsageError, match=r"^--to: 'x' is not one of"):
