@@ -22,7 +22,7 @@ from flowconv.rows.partitioning import NO_ACCOUNT, NULL_PARTITION, PartitionKey,
 
 # Nested, a row takes a kilobyte in memory.
 _ROWS_AT_ONCE = 16 << 10
-_ROW_GROUP_ROWS = 128 << 10
+_ROW_GROUP_ROWS = 32 << 10
 
 # Pages are cut after batches of rows, so they may become a little larger.
 _PAGE_BYTES = 512 << 10
