@@ -16,8 +16,8 @@ from types import MappingProxyType
 from flowconv.errors import UsageError, did_you_mean, quote
 from flowconv.values import parse_day
 
-# US dollars for each GiB: list prices of us-east-1 as known on PRICES_OF, not checked since. Between
-# zones they count on both sides, and egress to the internet is that of the first 10 TB a month.
+# US dollars for each GiB: list prices of us-east-1 as known on PRICES_OF, not checked since. Those
+# between zones count on both sides; egress to the internet is that of the first 10 TB a month.
 PRICES: Mapping[str, float] = MappingProxyType(
     {"nat-gateway": 0.045, "cross-az": 0.01, "internet-egress": 0.09}
 )
