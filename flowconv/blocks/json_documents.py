@@ -19,6 +19,7 @@ from typing import Any
 
 from flowconv.blocks.shapes import Shape
 from flowconv.errors import FormatError
+from flowconv.kernel.messages import count
 from flowconv.source.keys import LogObject
 
 # JSON is read in pieces of this size. There are several copies of each: 8 MiB took twice the
@@ -144,15 +145,17 @@ class _Text:
         self.waiting = bytearray()
         self.at_end = False
         self._read_into = read_into
+        self._room: memoryview | None = None
 
     def read_on(self) -> None:
         """Read another stretch."""
-        room = memoryview(bytearray(STRETCH_BYTES))
+        if self._room is None:
+            self._room = memoryview(bytearray(STRETCH_BYTES))
         size = 0
-        while size < len(room) and (count := self._read_into(room[size:])):
-            size += count
-        self.at_end = size < len(room)
-        self.waiting += room[:size]
+        while size < len(self._room) and (more := self._read_into(self._room[size:])):
+            size += more
+        self.at_end = size < len(self._room)
+        self.waiting += self._room[:size]
 
     def take(self, size: int) -> bytes:
         """Take away the first bytes."""
@@ -199,7 +202,7 @@ def _plain(text: _Text, *, are_events: bool) -> Iterator[Stretch]:
 
 def _checked(text: _Text, size: int) -> bytes:
     taken = text.take(size)
-    found = taken.count(b"{")
+    found = count(taken, b"{")
     if found > _MAX_OBJECTS:
         found -= sum(match[0].count(b"{") for match in _STRINGS.finditer(taken))
     if found > _MAX_OBJECTS:
@@ -226,7 +229,7 @@ def _last_end(text: bytearray) -> int:
 def _last_glued_end(text: bytearray) -> int:
     """Return where the last of documents with nothing in between ends; 0 if that is not clear."""
     plain = _ESCAPED.sub(b"__", text) if b"\\" in text else text
-    quotes = plain.count(b'"')
+    quotes = count(plain, b'"')
     end = len(text)
     for _ in range(_ENDS_TRIED):
         start = text.rfind(b"}{", 0, end) + 1

@@ -202,6 +202,9 @@ FC_API void fc_json_free(fc_json *json);
 FC_API int32_t fc_read_messages(fc_json *json, const uint8_t *text, int64_t size,
                                 int32_t are_events, fc_messages *found);
 
+/* Count a byte. */
+FC_API int64_t fc_count(const uint8_t *text, int64_t size, uint8_t byte);
+
 /* --- columns -> chunks (arrow.c, distinct.c, sorting.c, pages.c, chunks.c, bloom.c) ---------- */
 
 /* A column of a row group is a list of `entries` and, for each row, the `number` of its entry.
