@@ -21,6 +21,14 @@ pytestmark = pytest.mark.usefixtures("no_aws_settings")
 
 FIRST, SECOND, THIRD = "2026-01-14", "2026-01-15", "2026-01-16"
 
+# The second record makes the compacted file count: both before and after it each row counts once.
+COMPACTING_MOTO_STEPS = [Step(1, "before append"), Step(1, "after append")]
+COMPACTING_CEPH_STEPS = [
+    Step(0, "after S3 publish"),
+    *COMPACTING_MOTO_STEPS,
+    Step(0, "after S3 delete"),
+]
+
 # The second record says what expires: until it is written all rows count, from then on none does.
 MOTO_STEPS = [Step(1, "after append")]
 CEPH_STEPS = [
@@ -124,3 +132,33 @@ def test_gaps_are_those_of_a_folder(lake: S3Lake, runs: Runs, logs: Path, tmp_pa
     assert command(runs, lake, "gaps", "--quick").code == 3
     assert command(runs, lake, "gaps", "--quick", "--ack").code == 0
     assert command(runs, lake, "gaps", "--quick").code == 0
+
+
+def write_overlapping_logs(folder: Path, flow_log_id: str) -> None:
+    for number in range(3):
+        path = folder / aws_key(time=f"{FIRST}T00:1{number}", flow_log_id=flow_log_id).path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(V2 + ROW.replace(b" 443 ", b" %d " % number))
+
+
+def test_a_kill_compacts_a_partition_or_leaves_it(runs: Runs, s3: S3Server, tmp_path: Path) -> None:
+    """And removes duplicates from it, or none."""
+    lake = S3Lake(s3, s3.make_bucket())
+    for flow_log_id in ("fl-0a", "fl-0b"):
+        write_overlapping_logs(tmp_path, flow_log_id)
+        convert(tmp_path, lake)
+    for step in COMPACTING_MOTO_STEPS if s3.kind == "moto" else COMPACTING_CEPH_STEPS:
+        broken = lake.copy()
+        assert command(runs, broken, "compact", "--dedupe", at=step).was_killed, step
+        is_compacted = bool(Ledger.read(storage_of(broken)).notes())
+        assert by_day(broken) == {FIRST: 3 if is_compacted else 6}
+        again = command(runs, broken, "compact", "--dedupe")
+        assert again.code == 0, again.stderr
+        assert json.loads(again.stdout)["removed"] == (0 if is_compacted else 3)
+        assert by_day(broken) == {FIRST: 3}
+        assert len([name for name in broken.names() if f"date={FIRST}" in name]) == 1
+        assert not [name for name in broken.names() if "intent" in name]
+        found = flowconv.verify(
+            broken.url, str(tmp_path), flowconv.VerifyOptions(dest_options=broken.options)
+        )
+        assert not found.problems
