@@ -15,7 +15,7 @@ from flowconv.events import log_event
 from flowconv.lake.intents import taking_back, write_intent
 from flowconv.lake.ledger import Ledger, LostLockError
 from flowconv.lake.ledger_records import NO_SWAP, Commit, DataFile, Swap
-from flowconv.lake.notes import is_note, notes_without
+from flowconv.lake.notes import notes_without
 from flowconv.options import ConvertOptions
 from flowconv.running import Stopped
 from flowconv.storage.interface import Publishable, Storage
@@ -105,8 +105,7 @@ class TaskCommitter:
                 tuple(file.path for file in (*shared, *notes)),
             )
             try:
-                sinks = [file.sink for file in rewritten]
-                self._publish_and_commit(task, staged, go_on, swap, sinks)
+                self._publish_and_commit(task, staged, go_on, swap, rewritten)
             finally:
                 for file in rewritten:
                     file.sink.discard()
@@ -125,11 +124,15 @@ class TaskCommitter:
         staged: StagedTask,
         go_on: Callable[[], None],
         swap: Swap = NO_SWAP,
-        rewritten: Sequence[Publishable] = (),
+        rewritten: Sequence["StagedFile"] = (),
     ) -> None:
         result = staged.result
-        own = [file.path for file in self._ledger.files_of(task.replaces)]
-        old = [*own, *(path for path in swap.replaced if not is_note(path))]
+        live = self._ledger.files() if task.replaces else {}
+        old = [
+            path
+            for path, (_, task_id) in live.items()
+            if task_id in task.replaces or path in swap.replaced
+        ]
         files = (*result.files, *swap.files)
         published = [file.path for file in files if file.is_written]
         intent = write_intent(self._lake, staged.name, [*old, *published])
@@ -142,7 +145,7 @@ class TaskCommitter:
             replaced_files=swap.replaced,
         )
         with taking_back(self._lake, published, intent, StorageError, Stopped):
-            self._publish([*staged.files, *rewritten], go_on)
+            self._publish([*staged.files, *(file.sink for file in rewritten)], go_on)
         with taking_back(self._lake, published, intent, LostLockError):
             self._ledger.commit(commit)
         self._lake.delete(old)

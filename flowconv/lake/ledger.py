@@ -214,12 +214,22 @@ class Ledger:
         ]
 
     def notes_with(self, task_ids: Iterable[str]) -> list[DataFile]:
-        """Return the notes that say that rows of any of the tasks were removed."""
+        """Return the notes that say that rows of any of the tasks were removed.
+
+        Also compacted files of partitions that have expired: they are no files any more, but their
+        rows are counted.
+        """
         wanted = frozenset(task_ids)
+        snapshot = self.snapshot()
+        expired = snapshot.expired()
         return [
-            note
-            for note in self.notes()
-            if any(entry.task_id in wanted for entry in note.duplicates)
+            file
+            for path, (file, _) in snapshot.files().items()
+            if any(entry.task_id in wanted for entry in file.duplicates)
+            or (
+                any(share.task_id in wanted for share in file.shares)
+                and expired.has_partition(path.rpartition("/")[0])
+            )
         ]
 
     def expired(self) -> Expired:

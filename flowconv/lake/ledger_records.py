@@ -40,7 +40,8 @@ class DataFile:
     """A file with what a task read: Parquet of a table, or rejected lines.
 
     Or a compacted file, with rows of many tasks: it is of no task, and has their shares. Or a note,
-    which is no file: the duplicates that were removed from a partition.
+    which is no file: the duplicates that were removed from a partition, or what is left to count of
+    a compacted file that has expired.
 
     Attributes:
         path: Below the lake.

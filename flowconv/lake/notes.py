@@ -6,21 +6,15 @@ A note is named like a file of its partition, so it expires with it, and is repl
 import hashlib
 from collections import defaultdict
 from collections.abc import Collection, Iterable
+from dataclasses import replace
 
 from flowconv.lake.ledger_records import DataFile, Duplicates
-
-_SUFFIX = ".duplicates"
-
-
-def is_note(path: str) -> bool:
-    """Tell whether a path of the ledger is that of a note, which is no file."""
-    return path.endswith(_SUFFIX)
 
 
 def make_note(partition: str, name: str, duplicates: Iterable[Duplicates]) -> DataFile:
     """Return a note; no other may have its name."""
     return DataFile(
-        path=f"{partition}/{name}{_SUFFIX}",
+        path=f"{partition}/{name}.duplicates",
         rows=0,
         size_bytes=0,
         crc32=0,
@@ -34,18 +28,20 @@ def notes_without(
     """Return notes without the rows of tasks, which are written again; fewer, if none is left.
 
     Args:
-        notes: The notes.
+        notes: The notes, and compacted files that have expired: these are no files any more.
         task_ids: The tasks.
         generation: Number of this run's `begin`.
     """
     rest = []
     for note in notes:
-        left = tuple(entry for entry in note.duplicates if entry.task_id not in task_ids)
-        if left:
+        duplicates = tuple(entry for entry in note.duplicates if entry.task_id not in task_ids)
+        shares = tuple(share for share in note.shares if share.task_id not in task_ids)
+        if duplicates or shares:
             facts = repr((note.path, sorted(task_ids)))
             name = f"{hashlib.sha256(facts.encode()).hexdigest()[:20]}-{generation}"
-            partition = note.path.rpartition("/")[0]
-            rest.append(make_note(partition, name, left))
+            left = make_note(note.path.rpartition("/")[0], name, duplicates)
+            rows = sum(share.rows for share in shares)
+            rest.append(replace(left, rows=rows, shares=shares))
     return rest
 
 

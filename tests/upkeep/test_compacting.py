@@ -347,9 +347,23 @@ def test_expired_days(place: Place) -> None:
     assert convert(place, reprocess=True).complete
     assert rows_of(place).total() == RUNS * OBJECTS * (ROWS - 2)
     assert_well(place)
+    # Rows that were converted again have expired once.
+    assert flowconv.status(str(place.lake)).expired_rows == 2 * RUNS * OBJECTS
     shutil.rmtree(next((place.lake).glob("vpc/*/*/date=2026-01-14")))
     assert flowconv.expire(str(place.lake), gone=True).files == 2
     assert flowconv.status(str(place.lake)).rows == 0
+
+
+def test_expired_days_of_tasks_that_are_forgotten(place: Place) -> None:
+    compact(place)
+    flowconv.expire(str(place.lake), "2026-01-14")
+    (path,) = data_files(place.lake)
+    path.write_bytes(b"PAR1")
+    lake, logs = str(place.lake), str(place.logs)
+    assert flowconv.verify(lake, logs, VerifyOptions(repair=True)).forgotten == RUNS
+    assert convert(place).objects == RUNS * OBJECTS
+    assert flowconv.status(lake).expired_rows == 2 * RUNS * OBJECTS
+    assert_well(place)
 
 
 def test_kept_files(place: Place) -> None:
