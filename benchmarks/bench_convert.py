@@ -14,9 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import KW_ONLY, asdict, dataclass, field
 from functools import partial
 from pathlib import Path
@@ -26,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 from datasets import CACHE, ROOT, Dataset, Totals
 
 if TYPE_CHECKING:
-    from support.s3_servers import S3Server
+    pass
 
 FLOOR = "gunzip"
 OURS = "flowconv_convert"
@@ -284,78 +282,6 @@ def compare(bench: Bench, name: str) -> None:
             print_target("output / polars_scan_csv", ours.output_bytes / polars.output_bytes, 1.0)
 
 
-def compare_s3(bench: Bench) -> None:
-    """The many small objects from an S3 server, near and far: flowconv and polars."""
-    dataset = bench.dataset("small_v5")
-    readers = [c for c in (OURS, "polars_scan_csv") if c in bench.contenders]
-    with ExitStack() as stack:
-        server = stack.enter_context(s3_server())
-        bucket = server.make_bucket()
-        upload(server, bucket, Path(dataset.folder))
-        entries = [Entry(OURS, dataset, label=f"{OURS}, folder")]
-        for delay_ms in (0, 30, 100):
-            endpoint_url = stack.enter_context(delayed(server.endpoint_url, delay_ms))
-            variables = {"AWS_ENDPOINT_URL": endpoint_url, "AWS_ALLOW_HTTP": "true"}
-            entries += [
-                Entry(
-                    contender,
-                    dataset,
-                    label=f"{contender}, {delay_ms} ms",
-                    source=f"s3://{bucket}",
-                    environment=server.environment() | variables,
-                    server_pids=server.pids,
-                )
-                for contender in readers
-            ]
-        results = bench.run_case("s3", entries)
-    by_label = {result.contender: result for result in results}
-    local = results[0]
-    rows = []
-    for result in results:
-        polars = by_label.get(result.contender.replace(OURS, "polars_scan_csv"))
-        rows.append(
-            [
-                *common_cells(result),
-                f"{result.ratio_to(local, wall):.2f}",
-                f"{result.ratio_to(polars, wall):.2f}" if polars else "",
-                f"{result.median(lambda run: run.server_cpu_s or 0):.2f}",
-            ]
-        )
-    print_table(
-        f"s3: small_v5 from {server.kind}'s S3 server, each request delayed, written to a folder",
-        (*HEADER, "wall / folder", "wall / polars", "server's CPU s"),
-        rows,
-    )
-    if bench.smoke or len(readers) < 2:
-        return
-    near, far, farther = (by_label[f"{OURS}, {delay} ms"] for delay in (0, 30, 100))
-    for result, most in ((far, 0.75), (farther, 0.75)):
-        polars = by_label[result.contender.replace(OURS, "polars_scan_csv")]
-        print_target(f"{result.contender}: wall / polars", result.ratio_to(polars, wall), most)
-    print_target("wall at 100 ms / without delay", farther.ratio_to(near, wall), 1.25)
-    besides = near.cpu_s - local.cpu_s
-    print_target("CPU s besides the folder's, per 1,000 objects", besides / 4, 0.35)
-
-
-@contextmanager
-def delayed(endpoint_url: str, delay_ms: int) -> Iterator[str]:
-    """Give the URL of a server behind a link with a round trip; see `delaying_proxy`."""
-    if not delay_ms:
-        yield endpoint_url
-        return
-    command = [sys.executable, "-m", "delaying_proxy", "--to", endpoint_url.partition("//")[2]]
-    with subprocess.Popen(
-        [*command, "--delay-ms", str(delay_ms)],
-        env=environment({}),
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    ) as proxy:
-        assert proxy.stdout is not None
-        yield f"http://127.0.0.1:{proxy.stdout.readline().strip()}"
-        proxy.terminate()
-
-
 def compare_memory(bench: Bench) -> None:
     """flowconv's peak memory on an input and on four times as much."""
     once, four_times = bench.dataset("large_v5"), bench.dataset("large_v5_x4")
@@ -377,38 +303,10 @@ def compare_memory(bench: Bench) -> None:
         print_target("peak, four times / once", results[1].peak_bytes / results[0].peak_bytes, 1.1)
 
 
-# The S3 case is the last: see `measure`.
 CASES: dict[str, Callable[[Bench], None]] = {
     **{name: partial(compare, name=name) for name in ("large_v5", "large_v2", "small_v5")},
     "memory": compare_memory,
-    "s3": compare_s3,
 }
-
-
-@contextmanager
-def s3_server() -> Iterator["S3Server"]:
-    """Run the tests' Ceph, or their moto where Ceph is not installed."""
-    sys.path.insert(0, str(ROOT / "tests"))
-    from support import s3_servers
-
-    reason = s3_servers.ceph_available()
-    if reason:
-        say(f"{reason}. moto stands in for it: written in Python, it is slow itself.")
-    with s3_servers.moto_server() if reason else s3_servers.ceph_server() as server:
-        yield server
-
-
-def upload(server: "S3Server", bucket: str, folder: Path) -> None:
-    client = server.client()
-
-    def put(path: Path) -> None:
-        client.put_object(
-            Bucket=bucket, Key=path.relative_to(folder).as_posix(), Body=path.read_bytes()
-        )
-
-    with ThreadPoolExecutor(UPLOADS_AT_ONCE) as pool:
-        for _ in pool.map(put, sorted(folder.rglob("*.log.gz"))):
-            pass
 
 
 # --- what is printed ---

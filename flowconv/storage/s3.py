@@ -49,7 +49,7 @@ _SMALL_BYTES = PART_BYTES
 # Who closes more waits until the parts are sent.
 _CLOSED_BYTES = 48 << 20
 
-# The codes for "the object exists already"; s3fs knows only AWS's.
+# The codes for "the object exists already": AWS's, and that of others.
 _EXISTS = ("PreconditionFailed", "412")
 
 # Others may create and delete the same object meanwhile.
@@ -203,7 +203,7 @@ class S3Storage:
             for _ in range(_CREATE_ATTEMPTS):
                 try:
                     self._connection.call("put_object", **put)
-                except OSError as exc:
+                except CLIENT_ERRORS as exc:
                     if code_of(exc) not in _EXISTS:
                         raise
                     found = self._connection.find(key)

@@ -1,8 +1,10 @@
 """The connection to a bucket: requests -> answers, over two clients with the same credentials.
 
-- obstore fetches: a GET of a small object takes 0.15 ms of processor time, with s3fs 0.8 ms.
-- s3fs does the rest: obstore neither lists nor fetches keys with `//`, `..` or control characters,
-  and cannot leave an upload open until it is published. `s3_pages` parses its listings.
+- obstore fetches: a GET of a small object takes 0.15 ms of processor time, with botocore 0.8 ms.
+- botocore does the rest: obstore neither lists nor fetches keys with `//`, `..` or control
+  characters, and cannot leave an upload open until it is published. `s3_pages` parses its listings.
+  Its calls block, so each has a thread: to import a client that does not, and make one, would take
+  twice as long.
 
 Credentials and region that the options lack come from where botocore finds them: environment,
 profile, single sign-on, web identity, container or instance.
@@ -17,18 +19,18 @@ from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from concurrent.futures import Future
 from contextlib import nullcontext, suppress
 from datetime import UTC, datetime, timedelta
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 from urllib.parse import urlsplit
 
-import aiobotocore.session  # type: ignore[import-untyped]
-import fsspec.asyn  # type: ignore[import-untyped]
+import botocore  # type: ignore[import-untyped]
+import botocore.loaders  # type: ignore[import-untyped]
+import botocore.session  # type: ignore[import-untyped]
 import obstore
 import obstore.store
-import s3fs  # type: ignore[import-untyped]
-from botocore import exceptions as botocore_errors  # type: ignore[import-untyped]
-from s3fs.errors import translate_boto_error  # type: ignore[import-untyped]
+from botocore import exceptions as botocore_errors
+from botocore.config import Config  # type: ignore[import-untyped]
 
 from flowconv.errors import UsageError
 from flowconv.storage.request_times import KINDS, RequestTimes
@@ -41,6 +43,7 @@ from flowconv.storage.s3_errors import (
     reason_of,
 )
 from flowconv.storage.s3_pages import read_pages_of
+from flowconv.storage.s3_threads import event_loop, in_thread
 
 if TYPE_CHECKING:
     from obstore import GetOptions
@@ -62,10 +65,21 @@ _LEAST_PATIENCE_S = 0.5
 _LEAST_RECEIVED_PER_S = 1_000_000
 _HEDGED_SHARE = 0.05
 
-# Concurrent requests of s3fs, such as deletes.
+# Concurrent requests of botocore, such as deletes.
 REQUESTS_AT_ONCE = 64
 
+# Codes of answers that say that something is not there.
+_MISSING = {"404", "NoSuchBucket", "NoSuchKey", "NoSuchUpload", "NoSuchVersion"}
+
 Answer = TypeVar("Answer")
+
+
+class _Clients(NamedTuple):
+    """The clients of a bucket, and the session of botocore that has their credentials."""
+
+    session: Any
+    s3: Any
+    store: obstore.store.S3Store
 
 
 class Connection:
@@ -83,7 +97,8 @@ class Connection:
         self._bucket = bucket
         self._options = options
         self._lock = threading.Lock()
-        self._clients: tuple[Any, obstore.store.S3Store] | None = None
+        self._clients: _Clients | None = None
+        self._room = asyncio.Semaphore(REQUESTS_AT_ONCE)
         # Two: a page need not wait until the objects before it are fetched.
         self._limits = {
             method: RequestLimit(
@@ -97,11 +112,11 @@ class Connection:
 
     def start(self, method: str, **request: Any) -> "Future[Any]":
         """Begin a request, by the name of its method in botocore; repeat it if that may help."""
-        s3 = self._connect()[0]
+        s3 = self._connect().s3
         attempt = partial(self._request, s3, method, **request)
         if method == "list_objects_v2":
             attempt = partial(self._hedged, attempt, "LIST")
-        return self._start(s3, attempt, method, **request)
+        return self._start(attempt, method, **request)
 
     def call(self, method: str, **request: Any) -> Any:
         """Make such a request and wait for the answer."""
@@ -109,14 +124,17 @@ class Connection:
 
     def submit(self, requests: Callable[[], Coroutine[Any, Any, Answer]]) -> "Future[Answer]":
         """Run requests, such as `get`, one after the other in the clients' event loop."""
-        s3, _ = self._connect()
-        return asyncio.run_coroutine_threadsafe(requests(), s3.loop)
+        self._connect()
+        return asyncio.run_coroutine_threadsafe(requests(), event_loop())
 
     async def get(self, key: str, start: int, size: int | None) -> bytes:
         """Return an object's bytes: `size` of them from `start`, or all that follow."""
         assert self._clients is not None  # submit() has connected.
-        s3, store = self._clients
-        get = partial(_get_by_obstore, store) if _is_plain(key) else partial(self._get_by_s3fs, s3)
+        get = (
+            partial(_get_by_obstore, self._clients.store)
+            if _is_plain(key)
+            else partial(self._get_by_botocore, self._clients.s3)
+        )
         attempt = partial(self._hedged, partial(get, key, start, size), "GET", size or 0)
         body = bytes(await self._repeated(attempt, "get_object", Key=key))
         self.times.received_bytes += len(body)
@@ -134,12 +152,11 @@ class Connection:
         with suppress(FileNotFoundError):
             self.call("abort_multipart_upload", Key=key, UploadId=upload_id)
 
-    async def _get_by_s3fs(self, s3: Any, key: str, start: int, size: int | None) -> bytes:
+    async def _get_by_botocore(self, s3: Any, key: str, start: int, size: int | None) -> bytes:
         end = "" if size is None else start + size - 1
         range_ = {"Range": f"bytes={start}-{end}"} if start or size is not None else {}
         answer = await self._request(s3, "get_object", Key=key, **range_)
-        async with answer["Body"] as body:
-            return bytes(await body.read())
+        return await in_thread(lambda: bytes(answer["Body"].read()))
 
     async def _hedged(
         self, request: Callable[[], Coroutine[Any, Any, Answer]], kind: str, size_bytes: int = 0
@@ -184,10 +201,12 @@ class Connection:
         return max(_LEAST_PATIENCE_S, _PATIENCE * usual_s) + size_bytes / _LEAST_RECEIVED_PER_S
 
     def _start(
-        self, s3: Any, attempt: Callable[[], Awaitable[Any]], method: str, **request: Any
+        self, attempt: Callable[[], Awaitable[Any]], method: str, **request: Any
     ) -> "Future[Any]":
-        """Begin an attempt in the thread of s3fs, and repeat it where that may help."""
-        return asyncio.run_coroutine_threadsafe(self._repeated(attempt, method, **request), s3.loop)
+        """Begin an attempt in the event loop, and repeat it where that may help."""
+        return asyncio.run_coroutine_threadsafe(
+            self._repeated(attempt, method, **request), event_loop()
+        )
 
     async def _repeated(
         self, attempt: Callable[[], Awaitable[Any]], method: str, **request: Any
@@ -223,71 +242,71 @@ class Connection:
         return answer
 
     async def _request(self, s3: Any, method: str, **request: Any) -> Any:
-        """Do what `s3fs.S3FileSystem.call_s3` does, without its retries."""
-        call = getattr(s3.s3, method)
+        """Make a request of botocore, and wait for the answer; FileNotFoundError if it says so."""
         request["Bucket"] = self._bucket
-        if self._requester_pays:
-            # s3fs drops it where S3 does not take it; before 2026.9 it adds it to few requests.
+        if self._requester_pays and _takes(s3, method, "RequestPayer"):
             request["RequestPayer"] = "requester"
         try:
-            return await call(**s3._get_s3_method_kwargs(call, **request))
+            async with self._room:
+                return await in_thread(partial(getattr(s3, method), **request))
         except botocore_errors.ClientError as exc:
-            raise translate_boto_error(exc) from exc
+            if exc.response["Error"].get("Code") in _MISSING:
+                raise FileNotFoundError(str(exc)) from exc
+            raise
 
     def _uri(self, key: str) -> str:
         return f"s3://{self._bucket}/{key}"
 
-    def _connect(self) -> tuple[Any, obstore.store.S3Store]:
+    def _connect(self) -> _Clients:
         with self._lock:
             if self._clients is None:
                 self._clients = self._make_clients()
             return self._clients
 
-    def _make_clients(self) -> tuple[Any, obstore.store.S3Store]:
-        session = aiobotocore.session.AioSession(profile=self._options.get("profile"))
+    def _make_clients(self) -> _Clients:
+        session = botocore.session.Session(profile=self._options.get("profile"))
+        session.register_component("data_loader", _loader(session.get_config_variable("data_path")))
         if "key" in self._options:
             session.set_credentials(
                 self._options["key"], self._options["secret"], self._options.get("token")
             )
         region = self._options.get("region")
-        s3 = self._make_s3fs(session, region, {})
+        s3 = self._make_client(session, region)
         if not self._is_anonymous:
             # obstore would hide botocore's error in its own.
-            _credentials(s3)
-        if _is_aws(s3.s3.meta.endpoint_url):
+            _credentials(session)
+        if _is_aws(s3.meta.endpoint_url):
             # botocore follows a redirect to the bucket's region, obstore does not.
             bucket_region = self._bucket_region(s3)
-            if bucket_region not in (None, s3.s3.meta.region_name):
-                s3 = self._make_s3fs(session, bucket_region, {})
+            if bucket_region not in (None, s3.meta.region_name):
+                s3 = self._make_client(session, bucket_region)
         elif not _has_chosen_checksums(session):
-            # Older stores refuse trailing checksums, botocore's default.
-            s3 = self._make_s3fs(session, region, {"request_checksum_calculation": "when_required"})
-        return s3, self._make_obstore(s3)
+            # Older stores refuse trailing checksums, botocore's default. Where the requests go is
+            # known only now; another client would take 50 ms.
+            s3.meta.config.request_checksum_calculation = "when_required"
+        return _Clients(session, s3, self._make_obstore(session, s3))
 
-    def _make_s3fs(self, session: Any, region: str | None, config: dict[str, Any]) -> Any:
-        s3 = s3fs.S3FileSystem(
-            anon=self._is_anonymous,
+    def _make_client(self, session: Any, region: str | None) -> Any:
+        s3 = session.create_client(
+            "s3",
+            region_name=region,
             endpoint_url=self._options.get("endpoint_url"),
-            client_kwargs={"region_name": region} if region else {},
-            session=session,
-            use_listings_cache=False,
-            skip_instance_cache=True,
-            config_kwargs={
-                "connect_timeout": CONNECT_TIMEOUT_S,
-                "read_timeout": ANSWER_TIMEOUT_S,
-                "retries": {"total_max_attempts": 1, "mode": "standard"},
-                "max_pool_connections": REQUESTS_AT_ONCE,
-                **config,
-            },
+            config=Config(
+                connect_timeout=CONNECT_TIMEOUT_S,
+                read_timeout=ANSWER_TIMEOUT_S,
+                retries={"total_max_attempts": 1, "mode": "standard"},
+                # Calls that are waited for no longer hold theirs for a while.
+                max_pool_connections=2 * REQUESTS_AT_ONCE,
+                signature_version=botocore.UNSIGNED if self._is_anonymous else None,
+            ),
         )
-        s3.connect()
-        read_pages_of(s3.s3)
-        s3.s3.meta.events.register_last("before-call.s3", _send_at_once)
+        read_pages_of(s3)
+        s3.meta.events.register_last("before-call.s3", _send_at_once)
         return s3
 
-    def _make_obstore(self, s3: Any) -> obstore.store.S3Store:
+    def _make_obstore(self, session: Any, s3: Any) -> obstore.store.S3Store:
         def credentials() -> "S3Credential":
-            frozen, expires_at = _credentials(s3)
+            frozen, expires_at = _credentials(session)
             return {
                 "access_key_id": frozen.access_key,
                 "secret_access_key": frozen.secret_key,
@@ -295,13 +314,13 @@ class Connection:
                 "expires_at": expires_at,
             }
 
-        endpoint_url = s3.s3.meta.endpoint_url
+        endpoint_url = s3.meta.endpoint_url
         client_options: ClientConfig = {
             "allow_http": endpoint_url.startswith("http://"),
             "connect_timeout": timedelta(seconds=CONNECT_TIMEOUT_S),
             "timeout": timedelta(seconds=ANSWER_TIMEOUT_S),
         }
-        if authorities := s3.session.get_config_variable("ca_bundle"):
+        if authorities := session.get_config_variable("ca_bundle"):
             client_options["root_certificate"] = Path(authorities).read_bytes()
         return obstore.store.S3Store(
             self._bucket,
@@ -317,10 +336,10 @@ class Connection:
 
     def polars_options(self) -> dict[str, Any]:
         """Return polars' options for the bucket, with the same credentials."""
-        s3, _ = self._connect()
+        session, s3, _ = self._connect()
 
         def credentials() -> tuple[dict[str, str], int]:
-            frozen, expires_at = _credentials(s3)
+            frozen, expires_at = _credentials(session)
             keys = {
                 "aws_access_key_id": frozen.access_key,
                 "aws_secret_access_key": frozen.secret_key,
@@ -328,7 +347,7 @@ class Connection:
             }
             return {k: v for k, v in keys.items() if v}, int(expires_at.timestamp())
 
-        endpoint_url = s3.s3.meta.endpoint_url
+        endpoint_url = s3.meta.endpoint_url
         return {
             "storage_options": {
                 "aws_endpoint_url": endpoint_url,
@@ -344,9 +363,7 @@ class Connection:
     def _bucket_region(self, s3: Any) -> str | None:
         """Return the bucket's region, which S3 tells even without permission to read."""
         try:
-            answer = self._start(
-                s3, lambda: self._request(s3, "head_bucket"), "head_bucket"
-            ).result()
+            answer = self._start(lambda: self._request(s3, "head_bucket"), "head_bucket").result()
         except (OSError, botocore_errors.ClientError) as exc:
             answer = answer_of(exc)
         headers = answer.get("ResponseMetadata", {}).get("HTTPHeaders", {})
@@ -402,26 +419,34 @@ async def _get_by_obstore(
     return (await whole.bytes_async()).to_bytes()
 
 
-def _credentials(s3: Any) -> tuple[Any, datetime]:
-    """Return the credentials of an s3fs client, renewed if need be, and when to ask again.
+def _credentials(session: Any) -> tuple[Any, datetime]:
+    """Return the credentials of a session, renewed if need be, and when to ask again.
 
     Raises:
         BotoCoreError: They cannot be loaded; NoCredentialsError if there are none.
     """
-
-    async def get() -> Any:
-        credentials = await s3.session.get_credentials()
-        if credentials is None:
-            raise botocore_errors.NoCredentialsError
-        return await credentials.get_frozen_credentials()
-
+    credentials = session.get_credentials()
+    if credentials is None:
+        raise botocore_errors.NoCredentialsError
     # botocore renews them at least 10 minutes before they end. The clients ask again some minutes
     # before the time given; that costs nothing while they are valid.
-    return fsspec.asyn.sync(s3.loop, get), datetime.now(UTC) + timedelta(minutes=10)
+    return credentials.get_frozen_credentials(), datetime.now(UTC) + timedelta(minutes=10)
+
+
+@cache
+def _loader(data_path: str | None) -> Any:
+    """Return what reads botocore's descriptions of AWS; it keeps them for the next client."""
+    return botocore.loaders.create_loader(data_path)
+
+
+def _takes(s3: Any, method: str, parameter: str) -> bool:
+    """Tell whether a method of botocore's client has a parameter."""
+    operation = s3.meta.service_model.operation_model(s3.meta.method_to_api_mapping[method])
+    return parameter in operation.input_shape.members
 
 
 def _region(s3: Any) -> str:
-    region = s3.s3.meta.region_name
+    region = s3.meta.region_name
     # Without a region botocore says "aws-global", and signs for us-east-1.
     return "us-east-1" if region in (None, "aws-global") else str(region)
 

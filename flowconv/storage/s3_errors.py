@@ -6,20 +6,16 @@ from contextlib import contextmanager
 from typing import Any
 
 import obstore.exceptions
-from aiohttp import ClientConnectorError
-from aiohttp import ClientError as HttpError
 from botocore import exceptions as botocore_errors  # type: ignore[import-untyped]
 from botocore.parsers import ResponseParserError  # type: ignore[import-untyped]
 
 from flowconv.errors import FolderError, StorageError
 from flowconv.storage.aws import ADVICE
 
-# Of obstore's errors only FileNotFoundError is an OSError. s3fs turns S3's answers into OSError,
-# and leaves the errors of botocore and aiohttp as they are.
+# Of obstore's errors only FileNotFoundError is an OSError.
 CLIENT_ERRORS = (
     OSError,
     RecursionError,
-    HttpError,
     ResponseParserError,
     botocore_errors.BotoCoreError,
     botocore_errors.ClientError,
@@ -89,7 +85,6 @@ _OF_NETWORK = {"EndpointConnectionError", "ConnectTimeoutError", "ProxyConnectio
 
 # Raised when no answer came, or only a part of it.
 _NO_WHOLE_ANSWER = (
-    HttpError,
     ResponseParserError,
     botocore_errors.HTTPClientError,
     botocore_errors.ConnectionError,
@@ -104,7 +99,6 @@ _REASONS = {
     "EndpointConnectionError": "the endpoint cannot be reached",
     "ConnectTimeoutError": "the endpoint cannot be reached",
     "ConnectionClosedError": "the connection broke off",
-    "ClientPayloadError": "the connection broke off",
     "ResponseStreamingError": "the connection broke off",
     "ReadTimeoutError": "no answer came in time",
     "TimeoutError": "no whole answer came in time",
@@ -192,10 +186,6 @@ def code_of(exc: BaseException) -> str:
         for kind, code in _OBSTORE_KINDS.items():
             if f"kind: {kind}," in str(exc):
                 return code
-    if isinstance(exc, botocore_errors.EndpointConnectionError):
-        # aiobotocore raises this for connections that break off, too.
-        is_unreachable = isinstance(exc.kwargs["error"], ClientConnectorError)
-        return "EndpointConnectionError" if is_unreachable else "ConnectionClosedError"
     return type(exc).__name__
 
 
@@ -212,7 +202,7 @@ def _text(exc: BaseException) -> str:
 
 
 def answer_of(exc: BaseException) -> dict[str, Any]:
-    """Return S3's answer, from botocore's error or the error that s3fs made of it; {} if none."""
+    """Return S3's answer, from botocore's error or the one that was made of it; {} if none."""
     for error in (exc, exc.__cause__):
         if isinstance(error, botocore_errors.ClientError):
             return dict(error.response)

@@ -10,6 +10,7 @@ import pytest
 from flowconv import convert
 from flowconv.samples.generating import generate
 from flowconv.samples.options import GenerateOptions
+from support.s3_servers import S3Server
 
 # Modules that take 10 ms or more, or import much; `dateutil` and `numpy.ma` come with calls of
 # pyarrow that would do without.
@@ -67,8 +68,21 @@ def places(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ids=["version", "status", "runs", "convert", "nothing new", "empty", "for people"],
 )
 def test_heavy_modules(places: Path, arguments: list[str], allowed: set[str]) -> None:
-    command = [sys.executable, "-c", _RUN, *arguments]
-    done = subprocess.run(command, cwd=places, capture_output=True, text=True, check=True)
-    imported = set(json.loads(done.stdout.splitlines()[-1]))
+    imported = _imported(places, arguments)
     assert "flowconv" in imported
     assert HEAVY & imported <= allowed
+
+
+def test_heavy_modules_of_s3(places: Path, moto_s3: S3Server) -> None:
+    options = [f"--source-option={name}={v}" for name, v in moto_s3.storage_options().items()]
+    source = f"s3://{moto_s3.make_bucket()}"
+    arguments = ["convert", source, "nothing", "--allow-empty", "--json", *options]
+    imported = _imported(places, arguments)
+    assert {"asyncio", "botocore", "obstore"} < imported
+    assert HEAVY & imported <= {"asyncio", "botocore", "dateutil", "obstore"}
+
+
+def _imported(places: Path, arguments: list[str]) -> set[str]:
+    command = [sys.executable, "-c", _RUN, *arguments]
+    done = subprocess.run(command, cwd=places, capture_output=True, text=True, check=True)
+    return set(json.loads(done.stdout.splitlines()[-1]))

@@ -255,7 +255,7 @@ def test_create_after_a_lost_answer_knows_its_own(
     start = s3_connection.Connection.start
 
     def start_twice(self: Any, method: str, **request: Any) -> Any:
-        # What s3fs does when the answer to a first attempt is lost.
+        # What a client does when the answer to a first attempt is lost.
         if method == "put_object":
             start(self, method, **request).result()
         return start(self, method, **request)
@@ -496,7 +496,7 @@ def _answer(
 _HEADERS = {"ETag": '"x"', "Last-Modified": "Wed, 14 Jan 2026 00:00:00 GMT"}
 
 
-@pytest.mark.parametrize("path", ["x", "x//y"], ids=["obstore", "s3fs"])
+@pytest.mark.parametrize("path", ["x", "x//y"], ids=["obstore", "botocore"])
 @pytest.mark.parametrize(
     ("sent", "announced"),
     [(b"01234", 10), (b"01234", 5), (b"0123456789ab", 12)],
@@ -524,7 +524,7 @@ def test_body_of_the_wrong_length(
     assert len(str(caught.value)) < 400
 
 
-@pytest.mark.parametrize("path", ["x", "x//y"], ids=["obstore", "s3fs"])
+@pytest.mark.parametrize("path", ["x", "x//y"], ids=["obstore", "botocore"])
 def test_fetch_survives_what_passes(path: str) -> None:
     requests = 0
 

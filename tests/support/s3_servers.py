@@ -84,7 +84,7 @@ rgw data = {folder}/rgw
 # Without these two radosgw hangs at its start.
 ms mon client mode = crc
 auth client required = none
-# Else a LocationConstraint, as s3fs sends it, is refused.
+# Else a LocationConstraint, as some clients send it, is refused.
 rgw relaxed region enforcement = true
 rgw thread pool size = 64
 rgw override bucket index max shards = 1
@@ -143,14 +143,6 @@ class S3Server:
             "secret": self.users[user].secret_key,
             "endpoint_url": self.endpoint_url,
             "region": self.region,
-        }
-
-    def s3fs_options(self, user: int = 0) -> dict[str, Any]:
-        """Return what `s3fs.S3FileSystem(**options)` takes to act as a user."""
-        return {
-            "key": self.users[user].access_key,
-            "secret": self.users[user].secret_key,
-            "client_kwargs": {"endpoint_url": self.endpoint_url, "region_name": self.region},
         }
 
     def environment(self, user: int = 0) -> dict[str, str]:
