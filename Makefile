@@ -133,6 +133,13 @@ test-lowest: ## Run the tests with the lowest releases that pyproject.toml allow
 		--constraint $(VENV)-lowest/constraints.txt
 	$(VENV)-lowest/bin/python -m pytest $(PARALLEL) -m 'not s3server' $(PYTEST_ARGS)
 
+.PHONY: test-spark
+test-spark: ## Read lakes with Spark, in .venv-spark; needs Java 17
+	$(call make_venv,$(VENV)-spark)
+	$(VENV)-spark/bin/python -m pip install --quiet --no-compile --editable '.[test]' 'pyspark>=4.0'
+	FLOWCONV_REQUIRE_SPARK=1 $(VENV)-spark/bin/python -m pytest -n 0 tests/whole/test_spark.py \
+		$(PYTEST_ARGS)
+
 # The dependencies' own bounds, `>=` made `==`. moto's boto3 goes with botocore: pip would try each
 # newer release before it finds that one.
 define LOWEST
