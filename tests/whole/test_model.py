@@ -17,11 +17,12 @@ import random
 import shutil
 import tempfile
 from collections import Counter, defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 from unittest import mock
 
 import pyarrow.parquet as pq
@@ -198,6 +199,9 @@ MERGES = st.sampled_from([1, 3, 8, 64])
 
 
 class LakeAndModel(RuleBasedStateMachine):
+    engine: ClassVar[Any] = None
+    """What runs that are not killed do their tasks on; None: threads."""
+
     def __init__(self) -> None:
         super().__init__()
         self.folder = Path(tempfile.mkdtemp())
@@ -340,9 +344,13 @@ class LakeAndModel(RuleBasedStateMachine):
         wanted = outcome(self.model, choice)
         with mock.patch("flowconv.lake.ledger.RECORDS_PER_CHECKPOINT", merge):
             report = flowconv.convert(
-                str(self.named_source), str(self.named_lake), choice.options()
+                str(self.named_source),
+                str(self.named_lake),
+                choice.options(),
+                engine=self.engine,
             )
         commits = [one for commit in wanted.commits for one in commit.values()]
+        assert bool(report.workers) >= bool(self.engine and commits)
         assert report.objects == len(commits)
         assert report.already_converted == wanted.already
         assert set(report.changed) == wanted.changed
@@ -415,7 +423,7 @@ class LakeAndModel(RuleBasedStateMachine):
             if killed_at is not None:
                 self._kill(killed_at, lambda url: flowconv.compact(url, how))
                 return
-            report = flowconv.compact(self.lake.url, how)
+            report = flowconv.compact(self.lake.url, how, engine=self.engine)
         assert flowconv.compact(self.lake.url, how).partitions == []
         self.clean = True
         self.merged |= merge == 1 and bool(report.partitions)
@@ -448,7 +456,7 @@ class LakeAndModel(RuleBasedStateMachine):
         else:
             path.write_bytes(whole[: at if how == "cut" else 0])
         kind = "missing-file" if how == "deleted" else "damaged-file"
-        damaged = flowconv.verify(self.lake.url)
+        damaged = flowconv.verify(self.lake.url, engine=self.engine)
         assert [(p.kind, p.uri) for p in damaged.problems] == [(kind, str(path))]
         tasks = files[path]
         task = frozenset(itertools.chain.from_iterable(tasks))
@@ -618,7 +626,7 @@ class LakeAndModel(RuleBasedStateMachine):
         assert status.rejected_objects == sum(
             bool(one.rejected) for one in model.converted.values()
         )
-        found = flowconv.verify(self.lake.url, source=str(self.named_source))
+        found = flowconv.verify(self.lake.url, source=str(self.named_source), engine=self.engine)
         wanted = Counter(
             "not-converted" if uri not in model.converted else "changed"
             for uri, one in model.source.items()
@@ -631,16 +639,36 @@ class LakeAndModel(RuleBasedStateMachine):
         assert found.complete == (not found.problems)
 
 
+class OnAnEngine(LakeAndModel):
+    """The same days, with the tasks of runs, checks and compactions on Dask."""
+
+
+@contextmanager
+def cluster() -> Iterator[Any]:
+    """Start a cluster of two workers in this process."""
+    distributed = pytest.importorskip("distributed")
+    with distributed.Client(
+        processes=False, n_workers=2, threads_per_worker=1, dashboard_address=None
+    ) as client:
+        yield client
+
+
 @pytest.mark.usefixtures("quick_disk")
 # Who is dead closes no file.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.filterwarnings("ignore::ResourceWarning")
-def test_any_sequence_of_days() -> None:
-    with mock.patch("flowconv.lake.locking.SETTLE_S", 0.0):
+@pytest.mark.parametrize(
+    ("machine", "examples"), [(LakeAndModel, 10), (OnAnEngine, 2)], ids=["threads", "engine"]
+)
+def test_any_sequence_of_days(machine: type[LakeAndModel], examples: int) -> None:
+    with (
+        mock.patch("flowconv.lake.locking.SETTLE_S", 0.0),
+        cluster() if machine is OnAnEngine else nullcontext() as OnAnEngine.engine,
+    ):
         run_state_machine_as_test(
-            LakeAndModel,
+            machine,
             settings=settings(
-                max_examples=10 + MORE_EXAMPLES,
+                max_examples=examples + MORE_EXAMPLES,
                 stateful_step_count=30,
                 # To make an example smaller takes minutes.
                 phases=(Phase.explicit, Phase.reuse, Phase.generate),
