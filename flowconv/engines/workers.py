@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from flowconv.engines.environment import environment, require_same
+from flowconv.errors import StorageError
 
 
 class Worker(Protocol):
@@ -80,7 +81,12 @@ def do_job(of_driver: Mapping[str, str], work: bytes, job: bytes) -> Done:
     name = worker_name()
     require_same(of_driver, environment(), name)
     with _OPEN.opened(work) as worker:
-        return Done(name, pack(worker.do(unpack(job))))
+        try:
+            return Done(name, pack(worker.do(unpack(job))))
+        except StorageError as error:
+            # It may be this machine alone that has no network, or whose disk is full.
+            error.args = (f"the worker {name}: {error.reason}",)
+            raise
 
 
 def describe() -> tuple[str, Mapping[str, str]]:

@@ -17,7 +17,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -39,10 +39,10 @@ _DEADLINE_S = 60
 class Forks:
     """What starts processes that can be killed."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, with_s3: bool = False) -> None:
         self.folder = folder
         self._process = subprocess.Popen(
-            [sys.executable, __file__],
+            [sys.executable, __file__, *(["s3"] if with_s3 else [])],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env=os.environ | _SETTINGS,
@@ -110,13 +110,20 @@ class DaskCluster:
         wait_until(address.exists)
         self.address = address.read_text()
 
-    def add_worker(self, flowconv: str = "") -> str:
-        """Start a worker, which may say that it has another flowconv; return its name."""
+    def add_worker(
+        self, flowconv: str = "", attempts: int = 0, environment: Mapping[str, str] | None = None
+    ) -> str:
+        """Start a worker, and return its name.
+
+        Args:
+            flowconv: It says that it has this release.
+            attempts: It makes a request to S3 so often.
+            environment: More variables of its environment.
+        """
         self._number += 1
         name = f"worker-{self._number}"
-        self.workers[name] = self._forks.start(
-            "worker", self.address, name, str(self.folder), flowconv
-        )
+        how = json.dumps([flowconv, attempts, environment or {}])
+        self.workers[name] = self._forks.start("worker", self.address, name, str(self.folder), how)
         return name
 
     def kill(self, name: str) -> None:
@@ -157,9 +164,9 @@ class DaskCluster:
 
 
 @contextmanager
-def forks(folder: Path) -> Iterator[Forks]:
-    """Start what starts processes."""
-    started = Forks(folder)
+def forks(folder: Path, *, with_s3: bool = False) -> Iterator[Forks]:
+    """Start what starts processes; with S3's clients in them, if they are to use it."""
+    started = Forks(folder, with_s3=with_s3)
     try:
         yield started
     finally:
@@ -196,6 +203,8 @@ def _serve() -> None:
     from support.warm_start import import_everything
 
     import_everything()
+    if sys.argv[1:]:
+        import flowconv.storage.s3  # noqa: F401
     for line in sys.stdin:
         what, log, *arguments = json.loads(line)
         with suppress(ChildProcessError):
@@ -244,10 +253,16 @@ async def _schedule(address: str) -> None:
         await scheduler.finished()
 
 
-async def _work(address: str, name: str, folder: str, flowconv: str) -> None:
+async def _work(address: str, name: str, folder: str, how: str) -> None:
     from distributed import Worker
 
     _note_steps(name, Path(folder))
+    flowconv, attempts, environment = json.loads(how)
+    os.environ |= environment
+    if attempts:
+        from flowconv.storage import retrying
+
+        retrying.ATTEMPTS = attempts
     if flowconv:
         from flowconv.engines import environment, workers
 

@@ -106,6 +106,31 @@ class RandomFaults:
         return self._chance.choice(suitable)
 
 
+class Cut:
+    """The network is cut during a request for a file, and stays so until it is mended.
+
+    Attributes:
+        kind: Of this request.
+        how: What is done to it, one of `FAULTS`.
+        injected: How many requests have failed.
+        is_mended: Set to end it.
+    """
+
+    def __init__(self, kind: str, how: str) -> None:
+        self.injected = 0
+        self.is_mended = threading.Event()
+        self._kind = kind
+        self._how = how
+
+    def choose(self, request: Request) -> str | None:
+        """Return what is to be done to a request; None for nothing."""
+        is_file = request.kind == self._kind and request.path.endswith((".gz/", ".parquet/"))
+        if self.is_mended.is_set() or not (self.injected or is_file):
+            return None
+        self.injected += 1
+        return "reset before" if self.injected > 1 else self._how
+
+
 class FaultyProxy:
     """A proxy that runs.
 
@@ -125,7 +150,7 @@ class FaultyProxy:
     def __init__(self, upstream: str) -> None:
         self.endpoint_url = ""
         self.requests: list[Request] = []
-        self.faults: list[Fault | RandomFaults] = []
+        self.faults: list[Fault | RandomFaults | Cut] = []
         self.most_at_once = self.most_listings_at_once = float("inf")
         self.slowed_down = 0
         self.most_connections = float("inf")

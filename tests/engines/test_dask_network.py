@@ -1,0 +1,106 @@
+"""A worker of a Dask cluster loses the network between it and S3: nothing is lost or doubled."""
+
+from __future__ import annotations
+
+import gzip
+import os
+from collections.abc import Iterator
+
+import polars as pl
+import pytest
+
+import flowconv
+from flowconv import ConvertOptions, StorageError
+from flowconv.running import started
+from support.dask_cluster import DaskCluster, dask_cluster, forks, wait_until
+from support.faulty_proxy import Cut, FaultyProxy, faulty_proxy
+from support.lakes import ROW, V2, aws_key
+from support.s3_servers import S3Server
+
+distributed = pytest.importorskip("distributed")
+
+pytestmark = [
+    pytest.mark.skipif(os.name == "nt", reason="the cluster is forked"),
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
+]
+
+# A day is a task.
+DAYS = 6
+OPTIONS = ConvertOptions(workers=2)
+
+
+@pytest.fixture(scope="module")
+def bucket(moto_s3: S3Server) -> str:
+    bucket, client = moto_s3.make_bucket(), moto_s3.client()
+    for day in range(1, DAYS + 1):
+        key = f"logs/{aws_key(time=f'2026-01-{day:02}T00:05').path}"
+        client.put_object(Bucket=bucket, Key=key, Body=gzip.compress(V2 + day * ROW))
+    return bucket
+
+
+@pytest.fixture(autouse=True)
+def environment(moto_s3: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in moto_s3.environment().items():
+        monkeypatch.setenv(name, value)
+
+
+@pytest.fixture(scope="module")
+def proxy(moto_s3: S3Server) -> Iterator[FaultyProxy]:
+    with faulty_proxy(moto_s3) as proxy:
+        yield proxy
+
+
+@pytest.fixture(scope="module")
+def cluster(
+    proxy: FaultyProxy, moto_s3: S3Server, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[DaskCluster]:
+    """Two workers; the first reaches S3 by the proxy."""
+    folder, direct = tmp_path_factory.mktemp("cluster"), moto_s3.environment()
+    by_proxy = direct | {"AWS_ENDPOINT_URL": proxy.endpoint_url}
+    with forks(folder, with_s3=True) as started_, dask_cluster(started_, folder, 0) as cluster:
+        cluster.add_worker(environment=by_proxy, attempts=6)
+        cluster.add_worker(environment=direct)
+        yield cluster
+
+
+def assert_sound(lake: str, logs: str) -> None:
+    assert flowconv.verify(lake, logs).problems == []
+    rows = flowconv.scan(lake).select(pl.len()).collect().item()
+    assert rows == sum(range(1, DAYS + 1))
+
+
+@pytest.mark.parametrize(
+    ("kind", "how"),
+    [("GetObject", "reset in body"), ("UploadPart", "lost answer")],
+    ids=["reading", "writing"],
+)
+def test_cut_and_mended(
+    cluster: DaskCluster, proxy: FaultyProxy, bucket: str, kind: str, how: str
+) -> None:
+    lake, logs = f"s3://{bucket}/mended-{kind}", f"s3://{bucket}/logs"
+    cut = Cut(kind, how)
+    proxy.faults = [cut]
+    with distributed.Client(cluster.address) as client:
+        run = started(lambda: flowconv.convert(logs, lake, OPTIONS, engine=client))
+        wait_until(lambda: cut.injected > 1)
+        cut.is_mended.set()
+        report = run.result()
+    assert report.complete
+    assert report.objects == DAYS
+    assert report.retries > 0
+    assert_sound(lake, logs)
+
+
+def test_cut_for_good(cluster: DaskCluster, proxy: FaultyProxy, bucket: str) -> None:
+    """The run fails and names the worker; the next run goes on."""
+    lake, logs = f"s3://{bucket}/cut", f"s3://{bucket}/logs"
+    cut = Cut("UploadPart", "lost answer")
+    proxy.faults = [cut]
+    with distributed.Client(cluster.address) as client:
+        with pytest.raises(StorageError, match="the worker worker-1: "):
+            flowconv.convert(logs, lake, OPTIONS, engine=client)
+        cut.is_mended.set()
+        report = flowconv.convert(logs, lake, OPTIONS, engine=client)
+    assert report.complete
+    assert report.objects + report.already_converted == DAYS
+    assert_sound(lake, logs)
