@@ -158,6 +158,11 @@ class ConvertOptions:
         default=(),
         metavar="GLOB",
     )
+    inventory: str | None = described(
+        "Manifest of an S3 Inventory of SOURCE's bucket: it lists the objects, and requests only "
+        "those of the last days before it and since (docs/scale-out.md).",
+        metavar="URL",
+    )
     allow_empty: bool = described(
         "Exit with 0, not 3, if no flow log of the chosen days is found below SOURCE.",
         default=False,

@@ -158,13 +158,19 @@ def list_source(
         options: Days and patterns of the objects to list.
         left_out: Gets the counts of the other objects, as `ConvertReport.left_out`.
         unreadable: Gets what cannot be listed, as `ConvertReport.unreadable`.
+
+    Raises:
+        UsageError: There is an inventory, and the source is not in S3.
     """
     selection = Selection(
         since=options.since,
         until=options.until,
         patterns=options.patterns,
         leave_out=lake.root,
+        inventory=options.inventory,
     )
+    if options.inventory is not None and not logs.root.startswith("s3://"):
+        raise UsageError("--inventory: it lists a bucket of S3, and SOURCE is none.", uri=logs.root)
     return logs.list_with_day_ends(selection, left_out, unreadable)
 
 

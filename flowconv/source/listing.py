@@ -13,7 +13,7 @@ are None.
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from functools import partial
@@ -107,6 +107,35 @@ def list_with_day_ends(
     return _Listing(
         storage=storage, selection=selection, left_out=left_out, unreadable=unreadable
     ).walk()
+
+
+def choose_listed(
+    storage: Storage, files: Iterable[StoredFile], selection: Selection, left_out: Counter[str]
+) -> Iterator[LogObject | DayEnd]:
+    """Choose among files that were listed elsewhere, as `list_with_day_ends` does.
+
+    Args:
+        storage: Where they are.
+        files: All files, in the order of their paths' bytes.
+        selection: Which objects are chosen.
+        left_out: See `list_with_day_ends`.
+    """
+    if selection.patterns:
+        left_out.update(dict.fromkeys(selection.patterns.kinds, 0))
+    listing = _Listing(storage=storage, selection=selection, left_out=left_out, unreadable=None)
+    root = _Place("", 0)
+    last: DayEnd | None = None
+    for file in files:
+        if listing._is_of_lake(file.path):
+            continue
+        for log_object in listing._choose(file, root):
+            day = day_of(log_object)
+            if last and last != day and None not in last:
+                yield last
+            last = day
+            yield log_object
+    if last and None not in last:
+        yield last
 
 
 # Outside AWS's layout, folders are listed one by one down to this many levels, with at most this

@@ -159,6 +159,13 @@ class StorageSource:
     ) -> Iterator[LogObject | DayEnd]:
         """See `Source`."""
         self._refuse_lakes()
+        if selection.inventory is not None:
+            from flowconv.source.inventory import list_inventory
+
+            yield from list_inventory(
+                self._storage, self._options or {}, selection, left_out, unreadable
+            )
+            return
         yield from list_with_day_ends(self._storage, selection, left_out, unreadable)
 
     def requests(self, log_object: LogObject) -> Iterator[Callable[[], "Future[bytes]"]]:

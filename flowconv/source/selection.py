@@ -15,12 +15,14 @@ class Selection:
         until: Last day, included; as `since`.
         patterns: Paths below the root; if the root is one object, its name.
         leave_out: Root of a lake; everything below it is left out.
+        inventory: URL of the manifest of an S3 Inventory, which lists in place of requests.
     """
 
     since: date | None = None
     until: date | None = None
     patterns: Patterns | None = None
     leave_out: str | None = None
+    inventory: str | None = None
 
 
 ALL = Selection()
