@@ -56,7 +56,7 @@ def logs(case: str, cache: Path, *, smoke: bool) -> tuple[LogFormat, bytes]:
 def native(format_: LogFormat, text: bytes, speed: Speed) -> int:
     builder = RowBuilder(kernel_columns(format_), speed=speed)
     builder.append(text)
-    return builder.finish().batch.num_rows
+    return builder.take().batch.num_rows
 
 
 def present(format_: LogFormat, text: bytes) -> int:

@@ -98,7 +98,7 @@ class Appended:
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """The rows of a builder.
+    """The rows of a batch.
 
     Attributes:
         batch: Their values.
@@ -113,7 +113,7 @@ class Rows:
 
 
 class RowBuilder:
-    """Collects the rows of a batch. Not to be shared between threads.
+    """Collects the rows of a batch, then of the next. Not to be shared between threads.
 
     Args:
         columns: One for each value of a line.
@@ -165,7 +165,7 @@ class RowBuilder:
             settled: The first line is no question.
 
         Raises:
-            OverflowError: The builder would have taken more than 2 GB of text, or is finished.
+            OverflowError: The batch would have taken more than 2 GB of text.
             MemoryError: There is none.
         """
         buffer = pa.py_buffer(text)
@@ -179,7 +179,7 @@ class RowBuilder:
             ctypes.byref(found),
         )
         if status == _FULL:
-            raise OverflowError(f"finished, or more than {MOST_TEXT_BYTES} bytes of text")
+            raise OverflowError(f"more than {MOST_TEXT_BYTES} bytes of text")
         if status == _NO_MEMORY:
             raise MemoryError
         rejected = _NO_LINES
@@ -204,11 +204,17 @@ class RowBuilder:
     def __len__(self) -> int:
         return int(_functions().fc_rows(self._native.pointer))
 
-    def finish(self) -> Rows:
-        """Return the rows without a copy; nothing can be added any more."""
-        native, rows = self._native, len(self)
+    def take(self) -> Rows:
+        """Return the rows without a copy; the builder has none then.
+
+        Dictionaries begin with the texts of the batch before, which this one may lack.
+
+        Raises:
+            MemoryError: There is none.
+        """
+        rows = len(self)
         functions = _functions()
-        functions.fc_finish(native.pointer)
+        native = _Batch(functions.fc_take(self._native.pointer))
         arrays = [native.array(index, column, rows) for index, column in enumerate(self._columns)]
         batch = pa.RecordBatch.from_arrays(arrays, [column.name for column in self._columns])
         lines = native.integers(functions.fc_line_numbers(native.pointer), rows)
@@ -281,7 +287,7 @@ def _field(column: Column) -> _Field:
 
 
 class _Builder:
-    """A builder of the library; freed with the last array that lies in it."""
+    """A builder of the library."""
 
     def __init__(self, plan: _Plan) -> None:
         self.pointer = _functions().fc_builder_new(ctypes.byref(plan))
@@ -291,6 +297,19 @@ class _Builder:
     def __del__(self) -> None:
         if getattr(self, "pointer", None):
             _functions().fc_builder_free(self.pointer)
+
+
+class _Batch:
+    """A batch of the library; freed with the last array that lies in it."""
+
+    def __init__(self, pointer: int | None) -> None:
+        self.pointer = pointer
+        if not pointer:
+            raise MemoryError
+
+    def __del__(self) -> None:
+        if self.pointer:
+            _functions().fc_batch_free(self.pointer)
 
     def array(self, index: int, column: Column, rows: int) -> "pa.Array[Any]":
         """Return a column's rows where they lie."""
@@ -343,7 +362,8 @@ def _functions() -> ctypes.CDLL:
             (pointer, pointer, size, size, flag, ctypes.POINTER(_Appended)),
         ),
         ("fc_truncate", None, (pointer, size)),
-        ("fc_finish", None, (pointer,)),
+        ("fc_take", pointer, (pointer,)),
+        ("fc_batch_free", None, (pointer,)),
         ("fc_rows", size, (pointer,)),
         ("fc_get_column", None, (pointer, flag, ctypes.POINTER(_Column))),
         ("fc_line_numbers", pointer, (pointer,)),

@@ -155,10 +155,10 @@ def _read_texts(chunks: "list[pa.Array[Any]]", numbers: Numbers) -> tuple[Texts,
         row += len(chunk)
         is_dictionary = isinstance(chunk, pa.DictionaryArray)
         texts = chunk.dictionary if is_dictionary else chunk
-        # Batches of a row group mostly share one dictionary.
-        if not (is_dictionary and last is not None and _is_same(texts, last)):
-            parts.append(pages.read_texts(texts))
-            entries += len(texts)
+        # A dictionary mostly goes on where that of the batch before ended.
+        known = len(last) if is_dictionary and last is not None and _begins_with(texts, last) else 0
+        parts.append(pages.read_texts(texts.slice(known)))
+        entries += len(texts) - known
         first = entries - len(texts)
         if is_dictionary:
             nulls += pages.number_indices(chunk.indices, len(texts), first, rows)
@@ -183,8 +183,20 @@ def _plain_if_odd(chunks: "list[pa.Array[Any]]") -> "Iterator[pa.Array[Any]]":
         yield chunks[place]
 
 
-def _is_same(a: "pa.Array[Any]", b: "pa.Array[Any]") -> bool:
-    """Tell whether two arrays are one in memory; equal ones elsewhere may count as different."""
-    if len(a) != len(b) or a.offset != b.offset or a.type != b.type:
+def _begins_with(texts: "pa.Array[Any]", first: "pa.Array[Any]") -> bool:
+    """Tell whether texts begin with those of another array, all at the same places in memory.
+
+    False for some that do: looking at each would take as long as it saves.
+    """
+    if len(texts) < len(first) or texts.type != first.type or texts.offset or first.offset:
         return False
-    return [x and x.address for x in a.buffers()] == [x and x.address for x in b.buffers()]
+    buffers: list[Any] = [*texts.buffers()[1:], *first.buffers()[1:]]
+    if any(buffer is None for buffer in buffers):
+        return False
+    places, data, first_places, first_data = buffers
+    width = 8 if pa.types.is_large_string(texts.type) else 4
+    size = width * (len(first) + 1)
+    if not places.slice(0, size).equals(first_places.slice(0, size)):
+        return False
+    end = int.from_bytes(first_places[size - width : size].to_pybytes(), "little")
+    return bool(data.slice(0, end).equals(first_data.slice(0, end)))

@@ -65,9 +65,10 @@ class BlockParser:
 
     def __init__(self, declared: DeclaredFormats, today: date | None = None) -> None:
         self._declared = declared.all
-        self._names = KNOWN_NAMES | {
-            squash(field.name) for format_ in declared.all for field in format_.fields
-        }
+        self._builders = _Builders(
+            KNOWN_NAMES
+            | {squash(field.name) for format_ in declared.all for field in format_.fields}
+        )
         self._today = today or datetime.now(UTC).date()
 
     def parse(self, block: Block) -> ParsedBlock:
@@ -84,7 +85,7 @@ class BlockParser:
 
             parsed = parse_rows(block)
         else:
-            parsed = _LogBlockParser(block, self._declared, self._names).parse()
+            parsed = _LogBlockParser(block, self._declared, self._builders).parse()
         far = tuple(
             (log_object, LineCounts(far_times=rows))
             for batch in parsed.batches
@@ -99,17 +100,17 @@ class _LogBlockParser:
     Args:
         block: The block.
         declared: The formats of objects without a header.
-        names: Names of fields that show that a line is a header.
+        builders: Collect the rows.
     """
 
     def __init__(
-        self, block: LogBlock, declared: frozenset[LogFormat], names: frozenset[str]
+        self, block: LogBlock, declared: frozenset[LogFormat], builders: "_Builders"
     ) -> None:
         self._block = block
         self._declared = declared
-        self._names = names
+        self._builders = builders
         self._text = memoryview(block.buffer)[: block.size]
-        self._section = _Section(block.format, names)
+        self._section = _Section(block.format, builders.take(block.format))
         self._sections = [self._section]
         self._changes = 0
         self._rejected: list[RejectedPart] = []
@@ -134,11 +135,16 @@ class _LogBlockParser:
             self._end_object()
             counts.append((span.log_object, span.head + LineCounts(**self._counts)))
         return ParsedBlock(
-            batches=tuple(section.batch(self._block) for section in self._sections),
+            batches=tuple(self._batch(section) for section in self._sections),
             counts=tuple(counts),
             rejected=RejectedLines(self._rejected),
             end=BlockEnd(self._section.format, self._line),
         )
+
+    def _batch(self, section: "_Section") -> RawBatch:
+        batch = section.batch(self._block)
+        self._builders.give_back(section.format, section.builder)
+        return batch
 
     def _parts(self, span: Span) -> Iterator[tuple[int, int, bool]]:
         """Cut a span into lines to be read, and lines that are no message of their JSON."""
@@ -248,7 +254,7 @@ class _LogBlockParser:
 
     def _change_format(self, format_: LogFormat) -> None:
         if format_ != self._section.format:
-            self._section = _Section(format_, self._names)
+            self._section = _Section(format_, self._builders.take(format_))
             self._sections.append(self._section)
 
     def _end_object(self) -> None:
@@ -308,16 +314,38 @@ class _LogBlockParser:
         self._line += len(starts)
 
 
+class _Builders:
+    """Makes builders. The one of the last format is used again: it knows the texts of its rows.
+
+    Args:
+        names: Names of fields that show that a line is a header.
+    """
+
+    def __init__(self, names: frozenset[str]) -> None:
+        self._names = names
+        self._spare: tuple[LogFormat, RowBuilder] | None = None
+
+    def take(self, format_: LogFormat) -> RowBuilder:
+        spare, self._spare = self._spare, None
+        if spare is not None and spare[0] == format_:
+            return spare[1]
+        return RowBuilder(
+            kernel_columns(format_),
+            timestamped=format_.timestamped,
+            names=self._names.union(squash(field.name) for field in format_.unknown_fields),
+        )
+
+    def give_back(self, format_: LogFormat, builder: RowBuilder) -> None:
+        """Keep a builder that has no rows."""
+        self._spare = format_, builder
+
+
 class _Section:
     """The rows of lines that have the same fields."""
 
-    def __init__(self, format_: LogFormat, names: frozenset[str]) -> None:
+    def __init__(self, format_: LogFormat, builder: RowBuilder) -> None:
         self.format = format_
-        self.builder = RowBuilder(
-            kernel_columns(format_),
-            timestamped=format_.timestamped,
-            names=names.union(squash(field.name) for field in format_.unknown_fields),
-        )
+        self.builder = builder
         self._sources: list[tuple[LogObject, int]] = []
         self._rows = 0
 
@@ -329,7 +357,7 @@ class _Section:
 
     def batch(self, block: LogBlock) -> RawBatch:
         """Return the rows; nothing can be added any more."""
-        rows = self.builder.finish()
+        rows = self.builder.take()
         events = block.events
         if events is not None:
             # Objects with events are in blocks of their own.

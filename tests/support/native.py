@@ -107,7 +107,7 @@ class NativeReading:
         return True
 
     def finish(self) -> Native:
-        rows = self.builder.finish()
+        rows = self.builder.take()
         check(rows)
         self.result.rows += zip(rows.lines.tolist(), rows.batch.to_pylist(), strict=True)
         if rows.times is not None:

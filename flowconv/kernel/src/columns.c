@@ -21,6 +21,20 @@ void column_free(column *c) {
     dictionary_free(&c->texts);
 }
 
+bool column_take(column *c, column *taken, bool keeps_texts, uint64_t seed) {
+    dictionary texts = c->texts;
+    *taken = *c;
+    taken->texts = (dictionary){0};
+    *c = (column){.type = c->type, .largest = c->largest, .texts = texts};
+    if (c->type != FC_TEXT)
+        return true;
+    if (keeps_texts)
+        return dictionary_copy(&texts, &taken->texts);
+    dictionary_finish(&texts);
+    taken->texts = texts;
+    return dictionary_begin(&c->texts, seed);
+}
+
 bool column_reserve(column *c, size_t rows) {
     size_t before = c->validity_room;
     if (!grow(&c->values, &c->values_room, rows, value_bytes(c)) ||

@@ -42,6 +42,10 @@ bool column_begin(column *c, const fc_field *field, uint64_t seed);
 
 void column_free(column *c);
 
+/* Move the rows into another column. The texts stay known if `keeps_texts`, else the dictionary is
+ * begun anew. False if there is no memory. */
+bool column_take(column *c, column *taken, bool keeps_texts, uint64_t seed);
+
 /* Make room for `rows` rows in all; false if there is no memory. */
 bool column_reserve(column *c, size_t rows);
 

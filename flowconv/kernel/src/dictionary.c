@@ -51,6 +51,20 @@ void dictionary_free(dictionary *texts) {
     *texts = (dictionary){0};
 }
 
+bool dictionary_copy(const dictionary *texts, dictionary *copy) {
+    size_t bytes = dictionary_bytes(texts);
+    *copy = (dictionary){.count = texts->count};
+    if (!grow((void **)&copy->offsets, &copy->offsets_room, (size_t)texts->count + 1, 4) ||
+        !grow((void **)&copy->bytes, &copy->bytes_room, bytes + 1, 1)) {
+        dictionary_free(copy);
+        return false;
+    }
+    memcpy(copy->offsets, texts->offsets, ((size_t)texts->count + 1) * 4);
+    if (bytes)
+        memcpy(copy->bytes, texts->bytes, bytes);
+    return true;
+}
+
 void dictionary_finish(dictionary *texts) {
     free(texts->slots);
     texts->slots = NULL;

@@ -1,4 +1,4 @@
-/* Texts -> numbers in the order in which they come, for one column of one batch. */
+/* Texts -> numbers in the order in which they come, for one column of some batches. */
 #ifndef FLOWCONV_DICTIONARY_H
 #define FLOWCONV_DICTIONARY_H
 
@@ -37,8 +37,16 @@ typedef struct {
 /* False if there is no memory. `seed` keeps writers of logs from choosing texts that collide. */
 bool dictionary_begin(dictionary *texts, uint64_t seed);
 
-/* Free what only adding needs. */
+/* Copy the values alone: nothing can be looked up in the copy. False if there is no memory. */
+bool dictionary_copy(const dictionary *texts, dictionary *copy);
+
+/* Free what only looking up needs. */
 void dictionary_finish(dictionary *texts);
+
+/* What all values take, in bytes. */
+static inline size_t dictionary_bytes(const dictionary *texts) {
+    return texts->offsets ? (size_t)texts->offsets[texts->count] : 0;
+}
 
 void dictionary_free(dictionary *texts);
 

@@ -21,13 +21,14 @@ FC_API int32_t fc_api_version(void);
 
 /* --- text -> columns (rows.c) ---------------------------------------------------------------- */
 
-/* A builder collects the rows of one batch. `fc_append` adds the rows of a piece of text;
- * `fc_get_column` then shows where a column lies, without a copy. Nothing here keeps a pointer to
+/* A builder collects the rows of a batch. `fc_append` adds the rows of a piece of text; `fc_take`
+ * makes a batch of them, and `fc_get_column` shows where a column lies, without a copy. The builder
+ * goes on with the next batch, and knows the texts of the last. Nothing here keeps a pointer to
  * text. Lengths are in bytes, offsets count from the start of the text that was given, lines and
  * rows count from what the caller says. A builder is used by one thread at a time.
  */
 
-/* The text that one builder takes at most: offsets of Arrow's texts have 31 bits. */
+/* The text that one batch takes at most: offsets of Arrow's texts have 31 bits. */
 #define FC_MOST_TEXT INT32_MAX
 
 /* AWS has some 90 fields; a format of more than this is refused before it comes here. */
@@ -46,7 +47,7 @@ enum fc_type {
 enum fc_status {
     FC_OK = 0,
     FC_QUESTION = 1, /* the line at `consumed` may be a header or several records: see fc_append */
-    FC_FULL = 2,     /* nothing was done: it would hold more than FC_MOST_TEXT, or is finished */
+    FC_FULL = 2,     /* nothing was done: it would hold more than FC_MOST_TEXT */
     FC_NO_MEMORY = 3 /* the builder can only be freed */
 };
 
@@ -103,7 +104,7 @@ typedef struct {
     const fc_rejected *rejections; /* until the builder is used again */
 } fc_appended;
 
-/* Where a column lies; until the builder is used again or freed. Null rows hold 0. */
+/* Where a column lies; until its batch is freed. Null rows hold 0. */
 typedef struct {
     const void *values;      /* of the column's type; a row each */
     const uint8_t *validity; /* a bit each, the first lowest: 1 is a value */
@@ -114,6 +115,9 @@ typedef struct {
 } fc_column;
 
 typedef struct fc_builder fc_builder;
+
+/* Rows that are complete. */
+typedef struct fc_batch fc_batch;
 
 /* What FC_BEST stands for on this processor; FC_BEST itself if `speed` is not there. */
 FC_API int32_t fc_speed(int32_t speed);
@@ -136,20 +140,24 @@ FC_API int32_t fc_append(fc_builder *builder, const uint8_t *text, int64_t size,
 /* Forget the rows behind the first `rows`. Their texts may stay in the dictionaries. */
 FC_API void fc_truncate(fc_builder *builder, int64_t rows);
 
-/* Nothing is added any more: free what columns do not need. What they have does not move. */
-FC_API void fc_finish(fc_builder *builder);
-
 FC_API int64_t fc_rows(const fc_builder *builder);
 
+/* Take the rows out of the builder, which has none then. The dictionaries of the next batch begin
+ * with the texts of this one, unless these are very many. NULL if there is no memory: the builder
+ * can only be freed. */
+FC_API fc_batch *fc_take(fc_builder *builder);
+
+FC_API void fc_batch_free(fc_batch *batch);
+
 /* Column `field` of the plan. */
-FC_API void fc_get_column(const fc_builder *builder, int32_t field, fc_column *column);
+FC_API void fc_get_column(const fc_batch *batch, int32_t field, fc_column *column);
 
 /* The number of each row's line. */
-FC_API const int64_t *fc_line_numbers(const fc_builder *builder);
+FC_API const int64_t *fc_line_numbers(const fc_batch *batch);
 
 /* When each row's event was, in milliseconds since 1970; -1 if there was no such time. NULL unless
  * the plan is timestamped. */
-FC_API const int64_t *fc_event_times(const fc_builder *builder);
+FC_API const int64_t *fc_event_times(const fc_batch *batch);
 
 /* --- JSON -> the lines in its messages (json.c) ------------------------------------------------
  */

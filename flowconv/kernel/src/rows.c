@@ -1,4 +1,4 @@
-/* Pieces of text -> the rows of one batch. */
+/* Pieces of text -> the rows of batches. */
 #include "flowconv.h"
 
 #include <stdlib.h>
@@ -17,15 +17,31 @@
  * not be read again from each of them on. */
 #define FIRST_STRETCH_BYTES 4096
 
+/* Batches of a row group have most of their texts in common. Beyond so many, in all columns, they
+ * are forgotten: that bounds the memory, and in a table that leaves the caches each look takes
+ * longer than a new text does. */
+#define MOST_KEPT_TEXTS (128u << 10)
+#define MOST_KEPT_BYTES (4u << 20)
+
+struct fc_batch {
+    size_t field_count;
+    column *columns;
+    size_t rows;
+    int64_t *line_numbers;
+    int64_t *event_times;
+};
+
 struct fc_builder {
     reading how;
+    uint64_t seed;
     size_t field_count;
     column *columns;
     dictionary names;
     size_t stretch_bytes, next_stretch_bytes;
 
     size_t rows;
-    size_t text_bytes; /* of all texts */
+    size_t expected_rows; /* as many as the last batch had */
+    size_t text_bytes;    /* of all texts */
     int64_t *line_numbers;
     size_t line_numbers_room;
     int64_t *event_times;
@@ -96,6 +112,7 @@ fc_builder *fc_builder_new(const fc_plan *plan) {
     fc_builder *b = calloc(1, sizeof(fc_builder));
     if (!b)
         return NULL;
+    b->seed = plan->seed;
     b->how.speed = plan->speed;
     b->how.find = find_delimiters_of(&b->how.speed);
     b->how.timestamped = plan->timestamped != 0;
@@ -128,6 +145,8 @@ void fc_builder_free(fc_builder *b) {
 /* --- a stretch ------------------------------------------------------------------------------- */
 
 static bool reserve_rows(fc_builder *b, size_t rows) {
+    if (rows < b->expected_rows)
+        rows = b->expected_rows;
     for (size_t i = 0; i < b->field_count; i++)
         if (!column_reserve(&b->columns[i], rows))
             return false;
@@ -328,23 +347,57 @@ void fc_truncate(fc_builder *b, int64_t rows) {
     b->rows = (size_t)rows;
 }
 
-void fc_finish(fc_builder *b) {
-    for (size_t i = 0; i < b->field_count; i++)
-        dictionary_finish(&b->columns[i].texts);
-    dictionary_free(&b->names);
-    stretch_free(&b->current);
-    free(b->tail);
-    free(b->rejections);
-    b->tail = NULL;
-    b->rejections = NULL;
-    b->tail_room = b->rejections_room = 0;
-    b->text_bytes = FC_MOST_TEXT;
-}
-
-/* --- what came of it ------------------------------------------------------------------------- */
-
 int64_t fc_rows(const fc_builder *b) {
     return (int64_t)b->rows;
+}
+
+/* --- a batch --------------------------------------------------------------------------------- */
+
+fc_batch *fc_take(fc_builder *b) {
+    fc_batch *batch = calloc(1, sizeof(fc_batch));
+    column *columns = calloc(b->field_count, sizeof(column));
+    if (!batch || !columns) {
+        free(batch);
+        free(columns);
+        return NULL;
+    }
+    size_t texts = 0, bytes = 0;
+    for (size_t i = 0; i < b->field_count; i++) {
+        texts += b->columns[i].texts.count;
+        bytes += dictionary_bytes(&b->columns[i].texts);
+    }
+    bool keeps_texts = texts <= MOST_KEPT_TEXTS && bytes <= MOST_KEPT_BYTES;
+    *batch = (fc_batch){
+        .columns = columns,
+        .rows = b->rows,
+        .line_numbers = b->line_numbers,
+        .event_times = b->event_times,
+    };
+    b->line_numbers = b->event_times = NULL;
+    b->line_numbers_room = b->event_times_room = 0;
+    b->expected_rows = b->rows;
+    b->rows = 0;
+    b->text_bytes = keeps_texts ? bytes : 0;
+    for (; batch->field_count < b->field_count; batch->field_count++) {
+        column *c = &b->columns[batch->field_count];
+        if (!column_take(c, &columns[batch->field_count], keeps_texts, b->seed)) {
+            column_free(&columns[batch->field_count]);
+            fc_batch_free(batch);
+            return NULL;
+        }
+    }
+    return batch;
+}
+
+void fc_batch_free(fc_batch *batch) {
+    if (!batch)
+        return;
+    for (size_t i = 0; i < batch->field_count; i++)
+        column_free(&batch->columns[i]);
+    free(batch->columns);
+    free(batch->line_numbers);
+    free(batch->event_times);
+    free(batch);
 }
 
 static int64_t count_nulls(const uint8_t *validity, size_t rows) {
@@ -356,22 +409,22 @@ static int64_t count_nulls(const uint8_t *validity, size_t rows) {
     return (int64_t)rows - values;
 }
 
-void fc_get_column(const fc_builder *b, int32_t field, fc_column *shown) {
-    const column *c = &b->columns[field];
+void fc_get_column(const fc_batch *batch, int32_t field, fc_column *shown) {
+    const column *c = &batch->columns[field];
     *shown = (fc_column){
         .values = c->values,
         .validity = c->validity,
-        .nulls = count_nulls(c->validity, b->rows),
+        .nulls = count_nulls(c->validity, batch->rows),
         .offsets = c->texts.offsets,
         .bytes = c->texts.bytes,
         .distinct = (int32_t)c->texts.count,
     };
 }
 
-const int64_t *fc_line_numbers(const fc_builder *b) {
-    return b->line_numbers;
+const int64_t *fc_line_numbers(const fc_batch *batch) {
+    return batch->line_numbers;
 }
 
-const int64_t *fc_event_times(const fc_builder *b) {
-    return b->event_times;
+const int64_t *fc_event_times(const fc_batch *batch) {
+    return batch->event_times;
 }
