@@ -9,6 +9,15 @@
 /* Integers that span at most so many times their number are counted in a table, not hashed. */
 #define TABLE_PER_ROW 4u
 
+/* So few items are inserted one by one in less time than they are merged. */
+#define FEW_ITEMS 8u
+
+/* So few texts are merged in less time than their bytes are counted. */
+#define FEW_TEXTS 128u
+
+/* A table does not begin larger than this: 256 KB. */
+#define LARGEST_FIRST_MASK 0xFFFFu
+
 /* The number of an entry that no row has used yet. */
 #define UNSEEN FC_NULL
 
@@ -41,8 +50,11 @@ typedef struct {
     uint32_t count;
 } table;
 
-static int table_open(table *t) {
+/* Most tables never grow: they have room for `expected` values, as long as they fit into a cache. */
+static int table_open(table *t, uint32_t expected) {
     t->mask = 1023;
+    while (t->mask < 2ull * expected && t->mask < LARGEST_FIRST_MASK)
+        t->mask = 2 * t->mask + 1;
     t->count = 0;
     t->slots = malloc((t->mask + 1) * sizeof *t->slots);
     if (!t->slots)
@@ -106,11 +118,24 @@ static void merge(const fc_text *texts, const sort_item *items, sort_item *merge
     }
 }
 
+/* Insertion sort, for a few items. */
+static void insert_each(const fc_text *texts, sort_item *items, size_t count) {
+    for (size_t i = 1; i < count; i++) {
+        sort_item item = items[i];
+        size_t at = i;
+        for (; at > 0 && is_less(texts, item, items[at - 1]); at--)
+            items[at] = items[at - 1];
+        items[at] = item;
+    }
+}
+
 /* Merge sort: never quadratic, whatever the texts. `spare` is as large as `items`. Returns which of
 the two is sorted in the end. */
-static sort_item *sort_texts(const fc_text *texts, sort_item *items, sort_item *spare,
+static sort_item *merge_sort(const fc_text *texts, sort_item *items, sort_item *spare,
                              size_t count) {
-    for (size_t width = 1; width < count; width *= 2) {
+    for (size_t begin = 0; begin < count; begin += FEW_ITEMS)
+        insert_each(texts, items + begin, count - begin < FEW_ITEMS ? count - begin : FEW_ITEMS);
+    for (size_t width = FEW_ITEMS; width < count; width *= 2) {
         for (size_t begin = 0; begin < count; begin += 2 * width) {
             size_t middle = begin + width < count ? begin + width : count;
             size_t end = middle + width < count ? middle + width : count;
@@ -119,6 +144,44 @@ static sort_item *sort_texts(const fc_text *texts, sort_item *items, sort_item *
         sort_item *sorted = spare;
         spare = items;
         items = sorted;
+    }
+    return items;
+}
+
+/* Move items to `sorted` in the order of one byte of their keys; equal ones keep theirs. */
+static void sort_by_byte(const sort_item *items, sort_item *sorted, uint32_t count, int shift) {
+    uint32_t places[257] = {0};
+    for (uint32_t i = 0; i < count; i++)
+        places[(items[i].key >> shift & 0xFF) + 1]++;
+    for (int byte = 0; byte < 256; byte++)
+        places[byte + 1] += places[byte];
+    for (uint32_t i = 0; i < count; i++)
+        sorted[places[items[i].key >> shift & 0xFF]++] = items[i];
+}
+
+/* Sort by the bytes of the keys that differ, then each run of equal keys by the whole texts: a few
+comparisons in place of one for each item and doubling. Arguments and result as in merge_sort. */
+static sort_item *sort_texts(const fc_text *texts, sort_item *items, sort_item *spare,
+                             uint32_t count) {
+    if (count < FEW_TEXTS)
+        return merge_sort(texts, items, spare, count);
+    uint64_t differing = 0;
+    for (uint32_t i = 1; i < count; i++)
+        differing |= items[i].key ^ items[0].key;
+    for (int shift = 0; shift < 64; shift += 8) {
+        if (!(differing >> shift & 0xFF))
+            continue;
+        sort_by_byte(items, spare, count, shift);
+        sort_item *sorted = spare;
+        spare = items;
+        items = sorted;
+    }
+    for (uint32_t begin = 0, end; begin < count; begin = end) {
+        for (end = begin + 1; end < count && items[end].key == items[begin].key; end++)
+            ;
+        uint32_t run = end - begin;
+        if (run > 1 && merge_sort(texts, items + begin, spare + begin, run) != items + begin)
+            memcpy(items + begin, spare + begin, run * sizeof *items);
     }
     return items;
 }
@@ -199,7 +262,8 @@ static int search_open(search *s, uint32_t most_distinct, uint32_t most_found) {
     s->hashes = malloc(((size_t)most_distinct + 1) * sizeof *s->hashes);
     s->found = malloc(((size_t)most_found + 1) * sizeof *s->found);
     s->ranks = malloc(((size_t)most_distinct + 1) * sizeof *s->ranks);
-    if (s->hashes && s->found && s->ranks && table_open(&s->table) == 0)
+    uint32_t expected = most_found < most_distinct ? most_found : most_distinct;
+    if (s->hashes && s->found && s->ranks && table_open(&s->table, expected) == 0)
         return 0;
     search_close(s);
     return FC_OUT_OF_MEMORY;
