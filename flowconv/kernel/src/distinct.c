@@ -50,7 +50,8 @@ typedef struct {
     uint32_t count;
 } table;
 
-/* Most tables never grow: they have room for `expected` values, as long as they fit into a cache. */
+/* Most tables never grow: they have room for `expected` values, as long as they fit into a cache.
+ */
 static int table_open(table *t, uint32_t expected) {
     t->mask = 1023;
     while (t->mask < 2ull * expected && t->mask < LARGEST_FIRST_MASK)

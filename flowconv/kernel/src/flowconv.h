@@ -15,7 +15,7 @@
 #endif
 
 /* Raised whenever something in this file changes; the Python side refuses another library. */
-#define FC_API_VERSION 3
+#define FC_API_VERSION 4
 
 FC_API int32_t fc_api_version(void);
 
