@@ -4,8 +4,6 @@ import datetime as dt
 import gzip
 import json
 import random
-import subprocess
-import sys
 import tempfile
 from decimal import Decimal
 from pathlib import Path
@@ -404,39 +402,20 @@ def test_encrypted() -> None:
     assert got.failure is not None
 
 
-CHANGED_FOOTERS = """
-import sys
-from blocks.test_parquet_objects import AWS
-from support.in_memory import convert_in_memory
-from support.shapes import parquet
-
-whole = parquet({name: AWS[name] for name in ("srcaddr", "bytes", "start")})
-length = int.from_bytes(whole[-8:-4], "little")
-failures = []
-for place in range(len(whole) - 8 - length, len(whole) - 8):
-    for bit in int(sys.argv[1]), int(sys.argv[2]):
-        changed = bytearray(whole)
-        changed[place] ^= 1 << bit
-        (got,) = convert_in_memory([bytes(changed)])
-        failures.append(str(got.failure))
-print(len(failures), sum("unknown compression" in failure for failure in failures))
-"""
-
-
 @pytest.mark.parametrize("bits", [(0, 4), (2, 5)])
 def test_no_changed_footer_ends_the_process(bits: tuple[int, int]) -> None:
     """pyarrow would: at a codec that it does not know, at histograms that do not fit."""
-    done = subprocess.run(
-        [sys.executable, "-c", CHANGED_FOOTERS, *map(str, bits)],
-        cwd=Path(__file__).parents[1],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    tried, codecs = map(int, done.stdout.split())
-    assert tried > 500
-    assert codecs > 0
+    whole = parquet({name: AWS[name] for name in ("srcaddr", "bytes", "start")})
+    length = int.from_bytes(whole[-8:-4], "little")
+    failures = []
+    for place in range(len(whole) - 8 - length, len(whole) - 8):
+        for bit in bits:
+            changed = bytearray(whole)
+            changed[place] ^= 1 << bit
+            (got,) = convert_in_memory([bytes(changed)])
+            failures.append(str(got.failure))
+    assert len(failures) > 500
+    assert any("unknown compression" in failure for failure in failures)
 
 
 @pytest.mark.parametrize("version", ["1.0", "2.0"])

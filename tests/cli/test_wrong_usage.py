@@ -238,7 +238,7 @@ def parameters() -> Iterator[tuple[str, str]]:
 GIVEN = {
     "convert": ["logs", "lake", "--dry-run"],
     "inspect": ["note.gz"],
-    "generate": ["note.gz/x"],
+    "generate": ["note.gz/x", "--records=50"],
     "status": ["lake"],
     "verify": ["lake", "--quick"],
     "compact": ["lake", "--dry-run"],

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import gc
 import importlib
-import io
 import itertools
 import json
 import os
@@ -21,13 +20,15 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, redirect_stdout, suppress
+from contextlib import contextmanager
 from dataclasses import KW_ONLY, asdict, dataclass
 from functools import cache, wraps
 from pathlib import Path
 from typing import Any, NoReturn
 
 import botocore.session  # type: ignore[import-untyped]
+
+from support.warm_start import import_everything
 
 CALLS = {
     "list objects": "flowconv.source.opening:list_with_day_ends",
@@ -175,6 +176,7 @@ def prepared_runs(folder: Path) -> Iterator[Runs]:
         "AWS_CONFIG_FILE": os.devnull,
         "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
         "COLUMNS": "200",
+        "PYTHONPATH": str(Path(__file__).parents[1]),
     }
     with subprocess.Popen(
         [sys.executable, __file__],
@@ -194,12 +196,7 @@ def _serve() -> None:
     """Do what the orders say, until there are no more."""
     for call in CALLS.values():
         importlib.import_module(call.partition(":")[0])
-    from flowconv.cli.app import _WithoutPandas, app
-
-    # All that a run imports, so that no fork has to: pandas and pydantic take half a second.
-    sys.meta_path.insert(0, _WithoutPandas())
-    with redirect_stdout(io.StringIO()), suppress(SystemExit):
-        app(["schema"], prog_name="flowconv")
+    import_everything()
     # To read how S3 is described takes 50 ms for each client.
     botocore.session.create_loader = cache(botocore.session.create_loader)
     botocore.session.create_loader(None).load_service_model("s3", "service-2")

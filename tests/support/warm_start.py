@@ -29,13 +29,19 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout, suppress
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import IO, Any
+
+import typer.main
 
 # What commands import when they need it; not what S3 takes, 40 MB that most do without.
 _MODULES = (
     "flowconv.cli.console",
     "flowconv.cli.metrics",
+    "flowconv.cli.tables.conversion",
+    "flowconv.cli.tables.lake",
+    "flowconv.cli.tables.verification",
     "flowconv.conversion.attempt",
     "flowconv.conversion.converting",
     "flowconv.conversion.dry_run",
@@ -49,7 +55,9 @@ _MODULES = (
     "flowconv.storage.local",
     "flowconv.verification.verifying",
     "_strptime",
+    "encodings.ascii",
     "encodings.idna",
+    "numpy.ma",
     "pyarrow.parquet",
     "rich.table",
 )
@@ -170,6 +178,8 @@ def import_everything() -> None:
 
     # As the command does: pandas takes half a second.
     sys.meta_path.insert(0, _WithoutPandas())
+    # The command is made of its options here, not in each fork.
+    typer.main.get_command = cache(typer.main.get_command)
     for arguments in (["--help"], ["schema"]):  # help imports every command
         with redirect_stdout(io.StringIO()), suppress(SystemExit):
             app(arguments, prog_name="flowconv")
