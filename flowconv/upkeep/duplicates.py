@@ -155,15 +155,17 @@ class DuplicateRemover:
         )
         removed, standing = neighbours.compare(rich, poor, compared, takes_part)
         kept[removed] = False
-        pairs = np.stack([origins[removed], origins[standing]])
-        found, inverse, counts = np.unique(pairs, axis=1, return_inverse=True, return_counts=True)
+        # As one number each: to sort pairs takes several times as long.
+        number = len(self._origins)
+        pairs = origins[removed].astype(np.int64) * number + origins[standing]
+        found, inverse, counts = np.unique(pairs, return_inverse=True, return_counts=True)
         marks = []
-        for (code, kept_code), rows in zip(found.T.tolist(), counts.tolist(), strict=True):
-            gone, stays = self._origins[code], self._origins[kept_code]
+        for pair, rows in zip(found.tolist(), counts.tolist(), strict=True):
+            gone, stays = (self._origins[code] for code in divmod(pair, number))
             self._removed[gone.task_id, names[1], stays.task_id, names[0]] += rows
             more = (Removed(gone.task_id, names[1]), *gone.stands_for)
             marks.append(self._origins.code(stays._replace(stands_for=(*stays.stands_for, *more))))
-        origins[standing] = np.array(marks, np.uint32)[inverse.reshape(-1)]
+        origins[standing] = np.array(marks, np.uint32)[inverse]
 
     def _stand_for(self, flow_log: str) -> Flags:
         """Tell which origins are those of rows that stand for one of a flow log."""
@@ -202,14 +204,14 @@ class _Neighbours:
     def pairs(self) -> list[tuple[int, int]]:
         """Return pairs of flow logs that have a record of equal keys, the richer one first."""
         logs, records = self._each_once()
-        pairs: set[tuple[int, int]] = set()
+        number = int(logs.max(initial=-1)) + 1
+        are_there = np.zeros((number, number), bool)
         for distance in range(1, len(logs)):
             same = records[distance:] == records[:-distance]
             if not same.any():
                 break
-            found = np.stack([logs[:-distance][same], logs[distance:][same]])
-            pairs |= {(rich, poor) for rich, poor in np.unique(found, axis=1).T.tolist()}
-        return sorted(pairs)
+            are_there[logs[:-distance][same], logs[distance:][same]] = True
+        return [(rich, poor) for rich, poor in np.argwhere(are_there).tolist()]
 
     def is_of(self, log: int, rows: int) -> Flags:
         """Tell which of so many rows are of a flow log, and compared."""
