@@ -7,6 +7,7 @@ import json
 import shutil
 from collections import Counter
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -24,12 +25,13 @@ from support.lakes import aws_key, data_files
 pytestmark = pytest.mark.usefixtures("quick_disk")
 
 START = 1768348800  # 2026-01-14
-RICH, POOR, LONE = "fl-0a", "fl-0b", "fl-0c"
+RICH, POOR, LONE, LATE = "fl-0a", "fl-0b", "fl-0c", "fl-00"
 KEYS = "interface-id srcaddr dstaddr srcport dstport protocol start end"
 HEADERS = {
     RICH: f"version {KEYS} bytes action",
     POOR: f"{KEYS} bytes",
     LONE: "interface-id start end bytes",
+    LATE: f"version {KEYS} bytes action log-status",
 }
 
 
@@ -44,7 +46,7 @@ def body(flow_log: str, hour: int, ports: range, *, size: int = 840) -> bytes:
             )
         )
         record |= {"version": "5", "start": str(start), "end": str(start + 60)}
-        record |= {"bytes": str(size), "action": "ACCEPT"}
+        record |= {"bytes": str(size), "action": "ACCEPT", "log-status": "OK"}
         lines.append(" ".join(record[name] for name in HEADERS[flow_log].split()))
     return gzip.compress("\n".join([*lines, ""]).encode())
 
@@ -168,6 +170,35 @@ def test_another_order(place: Place) -> None:
     place.assert_well()
     with pytest.raises(UsageError, match="--sort-by: with --dedupe rows cannot be sorted by bytes"):
         place.compact(sort_by="bytes")
+
+
+def test_on_an_engine(place: Place) -> None:
+    with ThreadPoolExecutor(2) as engine:
+        how = CompactOptions(dedupe=True)
+        report = flowconv.compact(str(place.lake), how, engine=engine)
+    assert report.totals["removed"] == 80 - LEFT.total()
+    assert place.records() == LEFT
+    place.assert_well()
+
+
+def test_three_flow_logs_one_after_the_other(place: Place) -> None:
+    """The last one is the richest: its records stand for what the others' stood for."""
+    place.compact()
+    place.write(LATE, 1, range(105, 125))
+    place.convert()
+    report = place.compact()
+    pairs = {(pair.flow_log_id, pair.kept_flow_log_id): pair.rows for pair in report.duplicates}
+    assert pairs == {(RICH, LATE): 15, (POOR, LATE): 5}
+    left = LEFT - records(RICH, range(105, 120)) - records(POOR, range(120, 125))
+    assert place.records() == left + records(LATE, range(105, 125))
+    place.assert_well()
+    # With it all are converted again that its records stand for, also by way of others.
+    place.write(LATE, 1, range(105, 106))
+    assert place.convert(reprocess=True).objects == 3
+    place.assert_well()
+    place.compact()
+    left = LEFT - records(RICH, range(105, 106)) + records(LATE, range(105, 106))
+    assert place.records() == left
 
 
 def test_bounded_memory(place: Place) -> None:
