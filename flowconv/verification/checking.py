@@ -11,6 +11,7 @@ from flowconv.memory import giving_memory_back
 from flowconv.running import RunProgress, run_all
 from flowconv.source.fetching import requests_ended
 from flowconv.verification.checks import Check, Checked, Opened
+from flowconv.verification.lake_files import files_ahead
 from flowconv.verification.problems import Problem
 from flowconv.verification.recounting import requests_ahead
 
@@ -47,7 +48,9 @@ class VerificationWorker:
 
     def __init__(self, work: Verification) -> None:
         storage, logs = work.places.open()
-        self._opened = Opened(storage=storage, layout=work.layout, logs=logs, requests=None)
+        self._opened = Opened(
+            storage=storage, layout=work.layout, logs=logs, requests=None, files=None
+        )
         with ExitStack() as stack:
             stack.enter_context(giving_memory_back())
             if logs:
@@ -60,7 +63,11 @@ class VerificationWorker:
         Raises:
             StorageError, FetchError: See `Check.run`.
         """
-        opened = replace(self._opened, requests=requests_ahead(self._opened.logs, checks))
+        opened = replace(
+            self._opened,
+            requests=requests_ahead(self._opened.logs, checks),
+            files=files_ahead(self._opened.storage, checks),
+        )
         return _sum(check.run(opened, _go_on) for check in checks)
 
     def close(self) -> None:

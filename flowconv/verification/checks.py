@@ -9,6 +9,7 @@ from flowconv.lake.layout import Layout
 from flowconv.source.keys import LogObject
 from flowconv.source.opening import Source
 from flowconv.storage.interface import Storage
+from flowconv.verification.fetched_files import FetchedFiles
 from flowconv.verification.problems import Problem
 
 # An object -> its requests, as `Source.requests`.
@@ -24,12 +25,14 @@ class Opened:
         layout: Its layout.
         logs: The source; None if none is compared.
         requests: Gives the requests of an object of the source.
+        files: Has files of the lake; None if they are read as they are checked.
     """
 
     storage: Storage
     layout: Layout
     logs: Source | None
     requests: Requests | None
+    files: FetchedFiles | None
 
 
 class Checked(NamedTuple):

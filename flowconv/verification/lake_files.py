@@ -35,6 +35,7 @@ from flowconv.rows.schema import table_schema
 from flowconv.storage.interface import Storage
 from flowconv.storage.stored_reader import StoredReader
 from flowconv.verification.checks import Check, Checked, Opened
+from flowconv.verification.fetched_files import FetchedFiles
 from flowconv.verification.problems import Problem, problem_of
 from flowconv.verification.recounting import PIECE_BYTES
 
@@ -156,6 +157,13 @@ def file_checks(lake: LakeNow, problems: Iterable[Problem]) -> list[Check]:
     ]
 
 
+def files_ahead(storage: Storage, checks: Iterable[Check]) -> FetchedFiles | None:
+    """Return what has the checks' files ahead of them; None locally."""
+    if storage.is_local:
+        return None
+    return FetchedFiles(storage, [check.file for check in checks if isinstance(check, FileCheck)])
+
+
 @dataclass(frozen=True, slots=True)
 class FileCheck:
     """A whole file is read, and its bytes, rows and columns compared with the ledger's."""
@@ -180,7 +188,7 @@ def _check_file(
     storage = opened.storage
     damaged = partial(problem_of, "damaged-file", storage, file.path, task_id=task_id)
     try:
-        with _open(storage, file) as stored:
+        with _open(opened, file) as stored:
             crc32 = 0
             while piece := stored.read(PIECE_BYTES):
                 go_on()
@@ -220,7 +228,10 @@ def _schema_of(layout: Layout, table: str) -> pa.Schema:
     return table_schema(Table(table), layout.time_type, with_source=layout.with_source)
 
 
-def _open(storage: Storage, file: DataFile) -> io.RawIOBase:
+def _open(opened: Opened, file: DataFile) -> io.RawIOBase | io.BytesIO:
+    storage = opened.storage
     if storage.is_local:
         return io.FileIO(storage.location(file.path))
+    if opened.files and (fetched := opened.files.fetch(file)) is not None:
+        return io.BytesIO(fetched)
     return StoredReader(storage, file.path, file.size_bytes)

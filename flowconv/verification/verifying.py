@@ -33,7 +33,13 @@ from flowconv.storage.opening import open_storage
 from flowconv.values import require
 from flowconv.verification.checking import Verification, run_checks
 from flowconv.verification.checks import Opened
-from flowconv.verification.lake_files import LakeNow, check_names, check_sums, file_checks
+from flowconv.verification.lake_files import (
+    LakeNow,
+    check_names,
+    check_sums,
+    file_checks,
+    files_ahead,
+)
 from flowconv.verification.problems import ADVICE, Problem, VerifyReport, problem_of
 from flowconv.verification.recounting import SourceObjects, requests_ahead
 from flowconv.verification.repairing import repair_lake
@@ -100,7 +106,11 @@ def verify(
         if not options.quick:
             checks = [*file_checks(lake_now, report.problems), *objects.line_checks()]
             opened = Opened(
-                storage=storage, layout=layout, logs=logs, requests=requests_ahead(logs, checks)
+                storage=storage,
+                layout=layout,
+                logs=logs,
+                requests=requests_ahead(logs, checks),
+                files=files_ahead(storage, checks),
             )
             with _verifying(engine, opened, options) as remote:
                 checked = run_checks(checks, opened, options.workers, remote, on_progress)

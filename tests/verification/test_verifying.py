@@ -25,6 +25,7 @@ from flowconv.errors import FetchError, FormatError, LakeError, StorageError, Us
 from flowconv.lake.checksums import seal, unseal
 from flowconv.lake.intents import write_intent
 from flowconv.lake.ledger import Ledger
+from flowconv.lake.ledger_records import DataFile
 from flowconv.lake.locking import Lock
 from flowconv.lake.quarantine import read_quarantine
 from flowconv.running import RunProgress
@@ -34,6 +35,7 @@ from flowconv.storage.local import LocalStorage
 from flowconv.storage.opening import open_storage
 from flowconv.verification.checking import VerificationWorker
 from flowconv.verification.checks import Check, Checked
+from flowconv.verification.fetched_files import FetchedFiles
 from flowconv.verification.recounting import FetchedAhead, count_lines
 from support.commands import invoke
 from support.in_memory import log_object
@@ -799,10 +801,10 @@ def test_bucket_that_fails_is_not_damaged(
     options, lake = s3_options(moto_s3), f"s3://{moto_s3.make_bucket()}/lake"
     convert(str(logs), lake, ConvertOptions(dest_options=options))
 
-    def no_answer(_: object, path: str, *__: object, **___: object) -> bytes:
+    async def no_answer(_: object, path: str, *__: object, **___: object) -> bytes:
         raise FetchError("S3 does not answer.", uri=path)
 
-    monkeypatch.setattr("flowconv.storage.s3.S3Storage.fetch", no_answer)
+    monkeypatch.setattr("flowconv.storage.s3.S3Storage._fetch", no_answer)
     with pytest.raises(FetchError, match="does not answer"):
         flowconv.verify(lake, str(logs), VerifyOptions(dest_options=options, repair=True))
     monkeypatch.undo()
@@ -1201,6 +1203,31 @@ def test_set_aside_in_s3(moto_s3: S3Server, logs: Path) -> None:
     storage.delete([gone])
     with pytest.raises(LakeError, match=f"the file {gone} is gone"):
         flowconv.scan(lake, options=options)
+
+
+@pytest.mark.parametrize(("size_bytes", "ahead"), [(1000, 20), (8 << 20, 2)])
+def test_files_are_fetched_ahead(size_bytes: int, ahead: int) -> None:
+    """In any order, each once; so many are under way as the memory has room for."""
+    files = [
+        DataFile(path=f"{number:02}", rows=1, size_bytes=size_bytes, crc32=0)
+        for number in range(20)
+    ]
+    large = DataFile(path="large", rows=1, size_bytes=(8 << 20) + 1, crc32=0)
+    begun: list[str] = []
+
+    class Lake:
+        def start_fetch(self, path: str, start: int, size: int) -> Future[bytes]:
+            begun.append(path)
+            answer: Future[bytes] = Future()
+            answer.set_result(f"{path} {start} {size}".encode())
+            return answer
+
+    fetched = FetchedFiles(Lake(), [large, *files])  # type: ignore[arg-type]
+    assert fetched.fetch(large) is None
+    for number, file in enumerate([files[1], files[0], *files[2:]]):
+        assert fetched.fetch(file) == f"{file.path} 0 {size_bytes}".encode()
+        assert number or len(begun) == ahead
+    assert begun == [file.path for file in files]
 
 
 @pytest.mark.parametrize(("size_bytes", "ahead"), [(1000, 20), (8 << 20, 2)])
