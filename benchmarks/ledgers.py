@@ -35,7 +35,7 @@ _ACCOUNTS = ("123456789012", "210987654321")
 _REGIONS = ("ap-southeast-2", "eu-central-1")
 _FIRST_DAY = date(2024, 1, 1)
 _BUCKET = "example-flow-logs-archive"
-_FIELDS = (
+FIELDS = (
     "version account-id interface-id srcaddr dstaddr srcport dstport protocol packets bytes start "
     "end action log-status vpc-id subnet-id instance-id tcp-flags type pkt-srcaddr pkt-dstaddr "
     "region az-id sublocation-type sublocation-id pkt-src-aws-service pkt-dst-aws-service "
@@ -141,7 +141,7 @@ def _task(source: Source, folder: str, number: int) -> Commit:
             etag=file.etag,
             day=date(int(year), int(month), int(day)),
             counts=LineCounts(header=1, rows=1000),
-            headers=(_FIELDS,),
+            headers=(FIELDS,),
         )
         for file in _objects(folder, number)
     )

@@ -48,6 +48,7 @@ from flowconv.source.opening import Source, open_source
 from flowconv.storage.interface import Storage
 from flowconv.storage.opening import open_storage
 from flowconv.storage.request_prices import cost_usd, parse_request_prices
+from flowconv.storage.request_times import RequestTimes
 from flowconv.values import require
 
 if TYPE_CHECKING:
@@ -118,9 +119,11 @@ def convert(
     if on_begin:
         on_begin(report)
     storages: dict[str, Source | Storage] = {"source": logs, "lake": lake}
+    of_workers = (RequestTimes(), RequestTimes())
+    note_requests = partial(_note_requests, report, storages, of_workers, options)
     with ExitStack() as stack:
         # The last request gives back the lock.
-        stack.callback(_note_requests, report, storages, options)
+        stack.callback(note_requests)
         # Its requests and those of the lake need not wait for one another.
         listing = stack.enter_context(_listing(logs, lake, options))
         found = find_layout(lake)
@@ -137,7 +140,7 @@ def convert(
         stack.enter_context(requests_ended(logs))
         ledger, leftovers = _read_lake(lake, layout)
         lock.confirm()
-        with _recorded(ledger, report, layout, partial(_note_requests, report, storages, options)):
+        with _recorded(ledger, report, layout, note_requests):
             remove_leftovers(lake, ledger, leftovers)
             ledger.merge_if_many()
             run = BegunRun(
@@ -148,7 +151,7 @@ def convert(
             )
             with (
                 closing(Cores(options.tasks_at_once)) as cores,
-                _converting(logs, lake, run, cores, engine) as converter,
+                _converting(logs, lake, run, cores, engine, of_workers) as converter,
             ):
                 committer = TaskCommitter(lake, ledger, report.run_id, options, cores)
                 _convert_all(listing, converter, committer, ledger, report, options, on_progress)
@@ -162,8 +165,9 @@ def _converting(
     run: BegunRun,
     cores: Cores,
     engine: "Executor | Client | None",
+    requests: tuple[RequestTimes, RequestTimes],
 ) -> Iterator["TaskConverter | RemoteConverter"]:
-    """Open what converts tasks: this process, or an engine."""
+    """Open what converts tasks: this process, or an engine, whose requests are counted."""
     if engine is None:
         yield TaskConverter(logs, lake, run, cores)
         return
@@ -178,7 +182,7 @@ def _converting(
         )
         work = Conversion(places=places, run=run)
         try:
-            yield RemoteConverter(Remote(opened, work), lake)
+            yield RemoteConverter(Remote(opened, work), lake, requests)
         finally:
             with suppress(FlowconvError):  # The next run removes what is left.
                 remove_lost_attempts(lake, run.generation)
@@ -394,14 +398,20 @@ def _recorded(
 
 
 def _note_requests(
-    report: ConvertReport, storages: Mapping[str, Source | Storage], options: ConvertOptions
+    report: ConvertReport,
+    storages: Mapping[str, Source | Storage],
+    of_workers: tuple[RequestTimes, RequestTimes],
+    options: ConvertOptions,
 ) -> None:
-    """Report the requests so far, and their price."""
+    """Report the requests so far, with those of workers, and their price."""
     prices = parse_request_prices(options.request_prices)
     report.retries = sum(storage.retries for storage in storages.values()) + sum(
         worker.retries for worker in report.workers.values()
     )
-    for name, times in ((name, storage.times) for name, storage in storages.items()):
+    for (name, storage), told in zip(storages.items(), of_workers, strict=True):
+        times = RequestTimes()
+        times.include(storage.times)
+        times.include(told)
         if times:
             usd = round(cost_usd(times.sent, times.received_bytes, prices), 9)
             report.requests[name] = times.to_dict() | {"usd": usd}

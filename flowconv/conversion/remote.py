@@ -20,6 +20,7 @@ from flowconv.option_values import available_cores
 from flowconv.running import RunProgress
 from flowconv.source.fetching import requests_ended
 from flowconv.storage.interface import HandedOver, Publishable, Storage
+from flowconv.storage.request_times import RequestTimes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,6 +35,7 @@ class ConvertedTask:
         busy_s: Time spent by the worker's process since its last task, in seconds.
         waited_s: How much of it was waiting, as in `WorkerTime`.
         retries: Requests to S3 that the worker's process repeated since its last task.
+        requests: Its requests since then, to the source and to the lake.
     """
 
     result: TaskResult
@@ -43,6 +45,7 @@ class ConvertedTask:
     busy_s: float
     waited_s: Mapping[str, float]
     retries: int
+    requests: tuple[RequestTimes, RequestTimes]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,6 +85,7 @@ class ConversionWorker:
         self._lock = LockWatch(lake, work.run.run_id)
         self._mutex = threading.Lock()
         self._retries = 0
+        self._told = (RequestTimes(), RequestTimes())
 
     def do(self, task: Task) -> ConvertedTask:
         """Convert a task; its files are left to the driver.
@@ -102,6 +106,7 @@ class ConversionWorker:
             before = self._retries
             self._retries = sum(storage.retries for storage in self._storages)
             retries = self._retries - before
+            requests = self._requests()
         return ConvertedTask(
             result=attempt.result,
             name=attempt.name,
@@ -110,7 +115,16 @@ class ConversionWorker:
             busy_s=busy_s,
             waited_s=waited_s,
             retries=retries,
+            requests=requests,
         )
+
+    def _requests(self) -> tuple[RequestTimes, RequestTimes]:
+        """Return the requests since the last time, to the source and to the lake."""
+        logs, lake = self._storages
+        new = logs.times.since(self._told[0]), lake.times.since(self._told[1])
+        for told, requests in zip(self._told, new, strict=True):
+            told.include(requests)
+        return new
 
     def close(self) -> None:
         """See `engines.workers.Worker`."""
@@ -126,14 +140,19 @@ class RemoteConverter:
     Args:
         remote: The run's work on the engine.
         lake: The lake.
+        requests: Gets the requests of the workers, to the source and to the lake.
     """
 
-    def __init__(self, remote: Remote, lake: Storage) -> None:
+    def __init__(
+        self, remote: Remote, lake: Storage, requests: tuple[RequestTimes, RequestTimes]
+    ) -> None:
         self._remote = remote
         self._lake = lake
         self.places = remote.places
         """Tells the number of tasks that may be under way at once."""
         self.worker_time = WorkerTime(remote.places())
+        self._requests = requests
+        self._mutex = threading.Lock()
 
     def convert(self, task: Task, progress: RunProgress) -> "AdoptedTask":
         """Have a task converted; see `TaskConverter.convert`.
@@ -143,6 +162,9 @@ class RemoteConverter:
         """
         answer = self._remote.do(task, progress.add)
         converted: ConvertedTask = answer.result
+        with self._mutex:
+            for times, new in zip(self._requests, converted.requests, strict=True):
+                times.include(new)
         result = replace(converted.result, worker=answer.worker, retries=converted.retries)
         adopted = AdoptedTask(self._lake, replace(converted, result=result))
         try:

@@ -145,7 +145,8 @@ class ConvertReport(InNotebooks):
             sent (S3 bills all), how many of them answered (`count`), their median and 99th
             percentile (within 5 %, in ms); the most that were under way at once; hedges: GETs and
             LISTs made once more beside one that took much longer; the bytes of objects that were
-            sent and received; and `usd`, their price.
+            sent and received; and `usd`, their price. Those of an engine's workers count; the most
+            at once are then those of one process.
         worker_time: What the workers spent their time on, as shares of it: `working`, waiting for
             bytes of the `source`, waiting to write to the `lake`, and waiting for `tasks`: for the
             listing, and for tasks to be committed. Empty if no task was converted.

@@ -97,6 +97,33 @@ class RequestTimes:
                 return math.exp(bucket * _STEP)
         return 0.0
 
+    def include(self, other: "RequestTimes") -> None:
+        """Count another storage's requests too; for one thread at a time."""
+        self.most_at_once = max(self.most_at_once, other.most_at_once)
+        self.hedges += other.hedges
+        self.sent_bytes += other.sent_bytes
+        self.received_bytes += other.received_bytes
+        self._sent.update(other._sent.copy())
+        self._counts.update(other._counts.copy())
+        for kind, buckets in other._buckets.copy().items():
+            self._buckets[kind].update(buckets.copy())
+
+    def since(self, earlier: "RequestTimes") -> "RequestTimes":
+        """Return what was counted since; `earlier` includes all that this returned before."""
+        buckets = {
+            kind: counted.copy() - earlier._buckets[kind]
+            for kind, counted in self._buckets.copy().items()
+        }
+        return RequestTimes(
+            most_at_once=self.most_at_once,
+            hedges=self.hedges - earlier.hedges,
+            sent_bytes=self.sent_bytes - earlier.sent_bytes,
+            received_bytes=self.received_bytes - earlier.received_bytes,
+            _buckets=defaultdict(Counter, buckets),
+            _counts=self._counts.copy() - earlier._counts,
+            _sent=self._sent.copy() - earlier._sent,
+        )
+
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for JSON; times are in milliseconds."""
         kinds = {

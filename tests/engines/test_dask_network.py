@@ -88,6 +88,11 @@ def test_cut_and_mended(
     assert report.complete
     assert report.objects == DAYS
     assert report.retries > 0
+    # The driver reads no object.
+    source = report.requests["source"]
+    assert source["kinds"]["GET"]["sent"] >= DAYS + (kind == "GetObject")
+    assert source["received_bytes"] >= report.source_bytes
+    assert source["usd"] >= DAYS * 0.0004 / 1000
     assert_sound(lake, logs)
 
 

@@ -1,5 +1,6 @@
 """Counts, medians and percentiles of requests."""
 
+import pickle
 import random
 import threading
 
@@ -51,6 +52,27 @@ def test_requests_are_counted_when_they_are_sent() -> None:
         "sent_bytes": 0,
         "received_bytes": 5,
     }
+
+
+def test_what_is_counted_since() -> None:
+    """The parts that are told make the whole, whenever they are."""
+    worker, told, driver = RequestTimes(), RequestTimes(), RequestTimes()
+    for seconds in ([0.02, 0.03], [], [0.5]):
+        for one in seconds:
+            worker.begin("GET")
+            worker.end()
+            worker.add("GET", one)
+            worker.received_bytes += 7
+        if len(seconds) == 1:
+            worker.begin("PUT")
+            worker.hedge("PUT")
+            worker.sent_bytes += 5
+        new = pickle.loads(pickle.dumps(worker.since(told)))
+        assert bool(new) == bool(seconds)
+        told.include(new)
+        driver.include(new)
+    assert driver.to_dict() == told.to_dict() == worker.to_dict()
+    assert driver.sent == {"GET": 3, "PUT": 2}
 
 
 def test_it_is_read_while_it_grows() -> None:
