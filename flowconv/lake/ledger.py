@@ -65,6 +65,7 @@ with the commits behind it:
 import secrets
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, Self
@@ -402,8 +403,14 @@ class Ledger:
 
     def _read_records(self, numbers: list[int]) -> bool:
         """Apply records; return False if any was removed meanwhile."""
-        with ThreadPoolExecutor(_READS_AT_ONCE, "flowconv-ledger") as pool:
-            records = pool.map(self._storage.read, map(record_path, numbers))
+        paths = map(record_path, numbers)
+        with ExitStack() as stack:
+            records: Iterator[bytes | None]
+            if self._storage.is_local:
+                records = map(self._storage.read, paths)  # Quicker than to hand them to threads.
+            else:
+                pool = ThreadPoolExecutor(_READS_AT_ONCE, "flowconv-ledger")
+                records = stack.enter_context(pool).map(self._storage.read, paths)
             for number, written in zip(numbers, records, strict=True):
                 if written is None:
                     return False
