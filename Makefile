@@ -214,6 +214,16 @@ bench-smoke: $(STAMP) ## Run each benchmark once, on a small input
 		echo "$$script --smoke"; $(BIN)/python "$$script" --smoke || exit 1; \
 	done
 
+ROUNDS := 3
+
+.PHONY: bench-targets
+bench-targets: $(STAMP) ## Compare with the alternatives, and say which targets are met; ROUNDS=5 is steadier
+	@mkdir -p .bench
+	@for script in bench_convert.py bench_shapes.py 'bench_s3.py --case readers'; do \
+		$(BIN)/python benchmarks/$$script --rounds $(ROUNDS) || exit 1; \
+	done | tee .bench/targets.txt
+	@echo; grep '^target: ' .bench/targets.txt
+
 .PHONY: demo
 demo: $(STAMP) ## Make sample logs, convert them and query the result, in demo/
 	@rm -rf demo

@@ -97,12 +97,12 @@ def compare_readers(bench: Bench) -> None:
     if bench.smoke or len(readers) < 2:
         return
     near, far, farther = (by_label[f"{OURS}, {delay} ms"] for delay in DELAYS_MS)
-    for result, most in ((far, 0.75), (farther, 0.75)):
+    for result, most in ((far, 0.5), (farther, 0.5)):
         polars = by_label[result.contender.replace(OURS, POLARS)]
-        print_target(f"{result.contender}: wall / polars", result.ratio_to(polars, wall), most)
-    print_target("wall at 100 ms / without delay", farther.ratio_to(near, wall), 1.25)
+        print_target(f"s3: {result.contender}: wall / polars", result.ratio_to(polars, wall), most)
+    print_target("s3: wall at 100 ms / without delay", farther.ratio_to(near, wall), 1.25)
     besides = near.cpu_s - local.cpu_s
-    print_target("CPU s besides the folder's, per 1,000 objects", besides / 4, 0.35)
+    print_target("s3: CPU s besides the folder's, per 1,000 objects", besides / 4, 0.35)
 
 
 def compare_nights(bench: Bench) -> None:

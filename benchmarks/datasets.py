@@ -36,12 +36,14 @@ SPECS = {
     "large_v2": Spec(version=2, objects=12, records=250_000),
     "small_v5": Spec(version=5, objects=4_000, records=500),
     "large_v5_x4": Spec(version=5, objects=12, records=250_000, copies=4),
+    "one_v5": Spec(version=5, objects=1, records=3_000_000),
 }
 SMOKE_SPECS = {
     "large_v5": Spec(version=5, objects=2, records=2_000),
     "large_v2": Spec(version=2, objects=2, records=2_000),
     "small_v5": Spec(version=5, objects=40, records=50),
     "large_v5_x4": Spec(version=5, objects=2, records=2_000, copies=4),
+    "one_v5": Spec(version=5, objects=1, records=4_000),
 }
 
 
