@@ -253,7 +253,7 @@ def _require_flow_log(names: Sequence[str], no_flow_log: str, each: str) -> None
         )
     found = {KNOWN_FIELDS[squash(name)].name: name for name in names if is_known(name)}
     if not found:
-        example = f", such as {quote(names[0])}" if names else ""
+        example = f", such as {quote(names[0])}," if names else ""
         raise FormatError(
             f"{no_flow_log}: none of its {len(names)} {each}s{example} is known. Leave it out with "
             "--exclude."

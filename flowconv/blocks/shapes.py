@@ -277,6 +277,8 @@ def no_format(
         Shape.CONSOLE_CSV: "this is CSV of the CloudWatch console, whose messages have no header",
         Shape.SUBSCRIPTION: "this is a subscription of CloudWatch Logs, which has no header",
         Shape.FIREHOSE: "these are messages of Firehose, which have no header",
+        Shape.HTTP_ENDPOINT: "these are records of Firehose, which have no header",
+        Shape.CLOUDWATCH_API: "these are events of CloudWatch Logs, which have no header",
     }.get(shape, "this line is not a header that names the fields")
     if unknown:
         more = f" and {len(unknown) - _NAMES_SHOWN} more" if len(unknown) > _NAMES_SHOWN else ""

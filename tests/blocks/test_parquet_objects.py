@@ -295,9 +295,9 @@ def test_types_that_no_field_has(other: "pa.Array[Any]") -> None:
     ("columns", "message"),
     [
         ({}, "none of its 0 columns is known"),
-        ({"x": ["a"]}, "none of its 1 columns, such as 'x' is known"),
-        ({"x": [[1]]}, "none of its 1 columns, such as 'x' is known"),
-        ({"uid": [1], "proto": [2]}, "none of its 2 columns, such as 'uid' is known"),
+        ({"x": ["a"]}, "none of its 1 columns, such as 'x', is known"),
+        ({"x": [[1]]}, "none of its 1 columns, such as 'x', is known"),
+        ({"uid": [1], "proto": [2]}, "none of its 2 columns, such as 'uid', is known"),
         (
             {"id": [1], "region": [2], "cost": [3]},
             "only 1 of its 3 columns, such as 'region', have",

@@ -542,3 +542,26 @@ def test_csv_of_the_console(body: bytes, format: str | None) -> None:
     assert_as_reference([body, b"\n# a\n" + body], format)
     with mock.patch.object(console_csv, "_PIECE_BYTES", 30):
         assert_as_reference([body], format, piece_bytes=20)
+
+
+@pytest.mark.parametrize(
+    ("body", "found"),
+    [
+        (cloudwatch_export([b"a b"]), "this is an export of CloudWatch Logs, which has no"),
+        (
+            subscription([document(["a b"])]),
+            "this is a subscription of CloudWatch Logs, which has no",
+        ),
+        (firehose(["a b"]), "these are messages of Firehose, which have no"),
+        (http_endpoint([b"a b"]), "these are records of Firehose, which have no"),
+        (api_events(["a b"]), "these are events of CloudWatch Logs, which have no"),
+        (
+            b"timestamp,message\n1,a b\n",
+            "this is CSV of the CloudWatch console, whose messages have no",
+        ),
+        (b"a b\n", "this line is not a"),
+    ],
+)
+def test_what_has_no_format_is_named(body: bytes, found: str) -> None:
+    (got,) = convert_in_memory([body])
+    assert f": {found} header" in str(got.failure)

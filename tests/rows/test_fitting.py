@@ -15,6 +15,7 @@ from flowconv.inspecting import inspect_object
 from flowconv.lake.quarantine import read_quarantine
 from flowconv.rows.batch import RejectedLine
 from flowconv.rows.extracting import extract
+from support.commands import INCOMPLETE, run
 from support.in_memory import Stored, convert_in_memory, declare, log_object
 from support.lakes import ROW, V2, data_files
 from support.lakes import read_quarantine as read_files
@@ -141,6 +142,23 @@ def test_log_groups_of_which_no_line_fits_are_named(tmp_path: Path) -> None:
     assert report.unreadable == {}
     report = convert(logs, lake, ConvertOptions(format="default"))
     assert report.unfit_log_groups == {}
+
+
+def test_a_log_group_gets_its_format_later(tmp_path: Path) -> None:
+    documents = [
+        document([ROW.decode()] * 3, log_group="/vpc"),
+        document(["10.0.0.3 egress", "10.0.0.4 ingress"], log_group="/short"),
+    ]
+    logs, lake = write(tmp_path, a=subscription(documents))
+    done = run("convert", logs, lake, "--format", "default", code=INCOMPLETE)
+    assert "2 lines of the log group /short, none of which fits" in done.stdout
+    assert '"exclude" below [log-groups] in the file of --formats; --retry-rejected' in done.stdout
+    formats = tmp_path / "formats.toml"
+    formats.write_text('default = "default"\n[log-groups]\n"/short" = "srcaddr flow-direction"\n')
+    done = run("convert", logs, lake, "--formats", formats, "--retry-rejected")
+    assert "none of which fits" not in done.stdout
+    rows = flowconv.scan(lake).select("srcaddr").collect().rows()
+    assert sorted(rows) == [*[("10.0.0.1",)] * 3, ("10.0.0.3",), ("10.0.0.4",)]
 
 
 def test_log_groups_over_many_blocks() -> None:

@@ -30,6 +30,8 @@ def print_report(report: ConvertReport) -> None:
     console = stdout()
     console.print(_run_figures(report))
     _print_where_rejected_lines_are(console, report)
+    if report.unfit_log_groups:
+        console.print(_UNFIT)
     if report.empty:
         console.print(_EMPTY_NOW if report.found_before else _EMPTY)
     _print_new_headers(console, report)
@@ -88,6 +90,12 @@ def _run_figures(report: ConvertReport) -> Table:
         )
     return table
 
+
+_UNFIT = (
+    "A log group of which no line fits has another format, or is not a flow log. Write its format "
+    'or "exclude" below [log-groups] in the file of --formats; --retry-rejected then converts its '
+    "objects again."
+)
 
 # What bounds shorter runs is their beginning and end.
 _LONG_S = 10.0
