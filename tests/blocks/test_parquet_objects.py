@@ -354,27 +354,27 @@ NUMBERED = {
 def test_row_groups(rows_at_once: int, spool_bytes: int) -> None:
     """Rows keep their numbers; large objects lie on disk meanwhile."""
     body = parquet(NUMBERED, row_group_size=300)
-    one = log_object("a", len(body))
+    listed = log_object("a", len(body))
     with (
         mock.patch.object(parquet_objects, "_MOST_ROWS", rows_at_once),
         mock.patch.object(parquet_objects, "_SPOOL_BYTES", spool_bytes),
     ):
-        blocks = list(read_blocks([one], lambda _: Stored(body, 100), DeclaredFormats(), fail))
+        blocks = list(read_blocks([listed], lambda _: Stored(body, 100), DeclaredFormats(), fail))
     assert len(blocks) >= 1000 // rows_at_once
     assert [len(block.ended) for block in blocks] == [0] * (len(blocks) - 1) + [1]
     parsed = [parquet_columns.parse_rows(block) for block in blocks]  # type: ignore[arg-type]
-    batches = [batch for one in parsed for batch in one.batches]
+    batches = [batch for extracted in parsed for batch in extracted.batches]
     assert [line for batch in batches for line in batch.lines] == list(range(1, 1001))
     assert [n for batch in batches for n in batch.table["srcport"].to_pylist()] == list(range(1000))
-    assert sum(counts.rows for one in parsed for _, counts in one.counts) == 1000
+    assert sum(counts.rows for extracted in parsed for _, counts in extracted.counts) == 1000
 
 
 def test_long_values_make_small_blocks() -> None:
     body = parquet({"x": [f"{n}" * 10_000 for n in range(1000, 1500)], "srcport": [1] * 500})
-    one = log_object("a", len(body))
-    blocks = list(read_blocks([one], lambda _: Stored(body), DeclaredFormats(), fail))
+    listed = log_object("a", len(body))
+    blocks = list(read_blocks([listed], lambda _: Stored(body), DeclaredFormats(), fail))
     parsed = [parquet_columns.parse_rows(block) for block in blocks]  # type: ignore[arg-type]
-    assert sum(counts.rows for one in parsed for _, counts in one.counts) == 500
+    assert sum(counts.rows for extracted in parsed for _, counts in extracted.counts) == 500
     assert max(block.text_bytes for block in blocks) < 10 << 20
 
 

@@ -426,10 +426,10 @@ def test_declared_formats_that_may_not_fit_messages(
         "subscription": subscription(made),
         "firehose": firehose(messages),
         "api": api_events(messages),
-        "http": http_endpoint([subscription([one]) for one in made]),
+        "http": http_endpoint([subscription([each]) for each in made]),
         "http-text": http_endpoint(["\n".join(messages).encode()]),
         "csv": as_csv(
-            [("1", one) for one in messages], "timestamp,message", quoted=False, end="\n"
+            [("1", message) for message in messages], "timestamp,message", quoted=False, end="\n"
         ),
     }
     assert_as_reference([bodies[shape]], CLOSED, formats=formats, document_bytes=size)

@@ -89,7 +89,7 @@ def test_long_headers(tmp_path: Path, part: str) -> None:
     assert report.lines.rows == 4
     assert [Path(uri).name for uri in report.unreadable] == ["endless.log"]
     checked = flowconv.verify(str(tmp_path / "lake"), source=str(tmp_path / "logs"))
-    assert [(one.kind, str(one.uri)[-11:]) for one in checked.problems] == [
+    assert [(problem.kind, str(problem.uri)[-11:]) for problem in checked.problems] == [
         ("not-converted", "endless.log")
     ]
 
@@ -159,7 +159,7 @@ def test_an_unexpected_error_is_one_objects(tmp_path: Path, where: str) -> None:
     def wrong(*arguments: Any, **options: Any) -> Any:
         block = arguments[-1] if where == "parse" else None
         objects = arguments[:1] if block is None else block.log_objects
-        if any(one.uri.endswith("bad.log") for one in objects):
+        if any(listed.uri.endswith("bad.log") for listed in objects):
             raise RecursionError
         return right(*arguments, **options)
 

@@ -501,24 +501,24 @@ def test_inspect_json(tmp_path: Path) -> None:
     body = b"version start foo\n2 1768348800 b\nx - b\n"
     write_objects(tmp_path, {Key("a.log"): body, Key("b.log"): b"nonsense\n"})
     result = run("inspect", tmp_path / "a.log", tmp_path / "b.log", "--json", code=INCOMPLETE)
-    one, other = json.loads(result.stdout)
-    assert one["uri"] == str(tmp_path / "a.log")
-    assert one["size_bytes"] == len(body)
-    assert one["unreadable"] is None
+    first, other = json.loads(result.stdout)
+    assert first["uri"] == str(tmp_path / "a.log")
+    assert first["size_bytes"] == len(body)
+    assert first["unreadable"] is None
     counts = {"header": 1, "blank": 0, "comment": 0, "rows": 1, "rejected": 1}
     counts |= {"split": 0, "milliseconds": 0, "far_times": 0, "left_out": 0, "dropped": 0}
-    assert (one["shape"], one["sign"]) == (
+    assert (first["shape"], first["sign"]) == (
         *("header", "its first line with values names the fields"),
     )
-    assert one["lines"] == {"lines": 3} | counts
+    assert first["lines"] == {"lines": 3} | counts
     names = ["version", "start", "foo"]
     others = {"unknown_fields": ["foo"], "left_out_columns": []}
-    assert one["formats"] == [{"table": "vpc", "fields": names} | others]
-    (record,) = one["records"]
+    assert first["formats"] == [{"table": "vpc", "fields": names} | others]
+    (record,) = first["records"]
     assert (record["version"], record["start"], record["unknown_fields"]) == (
         *(2, "2026-01-14T00:00:00+00:00", '{"foo":"b"}'),
     )
-    assert one["rejected"] == [{"line": 3, "reason": "not-a-number", "field": "version"}]
+    assert first["rejected"] == [{"line": 3, "reason": "not-a-number", "field": "version"}]
     assert other["unreadable"].startswith("line 1: this line is not a header")
     assert (other["shape"], other["records"]) == ("headerless", [])
 

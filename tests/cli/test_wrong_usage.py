@@ -227,11 +227,11 @@ def parameters() -> Iterator[tuple[str, str]]:
     """Every command with each of its options and arguments."""
     group = typer.main.get_command(app)
     for command in group.commands.values():  # type: ignore[attr-defined]
-        for one in command.params:
-            if one.param_type_name == "argument":
-                yield command.name, one.name
-            elif not one.is_flag:
-                yield command.name, max(one.opts, key=len)
+        for parameter in command.params:
+            if parameter.param_type_name == "argument":
+                yield command.name, parameter.name
+            elif not parameter.is_flag:
+                yield command.name, max(parameter.opts, key=len)
 
 
 # What is given besides, so that a command does little if it takes the value.
@@ -262,8 +262,8 @@ def test_hostile_values(there: Path, command: str, parameter: str) -> None:
             arguments = [command, *given, f"{parameter}={'note.gz/' * is_file}{value}"]
         else:
             place = 1 if parameter == "dest" else 0
-            flags = [one for one in given if one.startswith("--")]
-            names = [one for one in given if not one.startswith("--")]
+            flags = [argument for argument in given if argument.startswith("--")]
+            names = [argument for argument in given if not argument.startswith("--")]
             names[place] = f"note.gz/{value}" if parameter == "directory" else value
             arguments = [command, *flags, "--", *names]
         result = invoke(arguments)

@@ -465,10 +465,14 @@ def test_a_new_header_is_reported_and_recorded(tmp_path: Path) -> None:
     write_objects(logs, {aws_key(time="2026-01-15T00:05", hash_="1"): changed})
     report = convert(str(logs), str(lake))
     assert report.complete
-    (new,) = report.new_headers
-    assert (new.since, new.added, new.removed) == (date(2026, 1, 15), ("flow-direction",), ())
-    assert new.prefix == str(logs / "AWSLogs/123456789012/vpcflowlogs/eu-west-1")
-    assert new.flow_log_id is not None
+    (header,) = report.new_headers
+    assert (header.since, header.added, header.removed) == (
+        date(2026, 1, 15),
+        ("flow-direction",),
+        (),
+    )
+    assert header.prefix == str(logs / "AWSLogs/123456789012/vpcflowlogs/eu-west-1")
+    assert header.flow_log_id is not None
     *_, last = Ledger.read(open_storage(str(lake))).runs()
     assert last.report["new_headers"][0]["added"] == ["flow-direction"]
     assert (report.number_new_headers, last.report["number_new_headers"]) == (1, 1)

@@ -64,7 +64,7 @@ def test_a_new_header_is_found_once_and_since_its_first_day(prefix: str) -> None
 def test_a_new_header_is_compared_with_the_most_similar_known_header() -> None:
     headers = known(("/logs/a", OLD), ("/logs/b", OTHER))
     headers.add([converted("/logs/c", "srcaddr bytes packets"), converted("/logs/d", "version")])
-    assert [(new.fields, new.added, new.removed) for new in headers.new()] == [
+    assert [(header.fields, header.added, header.removed) for header in headers.new()] == [
         ("srcaddr bytes packets", ("packets",), ()),
         ("version", ("version",), ("srcaddr", "bytes")),
     ]
@@ -89,8 +89,8 @@ def test_nothing_new(uri: str, fields: str) -> None:
 def test_a_header_in_the_middle_of_an_object_counts_too() -> None:
     headers = known(("/logs/a", OLD))
     headers.add([converted("/logs/b", f"{OLD}, {NEW}")])
-    (new,) = headers.new()
-    assert new.to_dict() == {
+    (header,) = headers.new()
+    assert header.to_dict() == {
         "prefix": "/logs",
         "flow_log_id": None,
         "since": None,

@@ -40,7 +40,7 @@ def test_a_task_is_of_one_account_region_and_day() -> None:
     for task in tasks:
         facts = {(o.account_id, o.region, o.day) for o in task.log_objects}
         assert facts == {(task.account_id, task.region, task.day)}
-    planned = [one for task in tasks for one in task.log_objects]
+    planned = [listed for task in tasks for listed in task.log_objects]
     assert sorted(planned, key=lambda one: one.uri) == sorted(MIXED, key=lambda one: one.uri)
 
 
@@ -54,7 +54,7 @@ def test_the_order_of_the_listing_does_not_matter() -> None:
 def test_objects_of_a_flow_log_are_neighbours() -> None:
     objects = [replace(o, flow_log_id=f"fl-{n % 3}") for n, o in enumerate(some_objects(9))]
     (task,) = plan_tasks(objects, OPTIONS)
-    ids = [one.flow_log_id for one in task.log_objects]
+    ids = [listed.flow_log_id for listed in task.log_objects]
     assert ids == sorted(ids, key=str)
 
 
@@ -75,8 +75,8 @@ def test_objects_of_a_flow_log_are_neighbours() -> None:
 )
 def test_sizes(sizes_mib: list[int], target_mib: int, tasks: int) -> None:
     objects = [
-        replace(one, size_bytes=size * MB)
-        for one, size in zip(some_objects(len(sizes_mib)), sizes_mib, strict=True)
+        replace(listed, size_bytes=size * MB)
+        for listed, size in zip(some_objects(len(sizes_mib)), sizes_mib, strict=True)
     ]
     planned = plan_tasks(objects, ConvertOptions(target_file_size=target_mib * MB))
     assert sum(len(task.log_objects) for task in planned) == len(objects)

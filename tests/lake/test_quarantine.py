@@ -37,10 +37,10 @@ def lake(logs: Path, tmp_path: Path) -> Path:
 
 def test_objects_reasons_and_lines(logs: Path, lake: Path) -> None:
     report = read_quarantine(str(lake))
-    one, two = str(logs / ONE.path), str(logs / TWO.path)
+    first, second = str(logs / ONE.path), str(logs / TWO.path)
     assert {o.uri: dict(o.reasons) for o in report.objects} == {
-        one: {"too-few-values": 1, "not-utf8": 1},
-        two: {"not-a-number": 1, "out-of-range": 1},
+        first: {"too-few-values": 1, "not-utf8": 1},
+        second: {"not-a-number": 1, "out-of-range": 1},
     }
     assert (report.lines, report.reasons.total()) == (4, 4)
     shown = [
@@ -48,7 +48,7 @@ def test_objects_reasons_and_lines(logs: Path, lake: Path) -> None:
         for s in report.shown
     ]
     assert shown == read_files(lake)
-    assert (one, 4, "not-utf8", None, b"2 \x1b[31m\xff\xfe") in shown
+    assert (first, 4, "not-utf8", None, b"2 \x1b[31m\xff\xfe") in shown
 
 
 def test_lines_and_object_choose(logs: Path, lake: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -450,9 +450,9 @@ def test_documents_cut_off(indent: int | None) -> None:
 
 
 def test_damage_in_an_indented_document() -> None:
-    one = firehose([A], indent=2)
-    damaged = one.replace(b'"2 A 5"', b'"2 A 5",')
-    got = read(one + damaged + one)
+    indented = firehose([A], indent=2)
+    damaged = indented.replace(b'"2 A 5"', b'"2 A 5",')
+    got = read(indented + damaged + indented)
     assert values(got) == [(1, 2, "A", 5), (5, 2, "A", 5)]
     assert got.rejected == [
         Rejected(n, "not-json", None, text)
@@ -948,8 +948,8 @@ PIECES = [
 def test_damaged_objects(body: bytes, changes: list[tuple[int, int, bytes]]) -> None:
     """Every line is counted once and has one number, in order; nothing else goes wrong."""
     for place, removed, piece in changes:
-        at = place % (len(body) + 1)
-        body = body[:at] + piece + body[at + removed :]
+        cut_at = place % (len(body) + 1)
+        body = body[:cut_at] + piece + body[cut_at + removed :]
     try:
         got = read(body)
     except Unreadable as verdict:

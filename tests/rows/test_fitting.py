@@ -166,9 +166,9 @@ def test_log_groups_over_many_blocks() -> None:
     documents = [document([text], log_group=group) for text in ("x", "y") for group in ("a", "b")]
     documents += [document([ROW.decode()], log_group="b")]
     fit: dict[str, int] = {}
-    one, body = log_object("a"), subscription(documents) + b"\n{"
+    listed, body = log_object("a"), subscription(documents) + b"\n{"
     with mock.patch.object(json_blocks, "STRETCH_BYTES", 1):
-        for _, parsed in extract([one], lambda _: Stored(body, 64), declare("default")):
+        for _, parsed in extract([listed], lambda _: Stored(body, 64), declare("default")):
             fit |= parsed.unfit_log_groups
     assert fit == {"a": 2}
 
@@ -218,7 +218,7 @@ def test_limits(tmp_path: Path) -> None:
     assert report.lines.dropped == report.to_dict()["lines"]["dropped"] == 4000 - len(kept)
     shown = read_quarantine(lake)
     assert (shown.lines, shown.dropped) == (len(kept), 4000 - len(kept))
-    assert [one.lines + one.dropped for one in shown.objects] == [1000] * 4
+    assert [found.lines + found.dropped for found in shown.objects] == [1000] * 4
     assert flowconv.status(lake).rejected == len(kept)
     assert flowconv.verify(lake, source=logs).problems == []
 

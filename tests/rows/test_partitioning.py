@@ -100,12 +100,12 @@ def test_as_the_oracle(
     events: bool,
 ) -> None:
     # A row's number says how many sources to go on by; some are left without a row.
-    sources, at = [(one, 0) for one in SOURCES], 0
+    sources, number_of_source = [(source, 0) for source in SOURCES], 0
     expected: dict[str, list[int]] = {}
     for number, ((start, port, action, end, milliseconds, owner), onwards) in enumerate(rows):
-        at = min(at + onwards, len(SOURCES) - 1)
-        one = SOURCES[at]
-        sources[at] = (one, sources[at][1] + 1)
+        number_of_source = min(number_of_source + onwards, len(SOURCES) - 1)
+        current = SOURCES[number_of_source]
+        sources[number_of_source] = (current, sources[number_of_source][1] + 1)
         values: dict[str, reference.Value] = {"start": start, "srcport": port, "action": action}
         known = milliseconds if events and milliseconds >= 0 else None
         values = reference.partition(  # type: ignore[assignment]
@@ -116,10 +116,10 @@ def test_as_the_oracle(
                 logged=None if known is None else datetime.fromtimestamp(known // 1000, UTC),
                 owner=owner if events else None,
             ),
-            account=one.account_id or account,
-            region=one.region,
-            time=one.time,
-            day=one.day,
+            account=current.account_id or account,
+            region=current.region,
+            time=current.time,
+            day=current.day,
             partition_by=partition_by,
         )
         path = reference.partition_path(values)  # type: ignore[arg-type]

@@ -418,14 +418,16 @@ def test_shapes_are_the_same_again_and_may_be_empty(tmp_path: Path, shape: Shape
 def test_shapes_hold_the_same_records(tmp_path: Path, shape: Shape) -> None:
     """Whatever the shape, the oracle reads what text with a header has."""
     rows: list[set[tuple[Any, ...]]] = []
-    for one in ("header", shape):
-        options = GenerateOptions(shape=one, versions=(5,), custom_orders=False, days=1, records=60)
-        report = generate(tmp_path / one, options)
+    for made_shape in ("header", shape):
+        options = GenerateOptions(
+            shape=made_shape, versions=(5,), custom_orders=False, days=1, records=60
+        )
+        report = generate(tmp_path / made_shape, options)
         found: list[tuple[Any, ...]] = []
-        for key, body in read_files(tmp_path / one).items():
+        for key, body in read_files(tmp_path / made_shape).items():
             if not key.endswith("write-test"):
                 read = reference.read_object(body, format=report.format)
-                assert (read.shape, read.rejected, read.blank) == (one, [], 0)
+                assert (read.shape, read.rejected, read.blank) == (made_shape, [], 0)
                 found += [tuple(row.values.items()) for row in read.rows]
         assert len(found) == report.records
         rows.append(set(found))

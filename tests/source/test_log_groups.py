@@ -371,7 +371,7 @@ def test_plan_and_progress(server: S3Server, group: str, tmp_path: Path) -> None
     )
     planned = plan(source, lake, options)
     assert (planned.objects, planned.size_bytes) == (3, 3 * LIKELY_BYTES)
-    assert {(one.account_id, one.region) for one in planned.groups} == {
+    assert {(group.account_id, group.region) for group in planned.groups} == {
         ("123456789012", "us-east-1")
     }
     heard: list[tuple[int, int, int]] = []
@@ -560,7 +560,9 @@ T = "2026-01-14T01:00:00.000Z "
     ],
 )
 def test_pages(scripted: Scripted, answers: list[Answer], messages: list[str]) -> None:
-    assert read_answers(scripted, *answers).decode() == "".join(f"{T}{one}\n" for one in messages)
+    assert read_answers(scripted, *answers).decode() == "".join(
+        f"{T}{message}\n" for message in messages
+    )
 
 
 def test_throttling_is_waited_out(scripted: Scripted) -> None:
@@ -685,7 +687,7 @@ def test_nobody_answers(scripted: Scripted) -> None:
 )
 def test_lines_of_messages(scripted: Scripted, messages: list[str], lines: list[str]) -> None:
     got = read_answers(scripted, page("a", *messages), page("a"))
-    assert got == "".join(f"{one}\n" for one in lines).encode("utf-8", "surrogatepass")
+    assert got == "".join(f"{line}\n" for line in lines).encode("utf-8", "surrogatepass")
 
 
 # Usage

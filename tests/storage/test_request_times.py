@@ -14,8 +14,8 @@ def test_quantiles_are_near_those_of_all_times(share: float) -> None:
     chance = random.Random(1)
     seconds = [chance.lognormvariate(-3, 1) for _ in range(5000)]
     times = RequestTimes()
-    for one in seconds:
-        times.add("GET", one)
+    for second in seconds:
+        times.add("GET", second)
     exact = sorted(seconds)[round(share * len(seconds)) - 1]
     assert times.quantile_s("GET", share) == pytest.approx(exact, rel=0.06)
     assert times.quantile_s("LIST", share) == 0

@@ -337,4 +337,4 @@ def test_groups_of_the_bucket_are_in_order() -> None:
     bucket = Bucket(days(3, 3), 2)
     page = bucket._page("logs/", Delimiter="/")
     assert (page.keys, page.prefixes) == ([], ["logs/2026/"])
-    assert all(one.key < two.key for one, two in pairwise(bucket._page("logs/").keys))
+    assert all(first.key < second.key for first, second in pairwise(bucket._page("logs/").keys))

@@ -110,9 +110,11 @@ def _flipped(body: bytes, chance: Chance) -> bytes:
 
 
 def _bomb_column(rows: int) -> bytes:
-    one = pa.DictionaryArray.from_arrays(pa.array([0] * rows, pa.int32()), pa.array(["x" * 65536]))
+    large = pa.DictionaryArray.from_arrays(
+        pa.array([0] * rows, pa.int32()), pa.array(["x" * 65536])
+    )
     columns = _columns(ROW.replace(b"eni-1", b"eni-maybe"), rows)
-    return parquet({**columns, "note": one}, compression="zstd", store_schema=False)
+    return parquet({**columns, "note": large}, compression="zstd", store_schema=False)
 
 
 BAD: dict[str, Callable[[Chance], bytes]] = {

@@ -1,7 +1,7 @@
 """The fast path over objects that exist in memory only, and how it is held against the oracle."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import date, datetime
@@ -116,47 +116,65 @@ def convert_in_memory(
         stack.enter_context(mock.patch.object(json_blocks, "STRETCH_BYTES", document_bytes))
         stack.enter_context(mock.patch.object(json_documents, "STRETCH_BYTES", document_bytes))
         while True:
-            results = {one: Converted() for one in objects}
-            unfit: dict[LogObject, UnreadableObjectError] = {}
-            ended: set[LogObject] = set()
-
-            def on_failure(one: LogObject, error: UnreadableObjectError) -> None:
-                (unfit if one in ended else failures)[one] = error  # noqa: B023 - called at once
-
+            left = {listed: body for listed, body in objects.items() if listed not in failures}
             try:
-                for block, parsed in extract(
-                    [one for one in objects if one not in failures],
-                    lambda one: Stored(objects[one], piece_bytes),
-                    declared,
-                    on_failure,
-                    today=TODAY,
-                ):
-                    ended.update(block.ended)
-                    for one in block.log_objects:
-                        results[one].shape = block.shape
-                    for one, counts in parsed.counts:
-                        results[one].counts += counts
-                    for line in parsed.rejected:
-                        results[line.log_object].rejected.append(line)
-                    for raw in parsed.batches:
-                        batch = normalise(raw, time_type)
-                        lines = raw.lines.tolist()
-                        found = zip(lines, batch.rows.to_pylist(), strict=True)
-                        rows = [(str(batch.table), line, row) for line, row in found]
-                        assert len(rows) == sum(count for _, count in batch.sources)
-                        events = events_of(batch)
-                        for one, count in batch.sources:
-                            results[one].rows += rows[:count]
-                            results[one].events += events[:count]
-                            rows, events = rows[count:], events[count:]
-                for one, error in unfit.items():
-                    results[one].unfit = error
+                results = _extracted(left, declared, failures, time_type, piece_bytes)
                 break
             except UnreadableObjectError as error:
-                failures |= {one: error for one in objects if one.uri == error.uri}
-    for one, failure in failures.items():
-        results[one] = Converted(failure=failure)
-    return list(results.values())
+                failures |= {listed: error for listed in objects if listed.uri == error.uri}
+    return [
+        Converted(failure=failures[listed]) if listed in failures else results[listed]
+        for listed in objects
+    ]
+
+
+def _extracted(
+    objects: Mapping[LogObject, bytes],
+    declared: DeclaredFormats,
+    failures: dict[LogObject, UnreadableObjectError],
+    time_type: TimeType,
+    piece_bytes: int,
+) -> dict[LogObject, Converted]:
+    """What objects come to; those that fail before any row of theirs go into `failures`.
+
+    Raises:
+        UnreadableObjectError: An object failed behind some of its rows.
+    """
+    results = {listed: Converted() for listed in objects}
+    ended: set[LogObject] = set()
+
+    def on_failure(failed: LogObject, error: UnreadableObjectError) -> None:
+        if failed in ended:
+            results[failed].unfit = error
+        else:
+            failures[failed] = error
+
+    for whole, parsed in extract(
+        list(objects),
+        lambda listed: Stored(objects[listed], piece_bytes),
+        declared,
+        on_failure,
+        today=TODAY,
+    ):
+        ended.update(whole.ended)
+        for listed in whole.log_objects:
+            results[listed].shape = whole.shape
+        for listed, counts in parsed.counts:
+            results[listed].counts += counts
+        for line in parsed.rejected:
+            results[line.log_object].rejected.append(line)
+        for raw in parsed.batches:
+            batch = normalise(raw, time_type)
+            lines = raw.lines.tolist()
+            found = zip(lines, batch.rows.to_pylist(), strict=True)
+            rows = [(str(batch.table), line, row) for line, row in found]
+            assert len(rows) == sum(count for _, count in batch.sources)
+            events = events_of(batch)
+            for listed, count in batch.sources:
+                results[listed].rows += rows[:count]
+                results[listed].events += events[:count]
+                rows, events = rows[count:], events[count:]
+    return results
 
 
 def events_of(batch: FlowBatch) -> list[tuple[int, str | None]]:

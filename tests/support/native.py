@@ -42,7 +42,7 @@ class NativeReading:
         self.builder = RowBuilder(
             kernel_columns(self.format),
             timestamped=self.format.timestamped,
-            names=KNOWN_NAMES | {one.name.replace("-", "") for one in self.format.fields},
+            names=KNOWN_NAMES | {field.name.replace("-", "") for field in self.format.fields},
             **self.how,
         )
 
@@ -67,10 +67,10 @@ class NativeReading:
         result.blank += found.blank
         result.comment += found.comment
         result.milliseconds += found.milliseconds
-        for one in found.rejected:
-            name = None if one["field"] < 0 else self.format.fields[one["field"]].name
-            line = text[one["offset"] :][: one["length"]]
-            result.rejected.append((int(one["line"]), REASONS[one["reason"]], name, line))
+        for bad in found.rejected:
+            name = None if bad["field"] < 0 else self.format.fields[bad["field"]].name
+            line = text[bad["offset"] :][: bad["length"]]
+            result.rejected.append((int(bad["line"]), REASONS[bad["reason"]], name, line))
 
     def _answer(self, line: bytes) -> bool:
         """Read a line that is a question; false if it is one like others."""

@@ -79,7 +79,7 @@ def make_stories(
     old_source = tmp_path_factory.mktemp("old")
     for number in range(objects):
         write_object(source, number, body(f"eni-{number}", bad_lines=number % 3))
-    new = _story(runs, "new", source, place.copy(), ())
+    of_new = _story(runs, "new", source, place.copy(), ())
 
     before = place.copy()
     half = tmp_path_factory.mktemp("half") / "logs"
@@ -94,7 +94,7 @@ def make_stories(
     for number in range(0, objects, 3):
         write_object(old_source, number, body(f"eni-{number}-new", 3 + number, number % 2))
     again = _story(runs, "again", old_source, before, ("--reprocess",))
-    return {story.name: story for story in (new, more, again)}
+    return {story.name: story for story in (of_new, more, again)}
 
 
 def _story(runs: Runs, name: str, source: Path, before: Lake, more: tuple[str, ...]) -> Story:
@@ -102,15 +102,15 @@ def _story(runs: Runs, name: str, source: Path, before: Lake, more: tuple[str, .
     calm = before.copy()
     old = _versions(before)
     steps = run(runs, source, calm, *more).steps
-    new = _versions(calm)
-    assert_exact(calm, new)
+    converted = _versions(calm)
+    assert_exact(calm, converted)
     return Story(
         name=name,
         source=source,
         before=before,
         more=more,
-        versions=old | new,
-        wanted=new,
+        versions=old | converted,
+        wanted=converted,
         steps=steps,
     )
 

@@ -96,9 +96,11 @@ def test_each_window_that_is_lost_is_found(
     ]
     begin = 1440 * (since or 0)
     stop = 10**9 if until is None else 1440 * (until + 1)
-    last = max((one for one in there if one < stop), default=0)
-    wanted = [period * one for one in sorted(lost) if begin <= period * one < min(stop, last)]
-    if len([one for one in there if one < stop]) > 20:
+    last = max((minute for minute in there if minute < stop), default=0)
+    wanted = [
+        period * window for window in sorted(lost) if begin <= period * window < min(stop, last)
+    ]
+    if len([minute for minute in there if minute < stop]) > 20:
         assert windows == wanted
     else:  # There may be too few to know how many there should be.
         assert set(windows) <= set(wanted)
@@ -146,7 +148,7 @@ def test_rows_of_a_day_are_those_of_all_its_files() -> None:
     files = [file(day, 50, name=name) for day in range(6) for name in "ab"]
     files += [file(2, 100, f"tgw/date={FIRST.date()}/hour=05")]  # Hours are within days.
     assert not list(days_with_few_rows(files, None, None))
-    files = [one for one in files if "/date=2026-01-16/" not in one.path]
+    files = [file for file in files if "/date=2026-01-16/" not in file.path]
     assert [gap.usual for gap in days_with_few_rows(files, None, None)] == [100]
     assert not list(days_with_few_rows(files, date(2026, 1, 17), None))
     assert not list(days_with_few_rows(files, None, date(2026, 1, 15)))
@@ -221,7 +223,7 @@ def test_records(lake_with_holes: tuple[Path, dict[str, list[str]]]) -> None:
     assert sum(hour.skipdata for hour in records.hours) == records.skipdata
     shares = [hour.skipdata / hour.records for hour in records.hours]
     assert shares == sorted(shares, reverse=True)
-    silent = {one.interface_id: one.last for one in records.silent_interfaces}
+    silent = {interface.interface_id: interface.last for interface in records.silent_interfaces}
     newest: Any = flows["start"].max()
     for (interface_id,), same in flows.group_by("interface_id"):
         age: timedelta = newest - same["start"].max()

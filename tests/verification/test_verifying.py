@@ -126,14 +126,14 @@ def test_lakes_of_other_options_are_well(
     assert check(tmp_path / "lake", logs).problems == []
 
 
-def flipped(body: bytes, at: int) -> bytes:
+def flipped(body: bytes, place: int) -> bytes:
     changed = bytearray(body)
-    changed[at] ^= 0x10
+    changed[place] ^= 0x10
     return bytes(changed)
 
 
-def flip(path: Path, at: int) -> None:
-    path.write_bytes(flipped(path.read_bytes(), at))
+def flip(path: Path, place: int) -> None:
+    path.write_bytes(flipped(path.read_bytes(), place))
 
 
 def flip_in_a_page(lake: Path) -> None:
@@ -147,8 +147,8 @@ def flip_in_a_page(lake: Path) -> None:
 def flip_in_statistics(lake: Path) -> None:
     """What neither a page's checksum covers, nor a reader of the rows looks at."""
     path = data_file(lake)
-    at = path.read_bytes().rindex(b"10.0.0.2")
-    flip(path, at)
+    place = path.read_bytes().rindex(b"10.0.0.2")
+    flip(path, place)
     rows = pq.ParquetFile(path, page_checksum_verification=True).read()["dstaddr"].to_pylist()
     assert set(rows) == {"10.0.0.2"}
 
@@ -420,9 +420,9 @@ def test_damaged_records_and_checkpoints(
 
 
 def test_records_in_each_others_places(lake: Path, logs: Path) -> None:
-    one, other, *_ = sorted((lake / "_flowconv/ledger").iterdir())
-    first, second = one.read_bytes(), other.read_bytes()
-    one.write_bytes(second)
+    record, other, *_ = sorted((lake / "_flowconv/ledger").iterdir())
+    first, second = record.read_bytes(), other.read_bytes()
+    record.write_bytes(second)
     other.write_bytes(first)
     with pytest.raises(LakeError, match=r"0001 is damaged \(it is record 2\)"):
         check(lake, logs)
@@ -939,17 +939,17 @@ def test_part_of_another_checkpoint(
         (logs / f"{number}.log").write_bytes(V2 + ROW)
         convert(str(logs), str(lake))
     for part in ("files", "objects", "runs"):
-        old, new = ledger_files(lake, f"*.{part}-*")
-        other = new.with_name(new.name[:12] + old.name[12:])
-        whole = new.read_bytes()
+        old, young = ledger_files(lake, f"*.{part}-*")
+        other = young.with_name(young.name[:12] + old.name[12:])
+        whole = young.read_bytes()
         other.write_bytes(old.read_bytes())
         with pytest.raises(LakeError, match="Remove the one that does not belong there"):
             flowconv.status(str(lake))
-        new.unlink()
+        young.unlink()
         with pytest.raises(LakeError, match=r"has checkpoint \d+, expected \d+|has parts "):
             flowconv.status(str(lake))
         other.unlink()
-        new.write_bytes(whole)
+        young.write_bytes(whole)
     assert flowconv.status(str(lake)).objects == len(OBJECTS) + 2
 
 
@@ -1237,23 +1237,23 @@ def test_objects_are_fetched_ahead(size_bytes: int, ahead: int) -> None:
     begun: list[str] = []
 
     class Logs:
-        def requests(self, one: LogObject) -> Iterator[Callable[[], Future[bytes]]]:
+        def requests(self, log_object: LogObject) -> Iterator[Callable[[], Future[bytes]]]:
             for part in (b"1", b"2"):
-                yield partial(self.begin, one, part)
+                yield partial(self.begin, log_object, part)
 
-        def begin(self, one: LogObject, part: bytes) -> Future[bytes]:
-            begun.append(one.uri)
+        def begin(self, log_object: LogObject, part: bytes) -> Future[bytes]:
+            begun.append(log_object.uri)
             answer: Future[bytes] = Future()
-            answer.set_result(one.uri.encode() + part)
+            answer.set_result(log_object.uri.encode() + part)
             return answer
 
     fetched = FetchedAhead(Logs(), objects)  # type: ignore[arg-type]
     order = [objects[1], objects[0], *objects[2:]]
-    for number, one in enumerate(order):
-        requests = fetched.requests(one)
+    for number, next_object in enumerate(order):
+        requests = fetched.requests(next_object)
         first = next(requests)().result()
         assert number or len(begun) == ahead
         assert [first, *(request().result() for request in requests)] == [
-            one.uri.encode() + part for part in (b"1", b"2")
+            next_object.uri.encode() + part for part in (b"1", b"2")
         ]
-    assert Counter(begun) == dict.fromkeys((one.uri for one in objects), 2)
+    assert Counter(begun) == dict.fromkeys((log_object.uri for log_object in objects), 2)

@@ -327,7 +327,7 @@ def update_pages() -> None:
     with TemporaryDirectory() as folder:
         home = Path(folder).resolve()
         for page, text in pages.items():
-            examples = [one for one in find_examples(page, text) if not one.needs_s3]
+            examples = [example for example in find_examples(page, text) if not example.needs_s3]
             outputs = [(example, run(example, home)) for example in examples]
             written = text
             for example, output in reversed(outputs):

@@ -84,14 +84,14 @@ LOGS = st.sampled_from(
 def members(draw: st.DrawFn) -> bytes:
     """Gzip of several members, some with a name, perhaps with something between them."""
     text = draw(LOGS)
-    at = draw(st.integers(0, len(text)))
+    place = draw(st.integers(0, len(text)))
     level = draw(st.sampled_from([0, 1, 9]))
     between = draw(st.one_of(st.just(b""), st.just(b""), PIECES))
     after = draw(st.one_of(st.just(b""), st.just(b""), PIECES))
     head = b"\x1f\x8b\x08\x08\0\0\0\0\x02\xffname.log\0"
-    named = gzip.compress(text[at:], level)
+    named = gzip.compress(text[place:], level)
     named = head + named[10:] if draw(st.booleans()) else named
-    return gzip.compress(text[:at], level, mtime=0) + between + named + after
+    return gzip.compress(text[:place], level, mtime=0) + between + named + after
 
 
 NEIGHBOUR = gzip.compress(V2 + 2 * ROW)
@@ -249,11 +249,11 @@ def replace_json(content: bytes, chance: random.Random) -> bytes:
 
 
 def flip(content: bytes, chance: random.Random) -> bytes:
-    at = chance.randrange(max(1, len(content)))
+    place = chance.randrange(max(1, len(content)))
     return (
-        content[:at]
-        + bytes(byte ^ 1 << chance.randrange(8) for byte in content[at : at + 1])
-        + (content[at + 1 :])
+        content[:place]
+        + bytes(byte ^ 1 << chance.randrange(8) for byte in content[place : place + 1])
+        + (content[place + 1 :])
     )
 
 
@@ -283,9 +283,9 @@ def make_folder(path: Path) -> None:
 
 
 def swap(path: Path, other: Path) -> None:
-    one, two = path.read_bytes(), other.read_bytes()
-    path.write_bytes(two)
-    other.write_bytes(one)
+    first, second = path.read_bytes(), other.read_bytes()
+    path.write_bytes(second)
+    other.write_bytes(first)
 
 
 COMMANDS = ("status", "quarantine", "scan", "verify", "repair", "convert")

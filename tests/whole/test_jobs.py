@@ -164,8 +164,8 @@ def test_command_of_the_example_converts(name: str, tmp_path: Path) -> None:
     assert arguments[:2] == ["flowconv", "convert"]
     assert set(here.values()) & set(arguments) >= {here[SOURCE], here[DEST]}
     # The logs are of a day long ago.
-    at = next(i for i, argument in enumerate(arguments) if argument.startswith("--since"))
-    del arguments[at : at + (1 if "=" in arguments[at] else 2)]
+    place = next(i for i, argument in enumerate(arguments) if argument.startswith("--since"))
+    del arguments[place : place + (1 if "=" in arguments[place] else 2)]
     result = invoke([*arguments[1:], "--log-format", "text"])
     assert result.exit_code == 0, result.output
     assert len(data_files(tmp_path / "lake")) == 1

@@ -154,12 +154,12 @@ def test_what_is_kept_of_threads() -> None:
 def test_what_is_kept_of_a_failure() -> None:
     """Neither frames nor causes, whatever failed."""
 
-    def fetch(one: LogObject) -> Stored:
-        if one.path == "gone":
+    def fetch(log_object: LogObject) -> Stored:
+        if log_object.path == "gone":
             try:
                 raise OSError("the answer of a server")
             except OSError as error:
-                raise FetchError("it is gone.", uri=one.uri) from error
+                raise FetchError("it is gone.", uri=log_object.uri) from error
         return Stored(b"PAR1 and no more")
 
     failures: dict[LogObject, UnreadableObjectError] = {}

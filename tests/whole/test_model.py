@@ -92,10 +92,10 @@ class Model:
     lake_exists: bool = False
 
     def expected(self) -> dict[tuple[str, str], Rows]:
-        return {(uri, one.etag): one.rows for uri, one in self.converted.items()}
+        return {(uri, version.etag): version.rows for uri, version in self.converted.items()}
 
     def counts(self) -> LineCounts:
-        known = [one.counts for one in self.converted.values() if one.counts]
+        known = [version.counts for version in self.converted.values() if version.counts]
         return sum(known, LineCounts())
 
 
@@ -141,17 +141,17 @@ class Outcome:
 
 def outcome(model: Model, choice: Choice) -> Outcome:
     result = Outcome()
-    listed = {uri: one for uri, one in model.source.items() if choice.has(one.key.day)}
+    listed = {uri: version for uri, version in model.source.items() if choice.has(version.key.day)}
     groups: defaultdict[Any, dict[str, Version]] = defaultdict(dict)
-    for uri, one in listed.items():
+    for uri, current in listed.items():
         old = model.converted.get(uri)
         if old is None:
-            groups[one.key.account_id, one.key.day][uri] = one
-        elif old.etag != one.etag:
+            groups[current.key.account_id, current.key.day][uri] = current
+        elif old.etag != current.etag:
             result.changed.add(uri)
     for group in groups.values():
-        result.unreadable |= {uri for uri, one in group.items() if one.counts is None}
-        if commit := {uri: one for uri, one in group.items() if one.counts is not None}:
+        result.unreadable |= {uri for uri, version in group.items() if version.counts is None}
+        if commit := {uri: version for uri, version in group.items() if version.counts is not None}:
             result.commits.append(commit)
 
     before = listed.keys() & model.converted.keys()
@@ -322,7 +322,7 @@ class LakeAndModel(RuleBasedStateMachine):
         self.gone = self._named_now(self.gone)
 
     def _named_now(self, versions: dict[str, Version]) -> dict[str, Version]:
-        return {str(self.source / one.key.path): one for one in versions.values()}
+        return {str(self.source / version.key.path): version for version in versions.values()}
 
     @rule(how=st.sampled_from(["lake", "links/here/lake"]))
     def lake_is_named_otherwise(self, how: str) -> None:
@@ -349,24 +349,26 @@ class LakeAndModel(RuleBasedStateMachine):
                 choice.options(),
                 engine=self.engine,
             )
-        commits = [one for commit in wanted.commits for one in commit.values()]
+        commits = [version for commit in wanted.commits for version in commit.values()]
         assert bool(report.workers) >= bool(self.engine and commits)
         assert report.objects == len(commits)
         assert report.already_converted == wanted.already
         assert set(report.changed) == wanted.changed
         assert len(report.changed) == len(wanted.changed)
         assert report.unreadable.keys() == wanted.unreadable
-        assert report.rejected == sum((one.rejected for one in commits), Counter())
-        assert report.lines == sum((one.counts for one in commits if one.counts), LineCounts())
+        assert report.rejected == sum((version.rejected for version in commits), Counter())
+        assert report.lines == sum(
+            (version.counts for version in commits if version.counts), LineCounts()
+        )
         there = self.model.source.values()
-        assert report.empty == (not any(choice.has(one.key.day) for one in there))
+        assert report.empty == (not any(choice.has(version.key.day) for version in there))
         assert report.found_before == bool(report.empty and self._converted_from_here())
         odd = (report.empty, wanted.changed, wanted.unreadable, report.rejected)
         assert report.complete == (not any(odd))
-        assert report.source_bytes == sum(len(one.content) for one in commits)
+        assert report.source_bytes == sum(len(version.content) for version in commits)
         for commit in wanted.commits:
             self._commit(commit)
-        listed = [one for one in self.model.source.values() if choice.has(one.key.day)]
+        listed = [version for version in self.model.source.values() if choice.has(version.key.day)]
         assert len(listed) == sum(
             (report.objects, report.already_converted, len(report.changed), len(report.unreadable))
         )
@@ -385,26 +387,27 @@ class LakeAndModel(RuleBasedStateMachine):
         self.model.tasks.append(frozenset(commit))
         self.model.converted |= commit
 
-    @rule(choice=CHOICES, merge=MERGES, at=st.floats(0, 1))
-    def killed_run(self, choice: Choice, merge: int, at: float) -> None:
+    @rule(choice=CHOICES, merge=MERGES, killed_at=st.floats(0, 1))
+    def killed_run(self, choice: Choice, merge: int, killed_at: float) -> None:
         """Which tasks it committed, only the ledger knows; each whole or not at all."""
         wanted = outcome(self.model, choice)
         with mock.patch("flowconv.lake.ledger.RECORDS_PER_CHECKPOINT", merge):
             self._kill(
-                at, lambda url: flowconv.convert(str(self.named_source), url, choice.options())
+                killed_at,
+                lambda url: flowconv.convert(str(self.named_source), url, choice.options()),
             )
         self.model.lake_exists |= Path(self.lake.url, "_flowconv/lake.json").exists()
         if not self.model.lake_exists:
             return
         found = self._converted()
         for commit in wanted.commits:
-            new = [found.get(uri) == one.etag for uri, one in commit.items()]
-            if all(new):
+            are_committed = [found.get(uri) == version.etag for uri, version in commit.items()]
+            if all(are_committed):
                 self._commit(commit)
             else:
                 assert not any(
                     is_new and self.model.converted.get(uri) != commit[uri]
-                    for uri, is_new in zip(commit, new, strict=True)
+                    for uri, is_new in zip(commit, are_committed, strict=True)
                 )
 
     @precondition(lambda self: self.model.lake_exists)
@@ -448,13 +451,15 @@ class LakeAndModel(RuleBasedStateMachine):
             return
         path = chance.choice(sorted(files))
         whole = path.read_bytes()
-        at = chance.randrange(len(whole))
+        place = chance.randrange(len(whole))
         if how == "deleted":
             path.unlink()
         elif how == "flipped":
-            path.write_bytes(whole[:at] + bytes([whole[at] ^ 1 << seed % 8]) + whole[at + 1 :])
+            path.write_bytes(
+                whole[:place] + bytes([whole[place] ^ 1 << seed % 8]) + whole[place + 1 :]
+            )
         else:
-            path.write_bytes(whole[: at if how == "cut" else 0])
+            path.write_bytes(whole[: place if how == "cut" else 0])
         kind = "missing-file" if how == "deleted" else "damaged-file"
         damaged = flowconv.verify(self.lake.url, engine=self.engine)
         assert [(p.kind, p.uri) for p in damaged.problems] == [(kind, str(path))]
@@ -480,8 +485,8 @@ class LakeAndModel(RuleBasedStateMachine):
             self._kill(killed_at, self._repair)
         if not task & self._converted().keys():
             assert repairable
-            for one in tasks:
-                self.model.tasks.remove(one)
+            for forgotten_task in tasks:
+                self.model.tasks.remove(forgotten_task)
             for uri in task:
                 del self.model.converted[uri]
         elif repairable:
@@ -503,7 +508,7 @@ class LakeAndModel(RuleBasedStateMachine):
     def _repair(self, url: str) -> None:
         flowconv.verify(url, source=str(self.named_source), options=VerifyOptions(repair=True))
 
-    def _kill(self, at: float, act: Callable[[str], object]) -> None:
+    def _kill(self, killed_at: float, act: Callable[[str], object]) -> None:
         """Let something be done to the lake, and kill it on its way; 0 is the beginning."""
         # How many steps it takes, from a copy.
         copy = self.lake.copy()
@@ -511,7 +516,7 @@ class LakeAndModel(RuleBasedStateMachine):
             act(copy.url)
         shutil.rmtree(copy.url, ignore_errors=True)
         try:
-            with dies_at(int(at * len(steps))):
+            with dies_at(int(killed_at * len(steps))):
                 act(self.lake.url)
         except Killed:
             self.clean = self.merged = False
@@ -519,8 +524,8 @@ class LakeAndModel(RuleBasedStateMachine):
     def _files(self) -> dict[Path, set[frozenset[str]]]:
         """All files of the lake, and the tasks that each is of, by what they hold."""
         by_interface: defaultdict[str, set[str]] = defaultdict(set)
-        for uri, one in self.model.converted.items():
-            for row in one.rows:
+        for uri, version in self.model.converted.items():
+            for row in version.rows:
                 by_interface[row[3]].add(uri)
         owner = {uri: task for task in self.model.tasks for uri in task}
         ledger = self._ledger()
@@ -616,7 +621,7 @@ class LakeAndModel(RuleBasedStateMachine):
             with pytest.raises(LakeError, match="not a flowconv lake"):
                 flowconv.status(self.lake.url)
             return
-        assert self._converted() == {uri: one.etag for uri, one in model.converted.items()}
+        assert self._converted() == {uri: version.etag for uri, version in model.converted.items()}
         exact = self.clean and self.merged
         (assert_exact if exact else assert_sound)(self.lake, model.expected())
         counts = model.counts()
@@ -624,13 +629,13 @@ class LakeAndModel(RuleBasedStateMachine):
         assert (status.objects, status.rows) == (len(model.converted), counts.rows)
         assert status.rejected == counts.rejected
         assert status.rejected_objects == sum(
-            bool(one.rejected) for one in model.converted.values()
+            bool(version.rejected) for version in model.converted.values()
         )
         found = flowconv.verify(self.lake.url, source=str(self.named_source), engine=self.engine)
         wanted = Counter(
             "not-converted" if uri not in model.converted else "changed"
-            for uri, one in model.source.items()
-            if uri not in model.converted or one.etag != model.converted[uri].etag
+            for uri, current in model.source.items()
+            if uri not in model.converted or current.etag != model.converted[uri].etag
         )
         left = {"dead-lock", "leftover", "stray-file"} if not self.clean else set()
         assert {kind: n for kind, n in found.kinds.items() if kind not in left} == wanted

@@ -69,7 +69,7 @@ def test_commands_are_flowconvs_and_dasks() -> None:
     program, command, *arguments = containers()["driver"]["args"]
     assert (program, command) == ("flowconv", "convert")
     page = invoke(["convert", "--help"]).stdout
-    flags = [found[0] for one in arguments if (found := re.match(r"--[a-z-]+", one))]
+    flags = [found[0] for argument in arguments if (found := re.match(r"--[a-z-]+", argument))]
     assert len(flags) == 5
     assert [flag for flag in flags if flag not in page] == []
     task = json.loads((FOLDER / "ecs-worker.json").read_text(encoding="utf-8"))
@@ -82,7 +82,7 @@ def test_commands_are_flowconvs_and_dasks() -> None:
             text=True,
             check=True,
         ).stdout
-        flags = [found[0] for one in arguments if (found := re.match(r"--[a-z-]+", one))]
+        flags = [found[0] for argument in arguments if (found := re.match(r"--[a-z-]+", argument))]
         assert [flag for flag in flags if flag not in known] == []
 
 

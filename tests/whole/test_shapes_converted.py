@@ -272,8 +272,8 @@ DEEP = b"[" * 4_000_000
 )
 def test_hostile(body: bytes, rows: int, rejected: int) -> None:
     """Such objects take seconds, not minutes."""
-    one, declared, counts = log_object("a", len(body)), declare("default"), LineCounts()
-    for _, parsed in extract([one], lambda _: Stored(body), declared, must_fit=False):
+    listed, declared, counts = log_object("a", len(body)), declare("default"), LineCounts()
+    for _, parsed in extract([listed], lambda _: Stored(body), declared, must_fit=False):
         for _, more in parsed.counts:
             counts += more
     assert (counts.rows, counts.rejected) == (rows, rejected)

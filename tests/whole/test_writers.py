@@ -109,8 +109,8 @@ def readers(lake: Lake, story: Story) -> Iterator[Counter[str]]:
             yield counts
         finally:
             done.set()
-            for one in reading:
-                one.result()
+            for future in reading:
+                future.result()
 
 
 @pytest.mark.parametrize(
@@ -132,10 +132,12 @@ def test_at_once(
     convert = arguments(story.source, lake, *story.more, *options)
     with readers(lake, story) as counts:
         started = [runs.start(*convert, patch=patch_of(lake)) for _ in range(writers)]
-        done = [one.wait() for one in started]
-    for one in done:
-        assert one.code in (0, 3) or (not options and re.search(BUSY, one.stderr)), one.stderr
-    converted = sorted(json.loads(one.stdout)["objects"] for one in done if one.code != 1)
+        done = [process.wait() for process in started]
+    for writer in done:
+        assert writer.code in (0, 3) or (not options and re.search(BUSY, writer.stderr)), (
+            writer.stderr
+        )
+    converted = sorted(json.loads(ended.stdout)["objects"] for ended in done if ended.code != 1)
     assert converted[-1] > 0
     assert not any(converted[:-1])
     assert_exact(lake, story.wanted)
@@ -154,11 +156,11 @@ def test_with_repair(runs: Runs, place: Lake, stories: dict[str, Story]) -> None
     with readers(lake, story):
         orders = [repair, [*convert, *story.more], convert, repair]
         started = [runs.start(*order, patch=patch_of(lake)) for order in orders]
-        done = [one.wait() for one in started]
-    for one in done:
+        done = [process.wait() for process in started]
+    for ended in done:
         # A repair that comes first finds the changed objects, and leaves them to the others.
-        assert one.code in (0, 3) or (one.code == 1 and "changed" in one.stdout), one.stderr
-        assert not one.stderr.startswith("error")
+        assert ended.code in (0, 3) or (ended.code == 1 and "changed" in ended.stdout), ended.stderr
+        assert not ended.stderr.startswith("error")
     assert_exact(lake, story.wanted)
 
 
@@ -239,16 +241,16 @@ def test_woken_while_the_other_writes(runs: Runs, place: Lake, stories: dict[str
     chance = random.Random(4)
     names = steps(place, chance)
     for name in names[:: 3 if place.kind == "local" else 7] + chance.choices(names, k=MORE_PAUSES):
-        story, at = any_time(stories, name, chance)
+        story, time = any_time(stories, name, chance)
         lake = story.before.copy()
-        first = pause(runs, story, lake, at, ELSEWHERE)
+        first = pause(runs, story, lake, time, ELSEWHERE)
         second_at = any_time_behind_its_begin(story, chance)
         second = pause(runs, story, lake, second_at, IMPATIENT)
         if first:
             wake(first, lake, story)
         if second:
             done = wake(second, lake, story)
-            assert done.code in (0, 3), (at, second_at, done.stderr)
+            assert done.code in (0, 3), (time, second_at, done.stderr)
         run(runs, story.source, lake, *story.more, patch=MERGE)
         assert_exact(lake, story.wanted)
 
