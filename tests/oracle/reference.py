@@ -18,7 +18,6 @@ import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
-from typing import Any
 
 from oracle.documents import Message, Record, Unreadable, read_documents
 from oracle.fields import (
@@ -299,41 +298,7 @@ def read_text(
     reading = Reading(time_type=time_type)
     shape = shape_of(lines, declared(log_group))
     if shape == "json":
-        entries: list[Any]
-        shape, entries = read_documents(without_leading_comments(lines), are_of_flow_log)
-        number = 0
-        has_messages = False
-        undeclared = False
-        for entry in entries:
-            if isinstance(entry, Record):
-                number += 1
-                reading.read_keys(number, entry)
-                continue
-            if isinstance(entry, Message) and entry.log_group is not None and formats is not None:
-                is_excluded = leaves_out(formats, entry.log_group)
-                unknown = bool(formats.log_groups) and declared(entry.log_group) is None
-                if is_excluded or unknown:
-                    undeclared = undeclared or not is_excluded
-                    reading.left_out += 1
-                    continue
-            number += 1
-            if isinstance(entry, Message):
-                has_messages = True
-                logged = None if entry.time is None else time_of(entry.time)
-                reading.read_line(
-                    number,
-                    entry.line,
-                    declared(entry.log_group or log_group),
-                    log_group=entry.log_group,
-                    logged=logged,
-                    owner=entry.owner,
-                )
-            else:
-                reading.rejected.append(Rejected(number, "not-json", None, entry.text))
-        if undeclared and not has_messages:
-            raise Unreadable("format")
-        reading.require_possible()
-        return reading.result(number + reading.left_out, shape)
+        return read_json(lines, reading, declared, log_group, formats)
 
     if shape == "console-csv":
         lines = as_exported(lines)
@@ -345,6 +310,50 @@ def read_text(
         reading.read_line(number, line, declared(log_group), exported=exported)
     reading.require_possible()
     return reading.result(len(lines), shape)
+
+
+def read_json(
+    lines: list[bytes],
+    reading: "Reading",
+    declared: Callable[[str | None], Header | None],
+    log_group: str | None,
+    formats: Formats | None,
+) -> ReferenceObject:
+    """Read the messages, or the records, of documents."""
+    shape, entries = read_documents(without_leading_comments(lines), are_of_flow_log)
+    number = 0
+    has_messages = False
+    undeclared = False
+    for entry in entries:
+        if isinstance(entry, Record):
+            number += 1
+            reading.read_keys(number, entry)
+            continue
+        if isinstance(entry, Message) and entry.log_group is not None and formats is not None:
+            is_excluded = leaves_out(formats, entry.log_group)
+            unknown = bool(formats.log_groups) and declared(entry.log_group) is None
+            if is_excluded or unknown:
+                undeclared = undeclared or not is_excluded
+                reading.left_out += 1
+                continue
+        number += 1
+        if isinstance(entry, Message):
+            has_messages = True
+            logged = None if entry.time is None else time_of(entry.time)
+            reading.read_line(
+                number,
+                entry.line,
+                declared(entry.log_group or log_group),
+                log_group=entry.log_group,
+                logged=logged,
+                owner=entry.owner,
+            )
+        else:
+            reading.rejected.append(Rejected(number, "not-json", None, entry.text))
+    if undeclared and not has_messages:
+        raise Unreadable("format")
+    reading.require_possible()
+    return reading.result(number + reading.left_out, shape)
 
 
 @dataclass(kw_only=True)

@@ -76,9 +76,9 @@ class Text:
 
     id: str
     body: bytes
+    _: KW_ONLY
     lines: int
     header: int = 0
-    _: KW_ONLY
     blank: int = 0
     comment: int = 0
     rows: list[tuple[int, str, str]] = field(default_factory=list)
@@ -115,85 +115,138 @@ TEXTS = [
     ),
     Text("blank CRLF", b"srcaddr action\r\n\r\n \r\n", lines=3, header=1, blank=2),
     Text(
-        "CR then space", b"srcaddr action\n\r \n", 2, 1, rejected=[(2, "control-character", b"\r ")]
+        "CR then space",
+        b"srcaddr action\n\r \n",
+        lines=2,
+        header=1,
+        rejected=[(2, "control-character", b"\r ")],
     ),
-    Text("BOM", b"\xef\xbb\xbfsrcaddr action\na b\n", 2, 1, rows=[(2, "a", "b")]),
-    Text("second BOM", b"srcaddr action\n\xef\xbb\xbfa b\n", 2, 1, rows=[(2, "\ufeffa", "b")]),
-    Text("spaces", b"  srcaddr   action \n  a   b \n", 2, 1, rows=[(2, "a", "b")]),
-    Text("tabs", b"\tsrcaddr\taction\t\n\ta \t b\t\n", 2, 1, rows=[(2, "a", "b")]),
-    Text("vertical tab", b"srcaddr action\na\x0bb c\x0c\n", 2, 1, rows=[(2, "a\x0bb", "c\x0c")]),
-    Text("NUL", b"srcaddr action\n\x00 b\n", 2, 1, rows=[(2, "\x00", "b")]),
-    Text("no-break space", b"srcaddr action\na\xc2\xa0b c\n", 2, 1, rows=[(2, "a\xa0b", "c")]),
-    Text("NEL", b"srcaddr action\na\xc2\x85b c\n", 2, 1, rows=[(2, "a\x85b", "c")]),
-    Text("quotes", b'srcaddr action\n"a b"\n', 2, 1, rows=[(2, '"a', 'b"')]),
-    Text("quote alone", b"srcaddr action\n\" '\nc d\n", 3, 1, rows=[(2, '"', "'"), (3, "c", "d")]),
-    Text("commas", b"srcaddr action\na,b c\\\n", 2, 1, rows=[(2, "a,b", "c\\")]),
-    Text("non-ASCII", b"srcaddr action\n\xc3\xa9 \xf0\x9f\x98\x80\n", 2, 1, rows=[(2, "é", "😀")]),
-    Text("comment", b"# hello\nsrcaddr action\n #a b\n#\n", 4, 1, comment=3),
-    Text("blank first", b"\n \n\t\nsrcaddr action\na b\n", 5, 1, blank=3, rows=[(5, "a", "b")]),
-    Text("comment behind", b"srcaddr action #x\na b # c d\n", 2, 1, rows=[(2, "a", "b")]),
-    Text("# inside a token", b"srcaddr action\na# b#c\n", 2, 1, rows=[(2, "a#", "b#c")]),
+    Text("BOM", b"\xef\xbb\xbfsrcaddr action\na b\n", lines=2, header=1, rows=[(2, "a", "b")]),
+    Text(
+        "second BOM",
+        b"srcaddr action\n\xef\xbb\xbfa b\n",
+        lines=2,
+        header=1,
+        rows=[(2, "\ufeffa", "b")],
+    ),
+    Text("spaces", b"  srcaddr   action \n  a   b \n", lines=2, header=1, rows=[(2, "a", "b")]),
+    Text("tabs", b"\tsrcaddr\taction\t\n\ta \t b\t\n", lines=2, header=1, rows=[(2, "a", "b")]),
+    Text(
+        "vertical tab",
+        b"srcaddr action\na\x0bb c\x0c\n",
+        lines=2,
+        header=1,
+        rows=[(2, "a\x0bb", "c\x0c")],
+    ),
+    Text("NUL", b"srcaddr action\n\x00 b\n", lines=2, header=1, rows=[(2, "\x00", "b")]),
+    Text(
+        "no-break space",
+        b"srcaddr action\na\xc2\xa0b c\n",
+        lines=2,
+        header=1,
+        rows=[(2, "a\xa0b", "c")],
+    ),
+    Text("NEL", b"srcaddr action\na\xc2\x85b c\n", lines=2, header=1, rows=[(2, "a\x85b", "c")]),
+    Text("quotes", b'srcaddr action\n"a b"\n', lines=2, header=1, rows=[(2, '"a', 'b"')]),
+    Text(
+        "quote alone",
+        b"srcaddr action\n\" '\nc d\n",
+        lines=3,
+        header=1,
+        rows=[(2, '"', "'"), (3, "c", "d")],
+    ),
+    Text("commas", b"srcaddr action\na,b c\\\n", lines=2, header=1, rows=[(2, "a,b", "c\\")]),
+    Text(
+        "non-ASCII",
+        b"srcaddr action\n\xc3\xa9 \xf0\x9f\x98\x80\n",
+        lines=2,
+        header=1,
+        rows=[(2, "é", "😀")],
+    ),
+    Text("comment", b"# hello\nsrcaddr action\n #a b\n#\n", lines=4, header=1, comment=3),
+    Text(
+        "blank first",
+        b"\n \n\t\nsrcaddr action\na b\n",
+        lines=5,
+        header=1,
+        blank=3,
+        rows=[(5, "a", "b")],
+    ),
+    Text(
+        "comment behind", b"srcaddr action #x\na b # c d\n", lines=2, header=1, rows=[(2, "a", "b")]
+    ),
+    Text(
+        "# inside a token", b"srcaddr action\na# b#c\n", lines=2, header=1, rows=[(2, "a#", "b#c")]
+    ),
     Text(
         "comment leaves too few",
         b"srcaddr action\na #b\n",
-        2,
-        1,
+        lines=2,
+        header=1,
         rejected=[(2, "too-few-values", b"a #b")],
     ),
     Text(
         "not UTF-8",
         b"srcaddr action\na \xff\nc d\n",
-        3,
-        1,
+        lines=3,
+        header=1,
         rows=[(3, "c", "d")],
         rejected=[(2, "not-utf8", b"a \xff")],
     ),
     Text(
         "not UTF-8 before the count",
         b"srcaddr action\na \xe9 c\n",
-        2,
-        1,
+        lines=2,
+        header=1,
         rejected=[(2, "not-utf8", b"a \xe9 c")],
     ),
     Text(
         "not UTF-8 behind #",
         b"srcaddr action\na b #\xff\n",
-        2,
-        1,
+        lines=2,
+        header=1,
         rejected=[(2, "not-utf8", b"a b #\xff")],
     ),
     Text(
-        "not UTF-8 comment", b"srcaddr action\n#\xff\n", 2, 1, rejected=[(2, "not-utf8", b"#\xff")]
+        "not UTF-8 comment",
+        b"srcaddr action\n#\xff\n",
+        lines=2,
+        header=1,
+        rejected=[(2, "not-utf8", b"#\xff")],
     ),
     Text(
         "surrogate",
         b"srcaddr action\na \xed\xa0\x80\n",
-        2,
-        1,
+        lines=2,
+        header=1,
         rejected=[(2, "not-utf8", b"a \xed\xa0\x80")],
     ),
     Text(
-        "overlong", b"srcaddr action\n\xc0\x80 b\n", 2, 1, rejected=[(2, "not-utf8", b"\xc0\x80 b")]
+        "overlong",
+        b"srcaddr action\n\xc0\x80 b\n",
+        lines=2,
+        header=1,
+        rejected=[(2, "not-utf8", b"\xc0\x80 b")],
     ),
     Text(
         "character cut by a newline",
         b"srcaddr action\na \xc3\n\xa9 b\n",
-        3,
-        1,
+        lines=3,
+        header=1,
         rejected=[(2, "not-utf8", b"a \xc3"), (3, "not-utf8", b"\xa9 b")],
     ),
     Text(
         "not UTF-8 is no later header",
         b"srcaddr action\nsrcaddr action #\xff\n",
-        2,
-        1,
+        lines=2,
+        header=1,
         rejected=[(2, "not-utf8", b"srcaddr action #\xff")],
     ),
     Text(
         "rejected text keeps spaces, drops CR",
         b"srcaddr action\r\n a\t \r\n",
-        2,
-        1,
+        lines=2,
+        header=1,
         rejected=[(2, "too-few-values", b" a\t ")],
     ),
     Text(

@@ -11,7 +11,7 @@ from flowconv.rows.parsing import kernel_columns
 from oracle import reference
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Native:
     """What the native parser made of a text."""
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Page:
     """A page as its header says."""
 
@@ -98,6 +98,13 @@ def pages(data: bytes, metadata: dict[int, Any]) -> list[Page]:
         assert zlib.crc32(body) == header[4] & 0xFFFFFFFF
         reader.place += header[3]
         values = header[7 if header[1] == 2 else 5][1]
-        found.append(Page(header[1], offset, reader.place - offset, values, header[4]))
+        page = Page(
+            kind=header[1],
+            offset=offset,
+            size_bytes=reader.place - offset,
+            values=values,
+            checksum=header[4],
+        )
+        found.append(page)
     assert reader.place == start + metadata[7]
     return found
