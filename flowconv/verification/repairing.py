@@ -7,7 +7,7 @@ record may have named it.
 
 import socket
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from itertools import chain
@@ -24,6 +24,7 @@ from flowconv.lake.ledger_records import DataFile, Run, Share, Swap
 from flowconv.lake.leftovers import list_leftovers, remove_leftovers, set_aside
 from flowconv.lake.notes import Bonds, notes_without
 from flowconv.lake.paths import is_written_here
+from flowconv.lake.writing import StagedFile
 from flowconv.options import ConvertOptions
 from flowconv.storage.interface import Storage
 from flowconv.verification.problems import Problem, ProblemKind, VerifyReport
@@ -75,19 +76,13 @@ def repair_lake(
     damaged = {problem.path for problem in report.problems if problem.kind in _DAMAGE}
     # All tasks of a damaged compacted file are forgotten, so nothing is left of it.
     whole = [file for file in shared if file.path not in damaged]
-    notes = ledger.notes_with(forgotten)
     options = ConvertOptions(time_type=layout.time_type, with_source=layout.with_source)
     rewritten = rewrite_without(storage, whole, forgotten, ledger.generation, options)
-    new = tuple(staged.file for staged in rewritten)
-    new_paths = [file.path for file in new]
+    new_paths = [staged.file.path for staged in rewritten]
     intent = write_intent(storage, run_id, [*removable, *new_paths])
     if forgotten:
         with taking_back(storage, new_paths, intent, FlowconvError):
-            for staged in rewritten:
-                staged.sink.publish()
-            replaced = tuple(file.path for file in (*shared, *notes))
-            new += tuple(notes_without(notes, forgotten, ledger.generation))
-            ledger.forget(run_id, forgotten, Swap(new, replaced))
+            _forget(ledger, run_id, forgotten, rewritten, shared)
     storage.delete(removable)
     storage.delete([intent])
     report.removed, report.forgotten = len(removable), len(forgotten)
@@ -102,6 +97,23 @@ def repair_lake(
     if ledger.missing_records:
         ledger.merge()
     sum_up(moved)
+
+
+def _forget(
+    ledger: Ledger,
+    run_id: str,
+    forgotten: Collection[str],
+    rewritten: Sequence[StagedFile],
+    shared: Sequence[DataFile],
+) -> None:
+    """Forget tasks; what others have in compacted files they share is in the rewritten ones."""
+    for staged in rewritten:
+        staged.sink.publish()
+    notes = ledger.notes_with(forgotten)
+    files = tuple(staged.file for staged in rewritten)
+    files += tuple(notes_without(notes, forgotten, ledger.generation))
+    replaced = tuple(file.path for file in (*shared, *notes))
+    ledger.forget(run_id, forgotten, Swap(files, replaced))
 
 
 def _forgettable(
