@@ -134,7 +134,9 @@ def check_types(options: Any) -> None:
             # True is a number for Python.
             fits = isinstance(value, kinds) and (kinds is bool or not isinstance(value, bool))
             require(
-                fits, f"{flag(name)}: a {type(value).__name__} is not {wanted}.", WrongTypeError
+                fits,
+                f"{flag(name)}: a value of type {type(value).__name__} is not {wanted}.",
+                WrongTypeError,
             )
 
 

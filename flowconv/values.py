@@ -23,8 +23,8 @@ def as_day(value: object, option: str) -> date | None:
     if value is None or isinstance(value, date):
         return value
     raise WrongTypeError(
-        f"{option}: a {type(value).__name__} is not a day. Write a date, or a text such as "
-        "2026-01-14 or 2d."
+        f"{option}: a value of type {type(value).__name__} is not a day. Write a date, or a "
+        "text such as 2026-01-14 or 2d."
     )
 
 
@@ -70,8 +70,8 @@ def parse_time(value: object, option: str) -> datetime:
             ) from None
     if not isinstance(value, datetime):
         raise WrongTypeError(
-            f"{option}: a {type(value).__name__} is not a time. Write a datetime, or a text such "
-            "as 2026-01-14T10:00."
+            f"{option}: a value of type {type(value).__name__} is not a time. Write a "
+            "datetime, or a text such as 2026-01-14T10:00."
         )
     return value.astimezone(UTC) if value.tzinfo else value.replace(tzinfo=UTC)
 
@@ -124,7 +124,7 @@ def check_choice(value: object, choices: Sequence[str], option: str) -> None:
     """
     if not isinstance(value, str):
         raise WrongTypeError(
-            f"{option}: a {type(value).__name__} is not one of {', '.join(choices)}."
+            f"{option}: a value of type {type(value).__name__} is not one of {', '.join(choices)}."
         )
     if value not in choices:
         raise UsageError(
@@ -140,7 +140,9 @@ def require(value: object, kind: type, name: str) -> None:
         WrongTypeError: It has another one.
     """
     if not isinstance(value, kind):
-        raise WrongTypeError(f"{name}: found a {type(value).__name__}, expected a {kind.__name__}.")
+        raise WrongTypeError(
+            f"{name}: found a value of type {type(value).__name__}, expected a {kind.__name__}."
+        )
 
 
 def take_texts(value: object, name: str) -> tuple[str, ...] | None:
@@ -161,6 +163,7 @@ def take_texts(value: object, name: str) -> tuple[str, ...] | None:
         if not isinstance(text, str):
             zeros = " A number loses an account's zeros." if isinstance(text, int) else ""
             raise WrongTypeError(
-                f"{name}: a {type(text).__name__} is not text.{zeros} Write it in quotes."
+                f"{name}: a value of type {type(text).__name__} is not text.{zeros} Write it in "
+                "quotes."
             )
     return tuple(map(str, texts))

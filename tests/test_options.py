@@ -122,11 +122,11 @@ def test_memory_limits_the_workers(workers: int, memory: int, at_once: int) -> N
     ("given", "message"),
     [
         ({"since": "14.1.2026"}, "--since: '14.1.2026' is not a day"),
-        ({"until": 20260114}, "--until: a int is not a day"),
+        ({"until": 20260114}, "--until: a value of type int is not a day"),
         ({"since": date(2026, 1, 2), "until": date(2026, 1, 1)}, "lies after --until"),
         ({"include": "*.gz"}, r"include: write a list of patterns, such as \['\*.gz'\]"),
         ({"exclude": ("",)}, "--exclude: '' is not a valid pattern"),
-        ({"source_options": "anon=true"}, "--source-options: a str is not a mapping"),
+        ({"source_options": "anon=true"}, "--source-options: a value of type str is not a mapping"),
     ],
     ids=str,
 )
@@ -141,9 +141,9 @@ def test_what_a_source_cannot_be_asked_for(
     ("given", "message"),
     [
         ({"workers": -1}, "--workers: -1 is not in 1 to 1024"),
-        ({"workers": "2"}, "--workers: a str is not a whole number"),
-        ({"repair": "no"}, "--repair: a str is not a truth value"),
-        ({"quick": 1}, "--quick: a int is not a truth value"),
+        ({"workers": "2"}, "--workers: a value of type str is not a whole number"),
+        ({"repair": "no"}, "--repair: a value of type str is not a truth value"),
+        ({"quick": 1}, "--quick: a value of type int is not a truth value"),
     ],
     ids=str,
 )
@@ -156,8 +156,8 @@ def test_how_a_lake_cannot_be_verified(given: dict[str, Any], message: str) -> N
     ("given", "message"),
     [
         ({"table": "flows"}, "'flows' is not a table; write vpc or tgw"),
-        ({"table": None}, "--table: a NoneType is not text"),
-        ({"format": ["version"]}, "--format: a list is not text"),
+        ({"table": None}, "--table: a value of type NoneType is not text"),
+        ({"format": ["version"]}, "--format: a value of type list is not text"),
     ],
     ids=str,
 )

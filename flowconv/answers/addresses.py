@@ -128,8 +128,8 @@ def _ends(network: IPv4Network | IPv6Network) -> tuple[int, int]:
 def _network(network: Network) -> IPv4Network | IPv6Network:
     if not isinstance(network, str | IPv4Network | IPv6Network):
         raise TypeError(
-            f"networks: a {type(network).__name__} is not a network. Write a text such as "
-            "'10.0.0.0/8'."
+            f"networks: a value of type {type(network).__name__} is not a network. Write a "
+            "text such as '10.0.0.0/8'."
         )
     try:
         return ip_network(network)

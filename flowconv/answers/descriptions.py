@@ -295,7 +295,7 @@ def _network(text: Any) -> str:
 
 def _text(value: Any) -> str:
     if not isinstance(value, str):
-        raise TypeError(f"a {type(value).__name__} in place of text")
+        raise TypeError(f"a value of type {type(value).__name__} in place of text")
     return value
 
 

@@ -126,6 +126,6 @@ def opened_engine(engine: "Executor | Client") -> Iterator[Engine]:
             yield DaskEngine(engine)
             return
     raise UsageError(
-        f"engine: a {type(engine).__name__} is neither a concurrent.futures.Executor nor a "
-        "distributed.Client."
+        f"engine: a value of type {type(engine).__name__} is neither a "
+        "concurrent.futures.Executor nor a distributed.Client."
     )

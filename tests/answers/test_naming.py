@@ -246,7 +246,10 @@ def test_questions_have_names(tmp_path: Path) -> None:
             '{"NetworkInterfaces": [{"NetworkInterfaceId": "e", "PrivateIpAddress": "10.0.0.3x"}]}',
             "'10.0.0.3x' does not appear to be",
         ),
-        ('{"NetworkInterfaces": [{"NetworkInterfaceId": 7}]}', "a int in place of text"),
+        (
+            '{"NetworkInterfaces": [{"NetworkInterfaceId": 7}]}',
+            "a value of type int in place of text",
+        ),
         (
             '{"Reservations": [{"Instances": [{"InstanceId": "i", "Placement": {"a": 1}}, 7]}]}',
             r"Instances\[1\] is not as AWS writes it",
@@ -275,9 +278,9 @@ def test_wrong_arguments(tmp_path: Path) -> None:
     assert "no file is given" in done.stderr
     done = run("names", str(tmp_path), "--from", "nothing.json", code=USAGE)
     assert "nothing.json: the file cannot be read (No such file or directory)" in done.stderr
-    with pytest.raises(TypeError, match="files: a int is not text"):
+    with pytest.raises(TypeError, match="files: a value of type int is not text"):
         names("lake", 7)  # type: ignore[arg-type]
-    with pytest.raises(TypeError, match="--time: a int is not a time"):
+    with pytest.raises(TypeError, match="--time: a value of type int is not a time"):
         names("lake", ["a"], time=7)  # type: ignore[arg-type]
     with pytest.raises(UsageError, match="--time: 'soon' is not a time"):
         names("lake", ["a"], time="soon")

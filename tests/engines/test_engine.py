@@ -59,7 +59,7 @@ def test_broken_executor(sample_logs: Path, tmp_path: Path) -> None:
 
 def test_no_engine(sample_logs: Path, tmp_path: Path) -> None:
     engine: Any = "dask"
-    with pytest.raises(UsageError, match="a str is neither a concurrent"):
+    with pytest.raises(UsageError, match="a value of type str is neither a concurrent"):
         convert(str(sample_logs), str(tmp_path / "lake"), OPTIONS, engine=engine)
 
 
