@@ -32,7 +32,7 @@ import obstore.store
 from botocore import exceptions as botocore_errors
 from botocore.config import Config  # type: ignore[import-untyped]
 
-from flowconv.errors import UsageError
+from flowconv.errors import UsageError, quote
 from flowconv.storage.request_times import KINDS, RequestTimes
 from flowconv.storage.retrying import RequestLimit, Retries
 from flowconv.storage.s3_errors import (
@@ -269,6 +269,14 @@ class Connection:
         if "key" in self._options:
             session.set_credentials(
                 self._options["key"], self._options["secret"], self._options.get("token")
+            )
+        authorities = session.get_config_variable("ca_bundle")
+        if authorities and not Path(authorities).is_file():
+            # The clients' errors would read as if an object were missing.
+            raise UsageError(
+                f"AWS_CA_BUNDLE, or ca_bundle of the profile: {quote(authorities)} is not a file. "
+                "Name a file with the certificates of the endpoint's authority.",
+                uri=self._uri(""),
             )
         region = self._options.get("region")
         s3 = self._make_client(session, region)

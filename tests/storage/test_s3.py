@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from flowconv.errors import FetchError, FlowconvError, StorageError
+from flowconv.errors import FetchError, FlowconvError, StorageError, UsageError
 from flowconv.storage import retrying, s3, s3_connection
 from flowconv.storage.interface import Folder, Storage
 from flowconv.storage.names import to_text
@@ -548,6 +548,14 @@ def test_fetch_survives_what_passes(path: str) -> None:
     with _server(answer) as options:
         assert open_storage("s3://bucket", options).fetch(path, 0, 10) == b"0123456789"
     assert requests >= 4
+
+
+def test_certificates_that_are_no_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Not as if the object were missing."""
+    monkeypatch.setenv("AWS_CA_BUNDLE", str(tmp_path))
+    options = {"key": "k", "secret": "s", "region": "us-east-1", "endpoint_url": "https://[::1]:9"}
+    with pytest.raises(UsageError, match=r"AWS_CA_BUNDLE.* is not a file"):
+        open_storage("s3://bucket", options).read("x")
 
 
 def test_a_body_is_sent_at_once() -> None:
