@@ -202,7 +202,7 @@ def test_three_flow_logs_one_after_the_other(place: Place) -> None:
 
 
 def test_bounded_memory(place: Place) -> None:
-    with mock.patch.multiple("flowconv.upkeep.sorting", ROW_GROUP_ROWS=8, ROWS_AT_ONCE=16):
+    with mock.patch.multiple("flowconv.upkeep.sorting", PIECE_ROWS=8, ROWS_AT_ONCE=16):
         place.compact()
     assert place.records() == LEFT
     place.assert_well()
