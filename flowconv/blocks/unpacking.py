@@ -14,19 +14,14 @@ from flowconv.source.keys import LogObject
 
 # isal gunzips three times as fast as zlib, but has no wheel for Windows on Arm.
 _ISAL = find_spec("isal") is not None
-_zlib: Any = import_module("isal.isal_zlib" if _ISAL else "zlib")
+_reader: Any = import_module("isal.isal_zlib" if _ISAL else "gzip")._GzipReader
 
 _GZIP_MAGIC = b"\x1f\x8b"
 
-# Header, data and checksum as in RFC 1952.
-_GZIP = 31
-_PLAIN_HEADER = _GZIP_MAGIC + b"\x08" + bytes(6) + b"\xff"
-_HAS_CHECKSUM, _HAS_EXTRA, _HAS_NAME, _HAS_COMMENT = 2, 4, 8, 16
-
-# What is compressed is given to the decoder in pieces: it copies what it has not used. What it
-# unpacks at once stays in the caches.
-_LEAST_FED_BYTES = 512
-_MOST_FED_BYTES = 64 << 10
+# A member's header must fit into the decoder's room. What is given to it, and what it unpacks at
+# once, stay in the caches.
+_PACKED_ROOM_BYTES = 1 << 20
+_MOST_PACKED_BYTES = 64 << 10
 _MOST_UNPACKED_BYTES = 256 << 10
 
 
@@ -121,7 +116,7 @@ class Unpacked:
         self._read = outer.readinto
         # However little room there is, it must be enough to tell.
         room = (
-            buffer if len(buffer) >= len(_GZIP_MAGIC) else memoryview(bytearray(_LEAST_FED_BYTES))
+            buffer if len(buffer) >= len(_GZIP_MAGIC) else memoryview(bytearray(_MOST_PACKED_BYTES))
         )
         size = outer.readinto(room)
         if room[:size][: len(_GZIP_MAGIC)] == _GZIP_MAGIC:
@@ -159,11 +154,9 @@ class _Gunzip:
 
     def __init__(self, uri: str, read: Callable[[memoryview], int], first: bytes = b"") -> None:
         self._uri = uri
-        self._read = read
-        self._room = memoryview(bytearray(_MOST_FED_BYTES))
-        self._packed = first
-        self._feed_bytes = _MOST_FED_BYTES
-        self._member: Any = None
+        self._packed = packed = _Packed(read, first)
+        room = (_PACKED_ROOM_BYTES,) if _ISAL else ()
+        self._members = _reader(packed, *room)
 
     def readinto(self, buffer: memoryview) -> int:
         """Fill the buffer, or as much of it as there is; 0 at the end.
@@ -174,80 +167,53 @@ class _Gunzip:
         """
         size = 0
         while size < len(buffer):
-            if self._member is None and not self._begin_member():
-                break
-            # Behind the last piece, the decoder may still have something to give.
-            is_last = not self._packed and not self._feed()
             try:
-                most = min(_MOST_UNPACKED_BYTES, len(buffer) - size)
-                unpacked = self._member.decompress(self._packed, most)
-                at_end = self._member.eof
-                self._packed = self._member.unused_data if at_end else self._member.unconsumed_tail
-            except Exception as error:  # noqa: BLE001 - whatever a decoder raises is for the data
-                what = f"the gzip data is damaged ({str(error) or type(error).__name__})"
-                raise _corrupt(self._uri, what) from None
-            if is_last and not unpacked and not at_end:
-                raise self._ends_early()
-            buffer[size : size + len(unpacked)] = unpacked
-            size += len(unpacked)
-            if at_end:
-                self._member = None
+                count = self._members.readinto(buffer[size : size + _MOST_UNPACKED_BYTES])
+            except Exception as error:  # whatever a decoder raises is for the data
+                if error is self._packed.failure:
+                    raise
+                raise _corrupt(self._uri, _what_is_wrong(error)) from None
+            if not count:
+                break
+            size += count
         return size
 
-    def _begin_member(self) -> bool:
-        """Begin the next member, if there is one; zeros may stand between and behind members."""
-        while True:
-            self._packed = self._packed.lstrip(b"\0")
-            if self._packed:
-                break
-            if not self._feed():
-                return False
-        self._skip_header()
-        self._member = _zlib.decompressobj(_GZIP)
-        self._member.decompress(_PLAIN_HEADER)
-        # The next members may be tiny, and what a decoder does not use of a piece is copied.
-        self._feed_bytes = _LEAST_FED_BYTES
-        return True
 
-    def _skip_header(self) -> None:
-        """Pass over a member's header (RFC 1952), which decoders limit in various ways."""
-        if self._take(2) != _GZIP_MAGIC:
-            raise _corrupt(self._uri, "other data follows the gzip data")
-        method, flags = self._take(8)[:2]
-        if method != 8:
-            raise _corrupt(self._uri, "the gzip data is damaged (unknown compression method)")
-        if flags & _HAS_EXTRA:
-            self._take(int.from_bytes(self._take(2), "little"))
-        for flag in (_HAS_NAME, _HAS_COMMENT):
-            if flags & flag:
-                self._skip_text()
-        if flags & _HAS_CHECKSUM:
-            self._take(2)
+class _Packed:
+    """Packed bytes as decoders read them.
 
-    def _take(self, size: int) -> bytes:
-        while len(self._packed) < size:
-            begun = self._packed
-            if not self._feed():
-                raise self._ends_early()
-            self._packed = begun + self._packed
-        taken, self._packed = self._packed[:size], self._packed[size:]
-        return taken
+    Attributes:
+        failure: Why they could not be fetched.
+    """
 
-    def _skip_text(self) -> None:
-        while (end := self._packed.find(b"\0")) < 0:
-            if not self._feed():
-                raise self._ends_early()
-        self._packed = self._packed[end + 1 :]
+    def __init__(self, read: Callable[[memoryview], int], first: bytes) -> None:
+        self._read = read
+        self._first = memoryview(first)
+        self.failure: Exception | None = None
 
-    def _ends_early(self) -> CorruptObjectError:
-        return _corrupt(self._uri, "the gzip data ends early")
+    def readinto(self, buffer: Any) -> int:
+        room = memoryview(buffer)[:_MOST_PACKED_BYTES]
+        if not self._first:
+            try:
+                return self._read(room)
+            except Exception as error:
+                self.failure = error
+                raise
+        count = min(len(room), len(self._first))
+        room[:count], self._first = self._first[:count], self._first[count:]
+        return count
 
-    def _feed(self) -> bool:
-        """Read the next piece of what is packed, if there is any."""
-        count = self._read(self._room[: self._feed_bytes])
-        self._packed = bytes(self._room[:count])
-        self._feed_bytes = min(4 * self._feed_bytes, _MOST_FED_BYTES)
-        return count > 0
+    def read(self, size: int) -> bytes:
+        room = bytearray(size)
+        return bytes(room[: self.readinto(room)])
+
+
+def _what_is_wrong(error: Exception) -> str:
+    if isinstance(error, EOFError):
+        return "the gzip data ends early"
+    if "Not a gzipped file" in str(error):
+        return "other data follows the gzip data"
+    return f"the gzip data is damaged ({str(error) or type(error).__name__})"
 
 
 def _corrupt(uri: str, what: str) -> CorruptObjectError:

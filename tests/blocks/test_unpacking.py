@@ -2,9 +2,7 @@
 
 import gzip
 import struct
-import zlib
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 from unittest import mock
 
@@ -69,8 +67,7 @@ def test_every_cut_is_noticed(first: bytes, second: bytes) -> None:
 @pytest.mark.parametrize("short", range(24))
 def test_an_empty_member_where_the_block_ends(short: int) -> None:
     stored = member(LOG, name=b"a.log") + member(b"", name=b"b.log")
-    with mock.patch.object(unpacking, "_LEAST_FED_BYTES", 7):
-        assert unpack(stored, len(stored) - short, len(LOG)) == LOG
+    assert unpack(stored, len(stored) - short, len(LOG)) == LOG
     rows = V2 + ROW * 50
     assert_as_reference(
         [rows, member(LOG) + member(b"", comment=b"c" * short), rows],
@@ -116,33 +113,49 @@ def test_both_layers_count() -> None:
     "error", [OverflowError("too long"), MemoryError(), ValueError("odd"), struct.error("x")]
 )
 def test_whatever_a_decoder_raises(error: Exception) -> None:
-    def decompress(data: bytes, size: int = 0) -> bytes:
-        if size:
-            raise error
-        return b""
-
-    broken = SimpleNamespace(decompressobj=lambda bits: SimpleNamespace(decompress=decompress))
+    broken = mock.Mock()
+    broken.return_value.readinto.side_effect = error
     with (
-        mock.patch.object(unpacking, "_zlib", broken),
+        mock.patch.object(unpacking, "_reader", broken),
         pytest.raises(CorruptObjectError, match=str(error) or type(error).__name__),
     ):
         unpack(NEIGHBOUR)
 
 
-def test_fetch_errors_pass_through() -> None:
+@pytest.mark.parametrize("error", [FetchError("gone", uri="x"), EOFError("gone"), OSError("gone")])
+@pytest.mark.parametrize("fetched", [0, len(NEIGHBOUR) // 2])
+def test_what_fetching_raises_passes_through(error: Exception, fetched: int) -> None:
     class Broken(Stored):
-        def readinto(self, buffer: memoryview, /) -> int:
-            raise FetchError("gone", uri="x")
+        left = fetched
 
-    with pytest.raises(FetchError, match="gone"):
-        Unpacked(log_object("x"), Broken(NEIGHBOUR)).readinto(memoryview(bytearray(9)))
+        def readinto(self, buffer: memoryview, /) -> int:
+            if not self.left:
+                raise error
+            count = super().readinto(buffer[: self.left])
+            self.left -= count
+            return count
+
+    for stored in (NEIGHBOUR, gzip.compress(NEIGHBOUR)):
+        text = Unpacked(log_object("x"), Broken(stored))
+        with pytest.raises(type(error), match="gone"):
+            assert all(text.readinto(memoryview(bytearray(99))) for _ in stored)
+
+
+def test_an_object_that_is_too_large_in_its_outer_layer() -> None:
+    text = Unpacked(log_object("x"), Stored(gzip.compress(gzip.compress(LOG * 999))), 50)
+    with pytest.raises(FormatError, match="^x: the object unpacks to more than 50 bytes"):
+        text.readinto(memoryview(bytearray(999)))
 
 
 @given(st.lists(MEMBERS, min_size=1, max_size=3), st.integers(2, 64), st.integers(1, 64))
 @settings(max_examples=50)
 def test_without_isal(members: list[bytes], piece_bytes: int, read_bytes: int) -> None:
     stored = b"".join(members)
-    with mock.patch.object(unpacking, "_zlib", zlib):
+    reader: Any = gzip
+    with (
+        mock.patch.object(unpacking, "_reader", reader._GzipReader),
+        mock.patch.object(unpacking, "_ISAL", False),
+    ):
         assert unpack(stored, piece_bytes, read_bytes) == gzip.decompress(stored)
         with pytest.raises(CorruptObjectError, match="the gzip data ends early"):
             unpack(stored[:-1], piece_bytes, read_bytes)
