@@ -213,3 +213,32 @@ def test_a_text_of_nothing_but_questions_is_read_in_time() -> None:
     reading = NativeReading(format_of(SMALL))
     reading.read(b"a\n" * 20_000)
     assert len(reading.finish().rejected) == 20_000
+
+
+def test_the_next_batch_knows_the_texts_of_the_last(speed: Speed) -> None:
+    builder = RowBuilder(kernel_columns(format_of(SMALL)), speed=speed)
+    builder.append(b"a 1 2\nb 1 2\n")
+    first = builder.take()
+    assert len(builder) == 0
+    builder.append(b"c 3 4\nb - 4\n")
+    second: Any = builder.take().batch
+    assert second.to_pylist() == [
+        {"srcaddr": "c", "srcport": 3, "start": 4},
+        {"srcaddr": "b", "srcport": None, "start": 4},
+    ]
+    assert second["srcaddr"].dictionary.to_pylist() == ["a", "b", "c"]
+    builder.append(b"d 5 6\n")
+    assert first.batch["srcaddr"].to_pylist() == ["a", "b"]
+    assert builder.take().batch["srcaddr"].to_pylist() == ["d"]
+
+
+@pytest.mark.parametrize(
+    "texts", [[str(n) for n in range(140_000)], [f"{n}".ljust(50_000, "x") for n in range(90)]]
+)
+def test_very_many_texts_are_forgotten(texts: list[str]) -> None:
+    builder = RowBuilder(kernel_columns(format_of(SMALL)))
+    builder.append("".join(f"{text} 1 2\n" for text in texts).encode())
+    assert builder.take().batch["srcaddr"].to_pylist() == texts
+    builder.append(b"a 1 2\n")
+    found: Any = builder.take().batch["srcaddr"]
+    assert found.dictionary.to_pylist() == ["a"]

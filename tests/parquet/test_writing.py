@@ -362,6 +362,37 @@ def test_record_batches_are_rows_too() -> None:
     assert pq.read_metadata(io.BytesIO(file.getvalue())).created_by == "flowconv version 1.2.3"
 
 
+TEXTS = ["a", "bb", "", "ccc", "a", "dd"]
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from([TEXTS, ["a", "bb", "", "ccd"], ["a", "b", "b"], ["bb", "a"]]),
+            st.integers(1, 6),
+            st.integers(0, 2),
+            st.sampled_from([pa.string(), pa.large_string()]),
+            st.lists(st.none() | st.integers(0, 99), max_size=5),
+        ),
+        min_size=1,
+        max_size=5,
+    )
+)
+def test_dictionaries_that_begin_alike(parts: list[Any]) -> None:
+    chunks: list[Any] = []
+    for texts, count, skipped, kind, numbers in parts:
+        dictionary = pa.array(["x"] * skipped + texts[:count], kind)[skipped:]
+        indices = [None if n is None else n % len(dictionary) for n in numbers]
+        chunks.append(pa.DictionaryArray.from_arrays(pa.array(indices, pa.int32()), dictionary))
+    plain = pa.table({"x": pa.array([text for chunk in chunks for text in chunk.to_pylist()])})
+    plain = plain.cast(pa.schema([("x", pa.string())]))
+    file = io.BytesIO()
+    writer = ParquetWriter(file, plain.schema)
+    writer.write_row_group([pa.table({"x": chunk}) for chunk in chunks])
+    writer.close()
+    assert file.getvalue() == written(plain)
+
+
 def test_a_dictionary_with_nulls_and_repetition() -> None:
     indices = pa.array([0, 1, 2, None, 3], pa.int32())
     array = pa.DictionaryArray.from_arrays(indices, pa.array(["a", None, "a", "b"]))
