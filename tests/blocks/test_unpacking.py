@@ -143,7 +143,7 @@ def test_what_fetching_raises_passes_through(error: Exception, fetched: int) -> 
 
 def test_an_object_that_is_too_large_in_its_outer_layer() -> None:
     text = Unpacked(log_object("x"), Stored(gzip.compress(gzip.compress(LOG * 999))), 50)
-    with pytest.raises(FormatError, match="^x: the object unpacks to more than 50 bytes"):
+    with pytest.raises(FormatError, match=r"^x: the object unpacks to more than 50 bytes"):
         text.readinto(memoryview(bytearray(999)))
 
 
