@@ -99,7 +99,7 @@ def cluster() -> Iterator[Client]:
     """Start two workers of one thread each."""
     with (
         LocalCluster(  # type: ignore[no-untyped-call]
-            n_workers=2, threads_per_worker=1, dashboard_address=None
+            n_workers=2, threads_per_worker=1, dashboard_address="127.0.0.1:0"
         ) as started,
         Client(started) as client,  # type: ignore[no-untyped-call]
     ):

@@ -136,7 +136,8 @@ def dask_client(scheduler: str | None, workers: int) -> Iterator[Client]:
                 n_workers=workers,
                 threads_per_worker=1,
                 processes=True,
-                dashboard_address=None,
+                # Any port: another cluster may have the usual one.
+                dashboard_address="127.0.0.1:0",
             ) as cluster,
             Client(cluster) as client,  # type: ignore[no-untyped-call]
         ):
