@@ -428,6 +428,12 @@ def test_commands_that_are_refused(
     assert sorted(lake.parent.rglob("*")) == before
 
 
+def test_no_advice_that_would_be_refused(logs: Path, tmp_path: Path) -> None:
+    said = run("convert", logs / "samples", tmp_path / "lake", "--schema", "ocsf").output
+    assert "overlap: " in said
+    assert "The lake has their records twice." in said
+
+
 def test_names_are_refused(lake: Path, tmp_path: Path) -> None:
     described = tmp_path / "interfaces.json"
     described.write_text('{"NetworkInterfaces": []}')

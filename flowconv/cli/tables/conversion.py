@@ -187,9 +187,11 @@ def _print_overlaps(console: Console, report: ConvertReport) -> None:
         console.print(f"overlap: {describe_overlap(overlap)}")
     say_how_many_more(console, report.number_overlaps, " lists all pairs.")
     if report.number_overlaps:
-        console.print(
-            "The lake has their records twice; flowconv compact --dedupe removes one of each."
+        # Lakes of OCSF are not compacted.
+        advice = (
+            "" if "ocsf" in report.tables else "; flowconv compact --dedupe removes one of each"
         )
+        console.print(f"The lake has their records twice{advice}.")
 
 
 def _print_changed(console: Console, report: ConvertReport) -> None:
