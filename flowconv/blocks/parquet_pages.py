@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from flowconv.errors import FormatError
+from flowconv.kernel.pages import longest_text
 
 # Of all columns together: one page of each, its dictionary, and what they take when unpacked.
 # Writers make pages of 1 MiB, dictionaries too.
@@ -320,15 +321,7 @@ def _longest_entry(packed: bytes, codec: str, size_bytes: int, count: int) -> in
             data = pa.Codec(name).decompress(packed, size_bytes, asbytes=True)
     except (pa.ArrowException, OSError, ValueError):
         return size_bytes
-    place = longest = 0
-    for _ in range(min(count, len(data) // 4)):
-        length = int.from_bytes(data[place : place + 4], "little")
-        place += 4 + length
-        if length > longest:
-            longest = length
-        if place >= len(data):
-            break
-    return min(longest, size_bytes)
+    return min(longest_text(data, count), size_bytes)
 
 
 def _number(values: dict[Any, Any], field: int) -> int:

@@ -415,6 +415,16 @@ def plain_bytes(entries: Entries, numbers: Numbers, physical: PhysicalType) -> i
     return size_bytes
 
 
+def longest_text(page: bytes, count: int) -> int:
+    """Return the length of the longest of at most `count` texts of a page without compression.
+
+    It is the page's own if a text's length leads beyond the page.
+    """
+    buffer = pa.py_buffer(page)
+    found: int = _library().fc_longest_text(buffer.address, buffer.size, count)
+    return found
+
+
 def _address(array: "npt.NDArray[Any]") -> int:
     # A tenth of the time that numpy takes to say it.
     return pa.py_buffer(array).address  # type: ignore[arg-type]
@@ -459,6 +469,7 @@ _FUNCTIONS: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "fc_distinct_texts": (_I64, (_ADDRESS, _U32, _ADDRESS, _U32, _U32, _U64, _ADDRESS)),
     "fc_sort": (ctypes.c_int, (_ADDRESS, _U32, _U32, _ADDRESS, _ADDRESS)),
     "fc_reorder": (None, (_ADDRESS, _ADDRESS, _U32, _ADDRESS)),
+    "fc_longest_text": (_U64, (_ADDRESS, _U64, _U64)),
     "fc_plain_bytes": (_U64, (_ADDRESS,)),
     "fc_page_capacity": (_U64, (_U32, _U8, _U64)),
     "fc_data_pages": (

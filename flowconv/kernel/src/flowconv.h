@@ -15,7 +15,7 @@
 #endif
 
 /* Raised whenever something in this file changes; the Python side refuses another library. */
-#define FC_API_VERSION 4
+#define FC_API_VERSION 5
 
 FC_API int32_t fc_api_version(void);
 
@@ -303,6 +303,10 @@ FC_API void fc_reorder(const uint32_t *numbers, const uint32_t *order, uint32_t 
                        uint32_t *reordered);
 
 /* pages.c */
+
+/* Return the length of the longest of at most `count` texts of a PLAIN page, each of which stands
+behind its length; the page's own if one leads beyond it. */
+FC_API uint64_t fc_longest_text(const uint8_t *page, uint64_t size_bytes, uint64_t count);
 
 /* Return the size of all values written PLAIN. */
 FC_API uint64_t fc_plain_bytes(const fc_chunk *column);
