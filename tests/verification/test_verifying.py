@@ -1168,7 +1168,9 @@ def test_texts_where_lists_and_days_are_meant(lake: Path) -> None:
     assert flowconv.scan(lake, regions="eu-west-1").collect().height == 5
     assert flowconv.scan(lake, since="2026-01-14", until="2026-01-14").collect().height > 0
     for wrong in (123456789012, [12], b"123456789012", [None]):
-        with pytest.raises(TypeError, match=r"accounts: a value of type \w+ is not text.*in quotes"):
+        with pytest.raises(
+            TypeError, match=r"accounts: a value of type \w+ is not text.*in quotes"
+        ):
             flowconv.scan(str(lake), accounts=wrong)  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="loses an account's zeros"):
         flowconv.scan(str(lake), accounts=[12])  # type: ignore[list-item]
