@@ -410,6 +410,15 @@ def warn_if_busy() -> None:
         say(f"The machine is busy (load {load:.1f}): trust CPU seconds more than wall time.")
 
 
+def compile_modules() -> None:
+    """Compile flowconv's modules, as pip does it for what it installs.
+
+    Under PYTHONDONTWRITEBYTECODE, each run of flowconv would compile them again, for 0.4 s, and
+    the alternatives would not.
+    """
+    compileall.compile_dir(ROOT / "flowconv", quiet=1)
+
+
 def machine() -> dict[str, Any]:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     packages = ("pyarrow", "isal", "numpy", *ALTERNATIVES.values())
@@ -472,9 +481,7 @@ def main() -> None:
     if arguments.rounds < 1:
         parser.error("--rounds: the least is 1")
     warn_if_busy()
-    # As pip does it for what it installs. Under PYTHONDONTWRITEBYTECODE, each run of flowconv would
-    # compile its modules again, for 0.4 s, and the alternatives would not.
-    compileall.compile_dir(ROOT / "flowconv", quiet=1)
+    compile_modules()
     bench = Bench(arguments)
     bench.cache.mkdir(parents=True, exist_ok=True)
     for case, run in CASES.items():

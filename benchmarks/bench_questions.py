@@ -9,13 +9,22 @@ import random
 import shutil
 import sys
 import tempfile
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
 
 import datasets
 from answering import DAY_IS, READERS
-from bench_convert import THREADS, machine, print_table, run_process, say, warn_if_busy
+from bench_convert import (
+    THREADS,
+    compile_modules,
+    machine,
+    print_table,
+    print_target,
+    run_process,
+    say,
+    warn_if_busy,
+)
 from datasets import CACHE, ROOT, Dataset, Spec
 
 RECORDS, SMOKE_RECORDS = 20_000_000, 2_000
@@ -27,6 +36,9 @@ WRITERS = {"Parquet of polars": "polars_scan_csv", "Parquet of DuckDB": "duckdb_
 # The first two must be so many times as fast as on the raw objects.
 FASTER = ("a day of one interface", "top talkers of a day")
 LEAST_TIMES = 50
+
+# Of `flowconv report`.
+MOST_SECONDS, MOST_BYTES, MOST_BYTES_OF_PAGE = 5, 10**9, 500_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +54,16 @@ class Prepared:
     task: Path
     questions: Path
     places: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reported:
+    """What the month's report took: `flowconv report` as a whole process."""
+
+    wall_s: float
+    cpu_s: float
+    peak_bytes: int
+    page_bytes: int
 
 
 def questions(dataset: Dataset) -> dict[str, str]:
@@ -78,6 +100,7 @@ def prepare(records: int, days: int, cache: Path, folder: Path) -> Prepared:
     lake = folder / "lake"
     flowconv = [sys.executable, "-m", "flowconv"]
     run_process("convert", [*flowconv, "convert", dataset.folder, str(lake)])
+    run_process("compact", [*flowconv, "compact", str(lake)])
     command = [*flowconv, "register", str(lake), "--to", "iceberg", "--json"]
     _, registered = run_process("register", command)
     places = {
@@ -126,6 +149,20 @@ def ask(prepared: Prepared, rounds: int) -> dict[str, dict[str, list[float]]]:
     return seconds
 
 
+def report(prepared: Prepared, rounds: int) -> Reported:
+    """Write the month's report so many times, each in a process of its own."""
+    page = prepared.task.with_name("report.html")
+    lake = prepared.places["lake, scan"]
+    command = [sys.executable, "-m", "flowconv", "report", lake, "--output", str(page)]
+    runs = [run_process("report", command)[0] for _ in range(rounds)]
+    return Reported(
+        wall_s=median(run.wall_s for run in runs),
+        cpu_s=median(run.cpu_s for run in runs),
+        peak_bytes=max(run.peak_bytes for run in runs),
+        page_bytes=page.stat().st_size,
+    )
+
+
 def compare(seconds: dict[str, dict[str, float]]) -> None:
     """Say whether the targets are met."""
     for question in next(iter(seconds.values())):
@@ -149,13 +186,16 @@ def main() -> None:
     parser.add_argument("--cache", type=Path, default=CACHE, help="where logs are kept (.bench)")
     arguments = parser.parse_args()
     warn_if_busy()
+    compile_modules()
     cache = arguments.cache.resolve()
     cache.mkdir(parents=True, exist_ok=True)
     records = SMOKE_RECORDS if arguments.smoke else arguments.records
     folder = Path(tempfile.mkdtemp(dir=cache, prefix="out-"))
     try:
         prepared = prepare(records, SMOKE_DAYS if arguments.smoke else DAYS, cache, folder)
-        measured = ask(prepared, 1 if arguments.smoke else arguments.rounds)
+        rounds = 1 if arguments.smoke else arguments.rounds
+        measured = ask(prepared, rounds)
+        reported = report(prepared, rounds)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     seconds = {
@@ -168,10 +208,30 @@ def main() -> None:
         ("reader", *names),
         [[r, *(f"{seconds[r][name]:.3f}" for name in names)] for r in READERS],
     )
+    print_table(
+        f"the month's report: {records:,} records",
+        ("wall s", "CPU s", "peak MB", "page kB"),
+        [
+            [
+                f"{reported.wall_s:.2f}",
+                f"{reported.cpu_s:.2f}",
+                f"{reported.peak_bytes / 1e6:.0f}",
+                f"{reported.page_bytes / 1e3:.0f}",
+            ]
+        ],
+    )
     if not arguments.smoke:
         compare(seconds)
+        print_target("report: seconds", reported.wall_s, MOST_SECONDS)
+        print_target("report: MB", reported.peak_bytes / 1e6, MOST_BYTES / 1e6)
+        print_target("report: kB of the page", reported.page_bytes / 1e3, MOST_BYTES_OF_PAGE / 1e3)
     if arguments.json:
-        written = {"machine": machine(), "records": records, "seconds": seconds}
+        written = {
+            "machine": machine(),
+            "records": records,
+            "seconds": seconds,
+            "report": asdict(reported),
+        }
         arguments.json.write_text(json.dumps(written, indent=2) + "\n")
 
 

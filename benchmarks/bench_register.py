@@ -13,7 +13,15 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from unittest import mock
 
-from bench_convert import machine, print_table, print_target, run_process, say, warn_if_busy
+from bench_convert import (
+    compile_modules,
+    machine,
+    print_table,
+    print_target,
+    run_process,
+    say,
+    warn_if_busy,
+)
 from datasets import CACHE
 from flowconv import ConvertOptions, convert
 from flowconv.lake.ledger import Ledger
@@ -124,6 +132,7 @@ def main() -> None:
     parser.add_argument("--cache", type=Path, default=CACHE, help="where lakes are made (.bench)")
     arguments = parser.parse_args()
     warn_if_busy()
+    compile_modules()
     cache = arguments.cache.resolve()
     cache.mkdir(parents=True, exist_ok=True)
     files = SMOKE_FILES if arguments.smoke else FILES

@@ -3,6 +3,8 @@
 import gzip
 import json
 import shutil
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Callable
 from datetime import UTC, date, datetime
@@ -439,3 +441,12 @@ def test_every_compression_is_read_by_all(tmp_path: Path, codec: str) -> None:
     assert pl.scan_parquet(f"{lake}/vpc/").select(pl.sum("bytes")).collect().item() == 42_000
     assert duckdb_rows(f"select sum(bytes) from '{path}'") == [(42_000,)]
     assert pc.sum(pq.read_table(path)["bytes"]).as_py() == 42_000
+
+
+def test_scan_does_not_import_pandas(sample_lake: Path) -> None:
+    pytest.importorskip("pandas")
+    code = (
+        "import sys, flowconv; flowconv.scan(sys.argv[1]).collect(); print('pandas' in sys.modules)"
+    )
+    command = [sys.executable, "-c", code, str(sample_lake)]
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == "False\n"
