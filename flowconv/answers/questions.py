@@ -81,13 +81,14 @@ WITH seen AS (
   SELECT srcaddr, {names[srcaddr]}dstaddr, {names[dstaddr]}interface_id, count(*) AS flows,
     sum(packets) AS packets, sum(bytes) AS bytes
   FROM vpc
-  WHERE action = 'ACCEPT' AND srcaddr IS NOT NULL AND dstaddr IS NOT NULL
+  WHERE action = 'ACCEPT'
   GROUP BY srcaddr, {names[srcaddr]}dstaddr, {names[dstaddr]}interface_id
 )
 SELECT srcaddr, {names[srcaddr]}dstaddr, {names[dstaddr]}max(flows) AS flows,
   max(packets) AS packets, max(bytes) AS bytes
 FROM seen
 GROUP BY {names[srcaddr]}{names[dstaddr]}srcaddr, dstaddr
+HAVING count(srcaddr) > 0 AND count(dstaddr) > 0
 ORDER BY bytes DESC, srcaddr, dstaddr
 LIMIT {limit}
 """,
@@ -175,16 +176,20 @@ LIMIT {{limit}}
             help="What goes between availability zones of a VPC, and its cost on both sides.",
             sql=f"""\
 WITH own AS (
-  SELECT vpc_id, srcaddr AS address, az_id FROM vpc WHERE flow_direction = 'egress'
-  UNION ALL
-  SELECT vpc_id, dstaddr AS address, az_id FROM vpc WHERE flow_direction = 'ingress'
+  SELECT vpc_id, az_id, CASE WHEN flow_direction = 'egress' THEN srcaddr ELSE dstaddr END AS address
+  FROM vpc
+  WHERE flow_direction IN ('egress', 'ingress')
 ), peers AS (
   SELECT vpc_id AS peer_vpc, address, min(az_id) AS peer_az FROM own GROUP BY vpc_id, address
+), flows AS (
+  SELECT vpc_id, az_id, next_hop_az_id, dstaddr, sum(bytes) AS bytes
+  FROM vpc
+  WHERE flow_direction = 'egress' AND action = 'ACCEPT'
+  GROUP BY vpc_id, az_id, next_hop_az_id, dstaddr
 ), sent AS (
   SELECT f.vpc_id AS vpc_id, f.az_id AS from_az, coalesce(f.next_hop_az_id, p.peer_az) AS to_az,
     f.bytes AS bytes
-  FROM vpc AS f LEFT JOIN peers AS p ON f.vpc_id = p.peer_vpc AND f.dstaddr = p.address
-  WHERE f.flow_direction = 'egress' AND f.action = 'ACCEPT'
+  FROM flows AS f LEFT JOIN peers AS p ON f.vpc_id = p.peer_vpc AND f.dstaddr = p.address
 ), summed AS (
   SELECT vpc_id, from_az, to_az, CAST(sum(bytes) AS DOUBLE) / {_GIB} AS gib
   FROM sent

@@ -1,6 +1,6 @@
 """What a report shows: the numbers, without their looks."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any
@@ -10,6 +10,7 @@ import polars as pl
 from flowconv.answers.querying import compute, query
 from flowconv.answers.questions import PRICES_OF, question_sql
 from flowconv.answers.registries import TRAFFIC_PATHS
+from flowconv.lake.scanning import scan
 from flowconv.lake.status import status
 from flowconv.notebooks import InNotebooks
 from flowconv.upkeep.completeness import gaps
@@ -98,7 +99,7 @@ def read_report(
             dict(TRAFFIC_PATHS), default="not known", return_dtype=pl.String
         )
     )
-    by_time = _traffic(ask)
+    by_time = _traffic(scan(dest, since=since, until=until, options=options), dest)
     both = "A flow within a VPC counts twice here: both of its interfaces log it."
     once = "What both sides of a flow log is counted once."
     priced = (
@@ -123,22 +124,21 @@ def read_report(
     return LakeReport(lake=dest, days=days, sections=sections)
 
 
-def _traffic(ask: Callable[[str], pl.DataFrame]) -> dict[str, pl.DataFrame]:
+def _traffic(frame: pl.LazyFrame, dest: str) -> dict[str, pl.DataFrame]:
     """Return the bytes and the flows of each hour, or day, by action."""
-    columns = ask("SELECT * FROM vpc LIMIT 0").schema
-    seconds = "start" if columns["start"].is_integer() else "EXTRACT(EPOCH FROM start)"
-    has_days = "date" in columns
-    day = "date" if has_days else f"floor({seconds} / 86400.0)"
-    first, last = ask(f"SELECT min({day}), max({day}) FROM vpc").row(0)
-    days = pl.col("time") if has_days else pl.from_epoch(pl.col("time").cast(pl.Int32), "d")
-    hours = pl.from_epoch(pl.col("time").cast(pl.Int64) * 3600).dt.replace_time_zone("UTC")
-    span = 0 if first is None else (last - first).days if has_days else last - first
-    time, time_of = (day, days) if span >= _HOURLY_DAYS else (f"floor({seconds} / 3600.0)", hours)
-    sums = ask(
-        f"SELECT {time} AS time, action, sum(bytes) AS bytes, count(*) AS flows FROM vpc "
-        "GROUP BY time, action"
+    columns = frame.collect_schema()
+    start = pl.col("start")
+    if columns["start"].is_integer():
+        start = pl.from_epoch(start).dt.replace_time_zone("UTC")
+    day = pl.col("date") if "date" in columns else start.dt.date()
+    days = frame.select(first=day.min(), last=day.max())
+    first, last = compute(days, dest).row(0)
+    span = 0 if first is None else (last - first).days
+    time = day if span >= _HOURLY_DAYS else start.dt.truncate("1h")
+    sums = compute(
+        frame.group_by(time.alias("time"), "action").agg(pl.sum("bytes"), flows=pl.len()), dest
     )
-    known = sums.filter(pl.col("time").is_not_null()).with_columns(time_of.alias("time"))
+    known = sums.filter(pl.col("time").is_not_null())
 
     def summed(column: str) -> pl.DataFrame:
         accepted, rejected = (
