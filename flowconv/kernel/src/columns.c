@@ -133,12 +133,23 @@ void column_truncate(column *c, size_t rows, size_t before) {
 
 /* --- texts ----------------------------------------------------------------------------------- */
 
-/* A value that equals the one before it needs no look into the dictionary: so are most. */
+/* So many rows are read before the first of their values is looked up. */
 #define ROWS_AHEAD 16
+
+static inline void repeat_number(int32_t *out, uint32_t number, size_t begin, size_t end) {
+    for (size_t i = begin; i < end; i++)
+        out[i] = (int32_t)number;
+}
+
+static inline void set_nulls(column *c, size_t begin, size_t end) {
+    for (size_t row = begin; row < end; row++)
+        set_null(c, row);
+}
 
 #define WRITE_TEXTS write_texts_words
 #define KEY short_text
 #define LOAD(value, length) load_short(value, length)
+#define STANDS_IN(slot, key) same_short(&(slot)->text, &(key))
 #define SAME(a, b) same_short(&(a), &(b))
 #define AS_SHORT(key) (key)
 #define TARGET
@@ -169,6 +180,7 @@ AVX2 static inline short_text short_avx2(__m256i key) {
 #define WRITE_TEXTS write_texts_avx2
 #define KEY __m256i
 #define LOAD(value, length) load_avx2(value, length)
+#define STANDS_IN(slot, key) same_avx2(_mm256_loadu_si256((const __m256i *)&(slot)->text), key)
 #define SAME(a, b) same_avx2(a, b)
 #define AS_SHORT(key) short_avx2(key)
 #define TARGET AVX2

@@ -10,25 +10,13 @@
 #define EIGHT 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF
 const uint8_t short_mask[2 * SHORT_BYTES] = {EIGHT, EIGHT, EIGHT, EIGHT};
 
-/* Both halves of a product depend on all bits of both factors. */
-static inline uint64_t mix(uint64_t a, uint64_t b) {
-    unsigned __int128 product = (unsigned __int128)a * b;
-    return (uint64_t)product ^ (uint64_t)(product >> 64);
-}
-
-static inline uint64_t hash_short(const short_text *text, uint32_t length, uint64_t seed) {
-    return mix(text->words[0] ^ seed ^ length, text->words[1] ^ UINT64_C(0xD1B54A32D192ED03)) ^
-           mix(text->words[2] ^ ~seed, text->words[3] ^ UINT64_C(0xABCDEF1234567891));
-}
-
-static uint64_t hash(const short_text *text, const uint8_t *value, uint32_t length, uint64_t seed) {
-    uint64_t sum = hash_short(text, length, seed);
+uint64_t hash_rest(uint64_t sum, const uint8_t *value, uint32_t length, uint64_t seed) {
     for (uint32_t at = SHORT_BYTES; at < length; at += 8) {
         uint64_t word = 0;
         memcpy(&word, value + at, length - at < 8 ? length - at : 8);
-        sum = mix(sum ^ word, seed | 1);
+        sum = mix_words(sum ^ word, seed | 1);
     }
-    return mix(sum, UINT64_C(0x9E3779B97F4A7C15) ^ seed);
+    return sum;
 }
 
 bool dictionary_begin(dictionary *texts, uint64_t seed) {
@@ -105,19 +93,12 @@ static bool add_slots(dictionary *texts) {
     for (uint32_t i = 0; i < count; i++) {
         const uint8_t *value = old[i].number == NO_NUMBER ? NULL : value_of(texts, old[i].number);
         if (value) {
-            uint64_t sum = hash(&old[i].text, value, old[i].length, texts->seed);
+            uint64_t sum = dictionary_hash(texts, &old[i].text, value, old[i].length);
             *slot_of(texts, sum, &old[i].text, value, old[i].length) = old[i];
         }
     }
     free(old);
     return true;
-}
-
-uint64_t dictionary_hash(const dictionary *texts, const short_text *text, const uint8_t *value,
-                         uint32_t length) {
-    uint64_t sum = hash(text, value, length, texts->seed);
-    __builtin_prefetch(&texts->slots[(uint32_t)sum & (texts->slot_count - 1)]);
-    return sum;
 }
 
 uint32_t dictionary_number_of(dictionary *texts, uint64_t sum, const short_text *text,
@@ -144,11 +125,12 @@ uint32_t dictionary_number_of(dictionary *texts, uint64_t sum, const short_text 
 
 uint32_t dictionary_number(dictionary *texts, const uint8_t *value, uint32_t length) {
     short_text text = load_short(value, length);
-    uint64_t sum = hash(&text, value, length, texts->seed);
+    uint64_t sum = dictionary_hash(texts, &text, value, length);
     return dictionary_number_of(texts, sum, &text, value, length);
 }
 
 uint32_t dictionary_find(const dictionary *texts, const uint8_t *value, uint32_t length) {
     short_text text = load_short(value, length);
-    return slot_of(texts, hash(&text, value, length, texts->seed), &text, value, length)->number;
+    uint64_t sum = dictionary_hash(texts, &text, value, length);
+    return slot_of(texts, sum, &text, value, length)->number;
 }

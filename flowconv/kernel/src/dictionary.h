@@ -78,9 +78,31 @@ static inline bool same_short(const short_text *a, const short_text *b) {
     return difference == 0;
 }
 
-/* The hash of a value whose beginning was loaded already; its slot is fetched into the cache. */
-uint64_t dictionary_hash(const dictionary *texts, const short_text *text, const uint8_t *value,
-                         uint32_t length);
+/* Both halves of a product depend on all bits of both factors. */
+static inline uint64_t mix_words(uint64_t a, uint64_t b) {
+    unsigned __int128 product = (unsigned __int128)a * b;
+    return (uint64_t)product ^ (uint64_t)(product >> 64);
+}
+
+/* Add what stands behind the first SHORT_BYTES to the sum of a hash. */
+uint64_t hash_rest(uint64_t sum, const uint8_t *value, uint32_t length, uint64_t seed);
+
+/* The hash of a value whose beginning was loaded already. */
+static inline uint64_t dictionary_hash(const dictionary *texts, const short_text *text,
+                                       const uint8_t *value, uint32_t length) {
+    uint64_t seed = texts->seed;
+    const uint64_t *words = text->words;
+    uint64_t sum = mix_words(words[0] ^ seed ^ length, words[1] ^ UINT64_C(0xD1B54A32D192ED03)) ^
+                   mix_words(words[2] ^ ~seed, words[3] ^ UINT64_C(0xABCDEF1234567891));
+    if (length > SHORT_BYTES)
+        sum = hash_rest(sum, value, length, seed);
+    return mix_words(sum, UINT64_C(0x9E3779B97F4A7C15) ^ seed);
+}
+
+/* Where a value with this hash stands, if it is the only one there. */
+static inline const slot *first_slot(const dictionary *texts, uint64_t hash) {
+    return &texts->slots[(uint32_t)hash & (texts->slot_count - 1)];
+}
 
 /* As dictionary_number, for a value whose hash is known. */
 uint32_t dictionary_number_of(dictionary *texts, uint64_t hash, const short_text *text,
