@@ -3,6 +3,7 @@
 #include "flowconv.h"
 #include "texts.h"
 
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -14,6 +15,12 @@
 
 /* So few texts are merged in less time than their bytes are counted. */
 #define FEW_TEXTS 128u
+
+/* Of a dictionary with at least so many rows for each entry, each is taken for a text of its own
+ * until it is sorted: that takes less time than to look for it. */
+#define ROWS_PER_ENTRY 2u
+
+#define KEY_BYTES 8u
 
 /* A table does not begin larger than this: 256 KB. */
 #define LARGEST_FIRST_MASK 0xFFFFu
@@ -94,11 +101,18 @@ static int compare_integers(const void *a, const void *b) {
     return (x > y) - (x < y);
 }
 
-/* Eight bytes from `skip` on, such that they compare as the texts do; zeros beyond the end. */
+/* Bytes from `skip` on, such that they compare as the texts do; zeros beyond the end. */
 static uint64_t text_key(fc_text text, uint64_t skip) {
-    uint64_t left = text.size_bytes - skip;
-    uint64_t word = left >= 8 ? load8(text.bytes + skip) : load_short(text.bytes + skip, left);
-    return __builtin_bswap64(word);
+    uint64_t size = text.size_bytes;
+    if (size <= skip)
+        return 0;
+    if (size - skip >= KEY_BYTES)
+        return __builtin_bswap64(load8(text.bytes + skip));
+    if (size < KEY_BYTES)
+        return __builtin_bswap64(load_short(text.bytes + skip, size - skip));
+    /* The last bytes, and those before them pushed out. */
+    uint64_t word = load8(text.bytes + size - KEY_BYTES);
+    return __builtin_bswap64(word >> 8 * (KEY_BYTES - (size - skip)));
 }
 
 static int is_less(const fc_text *texts, sort_item a, sort_item b) {
@@ -160,10 +174,11 @@ static void sort_by_byte(const sort_item *items, sort_item *sorted, uint32_t cou
         sorted[places[items[i].key >> shift & 0xFF]++] = items[i];
 }
 
-/* Sort by the bytes of the keys that differ, then each run of equal keys by the whole texts: a few
-comparisons in place of one for each item and doubling. Arguments and result as in merge_sort. */
+/* Sort by the bytes of the keys that differ, then each run of equal keys by the eight bytes behind
+those of the keys, and the whole texts: a few comparisons in place of one for each item and
+doubling. Keys begin at `skip`; other arguments and the result are as in merge_sort. */
 static sort_item *sort_texts(const fc_text *texts, sort_item *items, sort_item *spare,
-                             uint32_t count) {
+                             uint32_t count, uint64_t skip) {
     if (count < FEW_TEXTS)
         return merge_sort(texts, items, spare, count);
     uint64_t differing = 0;
@@ -181,7 +196,11 @@ static sort_item *sort_texts(const fc_text *texts, sort_item *items, sort_item *
         for (end = begin + 1; end < count && items[end].key == items[begin].key; end++)
             ;
         uint32_t run = end - begin;
-        if (run > 1 && merge_sort(texts, items + begin, spare + begin, run) != items + begin)
+        if (run == 1)
+            continue;
+        for (uint32_t i = begin; i < end; i++)
+            items[i].key = text_key(texts[items[i].number], skip + KEY_BYTES);
+        if (merge_sort(texts, items + begin, spare + begin, run) != items + begin)
             memcpy(items + begin, spare + begin, run * sizeof *items);
     }
     return items;
@@ -203,8 +222,9 @@ static uint64_t common_prefix(const fc_text *texts, uint32_t count) {
     return common;
 }
 
-/* Put distinct texts into ascending order; `ranks[number]` becomes the place of each. */
-static int rank_texts(fc_text *texts, uint32_t count, uint32_t *ranks) {
+/* Put texts into ascending order, each once; `ranks[number]` becomes the place of each. Returns how
+ * many are left. */
+static int64_t rank_texts(fc_text *texts, uint32_t count, uint32_t *ranks) {
     sort_item *items = malloc(2 * ((size_t)count + 1) * sizeof *items);
     fc_text *copy = malloc(((size_t)count + 1) * sizeof *copy);
     if (!items || !copy) {
@@ -215,15 +235,19 @@ static int rank_texts(fc_text *texts, uint32_t count, uint32_t *ranks) {
     uint64_t skip = common_prefix(texts, count);
     for (uint32_t i = 0; i < count; i++)
         items[i] = (sort_item){text_key(texts[i], skip), i};
-    sort_item *sorted = sort_texts(texts, items, items + count, count);
+    sort_item *sorted = sort_texts(texts, items, items + count, count, skip);
     memcpy(copy, texts, count * sizeof *copy);
+    uint32_t distinct = 0;
     for (uint32_t i = 0; i < count; i++) {
-        texts[i] = copy[sorted[i].number];
-        ranks[sorted[i].number] = i;
+        fc_text text = copy[sorted[i].number];
+        bool may_be_same = distinct && sorted[i].key == sorted[i - 1].key;
+        if (!may_be_same || !is_same(texts[distinct - 1], text))
+            texts[distinct++] = text;
+        ranks[sorted[i].number] = distinct - 1;
     }
     free(items);
     free(copy);
-    return 0;
+    return distinct;
 }
 
 static int rank_integers(int64_t *values, uint32_t count, uint32_t *ranks) {
@@ -417,10 +441,16 @@ int64_t fc_distinct_texts(const fc_text *entries, uint32_t count, uint32_t *numb
     memset(s.found, 0xFF, count * sizeof *s.found);
     fc_text last = {NULL, UINT64_MAX};
     int64_t number = 0;
+    bool looks_up = count > limit || count > rows / ROWS_PER_ENTRY;
     for (uint32_t i = 0; i < rows; i++) {
         if (numbers[i] == FC_NULL || s.found[numbers[i]] != UNSEEN)
             continue;
         fc_text text = entries[numbers[i]];
+        if (!looks_up) {
+            distinct[s.table.count] = text;
+            s.found[numbers[i]] = s.table.count++;
+            continue;
+        }
         if (!is_same(text, last)) /* rows mostly have the text of the row before */
             number = search_text(&s, text, hash_text(text, seed), limit, distinct);
         if (number < 0) {
@@ -431,10 +461,8 @@ int64_t fc_distinct_texts(const fc_text *entries, uint32_t count, uint32_t *numb
         s.found[numbers[i]] = (uint32_t)number;
     }
     int64_t result = rank_texts(distinct, s.table.count, s.ranks);
-    if (result == 0) {
-        result = s.table.count;
+    if (result >= 0)
         renumber(&s, count, numbers, rows);
-    }
     search_close(&s);
     return result;
 }
