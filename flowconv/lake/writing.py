@@ -238,20 +238,18 @@ class TaskWriter:
     def _write_spread(self) -> None:
         """Write the rows that were buffered together, partition by partition."""
         spread, self._spread, self._spread_bytes = self._spread, [], 0
-        while spread:
-            table = spread[0].keys[0].table
-            alike = [piece for piece in spread if piece.keys[0].table is table]
-            spread = [piece for piece in spread if piece.keys[0].table is not table]
+        for table in dict.fromkeys(rows.keys[0].table for rows in spread):
             places: dict[PartitionKey, int] = {}
-            codes = []
-            for piece in alike:
-                common = [places.setdefault(key, len(places)) for key in piece.keys]
-                codes.append(np.array(common, np.int64)[piece.codes])
-            # A column of nulls takes the type of the others.
-            whole = pa.concat_tables((piece.rows for piece in alike), promote_options="default")
-            rows = whole.combine_chunks()
-            alike.clear()
-            self._write_sorted(rows, np.concatenate(codes), list(places))
+            codes, tables = [], []
+            for rows in spread:
+                if rows.keys[0].table is table:
+                    common = [places.setdefault(key, len(places)) for key in rows.keys]
+                    codes.append(np.array(common, np.int64)[rows.codes])
+                    tables.append(rows.rows)
+            # From here on the list of tables alone keeps their memory.
+            spread = [rows for rows in spread if rows.keys[0].table is not table]
+            del rows
+            self._write_sorted(_joined(tables), np.concatenate(codes), list(places))
 
     def _write_sorted(self, rows: pa.Table, codes: Any, keys: list[PartitionKey]) -> None:
         order = np.argsort(codes, kind="stable")
@@ -347,6 +345,18 @@ class TaskWriter:
             crc32=file.sink.crc32,
         )
         self._staged.append(StagedFile(data_file, file.sink))
+
+
+def _joined(tables: list[pa.Table]) -> pa.Table:
+    """Join tables, and empty the list: one column at a time is twice in memory, not all of them."""
+    # A column of nulls takes the type of the others.
+    whole = pa.concat_tables(tables, promote_options="default")
+    tables.clear()
+    columns = {}
+    while whole.num_columns:
+        columns[whole.schema.names[0]] = whole.column(0).combine_chunks()
+        whole = whole.remove_column(0)
+    return pa.table(columns)
 
 
 def parquet_writer(

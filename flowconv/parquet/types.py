@@ -1,6 +1,7 @@
 """Types of Arrow -> types of Parquet, as pyarrow's own writer maps them."""
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import pyarrow as pa
@@ -36,6 +37,8 @@ class ColumnType:
     logical: bytes = b""
 
 
+# Thousands of files may have the same columns.
+@lru_cache(maxsize=1024)
 def column_type(field: "pa.Field[Any]") -> ColumnType:
     """Return how a field's column is stored.
 
@@ -80,6 +83,7 @@ def _timestamp_type(kind: "pa.TimestampType[Any, Any]") -> ColumnType:
     )
 
 
+@lru_cache(maxsize=1024)
 def schema_element(field: "pa.Field[Any]") -> bytes:
     """Return a column's part of the footer's schema. Every column may have nulls."""
     kind = column_type(field)

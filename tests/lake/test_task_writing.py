@@ -245,6 +245,26 @@ def test_buffered_memory_is_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     writer.discard()
 
 
+def test_spread_rows_are_in_memory_once(tmp_path: Path) -> None:
+    """Rows of many partitions wait together, and are joined before they are sorted."""
+    table = pa.concat_tables([flows(1000)] * 50)
+    keys = [PartitionKey(Table.VPC, f"interface_id=eni-{n}") for n in range(65)]
+    codes = np.arange(table.num_rows, dtype=np.int64) % len(keys)
+    before = pa.total_allocated_bytes()
+    held: list[int] = []
+    storage = open_storage(str(tmp_path), {})
+    writer = TaskWriter(
+        storage, "t", ConvertOptions(), lambda: held.append(pa.total_allocated_bytes() - before)
+    )
+    for _ in range(4):
+        writer.write_all(PartitionedRows(keys, codes, table.combine_chunks()))
+    waiting = pa.total_allocated_bytes() - before
+    writer.close()
+    writer.discard()
+    assert waiting > 8 << 20
+    assert held[0] < 1.5 * waiting
+
+
 def test_own_dictionaries() -> None:
     table = pa.table({"t": ["a", "b", None, "c", "b"], "n": [1, 2, 3, 4, 5]})
     for part in (slice(0, 0), slice(1, 3), slice(2, 3), slice(1, 5)):

@@ -254,13 +254,16 @@ def test_parquet_bombs(tmp_path: Path, kind: str, warm: WarmStart) -> None:
 
 
 def test_many_partitions(tmp_path: Path, warm: WarmStart) -> None:
-    """A few rows of each in every block: they wait together, and are sorted."""
-    interfaces = [b"eni-%04d" % (n % 1000) for n in range(150_000)]
-    body = V2 + b"".join(ROW.replace(b"eni-", name + b"-") for name in interfaces)
+    """A few rows of each in every block: they wait together, twice until all are too many."""
+    body = V2 + b"".join(
+        b"2 123456789012 eni-%017d 10.%d.%d.%d" % (n % 400, n % 251, n % 241, n % 239)
+        + b" 10.0.0.2 443 49152 6 10 840 1768348800 1768348860 ACCEPT OK\n"
+        for n in range(600_000)
+    )
     write_objects(tmp_path / "logs", {aws_key(): gzip.compress(body, 1)})
     peak = convert_peak(warm, tmp_path, "--partition-by", "interface_id", "--json")
     report = json.loads(peak.stdout)
-    assert (report["lines"]["rows"], report["partitions"], report["files"]) == (150_000, 1000, 1000)
+    assert (report["lines"]["rows"], report["partitions"], report["files"]) == (600_000, 400, 800)
     assert peak.mb < promised_mb()
 
 
