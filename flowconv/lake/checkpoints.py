@@ -9,6 +9,7 @@ what has expired. The objects are written last, and name the other two; a checkp
 three are there.
 """
 
+import io
 import json
 import re
 import zlib
@@ -198,14 +199,14 @@ class Checkpoint:
     def _write(self, part: Part, batches: Iterable[pa.RecordBatch]) -> None:
         import pyarrow.parquet as pq
 
-        sink = pa.BufferOutputStream()
+        sink = io.BytesIO()
         schema = _SCHEMAS[part]
         with pq.ParquetWriter(sink, schema, compression="zstd") as writer:
             for group in _row_groups(batches):
                 writer.write_table(pa.Table.from_batches(group, schema))
             expired = {_EXPIRED: json.dumps(self.expired().to_json())}
             writer.add_key_value_metadata(self._metadata(part) | expired)
-        written = sink.getvalue().to_pybytes()
+        written = sink.getvalue()  # Its memory, not a copy.
         path = f"{LEDGER}/{self.number:012d}.{part}-{zlib.crc32(written):08x}.parquet"
         self._storage.write(path, written)
         self._paths[part] = path

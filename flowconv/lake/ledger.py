@@ -99,7 +99,7 @@ RECORDS_PER_CHECKPOINT = 64
 # object that is not merged takes 700 bytes). A merge of a million objects takes 2 s
 # (benchmarks/README.md, "bench_ledger").
 _COMMITS_BETWEEN_MERGES = 1024
-_OBJECTS_BETWEEN_MERGES = 200_000
+_OBJECTS_BETWEEN_MERGES = 100_000
 
 _READS_AT_ONCE = 16
 
