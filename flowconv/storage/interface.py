@@ -144,12 +144,14 @@ class StagedSink(Publishable, Protocol):
     Not safe for several threads at once.
     """
 
-    uri: str
-    """Where it will be visible."""
+    @property
+    def uri(self) -> str:
+        """Where it will be visible."""
+        ...
 
     file: pa.NativeFile
-    """Takes what is written, for example by `pyarrow.parquet.ParquetWriter`. It raises OSError:
-    write within `local_errors.storage_errors(sink.uri)`."""
+    """Takes what is written, for example by `pyarrow.parquet.ParquetWriter`, until the sink is
+    closed. It raises OSError: write within `local_errors.storage_errors(sink.uri)`."""
 
     @property
     def waited_s(self) -> float:

@@ -11,7 +11,6 @@ import zlib
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -234,17 +233,11 @@ class LocalStorage:
     def open_staged(self, path: str, staging: str) -> StagedSink:
         """See `Storage`."""
         # Unique: two runs may write the same task's file.
-        staged = f"{staging}.{secrets.token_hex(8)}"
-        return _LocalSink(
-            self._staged(path, staged), HandedOver(path=path, staged=staged, size_bytes=0)
-        )
+        return _LocalSink(_StagedFile(self, path, f"{staging}.{secrets.token_hex(8)}"))
 
     def adopt(self, file: HandedOver) -> Publishable:
         """See `Storage`."""
-        return self._staged(file.path, file.staged)
-
-    def _staged(self, path: str, staged: str) -> "_StagedFile":
-        return _StagedFile(Path(self.location(staged)), Path(self.location(path)), self.uri(path))
+        return _StagedFile(self, file.path, file.staged)
 
     def polars_options(self) -> dict[str, Any]:
         """See `Storage`."""
@@ -312,28 +305,40 @@ class LocalStorage:
 class _ChecksummedFile(io.BufferedWriter):
     """Computes the CRC-32 while it is written, so that the file need not be read again."""
 
-    crc32 = 0
-    waited_s = 0.0
+    __slots__ = ("crc32", "size_bytes", "waited_s")
+
+    def __init__(self, file: io.FileIO) -> None:
+        super().__init__(file)
+        self.crc32 = 0
+        self.size_bytes = 0
+        self.waited_s = 0.0
 
     def write(self, data: Any, /) -> int:
         self.crc32 = zlib.crc32(data, self.crc32)
         began = time.perf_counter()
         written = super().write(data)
         self.waited_s += time.perf_counter() - began
+        self.size_bytes += written
         return written
 
 
 class _LocalSink:
-    """A file in the lake's staging folder: on the same device, so that a rename publishes it."""
+    """A file in the lake's staging folder: on the same device, so that a rename publishes it.
 
-    def __init__(self, staged: "_StagedFile", handed_over: HandedOver) -> None:
-        self.uri = staged.uri
+    A task may have tens of thousands: little of those that are closed is kept.
+    """
+
+    __slots__ = ("_checksummed", "_staged", "file")
+
+    def __init__(self, staged: "_StagedFile") -> None:
         self._staged = staged
-        self._handed_over = handed_over
-        self._size_bytes = 0
         with storage_errors(self.uri):
             self._checksummed = _ChecksummedFile(staged.open())
         self.file: pa.NativeFile = pa.PythonFile(self._checksummed, mode="w")
+
+    @property
+    def uri(self) -> str:
+        return self._staged.uri
 
     @property
     def waited_s(self) -> float:
@@ -344,18 +349,17 @@ class _LocalSink:
         return self._checksummed.crc32
 
     def tell(self) -> int:
-        return self._size_bytes if self.file.closed else self.file.tell()
+        return self._checksummed.size_bytes
 
     def close(self) -> None:
-        if not self.file.closed:
+        if not self._checksummed.closed:
             with storage_errors(self.uri):
-                self._size_bytes = self.file.tell()
                 self.file.close()
+            del self.file
 
     def hand_over(self) -> HandedOver:
         self.close()
-        self._staged.is_over = True
-        return replace(self._handed_over, size_bytes=self._size_bytes)
+        return self._staged.hand_over(self.tell())
 
     def publish(self) -> None:
         self.close()
@@ -370,29 +374,44 @@ class _LocalSink:
 class _StagedFile:
     """A file in the staging folder, whichever process wrote it."""
 
-    def __init__(self, staged: Path, target: Path, uri: str) -> None:
-        self.uri = uri
-        self.is_over = False  # Published or handed over.
+    __slots__ = ("_is_over", "_path", "_staged", "_storage")
+
+    def __init__(self, storage: LocalStorage, path: str, staged: str) -> None:
+        self._storage = storage
+        self._path = path
         self._staged = staged
-        self._target = target
+        self._is_over = False  # Published or handed over.
+
+    @property
+    def uri(self) -> str:
+        return self._storage.uri(self._path)
 
     def open(self) -> io.FileIO:
-        self._staged.parent.mkdir(parents=True, exist_ok=True)
-        return io.FileIO(self._staged, "wb")
+        staged = self._place()
+        staged.parent.mkdir(parents=True, exist_ok=True)
+        return io.FileIO(staged, "wb")
+
+    def hand_over(self, size_bytes: int) -> HandedOver:
+        self._is_over = True
+        return HandedOver(path=self._path, staged=self._staged, size_bytes=size_bytes)
 
     def publish(self) -> None:
+        staged, target = self._place(), Path(self._storage.location(self._path))
         with storage_errors(self.uri):
-            with self._staged.open("rb+") as file:
+            with staged.open("rb+") as file:
                 os.fsync(file.fileno())
-            _make_folder(self._target.parent)
-            self._staged.replace(self._target)
-            self.is_over = True
-            _sync_folder(self._target.parent)
+            _make_folder(target.parent)
+            staged.replace(target)
+            self._is_over = True
+            _sync_folder(target.parent)
 
     def discard(self) -> None:
-        if not self.is_over:
+        if not self._is_over:
             with suppress(OSError):
-                self._staged.unlink(missing_ok=True)
+                self._place().unlink(missing_ok=True)
+
+    def _place(self) -> Path:
+        return Path(self._storage.location(self._staged))
 
 
 # Errors of file systems without hard links: FAT, some network shares and containers.

@@ -6,6 +6,8 @@ import errno
 import os
 import socket
 import subprocess
+import tracemalloc
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -160,6 +162,26 @@ def test_what_is_published_is_synced(tmp_path: Path, monkeypatch: pytest.MonkeyP
     staged, *folders = synced
     assert staged.startswith(f"/{STAGING}.")
     assert folders == ["", "/a", "/a/b"]
+
+
+def test_a_closed_file_takes_little_memory(tmp_path: Path) -> None:
+    """A task may have a file for each of tens of thousands of partitions."""
+    storage = open_storage(str(tmp_path))
+    closed = []
+    tracemalloc.start()
+    try:
+        for number in range(300):
+            sink = storage.open_staged(f"vpc/interface_id={number}/x.parquet", STAGING)
+            sink.file.write(b"data")
+            sink.close()
+            closed.append(sink)
+        held, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert held < 300 * 1500
+    assert all((sink.tell(), sink.crc32) == (4, zlib.crc32(b"data")) for sink in closed)
+    closed[7].publish()
+    assert storage.read("vpc/interface_id=7/x.parquet") == b"data"
 
 
 @pytest.mark.parametrize(
