@@ -230,6 +230,18 @@ def _share(size_bytes: int, before_bytes: int) -> str:
     return f"{size_bytes / 1e3:,.0f} ({size_bytes / before_bytes:.0%})"
 
 
+def _print_targets(took: Mapping[str, Run], reads: Mapping[str, Mapping[str, int]]) -> None:
+    name = "flowconv: interface, addresses, start"
+    for reader in READERS:
+        for question, most in (
+            ("one interface of a day", MOST_OF_INTERFACE),
+            ("one address of all days", MOST_OF_ADDRESS),
+        ):
+            asked = f"{reader}: {question}"
+            print_target(asked, reads[name][asked] / reads["hourly files"][asked], most)
+    print_target("peak MB", took[name].peak_bytes / 1e6, MOST_MB)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else "")
     parser.add_argument("--days", type=int, default=3)
@@ -277,17 +289,7 @@ def main() -> None:
         ],
     )
     if not arguments.smoke:
-        default = reads["flowconv: interface, addresses, start"]
-        for reader in READERS:
-            for question, most in (
-                ("one interface of a day", MOST_OF_INTERFACE),
-                ("one address of all days", MOST_OF_ADDRESS),
-            ):
-                name = f"{reader}: {question}"
-                print_target(name, default[name] / first[name], most)
-        print_target(
-            "peak MB", took["flowconv: interface, addresses, start"].peak_bytes / 1e6, MOST_MB
-        )
+        _print_targets(took, reads)
     if arguments.json:
         runs = {name: asdict(run) for name, run in took.items()}
         written = {"machine": machine(), "runs": runs, "reads": reads}

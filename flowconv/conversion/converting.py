@@ -108,14 +108,7 @@ def convert(
     logs = open_source(source, options.source_options, options.max_requests)
     lake = open_storage(dest, options.dest_options)
     require_apart(logs, lake)
-    report = ConvertReport(
-        source=logs.root,
-        lake=lake.root,
-        run_id=_new_run_id(),
-        since=options.since,
-        until=options.until,
-    )
-    log_event("run_began", run_id=report.run_id, source=report.source, lake=report.lake)
+    report = _begun_report(logs, lake, options)
     if on_begin:
         on_begin(report)
     storages: dict[str, Source | Storage] = {"source": logs, "lake": lake}
@@ -155,6 +148,19 @@ def convert(
             ):
                 committer = TaskCommitter(lake, ledger, report.run_id, options, cores)
                 _convert_all(listing, converter, committer, ledger, report, options, on_progress)
+    return report
+
+
+def _begun_report(logs: Source, lake: Storage, options: ConvertOptions) -> ConvertReport:
+    """Return the report of a run that begins, and log this."""
+    report = ConvertReport(
+        source=logs.root,
+        lake=lake.root,
+        run_id=_new_run_id(),
+        since=options.since,
+        until=options.until,
+    )
+    log_event("run_began", run_id=report.run_id, source=report.source, lake=report.lake)
     return report
 
 

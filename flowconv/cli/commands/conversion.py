@@ -98,7 +98,9 @@ def convert(  # noqa: PLR0913 - an option each
         if dry_run:
             complete = _plan(source, dest, options, log, json_=json_)
         else:
-            conversion = _Conversion(source, dest, options, engine, scheduler)
+            conversion = _Conversion(
+                source=source, dest=dest, options=options, engine=engine, scheduler=scheduler
+            )
             complete = _convert(conversion, metrics_file, log, compact=compact, json_=json_)
     if not complete:
         raise typer.Exit(INCOMPLETE)
@@ -138,13 +140,8 @@ def _convert(
     Raises:
         typer.Exit: It did not come to its end, or its metrics could not be written.
     """
-    source, dest, options = conversion[:3]
-    when_stopped = ": tasks under way are abandoned."
-    if options.grace > 0:
-        when_stopped = (
-            f": tasks under way have {options.grace:g} s to finish; a second signal abandons them."
-        )
-    with explained(log, as_json=json_, when_stopped=when_stopped):
+    options = conversion.options
+    with explained(log, as_json=json_, when_stopped=_when_stopped(options)):
         from flowconv.cli.tables.conversion import print_report
         from flowconv.conversion.converting import convert as convert_
 
@@ -163,8 +160,8 @@ def _convert(
                 log.progress() as on_progress,
             ):
                 report = convert_(
-                    source,
-                    dest,
+                    conversion.source,
+                    conversion.dest,
                     options,
                     engine=engine,
                     on_progress=on_progress,
@@ -191,6 +188,15 @@ def _convert(
     if metrics_failed:
         raise typer.Exit(FAILED)
     return report.complete
+
+
+def _when_stopped(options: ConvertOptions) -> str:
+    """Say what becomes of the tasks after a first signal."""
+    if options.grace > 0:
+        return (
+            f": tasks under way have {options.grace:g} s to finish; a second signal abandons them."
+        )
+    return ": tasks under way are abandoned."
 
 
 def _write_metrics(

@@ -65,20 +65,7 @@ def _lake_figures(status: LakeStatus) -> Table:
         )
     if skipdata := sum(run.run.report.get("skipdata", 0) for run in status.runs):
         table.add_row("lost", f"AWS lost records: {skipdata:,} rows of the last runs are SKIPDATA")
-    few = [flow_log for flow_log in status.flow_logs if flow_log.has_few]
-    for flow_log in first(few):
-        table.add_row(
-            "few objects",
-            f"{flow_log.flow_log_id}: {flow_log.objects:,} on {flow_log.day}, {flow_log.usual:,g} "
-            "are usual",
-        )
-    if len(few) > MOST_LISTED:
-        table.add_row("", f"and {len(few) - MOST_LISTED:,} flow logs more; --json")
-    overlaps = [overlap for overlap in status.overlaps if overlap.is_lasting]
-    for overlap in first(overlaps):
-        table.add_row("overlap", describe_overlap(overlap))
-    if len(overlaps) > MOST_LISTED:
-        table.add_row("", f"and {len(overlaps) - MOST_LISTED:,} pairs more; --json")
+    _add_flow_logs(table, status)
     if status.expired_before or status.expired_rows:
         before = f", days before {status.expired_before}" if status.expired_before else ""
         table.add_row("expired", f"{status.expired_rows:,} rows{before}")
@@ -103,6 +90,24 @@ def _lake_figures(status: LakeStatus) -> Table:
     }
     table.add_row("lock", locks[status.lock.state])
     return table
+
+
+def _add_flow_logs(table: Table, status: LakeStatus) -> None:
+    """Add those that deliver less than usual, and those that log the same."""
+    few = [flow_log for flow_log in status.flow_logs if flow_log.has_few]
+    for flow_log in first(few):
+        table.add_row(
+            "few objects",
+            f"{flow_log.flow_log_id}: {flow_log.objects:,} on {flow_log.day}, {flow_log.usual:,g} "
+            "are usual",
+        )
+    if len(few) > MOST_LISTED:
+        table.add_row("", f"and {len(few) - MOST_LISTED:,} flow logs more; --json")
+    overlaps = [overlap for overlap in status.overlaps if overlap.is_lasting]
+    for overlap in first(overlaps):
+        table.add_row("overlap", describe_overlap(overlap))
+    if len(overlaps) > MOST_LISTED:
+        table.add_row("", f"and {len(overlaps) - MOST_LISTED:,} pairs more; --json")
 
 
 def _print_runs(console: Console, status: LakeStatus) -> None:
