@@ -83,10 +83,11 @@ def no_aws_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", os.devnull)
 
 
-@pytest.fixture(scope="module")
-def quick_disk() -> Iterator[None]:
-    """Files are not made durable, for tests that write many: each fsync takes milliseconds."""
-    with mock.patch("os.fsync"):
+@pytest.fixture(scope="session", autouse=True)
+def _quick_disk() -> Iterator[None]:
+    """Files need not outlive the machine, and each fsync would take milliseconds."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda fd: None)
         yield
 
 
@@ -102,8 +103,7 @@ def sample_logs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def sample_lake(sample_logs: Path) -> Path:
     """The lake of the sample logs; not to be changed."""
     lake = sample_logs.parent / "lake"
-    with mock.patch("os.fsync"):
-        convert(str(sample_logs), str(lake), ConvertOptions(workers=2))
+    convert(str(sample_logs), str(lake), ConvertOptions(workers=2))
     return lake
 
 

@@ -11,8 +11,6 @@ import flowconv
 from flowconv import ConvertOptions, ReadOptions, UsageError, VerifyOptions
 from support.lakes import ROW, V2, aws_key, write_objects
 
-pytestmark = pytest.mark.usefixtures("quick_disk")
-
 Call = Callable[..., Any]
 
 

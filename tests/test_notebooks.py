@@ -5,8 +5,6 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 import flowconv
 from flowconv import ConvertOptions
 from flowconv.conversion.dry_run import plan
@@ -14,8 +12,6 @@ from flowconv.inspecting import inspect_object
 from flowconv.lake.quarantine import read_quarantine
 from flowconv.notebooks import InNotebooks
 from support.lakes import ROW, V2, Key, write_objects
-
-pytestmark = pytest.mark.usefixtures("quick_disk")
 
 HOSTILE = "<script>alert('x')</script>\x1b[31m"
 

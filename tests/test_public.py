@@ -36,8 +36,6 @@ from flowconv.lake.status import LockStatus, RunStatus
 from flowconv.verification.problems import Problem
 from support.lakes import ROW, V2, Key, write_objects
 
-pytestmark = pytest.mark.usefixtures("quick_disk")
-
 PACKAGE = Path(flowconv.__file__).parent
 # Module-level __getattr__ and what it reads are hidden from type checkers.
 HOMES: dict[str, str] = vars(flowconv)["_HOMES"]

@@ -13,8 +13,6 @@ from flowconv.options import Dialect
 from support.commands import USAGE, run
 from support.lakes import Key, write_objects
 
-pytestmark = pytest.mark.usefixtures("quick_disk")
-
 Answer = list[tuple[Any, ...]]
 
 VPC = b"account-id srcaddr start end bytes region\n"

@@ -21,8 +21,6 @@ from support.commands import USAGE, run
 from support.lakes import Key, write_objects
 from support.s3_servers import S3Server
 
-pytestmark = pytest.mark.usefixtures("quick_disk")
-
 FIELDS = "account-id interface-id vpc-id srcaddr dstaddr bytes start end action"
 MONDAY, TUESDAY, WEDNESDAY = 1768176000, 1768262400, 1768348800  # 12 January 2026
 

@@ -18,8 +18,6 @@ from flowconv.fields import FIELDS, Table
 from support.commands import FAILED, USAGE, run
 from support.lakes import Key, write_objects
 
-pytestmark = pytest.mark.usefixtures("quick_disk")
-
 GIB = 1 << 30
 DAY_14, DAY_15 = 1768348800, 1768435200
 

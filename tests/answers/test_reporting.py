@@ -19,8 +19,6 @@ from support.browser import CHROMIUM, Browser, browser
 from support.commands import FAILED, USAGE, run
 from support.lakes import Key, write_objects
 
-pytestmark = pytest.mark.usefixtures("quick_disk")
-
 HOSTILE = "<script>document.title='gone'</script>"
 NAMES = [
     *("traffic", "flows", "top-talkers", "rejected-ports", "rejected-sources", "aws-services"),

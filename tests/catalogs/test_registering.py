@@ -33,7 +33,6 @@ from support.lakes import ROW, V2, Key, aws_key, data_files, write_objects
 if TYPE_CHECKING:
     from support.s3_servers import S3Server
 
-pytestmark = pytest.mark.usefixtures("quick_disk")
 
 KINDS = pytest.mark.parametrize("kind", ["delta", "iceberg"])
 

@@ -22,8 +22,6 @@ from support.commands import DONE, FAILED, INCOMPLETE, INTERRUPTED, USAGE, invok
 from support.lakes import ROW, V2, Key, aws_key, data_files, write_objects
 from support.warm_start import WarmStart
 
-pytestmark = pytest.mark.usefixtures("quick_disk")
-
 # Sizes after compression, and times.
 MEASURED = [
     (r"[0-9.]+ (?:[kM]B|bytes)(?= stored| in \d)", "? kB"),

@@ -22,7 +22,6 @@ from support.lakes import ROW, V2, aws_key, write_objects
 
 parse_openmetrics: Any = text_string_to_metric_families  # which has no types
 
-pytestmark = pytest.mark.usefixtures("quick_disk")
 
 JOB = {"source": "s3://my-logs", "lake": "s3://my-lake"}
 GOOD = gzip.compress(V2 + ROW * 2)

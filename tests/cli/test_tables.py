@@ -20,8 +20,6 @@ from flowconv.upkeep.expiring import ExpireReport
 from support.commands import invoke
 from support.lakes import ROW, V2, aws_key, write_objects
 
-pytestmark = pytest.mark.usefixtures("quick_disk")
-
 
 @pytest.fixture
 def terminal() -> Iterator[io.StringIO]:

@@ -25,8 +25,6 @@ from support.lakes import ROW, V2, Key, aws_key, write_objects
 from support.s3_servers import S3Server
 from support.warm_start import WarmStart
 
-pytestmark = pytest.mark.usefixtures("quick_disk")
-
 # A good object, a lake of it, a file that is no log, and an empty folder.
 CONVERT = ("convert", "logs", "lake2")
 

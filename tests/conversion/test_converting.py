@@ -36,8 +36,6 @@ from support.commands import invoke
 from support.lakes import ROW, V2, Key, aws_key, data_files, read_quarantine, write_objects
 from support.shapes import cloudwatch_export, document, parquet, subscription
 
-pytestmark = pytest.mark.usefixtures("quick_disk")
-
 GOOD = gzip.compress(V2 + ROW * 3)
 BAD_LINE = b"bogus line\n"
 

@@ -17,8 +17,6 @@ from flowconv.lake.overlaps import MAX_LISTED, Overlap
 from support.commands import run
 from support.lakes import Key, aws_key, write_objects
 
-pytestmark = pytest.mark.usefixtures("quick_disk")
-
 A, B, C = "fl-0a", "fl-0b", "fl-0c"
 LONG, SHORT = "interface-id start bytes", "start interface-id"
 TGW = "resource-type tgw-id tgw-attachment-id start"

@@ -22,8 +22,6 @@ from flowconv.source.listing import DayEnd, day_of
 from flowconv.storage.local import LocalStorage
 from support.in_memory import log_object
 
-pytestmark = pytest.mark.usefixtures("quick_disk")
-
 OLD, NEW = "srcaddr start end", "srcaddr start end vpc-id"
 REJECTED = {"b": {"counts": LineCounts(rows=1, rejected=1)}}
 

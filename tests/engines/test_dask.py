@@ -53,7 +53,6 @@ distributed = pytest.importorskip("distributed")
 
 pytestmark = [
     pytest.mark.skipif(os.name == "nt", reason="Windows has no such signals"),
-    pytest.mark.usefixtures("quick_disk"),
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
 ]
 

@@ -17,8 +17,6 @@ from flowconv.lake.ledger_records import Commit, ConvertedObject, DataFile, Run
 from flowconv.lake.paths import LEDGER
 from flowconv.storage.local import LocalStorage
 
-pytestmark = pytest.mark.usefixtures("quick_disk")
-
 OLD, NEW = "srcaddr start end", "srcaddr start end vpc-id"
 ENDED = Run(
     run_id="first",

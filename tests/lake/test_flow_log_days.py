@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 from support.commands import run
@@ -13,7 +12,6 @@ from support.lakes import ROW, V2, aws_key, write_objects
 
 parse_openmetrics: Any = text_string_to_metric_families  # which has no types
 
-pytestmark = pytest.mark.usefixtures("quick_disk")
 
 STEADY, FEW, SILENT, YOUNG = (f"fl-{number:017x}" for number in range(4))
 

@@ -37,8 +37,6 @@ from flowconv.lake.ledger_records import (
 from flowconv.lake.paths import LAST_NUMBER, LEDGER, parse_record_path, record_path
 from flowconv.storage.local import LocalStorage
 
-pytestmark = pytest.mark.usefixtures("quick_disk")
-
 OLD, NEW = "srcaddr start end", "srcaddr start end vpc-id"
 RUN = Run(run_id="run", began=datetime(2026, 1, 14, tzinfo=UTC), host="host")
 LAYOUT = {"partition_by": ["date"]}

@@ -16,8 +16,6 @@ from flowconv.fields import Table
 from flowconv.rows.schema import table_schema
 from support.lakes import ROW, V2, aws_key, write_objects
 
-pytestmark = pytest.mark.usefixtures("quick_disk")
-
 COLUMNS = table_schema(Table.VPC).names
 PARTITIONS = ["aws_account_id", "aws_region", "date"]
 

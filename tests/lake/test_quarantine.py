@@ -13,8 +13,6 @@ from support.lakes import ROW, V2, aws_key, write_objects
 from support.lakes import read_quarantine as read_files
 from support.s3_servers import S3Server
 
-pytestmark = pytest.mark.usefixtures("quick_disk")
-
 CLEAN, ONE, TWO = aws_key(), aws_key(hash_="00000001"), aws_key("000000000012", "us-east-1")
 OBJECTS = {
     CLEAN: V2 + ROW,

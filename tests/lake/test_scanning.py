@@ -23,8 +23,6 @@ from flowconv.errors import LakeError, UsageError
 from oracle import reference
 from support.lakes import ROW, V2, Key, aws_key, data_files, write_objects
 
-pytestmark = pytest.mark.usefixtures("quick_disk")
-
 NULL = "__HIVE_DEFAULT_PARTITION__"
 FIELDS = {name.replace("-", "_"): kind for name, kind in reference.VPC.items()}
 COLUMNS = [*FIELDS, "flow_log_id", "unknown_fields"]

@@ -15,8 +15,6 @@ from flowconv.storage.opening import open_storage
 from support.commands import invoke
 from support.lakes import ROW, V2, Key, aws_key, killed_run, write_objects
 
-pytestmark = pytest.mark.usefixtures("quick_disk")
-
 GOOD = aws_key()
 BAD = aws_key("000000000012", "us-east-1")
 BROKEN = Key("broken.log.gz")

@@ -29,8 +29,6 @@ from support.shapes import (
     subscription,
 )
 
-pytestmark = pytest.mark.usefixtures("quick_disk")
-
 V5 = b"2 123456789012 eni-1 - - - - - - - 1768348800 1768348860 - NODATA" + b" -" * 13 + b"\n"
 MANY = 100_000
 

@@ -13,8 +13,6 @@ from flowconv import ConvertOptions, convert, read, verify
 from flowconv.errors import StorageError, UsageError
 from support.lakes import ROW, V2, Key, write_objects
 
-pytestmark = pytest.mark.usefixtures("quick_disk")
-
 LOG = V2 + ROW
 
 

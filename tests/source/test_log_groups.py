@@ -225,14 +225,13 @@ SIZE = len(line(record(at(3))))
 
 
 def run(server: S3Server, group: str, lake: Path, **options: Any) -> ConvertReport:
-    with mock.patch("os.fsync"):
-        return convert(
-            f"cloudwatch:{group}",
-            str(lake),
-            ConvertOptions(
-                **{"format": "default", "source_options": server.storage_options(), **options}
-            ),
-        )
+    return convert(
+        f"cloudwatch:{group}",
+        str(lake),
+        ConvertOptions(
+            **{"format": "default", "source_options": server.storage_options(), **options}
+        ),
+    )
 
 
 def starts(lake: Path) -> list[datetime]:

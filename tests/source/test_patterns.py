@@ -9,8 +9,6 @@ from flowconv.errors import UsageError
 from flowconv.source.patterns import NOT_INCLUDED, Patterns
 from support.lakes import ROW, V2, Key, write_objects
 
-pytestmark = pytest.mark.usefixtures("quick_disk")
-
 
 @pytest.mark.parametrize(
     ("glob", "path", "part"),

@@ -31,8 +31,6 @@ from support.exactly_once import s3_options
 from support.lakes import V2, aws_key, data_files
 from support.s3_servers import S3Server
 
-pytestmark = pytest.mark.usefixtures("quick_disk")
-
 START = 1768348800  # 2026-01-14
 RUNS, OBJECTS, ROWS = 3, 2, 40
 

@@ -27,8 +27,6 @@ from flowconv.upkeep.gap_report import Gap
 from support.commands import INCOMPLETE, run
 from support.lakes import Key, aws_key, write_objects
 
-pytestmark = pytest.mark.usefixtures("quick_disk")
-
 FIRST = datetime(2026, 1, 14, tzinfo=UTC)
 LOG, OTHER = FlowLogKey("fl-1", "1", "eu-west-1"), FlowLogKey("fl-2", "1", "eu-west-1")
 

@@ -22,8 +22,6 @@ from support.commands import run
 from support.deaths import Killed, dies_at
 from support.lakes import aws_key, data_files
 
-pytestmark = pytest.mark.usefixtures("quick_disk")
-
 START = 1768348800  # 2026-01-14
 RICH, POOR, LONE, LATE = "fl-0a", "fl-0b", "fl-0c", "fl-00"
 KEYS = "interface-id srcaddr dstaddr srcport dstport protocol start end"

@@ -20,8 +20,6 @@ from support.commands import USAGE, run
 from support.deaths import Killed, dies_at
 from support.lakes import ROW, V2, aws_key, data_files
 
-pytestmark = pytest.mark.usefixtures("quick_disk")
-
 DAY_S = 86_400
 FIRST = date(2026, 1, 14)
 

@@ -25,8 +25,6 @@ from flowconv import scan
 from support.commands import invoke
 from support.lakes import read_quarantine
 
-pytestmark = pytest.mark.usefixtures("quick_disk")
-
 CASES = sorted(path.parent for path in (Path(__file__).parents[1] / "cases").glob("*/case.json"))
 
 

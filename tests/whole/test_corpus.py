@@ -18,8 +18,6 @@ from oracle import reference
 from support.in_memory import assert_as_reference
 from support.lakes import Key, data_files, read_quarantine, write_objects
 
-pytestmark = pytest.mark.usefixtures("quick_disk")
-
 HERE = Path(__file__).parents[3] / "shared/corpus"
 CORPUS = Path(os.environ.get("FLOWCONV_CORPUS", HERE))
 CASES = sorted(path.parent for path in CORPUS.glob("*/case.json"))

@@ -16,7 +16,6 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cache
 from itertools import cycle, pairwise
-from pathlib import Path
 from typing import Any
 from unittest import mock
 
@@ -43,7 +42,7 @@ from support.exactly_once import (
     tables,
 )
 from support.faulty_proxy import FAULTS, ONLY, Fault, FaultyProxy, RandomFaults, faulty_proxy
-from support.processes import prepared_runs
+from support.processes import Runs
 from support.s3_servers import S3Server
 
 MORE_RUNS = int(os.environ.get("FLOWCONV_FAULTS", "0"))
@@ -433,7 +432,7 @@ def test_a_run_against_a_store_that_takes_one_request_at_once(site: Site) -> Non
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 @pytest.mark.parametrize("site", ["moto"], indirect=True)
 @pytest.mark.parametrize("what", ["silence", "SlowDown"])
-def test_a_stop_while_s3_does_not_answer(site: Site, what: str, tmp_path: Path) -> None:
+def test_a_stop_while_s3_does_not_answer(site: Site, what: str, runs: Runs) -> None:
     """It does not wait for all attempts, nor for the time between them."""
     lake = site.new_lake()
     site.proxy.calm()
@@ -442,16 +441,15 @@ def test_a_stop_while_s3_does_not_answer(site: Site, what: str, tmp_path: Path) 
         "flowconv.storage.s3_connection:ANSWER_TIMEOUT_S": 2.0,
         "flowconv.storage.retrying:FIRST_DELAY_S": 60,
     }
-    with prepared_runs(tmp_path) as runs:
-        running = runs.start(*site.command(lake, "--grace=0"), patch=patch)
-        began = time.monotonic()
-        while not any(fault.injected for fault in site.proxy.faults):
-            assert time.monotonic() - began < 60
-            time.sleep(0.05)
-        began = time.monotonic()
-        running.signal(signal.SIGTERM)
-        done = running.wait()
-        assert time.monotonic() - began < 15
+    running = runs.start(*site.command(lake, "--grace=0"), patch=patch)
+    began = time.monotonic()
+    while not any(fault.injected for fault in site.proxy.faults):
+        assert time.monotonic() - began < 60
+        time.sleep(0.05)
+    began = time.monotonic()
+    running.signal(signal.SIGTERM)
+    done = running.wait()
+    assert time.monotonic() - began < 15
     assert done.code == 143, done.stderr
     assert "Traceback" not in done.stderr
     site.proxy.calm()

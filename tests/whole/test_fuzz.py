@@ -165,7 +165,7 @@ class Story:
 
 
 @pytest.fixture(scope="module")
-def story(quick_disk: None, tmp_path_factory: pytest.TempPathFactory) -> Story:
+def story(tmp_path_factory: pytest.TempPathFactory) -> Story:
     """Two checkpoints, then records, then a run that was killed: its lock, note and files."""
     folder = tmp_path_factory.mktemp("story")
     source, lake = folder / "logs", LocalLake(folder / "lake")

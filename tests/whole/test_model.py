@@ -658,7 +658,6 @@ def cluster() -> Iterator[Any]:
         yield client
 
 
-@pytest.mark.usefixtures("quick_disk")
 # Who is dead closes no file.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.filterwarnings("ignore::ResourceWarning")

@@ -43,8 +43,6 @@ from support.parquet_file import footer, pages
 from support.processes import Runs, Step
 from support.stories import patch_of
 
-pytestmark = pytest.mark.usefixtures("quick_disk")
-
 OCSF = ConvertOptions(workers=1, schema="ocsf", allow_unknown_fields=("next-year",))
 
 # Of all fields, one record each; what is not named is "-".

@@ -27,8 +27,6 @@ from support.examples import MORE_EXAMPLES
 from support.lakes import ROW, V2, Key, assert_as_reference, aws_key, data_files, write_objects
 from support.shapes import firehose, gzip_member, parquet
 
-pytestmark = pytest.mark.usefixtures("quick_disk")
-
 DAY = 1768348800  # 2026-01-14T00:00Z
 
 UNKNOWN = ["new-field", "Newer_Field", "x", "date", "hour", "aws-region-name", "azs"]

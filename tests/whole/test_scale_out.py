@@ -74,14 +74,14 @@ def test_commands_are_flowconvs_and_dasks() -> None:
     assert [flag for flag in flags if flag not in page] == []
     task = json.loads((FOLDER / "ecs-worker.json").read_text(encoding="utf-8"))
     (worker,) = task["containerDefinitions"]
+    known = subprocess.run(
+        [sys.executable, "-m", "dask", "worker", "--help"],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
     for arguments in (worker["command"], containers()["worker"]["args"]):
         assert arguments[:2] == ["dask", "worker"]
-        known = subprocess.run(
-            [sys.executable, "-m", "dask", "worker", "--help"],
-            capture_output=True,
-            text=True,
-            check=True,
-        ).stdout
         flags = [found[0] for argument in arguments if (found := re.match(r"--[a-z-]+", argument))]
         assert [flag for flag in flags if flag not in known] == []
 

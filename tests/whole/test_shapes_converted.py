@@ -28,8 +28,6 @@ from support.shapes import (
     subscription,
 )
 
-pytestmark = pytest.mark.usefixtures("quick_disk")
-
 FORMAT = "version type start"
 LINES = ["2 A 1768348800", "", "# a", "2 B 1768348800 2 C 1768348801000", "x D 5"]
 RAW = [line.encode() for line in LINES]

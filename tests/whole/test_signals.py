@@ -29,10 +29,7 @@ from flowconv.storage.opening import open_storage
 from support.lakes import ROW, V2, aws_key, data_files, write_objects
 from support.processes import Runs, Step
 
-pytestmark = [
-    pytest.mark.skipif(os.name == "nt", reason="Windows has no such signals"),
-    pytest.mark.usefixtures("quick_disk"),
-]
+pytestmark = pytest.mark.skipif(os.name == "nt", reason="Windows has no such signals")
 
 # A day is a task; more of them than are under way at once.
 DAYS = 16

@@ -22,7 +22,6 @@ from flowconv import ConvertOptions, convert, ddl, scan
 pytestmark = [
     pytest.mark.filterwarnings("ignore::ResourceWarning"),
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
-    pytest.mark.usefixtures("quick_disk"),
 ]
 
 SETTINGS = {
