@@ -151,19 +151,6 @@ def check_workers(options: Any) -> None:
     require(1 <= options.workers <= 1024, f"--workers: {options.workers} is not in 1 to 1024.")
 
 
-def check_days(options: Any) -> None:
-    """Check that days are in order.
-
-    Raises:
-        UsageError: They are not.
-    """
-    since, until = options.since, options.until
-    require(
-        not (since and until and since > until),
-        f"--since {since} lies after --until {until}; exchange them.",
-    )
-
-
 def check_patterns(options: Any) -> None:
     """Check what chooses objects by their keys.
 

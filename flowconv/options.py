@@ -12,7 +12,6 @@ from flowconv.fields import FIELDS, KEYS, Table
 from flowconv.option_values import (
     DEFAULT_PARTITIONS,
     SIZES,
-    check_days,
     check_partitions,
     check_patterns,
     check_types,
@@ -29,7 +28,7 @@ from flowconv.option_values import (
 from flowconv.source.patterns import Patterns
 from flowconv.storage.opening import MAX_REQUESTS
 from flowconv.storage.request_prices import PRICES, PRICES_OF, parse_request_prices
-from flowconv.values import check_choice, parse_size
+from flowconv.values import check_choice, check_days, parse_size
 
 if TYPE_CHECKING:
     from flowconv.blocks.declared_formats import DeclaredFormats
@@ -285,7 +284,7 @@ class ConvertOptions:
         check_choice(self.time_type, get_args(TimeType), "--time-type")
         check_choice(self.order, get_args(Order), "--order")
         check_choice(self.on_bad_line, get_args(OnBadLine), "--on-bad-line")
-        check_days(self)
+        check_days(self.since, self.until)
         check_patterns(self)
         parse_request_prices(self.request_prices)
         check_choice(self.schema, get_args(Schema), "--schema")
@@ -373,7 +372,7 @@ class ReadOptions:
         take_days(self)
         take_formats(self)
         check_types(self)
-        check_days(self)
+        check_days(self.since, self.until)
         check_patterns(self)
         require(self.table in list(Table), f"{self.table!r} is not a table; write vpc or tgw.")
 
@@ -430,7 +429,7 @@ class VerifyOptions:
         take_days(self)
         check_types(self)
         check_workers(self)
-        check_days(self)
+        check_days(self.since, self.until)
         check_patterns(self)
 
     @property
@@ -509,7 +508,7 @@ class CompactOptions:
         take_names(self, "sort_by")
         check_types(self)
         check_workers(self)
-        check_days(self)
+        check_days(self.since, self.until)
         check_choice(self.compression, get_args(Compression), "--compression")
         require(self.min_files >= 1, f"--min-files: {self.min_files} is too small; at least 1.")
         require(

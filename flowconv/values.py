@@ -28,6 +28,16 @@ def as_day(value: object, option: str) -> date | None:
     )
 
 
+def check_days(since: date | None, until: date | None) -> None:
+    """Check that days are in order.
+
+    Raises:
+        UsageError: They are not.
+    """
+    if since and until and since > until:
+        raise UsageError(f"--since {since} lies after --until {until}; exchange them.")
+
+
 def parse_day(text: str, option: str = "", *, today: date | None = None) -> date:
     """Return the day that `2026-01-14`, `2d` (two days ago), `today` or `yesterday` names, in UTC.
 

@@ -1,6 +1,7 @@
 """query(): SQL over the tables of a lake."""
 
 import os
+import re
 from collections.abc import Callable, Collection, Iterator, Mapping
 from datetime import date
 
@@ -47,13 +48,17 @@ def query(
         leave are read, of these only what the SQL needs.
 
     Raises:
-        UsageError: polars does not understand the SQL, an argument is not valid, or the lake has
-            no names.
+        UsageError: The SQL is no SELECT, polars does not understand it, an argument is not valid,
+            or the lake has no names.
         LakeError: There is no lake, it is not partitioned by what is chosen, or files are gone.
         TypeError: An argument has another type, such as an account that is a number.
         StorageError: The lake does not answer.
     """
     require(sql, str, "sql")
+    if found := _CHANGE.match(sql):
+        raise UsageError(
+            f"SQL: {found[1].upper()} changes a table; a lake is only asked, by SELECT."
+        )
     frames = {
         table.value: scan(
             dest,
@@ -85,6 +90,12 @@ def query(
         raise UsageError(f"polars does not understand this SQL: {_first_line(error)}") from error
     return answer
 
+
+# polars would change its own view of a table, and show what is left of it.
+_CHANGE = re.compile(
+    r"(?:\s|--.*\n|/\*[\s\S]*?\*/)*(ALTER|CREATE|DELETE|DROP|INSERT|MERGE|TRUNCATE|UPDATE)\b",
+    re.IGNORECASE,
+)
 
 _NAME_TABLES: Mapping[str, Callable[[NameTables], pl.DataFrame]] = {
     "interfaces": lambda tables: tables.interfaces,

@@ -20,7 +20,7 @@ from flowconv.rows.schema import UNKNOWN_FIELDS, table_schema
 from flowconv.storage.interface import Storage
 from flowconv.storage.names import from_text
 from flowconv.storage.opening import open_storage
-from flowconv.values import as_day, require, take_texts
+from flowconv.values import as_day, check_days, require, take_texts
 
 if TYPE_CHECKING:
     import polars as pl
@@ -58,8 +58,8 @@ def scan(
 
     Raises:
         LakeError: There is no lake, it is not partitioned by what is chosen, or files are gone.
-        UsageError: There is no such table, a day or region is not valid, or the table has a
-            column for an unknown field.
+        UsageError: There is no such table, a day or region is not valid, days are not in order, or
+            the table has a column for an unknown field.
         TypeError: An argument has another type, such as an account that is a number.
         StorageError: The lake does not answer.
     """
@@ -147,6 +147,7 @@ class _Wanted:
     regions: frozenset[str] | None
 
     def check(self, layout: Layout, storage: Storage) -> None:
+        check_days(self.since, self.until)
         asked = {
             "date": self.since or self.until,
             "aws_account_id": self.accounts,

@@ -24,7 +24,7 @@ from flowconv.storage.opening import open_storage, path_text
 from flowconv.upkeep.delivery_windows import check_windows, read_times
 from flowconv.upkeep.few_rows import days_with_few_rows
 from flowconv.upkeep.gap_report import Gap, GapReport
-from flowconv.values import as_day
+from flowconv.values import as_day, check_days
 
 
 def gaps(
@@ -60,6 +60,7 @@ def gaps(
 
     started = time.monotonic()
     first, last = as_day(since, "--since"), as_day(until, "--until")
+    check_days(first, last)
     lake = path_text(lake)
     storage = open_storage(lake, options or {})
     read_flat_layout(storage, "flowconv gaps")

@@ -173,6 +173,13 @@ def test_command(lake: Path) -> None:
     assert run("ddl", lake, "--dialect", "spark").stdout == ddl(str(lake), "spark")
 
 
+def test_command_says_that_there_is_no_file(tmp_path: Path) -> None:
+    write_objects(tmp_path / "logs", {Key("a.log"): b"srcaddr start\n"})
+    convert(str(tmp_path / "logs"), str(tmp_path / "lake"))
+    result = run("ddl", tmp_path / "lake", "--dialect", "duckdb")
+    assert (result.stdout, result.stderr) == ("", "The lake has no files yet.\n")
+
+
 def test_location_with_control_characters(lake: Path) -> None:
     with pytest.raises(UsageError, match="has characters that no statement can hold"):
         ddl(str(lake), "duckdb", location="/lake\n; DROP TABLE x")

@@ -111,6 +111,8 @@ TYPED: dict[str, str] = {
     "convert logs lake2 --since 3h": "--since: '3h' is not a day",
     "convert logs lake2 --since=": "--since: '' is not a day",
     "convert logs lake2 --since 1d --until 2d": "lies after --until",
+    "gaps lake --since 1d --until 2d": "lies after --until",
+    "report lake --output r.html --since 1d --until 2d": "lies after --until",
     "verify lake --since x": "--since: 'x' is not a day",
     "convert logs lake2 --target-file-size 256": "--target-file-size: 256 bytes are too few",
     "convert logs lake2 --target-file-size 1e9": "--target-file-size: '1e9' is not a size",

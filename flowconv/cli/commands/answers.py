@@ -180,4 +180,7 @@ def ddl(
         from flowconv.answers.ddl import ddl as ddl_
 
         options = parse_storage_options(dest_option)
-        sys.stdout.write(ddl_(lake, cast("Dialect", dialect), location=location, options=options))
+        statements = ddl_(lake, cast("Dialect", dialect), location=location, options=options)
+        sys.stdout.write(statements)
+        if not statements:
+            typer.echo("The lake has no files yet.", err=True)
