@@ -81,6 +81,10 @@ _INCLUDE = (
 _EXCLUDE = (
     "Leave out objects whose path below SOURCE matches, even if --include does. Can be repeated."
 )
+_INVENTORY = (
+    "Manifest of an S3 Inventory of SOURCE's bucket: it lists the objects, and requests only those "
+    "of the last days before it and since (docs/scale-out.md)."
+)
 _SOURCE_OPTION = (
     "Storage option of SOURCE: key, secret, token, profile, endpoint_url, region and, for S3, "
     "anon=true, requester_pays=true. Can be repeated."
@@ -157,11 +161,7 @@ class ConvertOptions:
         default=(),
         metavar="GLOB",
     )
-    inventory: str | None = described(
-        "Manifest of an S3 Inventory of SOURCE's bucket: it lists the objects, and requests only "
-        "those of the last days before it and since (docs/scale-out.md).",
-        metavar="URL",
-    )
+    inventory: str | None = described(_INVENTORY, metavar="URL")
     allow_empty: bool = described(
         "Exit with 0, not 3, if no flow log of the chosen days is found below SOURCE.",
         default=False,
@@ -402,6 +402,7 @@ class VerifyOptions:
     until: date | None = described("Last day of SOURCE to compare, included.", metavar="DAY")
     include: tuple[str, ...] = described(_INCLUDE, default=(), metavar="GLOB")
     exclude: tuple[str, ...] = described(_EXCLUDE, default=(), metavar="GLOB")
+    inventory: str | None = described(_INVENTORY, metavar="URL")
     quick: bool = described(
         "Compare names and sizes only; read no file and no object.", default=False
     )

@@ -169,8 +169,7 @@ def list_source(
         leave_out=lake.root,
         inventory=options.inventory,
     )
-    if options.inventory is not None and not logs.root.startswith("s3://"):
-        raise UsageError("--inventory: it lists a bucket of S3, and SOURCE is none.", uri=logs.root)
+    selection.require_bucket(logs.root)
     return logs.list_with_day_ends(selection, left_out, unreadable)
 
 

@@ -88,8 +88,8 @@ def list_inventory(
     storage: Storage,
     options: Mapping[str, str],
     selection: Selection,
-    left_out: Counter[str],
-    unreadable: dict[str, str],
+    left_out: Counter[str] | None,
+    unreadable: dict[str, str] | None,
 ) -> Iterator[LogObject | DayEnd]:
     """List the objects of a source by an inventory, and those of later days by requests.
 
@@ -104,6 +104,7 @@ def list_inventory(
         UsageError: The manifest is of another bucket, lacks a column, or is no manifest.
         FetchError, StorageError: A file of the inventory is missing, damaged, or does not come.
     """
+    left_out = Counter() if left_out is None else left_out
     url = selection.inventory or ""
     place, files = _open(url, options)
     manifest = read_manifest(place, files, storage)

@@ -124,9 +124,9 @@ class CloudWatchSource:
 
     def list_with_day_ends(
         self,
-        selection: Selection,
-        left_out: Counter[str],
-        unreadable: dict[str, str],
+        selection: Selection = ALL,
+        left_out: Counter[str] | None = None,
+        unreadable: dict[str, str] | None = None,
     ) -> Iterator[LogObject]:
         """See `opening.Source`: a day's streams are not neighbours, so none is known to end."""
         return self.list_objects(selection, left_out, unreadable)

@@ -13,7 +13,7 @@ from typing import Protocol
 from flowconv.errors import FolderError, UsageError
 from flowconv.fields import is_table_folder
 from flowconv.source.keys import CLOUDWATCH, LogObject
-from flowconv.source.listing import LAKE_FOLDER, DayEnd, list_objects, list_with_day_ends
+from flowconv.source.listing import LAKE_FOLDER, DayEnd, list_with_day_ends
 from flowconv.source.selection import ALL, Selection
 from flowconv.storage.interface import Storage
 from flowconv.storage.names import from_text
@@ -69,9 +69,9 @@ class Source(Protocol):
 
     def list_with_day_ends(
         self,
-        selection: Selection,
-        left_out: Counter[str],
-        unreadable: dict[str, str],
+        selection: Selection = ALL,
+        left_out: Counter[str] | None = None,
+        unreadable: dict[str, str] | None = None,
     ) -> Iterator[LogObject | DayEnd]:
         """Do as `list_objects`, and tell which days are listed; see `listing`."""
         ...
@@ -148,14 +148,14 @@ class StorageSource:
         unreadable: dict[str, str] | None = None,
     ) -> Iterator[LogObject]:
         """See `Source`."""
-        self._refuse_lakes()
-        yield from list_objects(self._storage, selection, left_out, unreadable)
+        listed = self.list_with_day_ends(selection, left_out, unreadable)
+        return (item for item in listed if isinstance(item, LogObject))
 
     def list_with_day_ends(
         self,
-        selection: Selection,
-        left_out: Counter[str],
-        unreadable: dict[str, str],
+        selection: Selection = ALL,
+        left_out: Counter[str] | None = None,
+        unreadable: dict[str, str] | None = None,
     ) -> Iterator[LogObject | DayEnd]:
         """See `Source`."""
         self._refuse_lakes()

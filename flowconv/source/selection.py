@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from datetime import date
 
+from flowconv.errors import UsageError
 from flowconv.source.patterns import Patterns
 
 
@@ -23,6 +24,15 @@ class Selection:
     patterns: Patterns | None = None
     leave_out: str | None = None
     inventory: str | None = None
+
+    def require_bucket(self, root: str) -> None:
+        """Check that a source is in S3 if an inventory is to list it.
+
+        Raises:
+            UsageError: It is not.
+        """
+        if self.inventory is not None and not root.startswith("s3://"):
+            raise UsageError("--inventory: it lists a bucket of S3, and SOURCE is none.", uri=root)
 
 
 ALL = Selection()

@@ -70,7 +70,9 @@ class SourceObjects:
                 until=options.until,
                 patterns=options.patterns,
                 leave_out=lake_root,
+                inventory=options.inventory,
             )
+            selection.require_bucket(logs.root)
             listed = logs.list_objects(selection, unreadable=self._unlisted)
             self._listed = {log_object.uri: log_object for log_object in listed}
 

@@ -9,6 +9,7 @@ import io
 import json
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import flowconv
-from flowconv import ConvertOptions, StorageError, UsageError
+from flowconv import ConvertOptions, StorageError, UsageError, VerifyOptions
 from flowconv.source.keys import LogObject
 from flowconv.source.listing import DayEnd
 from flowconv.source.opening import open_source
@@ -349,3 +350,33 @@ def test_convert(bucket: Bucket, tmp_path: Path) -> None:
     assert report.changed == []
     with pytest.raises(UsageError, match="it lists a bucket of S3, and SOURCE is none"):
         flowconv.convert(tmp_path, tmp_path / "other", ConvertOptions(inventory=url))
+
+
+def test_verify(bucket: Bucket, tmp_path: Path) -> None:
+    lake, logs = tmp_path / "lake", f"s3://{bucket.name}/AWSLogs"
+    how: Any = {"workers": 2, "source_options": bucket.options}
+    flowconv.convert(logs, lake, ConvertOptions(**how))
+
+    def verify(url: str, **options: Any) -> flowconv.VerifyReport:
+        return flowconv.verify(lake, logs, VerifyOptions(inventory=url, **how, **options))
+
+    rows = bucket.rows()
+    report = verify(bucket.write(rows))
+    assert report == replace(verify(bucket.write(rows), repair=True), seconds=report.seconds)
+    assert (report.problems, report.expired) == ([], 0)
+    assert report.objects == report.listed == len(DAYS) + len(HOSTILE)
+    assert report.lines == 2 * report.objects
+
+    # Days from the 18th on are listed, whatever the inventory lacks of them.
+    without = [row for row in rows if row["Key"] not in (DAYS[0], DAYS[2])]
+    report = verify(bucket.write(without), quick=True)
+    assert (report.problems, report.expired) == ([], 1)
+
+    added = rows[0] | {"Key": "AWSLogs/more.log"}
+    changed = [row | {"ETag": "other"} if row["Key"] == DAYS[1] else row for row in rows]
+    assert verify(bucket.write([*changed, added]), quick=True).kinds == {
+        "not-converted": 1,
+        "changed": 1,
+    }
+    with pytest.raises(UsageError, match="it lists a bucket of S3, and SOURCE is none"):
+        flowconv.verify(lake, tmp_path, VerifyOptions(inventory=bucket.write(rows)))
