@@ -54,16 +54,25 @@ class TaskCommitter:
         run_id: The run.
         options: The options of the run.
         cores: What handles rows.
+        replaced: The tasks that the run replaces, those of each new one together; complete before
+            the first is committed.
     """
 
     def __init__(
-        self, lake: Storage, ledger: Ledger, run_id: str, options: ConvertOptions, cores: Cores
+        self,
+        lake: Storage,
+        ledger: Ledger,
+        run_id: str,
+        options: ConvertOptions,
+        cores: Cores,
+        replaced: Sequence[tuple[str, ...]],
     ) -> None:
         self._lake = lake
         self._ledger = ledger
         self._run_id = run_id
         self._options = options
         self._cores = cores
+        self._replaced = replaced
         # Tasks that are replaced may have rows in the same compacted file.
         self._replacing = threading.Lock()
 
@@ -93,6 +102,7 @@ class TaskCommitter:
             self._publish_and_commit(task, staged, go_on)
             return
         with self._replacing:
+            self._cores.run(partial(self._separate, task))
             # Read here: another task may just have rewritten the same files.
             shared = self._ledger.compacted_with(task.replaces)
             rewritten = self._cores.run(partial(self._rewrite, task, shared))
@@ -109,6 +119,27 @@ class TaskCommitter:
             finally:
                 for file in rewritten:
                     file.sink.discard()
+
+    def _separate(self, task: Task) -> None:
+        """Cut a task's rows and those of all that will be replaced out of the files they share."""
+        from flowconv.lake.separating import separate_tasks
+
+        for file in self._ledger.compacted_with(task.replaces):
+            there = {share.task_id for share in file.shares}
+            others = [
+                task_ids
+                for task_ids in self._replaced
+                if task_ids != task.replaces and not there.isdisjoint(task_ids)
+            ]
+            if others:
+                separate_tasks(
+                    self._lake,
+                    self._ledger,
+                    self._run_id,
+                    file,
+                    [task.replaces, *others],
+                    self._options,
+                )
 
     def _rewrite(self, task: Task, shared: Sequence[DataFile]) -> list["StagedFile"]:
         """Write compacted files without the rows that are replaced."""

@@ -146,8 +146,13 @@ def convert(
                 closing(Cores(options.tasks_at_once)) as cores,
                 _converting(logs, lake, run, cores, engine, of_workers) as converter,
             ):
-                committer = TaskCommitter(lake, ledger, report.run_id, options, cores)
-                _convert_all(listing, converter, committer, ledger, report, options, on_progress)
+                pending = Pending()
+                committer = TaskCommitter(
+                    lake, ledger, report.run_id, options, cores, pending.replaced
+                )
+                _convert_all(
+                    listing, converter, committer, ledger, report, options, on_progress, pending
+                )
     return report
 
 
@@ -306,13 +311,13 @@ def _convert_all(
     report: ConvertReport,
     options: ConvertOptions,
     on_progress: Callable[[RunProgress], None] | None,
+    pending: Pending,
 ) -> None:
     """Plan, convert and commit tasks, as many at once as there are places for."""
     headers = KnownHeaders(())
     logged = LoggedInterfaces()
     progress = RunProgress(total_objects=0, total_bytes=0)
     mutex = threading.Lock()
-    pending = Pending()
 
     def planned() -> Iterator[Task | None]:
         nonlocal headers

@@ -37,6 +37,7 @@ class Pending:
         changed_format: Uris of objects whose declared format has changed.
         stuck: Uri -> reason, of objects that cannot be converted again.
         expired: Number of new objects that are left out, since their days have expired.
+        replaced: The tasks whose objects are converted again, those of each new task together.
     """
 
     objects: int = 0
@@ -46,6 +47,7 @@ class Pending:
     changed_format: list[str] = field(default_factory=list)
     stuck: dict[str, str] = field(default_factory=dict)
     expired: int = 0
+    replaced: list[tuple[str, ...]] = field(default_factory=list)
 
 
 # With more objects in the ledger the first task waits for the end of the listing: the ledger's uris
@@ -257,6 +259,7 @@ def _replacements(
     pending.changed = [uri for uri in pending.changed if uri not in moved]
     pending.changed_format = [uri for uri in pending.changed_format if uri not in moved]
     pending.stuck = stuck
+    pending.replaced += [task.replaces for task in replacements]
     return replacements
 
 

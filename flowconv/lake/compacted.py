@@ -8,12 +8,11 @@ between the file's row groups, where no reader looks, and its footer says where 
 A code has 16 or 32 bits and is a place in the list's origins; compressed, it takes about a byte.
 """
 
-import hashlib
 import io
 import json
 import zlib
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
@@ -24,7 +23,7 @@ import pyarrow as pa
 from flowconv.errors import FetchError, LakeError
 from flowconv.fields import Table
 from flowconv.lake.ledger_records import DataFile, Share
-from flowconv.lake.paths import STAGING
+from flowconv.lake.paths import STAGING, name_of
 from flowconv.lake.writing import StagedFile, parquet_writer
 from flowconv.options import ConvertOptions
 from flowconv.rows.schema import table_schema
@@ -344,12 +343,14 @@ def rewrite_without(
         FetchError: A file cannot be fetched; this may pass.
         StorageError: The lake cannot be written to.
     """
+    replaced = dict.fromkeys(task_ids, NOWHERE)
     staged: list[StagedFile] = []
     try:
         for file in files:
-            facts = repr((file.path, sorted(task_ids)))
-            name = f"{hashlib.sha256(facts.encode()).hexdigest()[:20]}-{generation}"
-            staged += _rewrite_without(storage, file, task_ids, name, options)
+            if replaced.keys() >= {share.task_id for share in file.shares}:
+                continue
+            name = name_of((file.path, sorted(task_ids)), generation)
+            staged += write_parts(storage, file, replaced, [name], options)
     except BaseException:
         for rewritten in staged:
             rewritten.sink.discard()
@@ -357,36 +358,60 @@ def rewrite_without(
     return staged
 
 
-def _rewrite_without(
+NOWHERE = -1
+"""The part of rows that are left out."""
+
+
+def write_parts(
     storage: Storage,
     file: DataFile,
-    task_ids: Collection[str],
-    name: str,
+    part_of: Mapping[str, int],
+    names: Sequence[str],
     options: ConvertOptions,
 ) -> list[StagedFile]:
+    """Write the rows of a compacted file to others; in each they keep their order.
+
+    Args:
+        storage: The lake.
+        file: The file.
+        part_of: Task -> place in `names`, or `NOWHERE`; rows of other tasks are in the first part.
+        names: Beginnings of the files' names, for each part.
+        options: The lake's, and the format of what is written.
+
+    Returns:
+        The files, which are not visible yet; none of a part without rows.
+
+    Raises:
+        LakeError, FetchError, StorageError: As `rewrite_without`.
+    """
     partition = file.path.rpartition("/")[0]
     table = Table(partition.partition("/")[0])
     schema = table_schema(table, options.time_type, with_source=options.with_source)
     with RowGroups(storage, file, "", schema) as groups:
-        writer = CompactedWriter(
-            storage,
-            partition,
-            name=name,
-            origins=groups.origins,
-            sorted_by=file.sorted_by,
-            is_deduped=file.is_deduped,
-            options=options,
-        )
-        kept = np.array([origin.task_id not in task_ids for origin in groups.origins], bool)
+        writers = [
+            CompactedWriter(
+                storage,
+                partition,
+                name=name,
+                origins=groups.origins,
+                sorted_by=file.sorted_by,
+                is_deduped=file.is_deduped,
+                options=options,
+            )
+            for name in names
+        ]
+        parts = np.array([part_of.get(origin.task_id, 0) for origin in groups.origins])
         columns = [name for name in schema.names if name in groups.columns()]
         try:
             for rows, codes in groups.read(columns):
-                chosen = kept[codes]
-                if chosen.any():
-                    writer.write([rows.filter(pa.array(chosen))], codes[chosen])
-            return writer.close()
+                for number, writer in enumerate(writers):
+                    chosen = parts[codes] == number
+                    if chosen.any():
+                        writer.write([rows.filter(pa.array(chosen))], codes[chosen])
+            return [staged for writer in writers for staged in writer.close()]
         except BaseException:
-            writer.discard()
+            for writer in writers:
+                writer.discard()
             raise
 
 

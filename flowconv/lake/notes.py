@@ -3,12 +3,12 @@
 A note is named like a file of its partition, so it expires with it, and is replaced like one.
 """
 
-import hashlib
 from collections import defaultdict
 from collections.abc import Collection, Iterable
 from dataclasses import replace
 
 from flowconv.lake.ledger_records import DataFile, Duplicates
+from flowconv.lake.paths import name_of
 
 
 def make_note(partition: str, name: str, duplicates: Iterable[Duplicates]) -> DataFile:
@@ -37,8 +37,7 @@ def notes_without(
         duplicates = tuple(entry for entry in note.duplicates if entry.task_id not in task_ids)
         shares = tuple(share for share in note.shares if share.task_id not in task_ids)
         if duplicates or shares:
-            facts = repr((note.path, sorted(task_ids)))
-            name = f"{hashlib.sha256(facts.encode()).hexdigest()[:20]}-{generation}"
+            name = name_of((note.path, sorted(task_ids)), generation)
             left = make_note(note.path.rpartition("/")[0], name, duplicates)
             rows = sum(share.rows for share in shares)
             rest.append(replace(left, rows=rows, shares=shares))

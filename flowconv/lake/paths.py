@@ -15,6 +15,7 @@ _flowconv/
   set-aside/        files that no record names, kept by repairs
 """
 
+import hashlib
 import re
 from typing import NamedTuple
 
@@ -40,6 +41,11 @@ _OF_A_TASK = re.compile(
     r"|_flowconv/quarantine/[0-9a-f]{20}-[0-9]+\.jsonl",
     re.DOTALL,
 )
+
+
+def name_of(facts: tuple[object, ...], generation: int) -> str:
+    """Return the beginning of a file's name: of what is special about it, and of its run."""
+    return f"{hashlib.sha256(repr(facts).encode()).hexdigest()[:20]}-{generation}"
 
 
 def is_written_here(path: str) -> bool:

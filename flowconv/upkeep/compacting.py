@@ -23,27 +23,27 @@ from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from flowconv.engines.engine import Remote, opened_engine
-from flowconv.errors import FlowconvError, LakeError, StorageError, printable, redact
+from flowconv.errors import FlowconvError, LakeError, printable, redact
 from flowconv.fields import Table
 from flowconv.lake.compacted import Removed
 from flowconv.lake.expired import day_of
-from flowconv.lake.intents import taking_back, write_intent
 from flowconv.lake.layout import Layout, read_flat_layout
-from flowconv.lake.ledger import Ledger, LostLockError
-from flowconv.lake.ledger_records import DataFile, Duplicates, Run, Share
+from flowconv.lake.ledger import Ledger
+from flowconv.lake.ledger_records import DataFile, Duplicates, Run, Share, Swap
 from flowconv.lake.leftovers import list_leftovers, remove_leftovers
 from flowconv.lake.locking import Lock
 from flowconv.lake.remote import Places, remove_lost_attempts, require_no_credentials
+from flowconv.lake.swapping import commit_swap
 from flowconv.lake.writing import SORTED_BY
 from flowconv.memory import giving_memory_back
 from flowconv.notebooks import InNotebooks
 from flowconv.options import CompactOptions
-from flowconv.running import RunProgress, Stopped, run_all, uninterrupted
+from flowconv.running import RunProgress, run_all, uninterrupted
 from flowconv.storage.interface import Storage
 from flowconv.storage.opening import open_storage
 from flowconv.upkeep.duplicates import comparable
 from flowconv.upkeep.flow_logs import read_flow_logs
-from flowconv.upkeep.merging import MergedPartition, Merger, Partition
+from flowconv.upkeep.merging import Merger, Partition
 from flowconv.upkeep.remote import Compaction, RemoteMerger
 
 if TYPE_CHECKING:
@@ -387,7 +387,15 @@ class _Run:
         try:
             if merged.rows != partition.rows:
                 raise AssertionError("compacting has lost rows")
-            self._commit(partition, merged)
+            commit_swap(
+                self._storage,
+                self._ledger,
+                self._report.run_id,
+                merged.name,
+                Swap(tuple(merged.files), tuple(file.path for file, _ in partition.files)),
+                merged.sinks,
+                self._report.kept_until,
+            )
         finally:
             merged.discard()
         progress.add(objects=len(partition.files))
@@ -397,20 +405,3 @@ class _Run:
             compacted_bytes=sum(file.size_bytes for file in merged.files),
             duplicates=tuple(_summed(merged.duplicates)),
         )
-
-    def _commit(self, partition: Partition, merged: MergedPartition) -> None:
-        name = merged.name
-        old_paths = [file.path for file, _ in partition.files]
-        new_paths = [file.path for file in merged.files if file.is_written]
-        until = self._report.kept_until
-        intent = write_intent(self._storage, name, new_paths if until else [*old_paths, *new_paths])
-        if until:
-            write_intent(self._storage, f"{name}-kept", old_paths, until)
-        with taking_back(self._storage, new_paths, intent, StorageError, Stopped):
-            for sink in merged.sinks:
-                sink.publish()
-        with taking_back(self._storage, new_paths, intent, LostLockError):
-            self._ledger.compact(self._report.run_id, merged.files, old_paths)
-        if not until:
-            self._storage.delete(old_paths)
-        self._storage.delete([intent])

@@ -1,6 +1,5 @@
 """A partition's files -> fewer files with the same rows, sorted, that are not visible yet."""
 
-import hashlib
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -21,7 +20,7 @@ from flowconv.lake.compacted import (
 from flowconv.lake.layout import Layout
 from flowconv.lake.ledger_records import DataFile, Duplicates
 from flowconv.lake.notes import make_note
-from flowconv.lake.paths import STAGING
+from flowconv.lake.paths import STAGING, name_of
 from flowconv.options import CompactOptions, ConvertOptions
 from flowconv.rows.schema import table_schema
 from flowconv.running import RunProgress
@@ -158,9 +157,8 @@ class Merger:
             FetchError: A file cannot be fetched; this may pass.
             StorageError: The lake does not answer, or is full.
         """
-        facts = ([file.path for file, _ in partition.files], partition.sort_by)
-        digest = hashlib.sha256(repr(facts).encode()).hexdigest()[:20]
-        name = f"{digest}-{self._generation}"
+        paths = [file.path for file, _ in partition.files]
+        name = name_of((paths, partition.sort_by), self._generation)
         rows = _Rows(self._storage, partition, self._layout, progress)
         writer = CompactedWriter(
             self._storage,

@@ -18,6 +18,7 @@ import pytest
 
 import flowconv
 from flowconv import CompactOptions, ConvertOptions, LakeError, UsageError, VerifyOptions
+from flowconv.lake.compacted import write_parts
 from flowconv.lake.layout import read_layout
 from flowconv.lake.ledger import Ledger
 from flowconv.lake.remote import Places
@@ -270,6 +271,74 @@ def test_changed_objects_are_replaced_exactly(place: Place, then: Callable[[Plac
     convert(expected)
     assert rows_of(place) == rows_of(expected)
     assert_well(place)
+
+
+@pytest.mark.parametrize(("at_once", "writings"), [(64, 2), (1, 4)])
+def test_shared_files_are_written_once_for_all_tasks(
+    place: Place, *, at_once: int, writings: int
+) -> None:
+    """Not once for each; or once for each number that is written at once."""
+    compact(place)
+    for run_ in range(RUNS):
+        write(place.logs, run_, 0, body(run_, 0, 20, port=80))
+    with (
+        mock.patch("flowconv.lake.separating._GROUPS_AT_ONCE", at_once),
+        mock.patch("flowconv.lake.separating.write_parts", side_effect=write_parts) as cut,
+        mock.patch("flowconv.lake.compacted.write_parts", side_effect=write_parts) as left_out,
+    ):
+        assert convert(place, reprocess=True).objects == RUNS * OBJECTS
+    assert (cut.call_count, left_out.call_count) == (writings, 0)
+    assert rows_of(place).total() == RUNS * (ROWS + 20)
+    assert_well(place)
+
+
+def test_a_task_that_fails_stays_as_it_was(place: Place) -> None:
+    """Its rows may be in a file of their own then."""
+    compact(place)
+    for run_ in range(RUNS):
+        write(place.logs, run_, 0, body(run_, 0, 20, port=80))
+    cut = place.logs / path_of(1, 0)
+    cut.write_bytes(cut.read_bytes()[:-6])
+    assert len(convert(place, reprocess=True).unreadable) == OBJECTS
+    assert rows_of(place).total() == RUNS * (ROWS + 20) + ROWS - 20
+    problems = flowconv.verify(str(place.lake), str(place.logs)).problems
+    assert [problem.kind for problem in problems] == ["changed"]
+    write(place.logs, 1, 0, body(1, 0, 20, port=80))
+    assert convert(place, reprocess=True).objects == OBJECTS
+    assert len(compact(place).partitions) == 2
+    assert len(files_of(place)) == 2
+    assert rows_of(place).total() == RUNS * (ROWS + 20)
+    assert_well(place)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_killed_while_tasks_are_replaced(place: Place, tmp_path: Path) -> None:
+    """Each task has its old rows or its new ones, whatever the files that they share."""
+    compact(place)
+    old = rows_of(place)
+    for run_ in range(2):
+        write(place.logs, run_, 0, body(run_, 0, ROWS, port=80))
+    expected = Place(place.logs, tmp_path / "expected")
+    convert(expected)
+    new = rows_of(expected)
+    step, was_killed = 8, True
+    with mock.patch("flowconv.lake.locking.SETTLE_S", 0.0):
+        while was_killed:
+            killed = place.with_copied_lake(tmp_path / "killed")
+            with dies_at(step):
+                try:
+                    convert(killed, reprocess=True)
+                    was_killed = False
+                except Killed:
+                    step += 5
+            found = rows_of(killed)
+            assert found.total() == old.total()
+            assert found <= old | new
+            convert(killed, reprocess=True)
+            assert rows_of(killed) == new
+            assert_well(killed)
+            shutil.rmtree(killed.lake)
+    assert step > 30
 
 
 def test_all_rows_of_a_file_are_replaced(place: Place) -> None:
