@@ -32,6 +32,9 @@ from flowconv.storage.interface import HandedOver, Publishable, StagedSink, Stor
 # Objects of these shapes name their fields.
 _WITH_OWN_FIELDS = (Shape.HEADER, Shape.PARQUET, Shape.JSON_RECORDS)
 
+# Of each object so many log groups that do not fit are recorded.
+_MOST_UNFIT = 64
+
 
 class Attempt:
     """The files and counts of one pass over a task's objects: a `StagedTask` at its end."""
@@ -73,6 +76,7 @@ class Attempt:
         self._left_out: Counter[str] = Counter()
         self._counts: dict[LogObject, LineCounts] = {}
         self._headers: defaultdict[LogObject, dict[str, None]] = defaultdict(dict)
+        self._declared = declared
         self._declared_names = {format_.names for format_ in declared.all}
         self._without_header: set[LogObject] = set()
         self._staged: list[StagedFile] = []
@@ -240,8 +244,18 @@ class Attempt:
             declared=tuple(filter(self._declared_names.__contains__, headers))
             if is_declared
             else (),
+            unfit=self._unfit(log_object),
             flow_log_id=log_object.flow_log_id,
         )
+
+    def _unfit(self, log_object: LogObject) -> tuple[tuple[str, str], ...]:
+        """Return the log groups of which no line fits, and the formats declared for them."""
+        groups = sorted(self._unfit_log_groups.get(log_object, ()))[:_MOST_UNFIT]
+        formats = {
+            group: self._declared.find(log_object.path, log_object.flow_log_id, group)
+            for group in groups
+        }
+        return tuple((group, format_.names) for group, format_ in formats.items() if format_)
 
     @property
     def files(self) -> Sequence[Publishable]:

@@ -9,6 +9,7 @@ from flowconv.blocks.declared_formats import DeclaredFormats
 from flowconv.conversion.planning import Task, plan_day, plan_replacement, plan_tasks
 from flowconv.errors import UsageError
 from flowconv.lake.converted_objects import (
+    DeclaredFor,
     etags_and_formats,
     objects_of,
     rejected_uris,
@@ -106,7 +107,7 @@ def plan_pending(
                 pending.already_converted += 1
             elif converted[uri] != item.etag:
                 pending.changed.append(uri)
-            elif _has_other_format(item, declared.get(uri, ()), formats):
+            elif uri in declared and _has_other_format(item, declared[uri], formats):
                 pending.changed_format.append(uri)
             else:
                 pending.already_converted += 1
@@ -196,13 +197,20 @@ def is_empty(pending: Pending | None, unreadable: Collection[str], options: Conv
 
 
 def _has_other_format(
-    log_object: LogObject, converted_by: tuple[str, ...], formats: DeclaredFormats
+    log_object: LogObject, declared: DeclaredFor, formats: DeclaredFormats
 ) -> bool:
-    """Tell whether an object was converted by other formats than are now declared for it."""
-    if not converted_by:
-        return False
+    """Tell whether an object was converted by other formats than are now declared for it.
+
+    So it was if another one is declared for a log group that did not fit.
+    """
     names = formats.names_for(log_object.path, log_object.flow_log_id, log_object.log_group)
-    return bool(names) and not names.issuperset(converted_by)
+    if names and not names.issuperset(declared.formats):
+        return True
+    for log_group, unfit in declared.unfit:
+        format_ = formats.find(log_object.path, log_object.flow_log_id, log_group)
+        if format_ and format_.names != unfit and not formats.excludes(log_group):
+            return True
+    return False
 
 
 def _replacements(

@@ -30,6 +30,7 @@ from flowconv.lake.ledger_records import (
     file_from_json,
     file_to_json,
     join_headers,
+    join_unfit,
 )
 from flowconv.lake.paths import LEDGER
 from flowconv.storage.interface import Storage
@@ -51,6 +52,7 @@ OBJECTS_SCHEMA: pa.Schema = pa.schema(
         # Headers joined by `join_headers`: a few different texts, of 400 bytes each.
         ("fields", pa.dictionary(pa.int32(), pa.string())),
         ("declared", pa.dictionary(pa.int32(), pa.string())),
+        ("unfit", pa.dictionary(pa.int32(), pa.string())),
         ("committed", pa.timestamp("ms", "UTC")),
     ]
 )
@@ -114,6 +116,7 @@ def objects_table(commit: Commit) -> pa.Table:
             *converted.counts.by_kind(),
             join_headers(converted.headers),
             join_headers(converted.declared),
+            join_unfit(converted.unfit),
             commit.committed,
         )
         for converted in commit.objects

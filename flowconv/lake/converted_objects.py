@@ -1,14 +1,14 @@
 """The converted objects that a ledger names: which were converted, how, and by which task."""
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import fields
-from typing import Any
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 
 from flowconv.blocks.counts import LineCounts
 from flowconv.lake.ledger import Ledger
-from flowconv.lake.ledger_records import TaskObject, split_headers
+from flowconv.lake.ledger_records import TaskObject, split_headers, split_unfit
 
 
 def etags(ledger: Ledger) -> dict[str, str]:
@@ -16,16 +16,20 @@ def etags(ledger: Ledger) -> dict[str, str]:
     return etags_and_formats(ledger, with_formats=False)[0]
 
 
+class DeclaredFor(NamedTuple):
+    """The formats that were declared for an object when it was converted; see `ConvertedObject`."""
+
+    formats: tuple[str, ...]
+    unfit: tuple[tuple[str, str], ...]
+
+
 def etags_and_formats(
     ledger: Ledger, *, with_formats: bool = True
-) -> tuple[dict[str, str], dict[str, tuple[str, ...]]]:
-    """Return uri -> etag, and uri -> declared formats of the objects that were read by any.
-
-    The latter are as `ConvertedObject.declared`.
-    """
+) -> tuple[dict[str, str], dict[str, DeclaredFor]]:
+    """Return uri -> etag, and uri -> declared formats of the objects that have any."""
     converted: dict[str, str] = {}
-    declared: dict[str, tuple[str, ...]] = {}
-    columns = ["uri", "etag", *(["declared"] if with_formats else [])]
+    declared: dict[str, DeclaredFor] = {}
+    columns = ["uri", "etag", *(["declared", "unfit"] if with_formats else [])]
     snapshot = ledger.snapshot()
     # Batch by batch: the result alone takes 400 MB for a million objects.
     for batch in snapshot.checkpoint.object_batches(snapshot.replaced, columns):
@@ -33,16 +37,27 @@ def etags_and_formats(
         versions: Any = batch["etag"].to_pylist()
         converted.update(zip(uris, versions, strict=True))
         if with_formats:
-            texts: Any = batch["declared"].dictionary.to_pylist()  # type: ignore[attr-defined]
-            formats = [split_headers(text) for text in texts]
-            codes: Any = batch["declared"].indices.to_pylist()  # type: ignore[attr-defined]
+            formats = _of_texts(batch["declared"], split_headers)
+            unfit = _of_texts(batch["unfit"], split_unfit)
             declared |= {
-                uri: formats[code] for uri, code in zip(uris, codes, strict=True) if formats[code]
+                uri: DeclaredFor(*both)
+                for uri, *both in zip(uris, formats, unfit, strict=True)
+                if any(both)
             }
     for commit in snapshot.commits.values():
         converted |= {found.uri: found.etag for found in commit.objects}
-        declared |= {found.uri: found.declared for found in commit.objects if found.declared}
+        declared |= {
+            found.uri: DeclaredFor(found.declared, found.unfit)
+            for found in commit.objects
+            if found.declared or found.unfit
+        }
     return converted, declared
+
+
+def _of_texts(texts: Any, split: Callable[[str], tuple[Any, ...]]) -> list[tuple[Any, ...]]:
+    """Return what each of many equal texts stands for; null stands for nothing."""
+    known = [split(text) for text in texts.dictionary.to_pylist()]
+    return [() if code is None else known[code] for code in texts.indices.to_pylist()]
 
 
 def counts_of(

@@ -1,5 +1,6 @@
 """The records of the ledger: runs, commits, and the objects and files that a commit names."""
 
+import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from datetime import date, datetime
@@ -121,6 +122,7 @@ class ConvertedObject:
         headers: Its headers, or the formats declared for it, each as names separated by spaces.
             Empty if no line has values.
         declared: Those of `headers` that were declared; empty if the object names its fields.
+        unfit: Its log groups of which no line is a row, each with the format declared for it.
         flow_log_id: The flow log of its key; None if the key has none. Not recorded.
     """
 
@@ -131,6 +133,7 @@ class ConvertedObject:
     counts: LineCounts
     headers: tuple[str, ...]
     declared: tuple[str, ...] = ()
+    unfit: tuple[tuple[str, str], ...] = ()
     flow_log_id: str | None = field(default=None, compare=False)
 
 
@@ -198,18 +201,35 @@ def split_headers(text: str) -> tuple[str, ...]:
 _BETWEEN_HEADERS = ", "
 
 
+def join_unfit(unfit: Iterable[tuple[str, str]]) -> str:
+    """Return log groups and their formats as records and checkpoints have them."""
+    return json.dumps(dict(unfit)) if unfit else ""
+
+
+def split_unfit(text: str) -> tuple[tuple[str, str], ...]:
+    """Undo `join_unfit`."""
+    return tuple(json.loads(text).items()) if text else ()
+
+
+# Texts that thousands of objects share come last.
+_SHARED_TEXTS = 3
+
+
 def commit_to_json(commit: Commit) -> dict[str, Any]:
     """Return a commit as its record has it."""
     rows = [_object_to_json(converted) for converted in commit.objects]
     # Thousands of objects share a header: it is written once.
-    texts = dict.fromkeys(chain.from_iterable(row[-2:] for row in rows))
+    texts = dict.fromkeys(chain.from_iterable(row[-_SHARED_TEXTS:] for row in rows))
     numbers = {text: number for number, text in enumerate(texts)}
     return {
         "task_id": commit.task_id,
         "run_id": commit.run_id,
         "kinds": [kind.name for kind in fields(LineCounts)],
         "headers": list(texts),
-        "objects": [[*row[:-2], *(numbers[text] for text in row[-2:])] for row in rows],
+        "objects": [
+            [*row[:-_SHARED_TEXTS], *(numbers[text] for text in row[-_SHARED_TEXTS:])]
+            for row in rows
+        ],
         "files": [file_to_json(file) for file in commit.files],
         "replaces": list(commit.replaces),
         "replaced_files": list(commit.replaced_files),
@@ -253,6 +273,7 @@ def _object_to_json(converted: ConvertedObject) -> list[Any]:
         *converted.counts.by_kind(),
         join_headers(converted.headers),
         join_headers(converted.declared),
+        join_unfit(converted.unfit),
     ]
 
 
@@ -262,7 +283,8 @@ def commit_from_json(record: Mapping[str, Any]) -> Commit:
     Raises:
         ValueError, KeyError, TypeError, IndexError: It is not the record of a commit.
     """
-    headers = [split_headers(text) for text in record["headers"]]
+    texts = record["headers"]
+    headers = [split_headers(text) for text in texts]
     return Commit(
         task_id=record["task_id"],
         run_id=record["run_id"],
@@ -275,8 +297,9 @@ def commit_from_json(record: Mapping[str, Any]) -> Commit:
                 counts=LineCounts(**dict(zip(record["kinds"], counts, strict=True))),
                 headers=headers[header],
                 declared=headers[declared],
+                unfit=split_unfit(texts[unfit]),
             )
-            for uri, size_bytes, etag, day, *counts, header, declared in record["objects"]
+            for uri, size_bytes, etag, day, *counts, header, declared, unfit in record["objects"]
         ),
         files=tuple(map(file_from_json, record["files"])),
         replaces=tuple(record["replaces"]),

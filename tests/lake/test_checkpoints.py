@@ -37,6 +37,7 @@ def commit(task_id: str) -> Commit:
         counts=LineCounts(header=1, rows=2, rejected=3, dropped=1),
         headers=(OLD, NEW),
         declared=(NEW,),
+        unfit=(("/app", NEW),),
     )
     file = DataFile(path=f"vpc/{task_id}.parquet", rows=2, size_bytes=10, crc32=2**32 - 1)
     rejected = replace(file, path=f"_flowconv/quarantine/{task_id}.jsonl")

@@ -16,6 +16,7 @@ from flowconv.lake import ledger as ledger_module
 from flowconv.lake.checkpoints import Checkpoint
 from flowconv.lake.checksums import seal
 from flowconv.lake.converted_objects import (
+    DeclaredFor,
     counts_of,
     etags_and_formats,
     has_objects,
@@ -37,6 +38,7 @@ from flowconv.lake.ledger_records import (
 from flowconv.lake.paths import LAST_NUMBER, LEDGER, parse_record_path, record_path
 from flowconv.storage.local import LocalStorage
 
+UNFIT = (("/app", "srcaddr"), ("/b, c", "srcaddr dstaddr"))
 OLD, NEW = "srcaddr start end", "srcaddr start end vpc-id"
 RUN = Run(run_id="run", began=datetime(2026, 1, 14, tzinfo=UTC), host="host")
 LAYOUT = {"partition_by": ["date"]}
@@ -85,7 +87,9 @@ merged_or_not = pytest.mark.parametrize("then", [leave, merge])
 @merged_or_not
 def test_what_counts(storage: LocalStorage, writer: Ledger, then: Callable[[Ledger], None]) -> None:
     writer.commit(commit("one", converted("a"), converted("b")))
-    writer.commit(commit("two", converted("c", day=None, declared=(NEW,), headers=(NEW, OLD))))
+    writer.commit(
+        commit("two", converted("c", day=None, declared=(NEW,), headers=(NEW, OLD), unfit=UNFIT))
+    )
     then(writer)
     writer.commit(commit("one again", converted("a", etag="new"), replaces=("one",)))
     writer.commit(commit("three", converted("d")))
@@ -95,7 +99,7 @@ def test_what_counts(storage: LocalStorage, writer: Ledger, then: Callable[[Ledg
         assert ledger.files().keys() == {"vpc/two.parquet", "vpc/one again.parquet"}
         assert etags_and_formats(ledger) == (
             {"s3://logs/a": "new", "s3://logs/c": "etag of c"},
-            {"s3://logs/c": (NEW,)},
+            {"s3://logs/c": DeclaredFor((NEW,), UNFIT)},
         )
         assert counts_of(ledger, ["s3://logs/a", "s3://logs/b", "s3://logs/c"]) == {
             "s3://logs/a": (LineCounts(header=1, rows=2), ()),
@@ -320,12 +324,13 @@ def test_a_commit_as_json() -> None:
     """Headers are written once; what is written comes back."""
     whole = commit(
         "one",
-        converted("a", headers=(OLD, NEW), declared=(NEW,)),
+        converted("a", headers=(OLD, NEW), declared=(NEW,), unfit=UNFIT),
         converted("b", day=None),
         converted("c", headers=()),
         replaces=("zero",),
     )
     record = commit_to_json(whole)
-    assert record["headers"] == [f"{OLD}, {NEW}", NEW, OLD, ""]
-    assert [row[-2:] for row in record["objects"]] == [[0, 1], [2, 3], [3, 3]]
+    unfit = '{"/app": "srcaddr", "/b, c": "srcaddr dstaddr"}'
+    assert record["headers"] == [f"{OLD}, {NEW}", NEW, unfit, OLD, ""]
+    assert [row[-3:] for row in record["objects"]] == [[0, 1, 2], [3, 4, 4], [4, 4, 4]]
     assert commit_from_json(record) == whole

@@ -142,7 +142,8 @@ def test_log_groups_of_which_no_line_fits_are_named(tmp_path: Path) -> None:
     assert report.unfit_log_groups == {}
 
 
-def test_a_log_group_gets_its_format_later(tmp_path: Path) -> None:
+@pytest.mark.parametrize("how", ["--retry-rejected", "--reprocess"])
+def test_a_log_group_gets_its_format_later(tmp_path: Path, how: str) -> None:
     documents = [
         document([ROW.decode()] * 3, log_group="/vpc"),
         document(["10.0.0.3 egress", "10.0.0.4 ingress"], log_group="/short"),
@@ -153,10 +154,13 @@ def test_a_log_group_gets_its_format_later(tmp_path: Path) -> None:
     assert '"exclude" below [log-groups] in the file of --formats; --retry-rejected' in done.stdout
     formats = tmp_path / "formats.toml"
     formats.write_text('default = "default"\n[log-groups]\n"/short" = "srcaddr flow-direction"\n')
-    done = run("convert", logs, lake, "--formats", formats, "--retry-rejected")
+    done = run("convert", logs, lake, "--formats", formats, code=INCOMPLETE)
+    assert "changed-format" in done.stdout
+    done = run("convert", logs, lake, "--formats", formats, how)
     assert "none of which fits" not in done.stdout
     rows = flowconv.scan(lake).select("srcaddr").collect().rows()
     assert sorted(rows) == [*[("10.0.0.1",)] * 3, ("10.0.0.3",), ("10.0.0.4",)]
+    run("convert", logs, lake, "--formats", formats)
 
 
 def test_log_groups_over_many_blocks() -> None:
