@@ -3,7 +3,7 @@
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import CancelledError, Future
 from contextlib import contextmanager
 from typing import Any
@@ -50,10 +50,18 @@ class DaskEngine:
         self._had_workers = time.monotonic()
         self._require_same()
 
-    def submit(self, function: Callable[..., Done], *arguments: object) -> "Future[Done]":
+    def submit(
+        self, function: Callable[..., Done], *arguments: object, without: Collection[str] = ()
+    ) -> "Future[Done]":
         """See `Engine`."""
-        future: Future[Done] = self._executor.submit(function, *arguments)
+        # Whoever is left does it if the others are gone: a job must not wait for ever.
+        where = {"workers": self._others(without), "allow_other_workers": True} if without else {}
+        future: Future[Done] = self._executor.submit(function, *arguments, **where)
         return future
+
+    def has_others(self, without: Collection[str]) -> bool:
+        """See `Engine`."""
+        return bool(self._others(without))
 
     def places(self) -> int:
         """See `Engine`."""
@@ -61,7 +69,7 @@ class DaskEngine:
             now = time.monotonic()
             if now - self._counted >= _COUNTED_EVERY_S:
                 self._counted = now
-                self._places = self._count()
+                self._places = sum(self._threads().values())
                 if self._places:
                     self._had_workers = now
         silent_s = now - self._had_workers
@@ -90,12 +98,17 @@ class DaskEngine:
             return EngineError(f"Dask failed: {error}. {KEPT}")
         return None
 
-    def _count(self) -> int:
+    def _others(self, without: Collection[str]) -> list[str]:
+        """Return the addresses of the other workers."""
+        return [address for address in self._threads() if address not in without]
+
+    def _threads(self) -> dict[str, int]:
+        """Return the address of each worker, and how many threads it has."""
         try:
             threads: dict[str, int] = self._client.nthreads()  # type: ignore[no-untyped-call]
-            return sum(threads.values())
         except (OSError, CancelledError, RuntimeError) as error:
             raise self._gone() from error
+        return threads
 
     def _gone(self) -> EngineError:
         return EngineError(

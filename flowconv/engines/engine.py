@@ -1,7 +1,8 @@
 """The driver's side of an engine: a job goes to a worker, and a small result comes back."""
 
 import os
-from collections.abc import Callable, Iterator
+import threading
+from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import BrokenExecutor, CancelledError, Executor, Future, wait
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -10,6 +11,7 @@ from flowconv.engines.environment import environment
 from flowconv.engines.interface import KEPT, Engine
 from flowconv.engines.workers import Done, Work, do_job, pack, unpack
 from flowconv.errors import EngineError, FlowconvError, UsageError
+from flowconv.events import log_event
 from flowconv.running import MOST_THREADS
 
 if TYPE_CHECKING:
@@ -17,6 +19,9 @@ if TYPE_CHECKING:
 
 # How often a thread that waits for a worker looks whether the run is to end.
 _TICK_S = 0.5
+
+# A job that so many workers could not do is one that none can.
+_MOST_TRIED = 3
 
 
 class Answer(NamedTuple):
@@ -42,6 +47,8 @@ class Remote:
     def __init__(self, engine: Engine, work: Work) -> None:
         self._engine = engine
         self._work = pack(work)
+        self._mutex = threading.Lock()
+        self._cut_off: frozenset[str] = frozenset()
 
     def places(self) -> int:
         """Return the number of jobs that can be done at once now."""
@@ -49,6 +56,9 @@ class Remote:
 
     def do(self, job: object, go_on: Callable[[], None]) -> Answer:
         """Have a job done by a worker, and wait for it.
+
+        A job that one worker could not do, since lake or source did not answer it, is done by
+        another. If that one can, the first gets no more jobs.
 
         Args:
             job: The job.
@@ -58,15 +68,33 @@ class Remote:
             EngineError: The engine failed, or a worker that differs.
             FlowconvError: The job failed.
         """
+        packed = pack(job)
+        failed: set[str] = set()
+        while True:
+            done = self._done(packed, failed, go_on)
+            if not done.failed:
+                with self._mutex:
+                    self._cut_off |= failed
+                return Answer(done.worker, unpack(done.packed))
+            failed.add(done.address)
+            error = unpack(done.packed)
+            if len(failed) == _MOST_TRIED or not self._engine.has_others(failed):
+                raise error
+            log_event("job_moved", worker=done.worker, error=str(error))
+
+    def _done(self, job: bytes, failed: set[str], go_on: Callable[[], None]) -> Done:
+        without = self._cut_off | failed
+        if without and not self._engine.has_others(without):
+            without = frozenset(failed)
         try:
-            future = self._engine.submit(do_job, environment(), self._work, pack(job))
+            future = self._engine.submit(do_job, environment(), self._work, job, without=without)
             try:
                 while not wait([future], _TICK_S).done:
                     go_on()
             except BaseException:
                 future.cancel()
                 raise
-            done = future.result()
+            return future.result()
         except FlowconvError:
             raise
         except (Exception, CancelledError) as error:
@@ -74,7 +102,6 @@ class Remote:
             if explained is None:
                 raise
             raise explained from error
-        return Answer(done.worker, unpack(done.packed))
 
 
 class ExecutorEngine:
@@ -83,9 +110,18 @@ class ExecutorEngine:
     def __init__(self, executor: Executor) -> None:
         self._executor = executor
 
-    def submit(self, function: Callable[..., Done], *arguments: object) -> "Future[Done]":
+    def submit(
+        self,
+        function: Callable[..., Done],
+        *arguments: object,
+        without: Collection[str] = (),  # noqa: ARG002 - executors choose workers themselves
+    ) -> "Future[Done]":
         """See `Engine`."""
         return self._executor.submit(function, *arguments)
+
+    def has_others(self, without: Collection[str]) -> bool:  # noqa: ARG002
+        """See `Engine`."""
+        return False
 
     def places(self) -> int:
         """See `Engine`."""

@@ -1,6 +1,6 @@
 """What every engine takes and gives."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from concurrent.futures import Future
 from typing import Protocol
 
@@ -14,8 +14,14 @@ KEPT = "What was committed is kept; the next run goes on from there."
 class Engine(Protocol):
     """Where jobs are done; all may be called from any thread."""
 
-    def submit(self, function: Callable[..., Done], *arguments: object) -> "Future[Done]":
-        """Call a function in a worker."""
+    def submit(
+        self, function: Callable[..., Done], *arguments: object, without: Collection[str] = ()
+    ) -> "Future[Done]":
+        """Call a function in a worker, if possible in none of those at these addresses."""
+        ...
+
+    def has_others(self, without: Collection[str]) -> bool:
+        """Tell whether there are workers besides these, and one of them can be chosen."""
         ...
 
     def places(self) -> int:

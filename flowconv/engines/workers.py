@@ -49,10 +49,19 @@ class Work(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """A job's packed result, and the worker that did it."""
+    """What a worker made of a job.
+
+    Attributes:
+        worker: The worker.
+        address: Where the engine finds it; empty if that is nowhere.
+        packed: The packed result.
+        failed: It is the StorageError by which the job failed: another worker may not have it.
+    """
 
     worker: str
+    address: str
     packed: bytes
+    failed: bool = False
 
 
 def pack(value: object) -> bytes:
@@ -78,15 +87,16 @@ def do_job(of_driver: Mapping[str, str], work: bytes, job: bytes) -> Done:
         EngineError: This worker has other releases than the driver.
         FlowconvError: The job failed.
     """
-    name = worker_name()
+    name, dask_worker = worker_name(), _dask_worker()
+    address = "" if dask_worker is None else str(dask_worker.address)
     require_same(of_driver, environment(), name)
     with _OPEN.opened(work) as worker:
         try:
-            return Done(name, pack(worker.do(unpack(job))))
+            return Done(name, address, pack(worker.do(unpack(job))))
         except StorageError as error:
             # It may be this machine alone that has no network, or whose disk is full.
             error.args = (f"the worker {name}: {error.reason}",)
-            raise
+            return Done(name, address, pack(error), failed=True)
 
 
 def describe() -> tuple[str, Mapping[str, str]]:

@@ -322,7 +322,7 @@ def test_vanished_scheduler(
 ) -> None:
     with dask_cluster(forked, tmp_path, workers=1) as cluster:
         process = driver(cluster, logs, lake)
-        wait_until(lambda: len(cluster.at(READ)) > DAYS // 2)
+        wait_until(lambda: len(cluster.at(READ)) > DAYS // 2 and bool(files_of(lake)))
         cluster.scheduler.kill()
         assert process.wait() == 1, process.stderr
     assert f"the connection to Dask's scheduler {cluster.address} is lost" in process.stderr

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from collections.abc import Collection
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
@@ -10,11 +11,12 @@ from typing import Any
 
 import pytest
 
-from flowconv import ConvertOptions, EngineError, UsageError, convert, errors
+from flowconv import ConvertOptions, EngineError, StorageError, UsageError, convert, errors
 from flowconv.conversion.begun_run import BegunRun
 from flowconv.conversion.remote import Conversion, ConversionWorker
+from flowconv.engines.engine import Remote
 from flowconv.engines.environment import environment, require_same
-from flowconv.engines.workers import do_job, pack
+from flowconv.engines.workers import Done, do_job, pack
 from flowconv.lake.expired import Expired
 from flowconv.lake.layout import ensure_layout
 from flowconv.lake.ledger import LostLockError
@@ -61,6 +63,49 @@ def test_no_engine(sample_logs: Path, tmp_path: Path) -> None:
     engine: Any = "dask"
     with pytest.raises(UsageError, match="a value of type str is neither a concurrent"):
         convert(str(sample_logs), str(tmp_path / "lake"), OPTIONS, engine=engine)
+
+
+class Numbered:
+    """An engine of numbered workers, of which the first ones do not reach the lake."""
+
+    def __init__(self, workers: int, cut_off: int) -> None:
+        self.workers, self.cut_off = [str(n) for n in range(workers)], cut_off
+        self.asked: list[str] = []
+
+    def submit(self, *_: object, without: Collection[str] = ()) -> Future[Done]:
+        worker = next((n for n in self.workers if n not in without), self.workers[0])
+        self.asked.append(worker)
+        failed = int(worker) < self.cut_off
+        answer = StorageError(f"worker {worker}: no answer", uri="s3://lake") if failed else "done"
+        future: Future[Done] = Future()
+        future.set_result(Done(worker, worker, pack(answer), failed))
+        return future
+
+    def has_others(self, without: Collection[str]) -> bool:
+        return not set(without) >= set(self.workers)
+
+    def places(self) -> int:
+        return len(self.workers)
+
+    def explain(self, error: Exception) -> EngineError | None:
+        return None
+
+
+@pytest.mark.parametrize(
+    ("workers", "cut_off", "asked"),
+    [(3, 0, "00"), (3, 1, "011"), (3, 2, "0122"), (4, 3, None), (2, 2, None), (1, 1, None)],
+)
+def test_a_worker_that_is_cut_off(workers: int, cut_off: int, asked: str | None) -> None:
+    """Its jobs go to others, and it gets no more."""
+    engine = Numbered(workers, cut_off)
+    remote = Remote(engine, Conversion(places=None, run=None))  # type: ignore[arg-type]
+    if asked is None:
+        with pytest.raises(StorageError, match=f"worker {cut_off - 1}: no answer"):
+            remote.do("job", lambda: None)
+        assert engine.asked == [str(n) for n in range(cut_off)]
+        return
+    assert [remote.do("job", lambda: None) for _ in range(2)] == [(str(cut_off), "done")] * 2
+    assert "".join(engine.asked) == asked
 
 
 @pytest.mark.parametrize("name", ["key", "secret", "token"])
