@@ -152,7 +152,8 @@ class RowGroups:
             LakeError: The file is damaged.
             FetchError: It cannot be fetched; this may pass.
         """
-        there = [name for name in columns if name in self._parquet.schema_arrow.names]
+        stored = set(self._parquet.schema_arrow.names)
+        there = [name for name in columns if name in stored]
         for number in range(self._parquet.metadata.num_row_groups):
             with self._damage():
                 group = self._parquet.read_row_group(number, columns=there, use_threads=False)
