@@ -12,7 +12,7 @@ import shutil
 import sys
 import tempfile
 import threading
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -33,6 +33,8 @@ from flowconv.samples.options import GenerateOptions
 MOST_OF_INTERFACE = 0.12
 MOST_OF_ADDRESS = 0.25
 MOST_MB = 700
+# 1.5 million rows a second on two cores.
+MOST_CPU_S = 2 / 1.5
 
 ORDERS = {
     "interface, addresses, start": "",
@@ -84,10 +86,15 @@ def make_lake(cache: Path, *, days: int, objects: int, records: int) -> Path:
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """A condition, as DuckDB and polars take it."""
+    """A condition, in SQL with places for times, and as polars takes it."""
 
     sql: str
     expression: pl.Expr
+    times: tuple[datetime, ...] = ()
+
+    def sql_with(self, time_format: str) -> str:
+        """Return the condition in SQL with times as an engine writes them."""
+        return self.sql.format(*(f"{time:{time_format}}" for time in self.times))
 
 
 def questions(lake: Path) -> dict[str, Question]:
@@ -99,6 +106,7 @@ def questions(lake: Path) -> dict[str, Question]:
     in_day = f"date = DATE '{day}'"
     of_day = pl.col("date") == day
     nine = datetime(day.year, day.month, day.day, 9, tzinfo=UTC)
+    ten = nine + timedelta(hours=1)
     return {
         "one interface of a day": Question(
             f"{in_day} AND interface_id = '{interface}'",
@@ -112,9 +120,9 @@ def questions(lake: Path) -> dict[str, Question]:
             f"{in_day} AND dstport = 22", of_day & (pl.col("dstport") == 22)
         ),
         "one hour of a day": Question(
-            f"{in_day} AND start >= TIMESTAMPTZ '{day} 09:00:00Z' "
-            f"AND start < TIMESTAMPTZ '{day} 10:00:00Z'",
-            of_day & (pl.col("start") >= nine) & (pl.col("start") < nine + timedelta(hours=1)),
+            f"{in_day} AND start >= {{}} AND start < {{}}",
+            of_day & (pl.col("start") >= nine) & (pl.col("start") < ten),
+            (nine, ten),
         ),
     }
 
@@ -180,11 +188,45 @@ def read_by_duckdb(lake: Path, question: Question) -> tuple[int, tuple[Any, ...]
         connection.register_filesystem(files)
         paths = [f"counting://{path}" for path in sorted((lake / "vpc").rglob("*.parquet"))]
         flows = connection.read_parquet(paths, hive_partitioning=True)
-        answer = flows.filter(question.sql).aggregate("count(*), sum(bytes)").fetchall()
+        condition = question.sql_with("TIMESTAMPTZ '%Y-%m-%d %H:%M:%SZ'")
+        answer = flows.filter(condition).aggregate("count(*), sum(bytes)").fetchall()
         return files.read_bytes, answer[0]
 
 
+def read_by_clickhouse(lake: Path, question: Question) -> tuple[int, tuple[Any, ...]]:
+    """Return the bytes that ClickHouse reads, and its answer."""
+    paths = sorted(str(path.relative_to(lake)) for path in (lake / "vpc").rglob("*.parquet"))
+    condition = question.sql_with("'%Y-%m-%d %H:%M:%S'")
+    with counting_server(lake) as server:
+        before = _read_by_clickhouse()
+        answer = _clickhouse(
+            "SELECT count(*), sum(bytes) "
+            f"FROM url('{server.endpoint_url}/bucket/{{{','.join(paths)}}}', 'Parquet') "
+            f"WHERE {condition} "
+            "SETTINGS use_hive_partitioning = 1, glob_expansion_max_elements = 100000, "
+            "max_query_size = 10000000"
+        )
+        return _read_by_clickhouse() - before, tuple(answer[0])
+
+
+def _read_by_clickhouse() -> int:
+    """Return what it has received so far: it hangs up within answers, so more is sent."""
+    event = "ReadWriteBufferFromHTTPBytes"
+    found = _clickhouse(f"SELECT sum(value) FROM system.events WHERE event = '{event}'")
+    return int(found[0][0])
+
+
+def _clickhouse(sql: str) -> list[list[Any]]:
+    import chdb
+
+    answer = chdb.query(sql, "JSONCompact")  # type: ignore[no-untyped-call]
+    rows: list[list[Any]] = json.loads(answer.data())["data"]
+    return rows
+
+
 READERS = {"polars": read_by_polars, "DuckDB": read_by_duckdb}
+if importlib.util.find_spec("chdb"):
+    READERS["ClickHouse"] = read_by_clickhouse
 
 
 def read_all(
@@ -202,17 +244,17 @@ def read_all(
 
 
 def run_all(
-    before: Path, cache: Path, *, smoke: bool
+    before: Path, cache: Path, *, orders: Collection[str], with_delta: bool
 ) -> tuple[dict[str, Run], dict[str, dict[str, int]]]:
     """Compact copies of a lake in every way; return what each took, and what is read then."""
     conditions = questions(before)
     rows: dict[str, Any] = {}
     reads = {"hourly files": read_all(before, conditions, rows)}
     took: dict[str, Run] = {}
-    ways = {f"flowconv: {name}": (_COMPACT, by) for name, by in ORDERS.items()}
-    if importlib.util.find_spec("deltalake"):
+    ways = {f"flowconv: {name}": (_COMPACT, ORDERS[name]) for name in orders}
+    if with_delta and importlib.util.find_spec("deltalake"):
         ways |= {f"deltalake: {how}": (_DELTA, how) for how in ("compact", "z_order")}
-    for name, (code, argument) in list(ways.items())[: 1 if smoke else None]:
+    for name, (code, argument) in ways.items():
         with tempfile.TemporaryDirectory(dir=cache, prefix="out-") as folder:
             lake = Path(folder) / "lake"
             shutil.copytree(before, lake)
@@ -226,12 +268,10 @@ def run_all(
     return took, reads
 
 
-def _share(size_bytes: int, before_bytes: int) -> str:
-    return f"{size_bytes / 1e3:,.0f} ({size_bytes / before_bytes:.0%})"
-
-
-def _print_targets(took: Mapping[str, Run], reads: Mapping[str, Mapping[str, int]]) -> None:
-    name = "flowconv: interface, addresses, start"
+def _print_targets(
+    took: Mapping[str, Run], reads: Mapping[str, Mapping[str, int]], rows: int
+) -> None:
+    name = f"flowconv: {next(iter(ORDERS))}"
     for reader in READERS:
         for question, most in (
             ("one interface of a day", MOST_OF_INTERFACE),
@@ -240,12 +280,16 @@ def _print_targets(took: Mapping[str, Run], reads: Mapping[str, Mapping[str, int
             asked = f"{reader}: {question}"
             print_target(asked, reads[name][asked] / reads["hourly files"][asked], most)
     print_target("peak MB", took[name].peak_bytes / 1e6, MOST_MB)
+    print_target("CPU s of a million records", took[name].cpu_s * 1e6 / rows, MOST_CPU_S)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else "")
     parser.add_argument("--days", type=int, default=3)
     parser.add_argument("--records", type=int, default=28_000, help="of an hour")
+    parser.add_argument(
+        "--full", action="store_true", help="30 days, 20 million records; in the default order only"
+    )
     parser.add_argument("--smoke", action="store_true", help="a small lake: does it work?")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there")
     parser.add_argument("--cache", type=Path, default=CACHE, help="where lakes are made (.bench)")
@@ -254,10 +298,15 @@ def main() -> None:
     cache = arguments.cache.resolve()
     cache.mkdir(parents=True, exist_ok=True)
     days, objects, records = arguments.days, 24, arguments.records
+    orders = list(ORDERS)
     if arguments.smoke:
         days, objects, records = 1, 12, 500
+    if arguments.full:
+        days = 30
+    if arguments.smoke or arguments.full:
+        orders = orders[:1]
     before = make_lake(cache, days=days, objects=objects, records=records)
-    took, reads = run_all(before, cache, smoke=arguments.smoke)
+    took, reads = run_all(before, cache, orders=orders, with_delta=not arguments.smoke)
     rows = days * objects * records
     print_table(
         f"compact: {rows:,} records of {days * objects} hourly runs",
@@ -289,7 +338,7 @@ def main() -> None:
         ],
     )
     if not arguments.smoke:
-        _print_targets(took, reads)
+        _print_targets(took, reads, rows)
     if arguments.json:
         runs = {name: asdict(run) for name, run in took.items()}
         written = {"machine": machine(), "runs": runs, "reads": reads}
