@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -156,6 +156,15 @@ def test_it_is_as_on_one_machine(
     )
     with running(cluster, logs, lake) as run:
         assert run.result().already_converted == DAYS
+
+
+def test_ocsf(cluster: DaskCluster, logs: Path, lake: Path) -> None:
+    options = replace(OPTIONS, schema="ocsf")
+    convert(str(logs), str(lake) + "-alone", options)
+    with distributed.Client(cluster.address) as client:
+        report = convert(str(logs), str(lake), options, engine=client)
+    assert report.objects == DAYS
+    assert files_of(lake) == files_of(Path(f"{lake}-alone"))
 
 
 def test_killed_worker(
