@@ -18,6 +18,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from flowconv.engines.engine import Remote, opened_engine
+from flowconv.errors import UsageError
 from flowconv.lake.layout import lost_layout, read_layout
 from flowconv.lake.ledger import Ledger
 from flowconv.lake.locking import Lock
@@ -74,7 +75,8 @@ def verify(
         What was checked and found. If a run is under way, its unfinished work is left out.
 
     Raises:
-        UsageError: The lake or the source is not a valid path or URL.
+        UsageError: The lake or the source is not a valid path or URL, or an option is about a
+            source and there is none.
         LakeError: There is no lake, its ledger is damaged, or, with `repair`, a run writes to it.
         StorageError: The lake or the source does not answer.
         FetchError: A file of the lake cannot be fetched; this may pass.
@@ -83,6 +85,8 @@ def verify(
     started = time.monotonic()
     options = options or VerifyOptions()
     require(options, VerifyOptions, "options")
+    if source is None:
+        _require_none_of_source(options)
     if engine is not None:
         require_no_credentials(options.source_options, options.dest_options)
     storage = open_storage(lake, options.dest_options)
@@ -125,6 +129,16 @@ def verify(
     report.problems.sort(key=lambda problem: (kinds.index(problem.kind), problem.uri))
     report.seconds = time.monotonic() - started
     return report
+
+
+# Options of VerifyOptions that choose what is compared of a source.
+_OF_SOURCE = ("since", "until", "include", "exclude", "inventory")
+
+
+def _require_none_of_source(options: VerifyOptions) -> None:
+    given = [f"--{name}" for name in _OF_SOURCE if getattr(options, name)]
+    if given:
+        raise UsageError(f"{' and '.join(given)}: only with --source, whose objects are compared.")
 
 
 def _check_lock(storage: Storage, report: VerifyReport) -> None:

@@ -114,6 +114,8 @@ TYPED: dict[str, str] = {
     "gaps lake --since 1d --until 2d": "lies after --until",
     "report lake --output r.html --since 1d --until 2d": "lies after --until",
     "verify lake --since x": "--since: 'x' is not a day",
+    "verify lake --since 2026-01-01": "--since: only with --source",
+    "verify lake --exclude a/ --inventory s3://b/m": "--exclude and --inventory: only with",
     "convert logs lake2 --target-file-size 256": "--target-file-size: 256 bytes are too few",
     "convert logs lake2 --target-file-size 1e9": "--target-file-size: '1e9' is not a size",
     "convert logs lake2 --memory-limit 1,5GB": "--memory-limit: '1,5GB' is not a size",
