@@ -3,21 +3,23 @@
 import logging
 import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, Any, Protocol
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from flowconv.conversion.planning import Task
 from flowconv.conversion.report import TaskResult
 from flowconv.conversion.task import Cores
-from flowconv.errors import StorageError
+from flowconv.errors import FlowconvError, StorageError
 from flowconv.events import log_event
 from flowconv.lake.intents import taking_back, write_intent
 from flowconv.lake.ledger import Ledger, LostLockError
 from flowconv.lake.ledger_records import NO_SWAP, Commit, DataFile, Swap
 from flowconv.lake.notes import notes_without
 from flowconv.options import ConvertOptions
-from flowconv.running import Stopped
+from flowconv.running import Stopped, started
 from flowconv.storage.interface import Publishable, Storage
 
 if TYPE_CHECKING:
@@ -45,6 +47,45 @@ class StagedTask(Protocol):
         ...
 
 
+class Removals:
+    """Removes files of a lake; in S3 beside what follows. The `with` block ends when all are gone.
+
+    If the process is killed before, the next run finds them by their intent.
+
+    Raises:
+        StorageError: At the end of the block, unless it failed: the lake does not answer.
+    """
+
+    def __init__(self, lake: Storage) -> None:
+        self._lake = lake
+        self._under_way: list[Future[None]] = []
+
+    def begin(self, *groups: Sequence[str]) -> None:
+        """Remove groups of files, one group after the other."""
+
+        def remove() -> None:
+            for paths in groups:
+                self._lake.delete(paths)
+
+        if self._lake.is_local:
+            remove()
+        else:
+            self._under_way.append(started(remove))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        with suppress(*[FlowconvError] if error else ()):
+            for removal in self._under_way:
+                removal.result()
+
+
 class TaskCommitter:
     """Commits the tasks of a run; shared by its threads.
 
@@ -56,6 +97,7 @@ class TaskCommitter:
         cores: What handles rows.
         replaced: The tasks that the run replaces, those of each new one together; complete before
             the first is committed.
+        removals: Removes what does not count any more.
     """
 
     def __init__(
@@ -66,6 +108,7 @@ class TaskCommitter:
         options: ConvertOptions,
         cores: Cores,
         replaced: Sequence[tuple[str, ...]],
+        removals: "Removals",
     ) -> None:
         self._lake = lake
         self._ledger = ledger
@@ -73,6 +116,7 @@ class TaskCommitter:
         self._options = options
         self._cores = cores
         self._replaced = replaced
+        self._removals = removals
         # Tasks that are replaced may have rows in the same compacted file.
         self._replacing = threading.Lock()
 
@@ -179,8 +223,7 @@ class TaskCommitter:
             self._publish([*staged.files, *(file.sink for file in rewritten)], go_on)
         with taking_back(self._lake, published, intent, LostLockError):
             self._ledger.commit(commit)
-        self._lake.delete(old)
-        self._lake.delete([intent])
+        self._removals.begin(old, [intent])
 
     def _publish(self, files: Sequence[Publishable], go_on: Callable[[], None]) -> None:
         """Make files visible; after a failure some may be.

@@ -16,7 +16,7 @@ from itertools import chain, islice
 from typing import TYPE_CHECKING, Any
 
 from flowconv.conversion.begun_run import BegunRun
-from flowconv.conversion.committing import TaskCommitter
+from flowconv.conversion.committing import Removals, TaskCommitter
 from flowconv.conversion.logged_interfaces import LoggedInterfaces
 from flowconv.conversion.new_headers import KnownHeaders
 from flowconv.conversion.pending import (
@@ -131,9 +131,9 @@ def convert(
             # The other run may have converted what has changed since it was listed.
             listing = stack.enter_context(_listing(logs, lake, options))
         stack.enter_context(requests_ended(logs))
-        ledger, leftovers = _read_lake(lake, layout)
-        lock.confirm()
-        with _recorded(ledger, report, layout, note_requests):
+        ledger, leftovers = _read_lake(lake, layout, lock)
+        removals = stack.enter_context(Removals(lake))
+        with _recorded(ledger, lock, report, layout, note_requests):
             remove_leftovers(lake, ledger, leftovers)
             ledger.merge_if_many()
             run = BegunRun(
@@ -148,7 +148,7 @@ def convert(
             ):
                 pending = Pending()
                 committer = TaskCommitter(
-                    lake, ledger, report.run_id, options, cores, pending.replaced
+                    lake, ledger, report.run_id, options, cores, pending.replaced, removals
                 )
                 _convert_all(
                     listing, converter, committer, ledger, report, options, on_progress, pending
@@ -203,12 +203,14 @@ def _converting(
 _LISTED_AHEAD = 20_000
 
 
-def _read_lake(lake: Storage, layout: Layout) -> tuple[Ledger, Leftovers]:
+def _read_lake(lake: Storage, layout: Layout, lock: Lock) -> tuple[Ledger, Leftovers]:
     """Return the ledger, and what killed runs have left behind."""
     if lake.is_local:
-        return Ledger.read(lake), list_leftovers(lake, layout)
-    leftovers = started(partial(list_leftovers, lake, layout))
-    return Ledger.read(lake), leftovers.result()
+        return lock.read_ledger(), list_leftovers(lake, layout)
+    # Begun first: more requests wait for its listing, which gets a connection that is open.
+    ledger = started(lock.read_ledger)
+    leftovers = list_leftovers(lake, layout)
+    return ledger.result(), leftovers
 
 
 class _Listing:
@@ -377,6 +379,7 @@ def _note_overlaps(report: ConvertReport, found: Sequence[Overlap], ledger: Ledg
 @contextmanager
 def _recorded(
     ledger: Ledger,
+    lock: Lock,
     report: ConvertReport,
     layout: Layout,
     note_requests: Callable[[], None],
@@ -405,6 +408,7 @@ def _recorded(
         if begun:
             # Keep the first failure.
             with suppress(*[FlowconvError] if failure else ()), uninterrupted():
+                lock.look_ahead()
                 ledger.end(ended)
 
 

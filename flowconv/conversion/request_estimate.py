@@ -14,8 +14,8 @@ _PARQUET_BYTES_PER_GZIP_BYTE = 0.7
 # Once for each run: lock, records of its begin and end, leftovers of killed runs.
 _RUN = Counter(LIST=4, GET=2, PUT=4, DELETE=1)
 
-# Before a lake is begun, its tables' folders are looked into, twice.
-_NEW_LAKE = Counter(LIST=3, GET=2, PUT=1)
+# Before a lake is begun, its tables' folders are looked into.
+_NEW_LAKE = Counter(LIST=2, PUT=1)
 
 # For each task: the note of its files, the record of its commit, and the note's removal.
 _TASK = Counter(PUT=2, DELETE=1)

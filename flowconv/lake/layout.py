@@ -40,15 +40,7 @@ def is_lake(storage: Storage) -> bool:
         LakeError: There is a ledger, but lake.json is gone.
         StorageError: The storage does not answer.
     """
-    if storage.read(LAYOUT) is not None:
-        return True
-    if next(storage.list_files(LEDGER), None) and storage.read(LAYOUT) is None:
-        raise LakeError(
-            f"{LAYOUT} is gone, though the lake's ledger is there. Restore it from a copy, or let "
-            "flowconv verify --repair write it again.",
-            uri=storage.root,
-        )
-    return False
+    return _written_layout(storage) is not None
 
 
 def find_layout(storage: Storage) -> Layout | None:
@@ -57,13 +49,11 @@ def find_layout(storage: Storage) -> Layout | None:
     Raises:
         LakeError: lake.json is gone or damaged, or a later flowconv wrote it.
     """
-    written = storage.read(LAYOUT)
-    if written is None and not is_lake(storage):
-        return None
+    written = _written_layout(storage)
     if written is None:
-        written = storage.read(LAYOUT)  # A run began the lake in this moment.
+        return None
     try:
-        described = unseal(written or b"")
+        described = unseal(written)
         if described["version"] != 1:
             raise LakeError(
                 f"found version {described['version']} of {LAYOUT}, expected 1: a later flowconv "
@@ -77,6 +67,21 @@ def find_layout(storage: Storage) -> Layout | None:
             "flowconv verify --repair write it again.",
             uri=storage.root,
         ) from error
+
+
+def _written_layout(storage: Storage) -> bytes | None:
+    # In S3 both are under way together: one tells nothing if there is no lake.
+    records = storage.list_files(LEDGER)
+    written = storage.read(LAYOUT)
+    if written is None and next(records, None):
+        written = storage.read(LAYOUT)  # A run may have begun the lake in this moment.
+        if written is None:
+            raise LakeError(
+                f"{LAYOUT} is gone, though the lake's ledger is there. Restore it from a copy, or "
+                "let flowconv verify --repair write it again.",
+                uri=storage.root,
+            )
+    return written
 
 
 def read_layout(storage: Storage) -> Layout:
@@ -144,13 +149,13 @@ def _layout(described: Mapping[str, Any]) -> Layout:
     )
 
 
-def ensure_layout(storage: Storage, options: ConvertOptions, found: Layout | None = None) -> Layout:
+def ensure_layout(storage: Storage, options: ConvertOptions, found: Layout | None) -> Layout:
     """Begin a lake, or check that the options fit the lake that is there.
 
     Args:
         storage: The lake.
         options: Those of the run.
-        found: Its layout, if it was read.
+        found: What `find_layout` returned.
 
     Raises:
         LakeError: The lake has another layout, or the tables' folders hold files but no lake.
@@ -161,10 +166,13 @@ def ensure_layout(storage: Storage, options: ConvertOptions, found: Layout | Non
         time_type=options.time_type,
         with_source=options.with_source,
     )
-    if found is None and not is_lake(storage):
-        for folder in table_folders(storage) if options.schema == "ocsf" else Table:
+    if found is None:
+        folders = table_folders(storage) if options.schema == "ocsf" else Table
+        # In S3 all are under way together.
+        files = {folder: storage.list_files(folder) for folder in folders}
+        for folder in folders:
             # Another run may have begun the lake just now.
-            if next(storage.list_files(folder), None) and not is_lake(storage):
+            if next(files[folder], None) and not is_lake(storage):
                 raise LakeError(
                     f"there are files below {folder}/, but it is not a flowconv lake. Choose "
                     "another DEST.",

@@ -57,13 +57,13 @@ with the commits behind it:
 3. Files are published before the commit that names them, so a file that counts is there.
 4. Replaced files are removed after the commit that replaces them, so rows never disappear.
 5. ledger.json is written after the record whose number it has, and before records are merged.
-6. The lock is looked at once more after the ledger was read: if it is still held, a run that takes
-   it over later creates a record that this ledger lacks, and this run's `begin` fails.
+6. The lock is looked at once more after the ledger was listed: if it is still held, a run that
+   takes it over later creates a record that this ledger lacks, and this run's `begin` fails.
 7. A checkpoint's objects are written after its other parts, and its records removed after both.
 """
 
 import secrets
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import replace
@@ -134,12 +134,19 @@ class Ledger:
         self.generation = 0
 
     @classmethod
-    def read(cls, storage: Storage, *, with_gaps: bool = False) -> Self:
+    def read(
+        cls,
+        storage: Storage,
+        *,
+        with_gaps: bool = False,
+        on_listed: Callable[[], object] = bool,
+    ) -> Self:
         """Read the lake's ledger; it is empty if there is none.
 
         Args:
             storage: The lake.
             with_gaps: Accept lost records, and name them in `missing_records`.
+            on_listed: Called each time it has been listed, before its records are read.
 
         Raises:
             LakeError: The ledger is damaged, or records of it are gone.
@@ -147,9 +154,13 @@ class Ledger:
         """
         missing: tuple[range, ...] = ()
         while True:
-            # Read before the listing: so it cannot be ahead of it.
+            # In S3 both are under way together. If a run adds records meanwhile, ledger.json may
+            # be ahead of the listing; the next one has them.
+            begun = storage.list_files(LEDGER)
             last_number = LastNumber(storage)
-            listing = list_ledger(storage, last_number.noted)
+            files = list(begun)
+            on_listed()
+            listing = list_ledger(storage, files, last_number.noted)
             if listing:
                 ledger = cls(storage, listing, last_number)
                 if ledger._read_records(listing.records) and listing.missing == missing:

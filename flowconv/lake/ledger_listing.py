@@ -1,13 +1,14 @@
 """What lies below ledger/: records, the last checkpoint, and gaps where records are lost."""
 
 from collections import defaultdict
+from collections.abc import Iterable
 from itertools import pairwise
 from typing import NamedTuple
 
 from flowconv.lake.checkpoints import PARTS, Checkpoint, Part, parse_part
 from flowconv.lake.paths import LEDGER, RECORD_DIGITS, parse_record_path
 from flowconv.lake.table_folders import table_folders
-from flowconv.storage.interface import Storage
+from flowconv.storage.interface import Storage, StoredFile
 
 
 class LedgerListing(NamedTuple):
@@ -30,12 +31,15 @@ class LedgerListing(NamedTuple):
     outdated: list[str]
 
 
-def list_ledger(storage: Storage, noted_number: int) -> LedgerListing | None:
-    """List a ledger; return None if records were merged meanwhile.
+def list_ledger(
+    storage: Storage, files: Iterable[StoredFile], noted_number: int
+) -> LedgerListing | None:
+    """Sort the files of a ledger; return None if records were merged while it was listed.
 
     Args:
         storage: The lake.
-        noted_number: The number in ledger.json, read before: so it cannot be ahead.
+        files: What lies below ledger/.
+        noted_number: The number in ledger.json.
 
     Raises:
         LakeError: A part of the checkpoint has two files.
@@ -43,7 +47,7 @@ def list_ledger(storage: Storage, noted_number: int) -> LedgerListing | None:
     """
     numbers = []
     checkpoints: defaultdict[int, dict[Part, list[str]]] = defaultdict(dict)
-    for file in storage.list_files(LEDGER):
+    for file in files:
         if parsed := parse_part(file.path):
             number, part = parsed
             checkpoints[number].setdefault(part, []).append(file.path)

@@ -10,18 +10,20 @@ import os
 import socket
 import threading
 import time
+from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from flowconv.errors import FlowconvError, LakeError, StorageError
 from flowconv.lake.checksums import seal, unseal
-from flowconv.lake.ledger import LostLockError
+from flowconv.lake.ledger import Ledger, LostLockError
 from flowconv.lake.paths import LOCK
-from flowconv.running import uninterrupted
+from flowconv.running import started, uninterrupted
 from flowconv.storage.interface import Storage
 
 HEARTBEAT_S = 15.0
@@ -108,6 +110,7 @@ class Lock:
         self.has_waited = False
         self._storage = storage
         self._wait = wait
+        self._looked: tuple[float, Future[Holder | None]] | None = None
         now = _now()
         self._holder = Holder(
             run_id=run_id,
@@ -175,21 +178,54 @@ class Lock:
             # The new holder may have caused it, by removing files that do not count.
             raise LostLockError(self._storage.root) from error
 
+    def look_ahead(self) -> None:
+        """Look who holds the lock beside this run's last requests; in a folder that costs nothing.
+
+        What is found decides whether the lock is removed, unless they take longer than a heartbeat.
+        """
+        if not self._storage.is_local:
+            self._looked = (time.monotonic(), started(partial(read_holder, self._storage)))
+
     def _release(self) -> bool:
         """Remove the lock if this run holds it, and tell whether it did."""
         with uninterrupted():
             self._released.set()
             if self._heart.is_alive():
                 self._heart.join()
-            ours = self._is_ours(read_holder(self._storage))
+            ours = self._is_ours(self._last_holder())
             if ours:
                 self._storage.delete([LOCK])
         return ours
 
+    def _last_holder(self) -> Holder | None:
+        if self._looked:
+            began, holder = self._looked
+            if time.monotonic() - began < HEARTBEAT_S:
+                return holder.result()
+        return read_holder(self._storage)
+
+    def read_ledger(self) -> Ledger:
+        """Read the lake's ledger, and do what `confirm` does while its records are read.
+
+        Raises:
+            LostLockError: Another run holds the lock.
+            LakeError: The ledger is damaged, or records of it are gone.
+            StorageError: The lake does not answer.
+        """
+        if self._storage.is_local:
+            return Ledger.read(self._storage, on_listed=self.confirm)
+        confirmed: list[Future[None]] = []
+        ledger = Ledger.read(
+            self._storage, on_listed=lambda: confirmed.append(started(self.confirm))
+        )
+        for look in confirmed:
+            look.result()
+        return ledger
+
     def confirm(self) -> None:
         """Check that this run still holds the lock.
 
-        After this, `Ledger.begin` fails if another run has begun since this run read the ledger.
+        After this, `Ledger.begin` fails if another run has begun since this run listed the ledger.
 
         Raises:
             LostLockError: Another run holds the lock.

@@ -104,9 +104,13 @@ def list_with_day_ends(
     if selection.patterns:
         # A pattern that matches nothing is reported, with 0.
         left_out.update(dict.fromkeys(selection.patterns.kinds, 0))
-    return _Listing(
+    listing = _Listing(
         storage=storage, selection=selection, left_out=left_out, unreadable=unreadable
-    ).walk()
+    )
+    # In S3 the first request is under way from here on.
+    places = [_Place("", 0)]
+    listing._begin_ahead(places)
+    return listing.walk(places)
 
 
 def choose_listed(
@@ -225,10 +229,9 @@ class _Listing:
         self.since = self.selection.since or date.min
         self.until = self.selection.until or date.max
 
-    def walk(self) -> Iterator[LogObject | DayEnd]:
-        """List the chosen objects of the root and of the folders below it."""
+    def walk(self, places: list[_Place]) -> Iterator[LogObject | DayEnd]:
+        """List the chosen objects of the places, the last of them first."""
         # No recursion: folders may be nested thousands deep.
-        places = [_Place("", 0)]
         try:
             while places:
                 self._begin_ahead(places)

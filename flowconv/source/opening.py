@@ -158,15 +158,17 @@ class StorageSource:
         unreadable: dict[str, str] | None = None,
     ) -> Iterator[LogObject | DayEnd]:
         """See `Source`."""
-        self._refuse_lakes()
         if selection.inventory is not None:
+            self._refuse_lakes()
             from flowconv.source.inventory import list_inventory
 
             yield from list_inventory(
                 self._storage, self._options or {}, selection, left_out, unreadable
             )
             return
-        yield from list_with_day_ends(self._storage, selection, left_out, unreadable)
+        listed = list_with_day_ends(self._storage, selection, left_out, unreadable)
+        self._refuse_lakes()
+        yield from listed
 
     def requests(self, log_object: LogObject) -> Iterator[Callable[[], "Future[bytes]"]]:
         """See `Source`."""

@@ -195,9 +195,7 @@ def compact(
     )
     lock = nullcontext() if options.dry_run else Lock(storage, report.run_id, wait=options.wait)
     with lock as held:
-        ledger = Ledger.read(storage)
-        if held:
-            held.confirm()
+        ledger = held.read_ledger() if held else Ledger.read(storage)
         partitions = _due(ledger, options, report)
         if held:
             run = _Run(storage, layout, ledger, options, report, engine)

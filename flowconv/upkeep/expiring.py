@@ -113,9 +113,7 @@ def expire(
         )
     run_id = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
     with nullcontext() if dry_run else Lock(storage, run_id, wait=wait) as lock:
-        ledger = Ledger.read(storage)
-        if lock:
-            lock.confirm()
+        ledger = lock.read_ledger() if lock else Ledger.read(storage)
         files = [file for file, _ in ledger.files().values()]
         expired = Expired(before=day)
         if gone:

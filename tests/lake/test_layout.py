@@ -3,12 +3,14 @@
 from pathlib import Path
 
 from flowconv.lake.layout import ensure_layout, read_layout
-from flowconv.lake.paths import LAYOUT
+from flowconv.lake.paths import LAYOUT, record_path
 from flowconv.options import ConvertOptions
 from flowconv.storage.local import LocalStorage
 
 
 def test_a_lake_that_begins_while_it_is_read(tmp_path: Path) -> None:
+    """It has a record by the time that its ledger is listed."""
+
     class BegunMeanwhile(LocalStorage):
         reads = 0
 
@@ -16,5 +18,6 @@ def test_a_lake_that_begins_while_it_is_read(tmp_path: Path) -> None:
             self.reads += path == LAYOUT
             return None if self.reads == 1 else super().read(path)
 
-    begun = ensure_layout(LocalStorage(str(tmp_path)), ConvertOptions(workers=1))
+    begun = ensure_layout(LocalStorage(str(tmp_path)), ConvertOptions(workers=1), None)
+    LocalStorage(str(tmp_path)).write(record_path(1), b"")
     assert read_layout(BegunMeanwhile(str(tmp_path))) == begun

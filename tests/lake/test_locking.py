@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import time
+from collections.abc import Iterator
 from dataclasses import asdict, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -17,7 +18,8 @@ from flowconv.lake import locking
 from flowconv.lake.checksums import seal
 from flowconv.lake.ledger import LostLockError
 from flowconv.lake.locking import Holder, Lock, read_holder
-from flowconv.lake.paths import LOCK
+from flowconv.lake.paths import LEDGER, LOCK
+from flowconv.storage.interface import StoredFile
 from flowconv.storage.local import LocalStorage
 from support.exactly_once import LocalLake, arguments, body, write_object
 from support.processes import Runs, Step
@@ -183,3 +185,56 @@ def test_a_free_lock_is_taken_by_one_request(storage: LocalStorage) -> None:
     read.assert_not_called()
     assert (holder := read_holder(storage))
     assert holder.run_id == "mine"
+
+
+class Remote(LocalStorage):
+    """A folder with which requests are made beside one another, as with S3."""
+
+    is_local = False
+
+
+class TakenMeanwhile(LocalStorage):
+    """A lake that another run takes over while its ledger is listed."""
+
+    def list_files(self, below: str = "") -> Iterator[StoredFile]:
+        yield from super().list_files(below)
+        if below == LEDGER:
+            hold(self, OTHER)
+
+
+class TakenMeanwhileInS3(TakenMeanwhile, Remote):
+    """The same, with requests beside one another."""
+
+
+@pytest.mark.parametrize("kind", [TakenMeanwhile, TakenMeanwhileInS3])
+def test_taken_over_while_the_ledger_is_listed(tmp_path: Path, kind: type[LocalStorage]) -> None:
+    lake = kind(str(tmp_path))
+    with pytest.raises(LostLockError), Lock(lake, "mine") as lock:
+        lock.read_ledger()
+    assert (holder := read_holder(lake))
+    assert holder.run_id == OTHER.run_id
+
+
+def test_a_lock_that_was_looked_at_is_removed_by_one_request(tmp_path: Path) -> None:
+    lake = Remote(str(tmp_path))
+    lock = Lock(lake, "mine")
+    with lock:
+        lock.look_ahead()
+        assert (holder := lock._last_holder())
+        assert holder.run_id == "mine"
+        with mock.patch.object(Remote, "read") as read:
+            lock._release()
+        read.assert_not_called()
+    assert read_holder(lake) is None
+
+
+def test_a_lock_that_was_looked_at_long_ago(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lake = Remote(str(tmp_path))
+    with Lock(lake, "mine") as lock:
+        lock.look_ahead()
+        hold(lake, OTHER)
+        monkeypatch.setattr(locking, "HEARTBEAT_S", 0.0)
+    assert (holder := read_holder(lake))
+    assert holder.run_id == OTHER.run_id, "only the own lock is removed"

@@ -5,12 +5,17 @@ import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, ClassVar
 
 import pytest
 
 from flowconv import ConvertOptions, convert, read, verify
 from flowconv.errors import StorageError, UsageError
+from flowconv.source.opening import StorageSource
+from flowconv.storage.interface import StoredFile
+from flowconv.storage.local import LocalStorage
 from support.lakes import ROW, V2, Key, write_objects
 
 LOG = V2 + ROW
@@ -126,3 +131,23 @@ def test_an_empty_source(tmp_path: Path) -> None:
     with pytest.raises(StorageError, match="no such folder"):
         convert(str(tmp_path / "nowhere"), str(lake))
     assert verify(str(lake), source=str(tmp_path / "logs")).complete
+
+
+def test_the_listing_begins_before_lakes_are_looked_for(tmp_path: Path) -> None:
+    """In S3 the two need not wait for one another."""
+
+    class Remote(LocalStorage):
+        is_local = False
+        asked: ClassVar[list[str]] = []
+
+        def list_files(self, below: str = "") -> Iterator[StoredFile]:
+            self.asked.append(below)
+            return super().list_files(below)
+
+        def list_folder(self, below: str = "") -> Iterator[Any]:
+            self.asked.append(below)
+            return super().list_folder(below)
+
+    source = StorageSource(Remote(str(tmp_path)))
+    assert list(source.list_objects()) == []
+    assert Remote.asked == ["", "_flowconv"]

@@ -24,10 +24,11 @@ from typing import Any
 import pytest
 
 from flowconv.blocks.counts import LineCounts
+from flowconv.errors import LakeError
 from flowconv.lake.converted_objects import etags
 from flowconv.lake.ledger import Ledger
 from flowconv.lake.ledger_records import Commit, ConvertedObject, Run
-from flowconv.lake.paths import LEDGER
+from flowconv.lake.paths import LAST_NUMBER, LEDGER, record_path
 from flowconv.storage.interface import StoredFile
 from flowconv.storage.local import LocalStorage
 from support.exactly_once import (
@@ -285,3 +286,33 @@ def test_read_while_merged(tmp_path: Path) -> None:
     writer.commit(Commit(task_id="task", run_id="run", objects=(converted,), files=()))
     assert etags(Ledger.read(MergedMeanwhile(str(tmp_path)))) == {"uri": "etag"}
     assert list((tmp_path / LEDGER).glob("000000000002.objects-*.parquet"))
+
+
+class AddedMeanwhile(LocalStorage):
+    """A lake to which a run adds its end between the listing of its ledger and ledger.json."""
+
+    def __init__(self, root: str, end: Callable[[], None]) -> None:
+        super().__init__(root)
+        self._steps = [end]
+
+    def list_files(self, below: str = "") -> Iterator[StoredFile]:
+        return iter(list(super().list_files(below)))
+
+    def read(self, path: str) -> bytes | None:
+        if path == LAST_NUMBER and self._steps:
+            self._steps.pop()()
+        return super().read(path)
+
+
+def test_read_while_a_run_ends(tmp_path: Path) -> None:
+    """In S3 ledger.json may be ahead of the listing, which is asked for at the same time."""
+    storage = LocalStorage(str(tmp_path))
+    run = Run(run_id="run", began=datetime.now(UTC), host="host")
+    writer = Ledger.read(storage)
+    writer.begin(run, {})
+    end = partial(writer.end, replace(run, ended=datetime.now(UTC)))
+    (found,) = Ledger.read(AddedMeanwhile(str(tmp_path), end)).runs()
+    assert found.ended
+    (tmp_path / record_path(2)).unlink()
+    with pytest.raises(LakeError, match="is gone"):
+        Ledger.read(storage)
