@@ -58,8 +58,7 @@ class Unpacked:
     ) -> None:
         self._uri = log_object.uri
         self._stored = stored
-        self._max_bytes = max_bytes
-        self._given_bytes = 0
+        self._size = _Size(log_object.uri, max_bytes)
         self._ungot = memoryview(b"")
         first = stored.fetch_first()
         self._read = stored.readinto
@@ -94,13 +93,7 @@ class Unpacked:
         Raises:
             FormatError: It is too large.
         """
-        self._given_bytes += size_bytes
-        if self._max_bytes is not None and self._given_bytes > self._max_bytes:
-            raise FormatError(
-                f"the object unpacks to more than {self._max_bytes} bytes. If it is not a gzip "
-                "bomb, raise --max-object-size.",
-                uri=self._uri,
-            )
+        self._size.add(size_bytes)
 
     def unread(self, data: bytes) -> None:
         """Take back what was read last; it is read again."""
@@ -122,9 +115,13 @@ class Unpacked:
         if room[:size][: len(_GZIP_MAGIC)] == _GZIP_MAGIC:
             self.count(size)
 
+            # isal's reader leads to whatever it reads from, and no collector looks through it: if
+            # that led here, which leads to the reader, such a circle would never be freed.
+            unpacked = self._size
+
             def read_outer(buffer: memoryview) -> int:
                 count = outer.readinto(buffer)
-                self.count(count)
+                unpacked.add(count)
                 return count
 
             inner = _Gunzip(self._uri, read_outer, bytes(room[:size]))
@@ -141,6 +138,25 @@ class Unpacked:
             size = min(size, len(buffer))
             buffer[:size] = room[:size]
         return size
+
+
+class _Size:
+    """What an object unpacks to; see `Unpacked`."""
+
+    def __init__(self, uri: str, max_bytes: int | None) -> None:
+        self._uri = uri
+        self._max_bytes = max_bytes
+        self._bytes = 0
+
+    def add(self, size_bytes: int) -> None:
+        """Count what was unpacked; raise FormatError if it is too large."""
+        self._bytes += size_bytes
+        if self._max_bytes is not None and self._bytes > self._max_bytes:
+            raise FormatError(
+                f"the object unpacks to more than {self._max_bytes} bytes. If it is not a gzip "
+                "bomb, raise --max-object-size.",
+                uri=self._uri,
+            )
 
 
 class _Gunzip:
@@ -171,6 +187,8 @@ class _Gunzip:
                 count = self._members.readinto(buffer[size : size + _MOST_UNPACKED_BYTES])
             except Exception as error:  # whatever a decoder raises is for the data
                 if error is self._packed.failure:
+                    # It leads to this frame, and so to isal's reader: another such circle.
+                    self._packed.failure = None
                     raise
                 raise _corrupt(self._uri, _what_is_wrong(error)) from None
             if not count:

@@ -1,7 +1,10 @@
 """Gzip as it is unpacked: any header, any cut between pieces, two layers, any failure."""
 
+import gc
 import gzip
 import struct
+import weakref
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -139,6 +142,29 @@ def test_what_fetching_raises_passes_through(error: Exception, fetched: int) -> 
         text = Unpacked(log_object("x"), Broken(stored))
         with pytest.raises(type(error), match="gone"):
             assert all(text.readinto(memoryview(bytearray(99))) for _ in stored)
+
+
+@pytest.mark.parametrize("fails", [False, True])
+@pytest.mark.parametrize("stored", [NEIGHBOUR, gzip.compress(NEIGHBOUR)], ids=["once", "twice"])
+def test_what_unpacks_is_freed(stored: bytes, fails: bool) -> None:
+    """It takes a megabyte for each layer of each object."""
+
+    class Source(Stored):
+        def readinto(self, buffer: memoryview, /) -> int:
+            count = super().readinto(buffer[:40])
+            if fails and not count:
+                raise FetchError("gone", uri="x")
+            return count
+
+    source = Source(stored[:-8] if fails else stored)
+    is_used = weakref.ref(source)
+    text, buffer = Unpacked(log_object("x"), source), memoryview(bytearray(999))
+    with pytest.raises(FetchError) if fails else nullcontext():
+        while text.readinto(buffer):
+            pass
+    del source, text
+    gc.collect()
+    assert is_used() is None
 
 
 def test_an_object_that_is_too_large_in_its_outer_layer() -> None:

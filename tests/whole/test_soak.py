@@ -18,7 +18,7 @@ from support.hostile import make_hostile
 from support.peak_memory import promised_mb
 from support.soak import SoakRun
 
-RUNS, OBJECTS = map(int, os.environ.get("FLOWCONV_SOAK", "6x150").split("x"))
+RUNS, OBJECTS = map(int, os.environ.get("FLOWCONV_SOAK", "24x150").split("x"))
 SEED = int(os.environ.get("FLOWCONV_SOAK_SEED", "1"))
 
 # Which objects a run meets is chance, and so is how full the allocator's arenas are behind it.
