@@ -1,7 +1,11 @@
-"""Peak memory of processes, held against what the README promises."""
+"""Peak memory of processes, held against what the README promises.
+
+FLOWCONV_PARTITIONS=40000 makes so many of the object whose rows all have partitions of their own.
+"""
 
 import gzip
 import json
+import os
 import platform
 import shutil
 import sys
@@ -21,6 +25,8 @@ from support.lakes import ROW, V2, aws_key, write_objects
 from support.peak_memory import MOST_ADDRESSES, peak_mb, peak_of, promised_mb
 from support.shapes import document, http_endpoint, parquet, subscription
 from support.warm_start import Ended, WarmStart
+
+PARTITIONS = int(os.environ.get("FLOWCONV_PARTITIONS", "500"))
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no wait4")
 
@@ -264,6 +270,16 @@ def test_many_partitions(tmp_path: Path, warm: WarmStart) -> None:
     peak = convert_peak(warm, tmp_path, "--partition-by", "interface_id", "--json")
     report = json.loads(peak.stdout)
     assert (report["lines"]["rows"], report["partitions"], report["files"]) == (600_000, 400, 800)
+    assert peak.mb < promised_mb()
+
+
+def test_a_partition_for_each_row(tmp_path: Path, warm: WarmStart) -> None:
+    body = V2 + b"".join(ROW.replace(b"eni-1", b"eni-%d" % n) for n in range(PARTITIONS))
+    write_objects(tmp_path / "logs", {aws_key(): gzip.compress(body, 1)})
+    how = ("--partition-by", "interface_id", "--json")
+    peak = convert_peak(warm, tmp_path, *how, timeout_s=120 + PARTITIONS // 50)
+    report = json.loads(peak.stdout)
+    assert report["lines"]["rows"] == report["partitions"] == report["files"] == PARTITIONS
     assert peak.mb < promised_mb()
 
 
