@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from flowconv.errors import printable, redact
+from flowconv.running import uninterrupted
 
 if TYPE_CHECKING:
     pass
@@ -25,7 +26,9 @@ def log_event(event: str, *, level: int = logging.INFO, **values: Any) -> None:
     if _logger.isEnabledFor(level):
         values = {k: redact(v) if isinstance(v, str) else v for k, v in values.items()}
         text = printable(" ".join([event, *(f"{k}={v}" for k, v in values.items())]))
-        _logger.log(level, "%s", text, extra={"event": event, "values": values})
+        # An interrupt while a log's lock is taken would leave it so, and all threads would wait.
+        with uninterrupted():
+            _logger.log(level, "%s", text, extra={"event": event, "values": values})
 
 
 @contextmanager

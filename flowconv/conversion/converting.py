@@ -101,10 +101,7 @@ def convert(
     """
     options = options or ConvertOptions()
     require(options, ConvertOptions, "options")
-    if engine is not None:
-        from flowconv.lake.remote import require_no_credentials
-
-        require_no_credentials(options.source_options, options.dest_options)
+    _require_no_credentials(engine, options)
     logs = open_source(source, options.source_options, options.max_requests)
     lake = open_storage(dest, options.dest_options)
     require_apart(logs, lake)
@@ -136,12 +133,7 @@ def convert(
         with _recorded(ledger, lock, report, layout, note_requests):
             remove_leftovers(lake, ledger, leftovers)
             ledger.merge_if_many()
-            run = BegunRun(
-                run_id=report.run_id,
-                generation=ledger.generation,
-                expired=ledger.expired(),
-                options=options,
-            )
+            run = _begun_run(report, ledger, options)
             with (
                 closing(Cores(options.tasks_at_once)) as cores,
                 _converting(logs, lake, run, cores, engine, of_workers) as converter,
@@ -154,6 +146,22 @@ def convert(
                     listing, converter, committer, ledger, report, options, on_progress, pending
                 )
     return report
+
+
+def _require_no_credentials(engine: "Executor | Client | None", options: ConvertOptions) -> None:
+    if engine is not None:
+        from flowconv.lake.remote import require_no_credentials
+
+        require_no_credentials(options.source_options, options.dest_options)
+
+
+def _begun_run(report: ConvertReport, ledger: Ledger, options: ConvertOptions) -> BegunRun:
+    return BegunRun(
+        run_id=report.run_id,
+        generation=ledger.generation,
+        expired=ledger.expired(),
+        options=options,
+    )
 
 
 def _begun_report(logs: Source, lake: Storage, options: ConvertOptions) -> ConvertReport:

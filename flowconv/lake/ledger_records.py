@@ -260,7 +260,7 @@ def file_from_json(plain: Mapping[str, Any]) -> DataFile:
         shares=tuple(Share(*share) for share in plain.get("shares") or ()),
         sorted_by=tuple(plain.get("sorted_by") or ()),
         is_deduped=bool(plain.get("is_deduped")),
-        duplicates=tuple(Duplicates(*entry) for entry in plain.get("duplicates") or ()),
+        duplicates=tuple(map(Duplicates._make, plain.get("duplicates") or ())),
     )
 
 

@@ -45,36 +45,47 @@ UDP: Final = 17
 ICMP: Final = 1
 
 
+class _Packets(NamedTuple):
+    """How many packets a side sends."""
+
+    median: float
+    spread: float  # of their logarithm
+
+
+class _Bytes(NamedTuple):
+    """The sizes of packets."""
+
+    of_client: int
+    of_server: int
+    wobble: int  # by which they differ
+
+
 class _Service(NamedTuple):
     """What a conversation carries."""
 
     weight: int
-    protocol: int
-    port: int
-    packets: float  # median
-    spread: float  # of the logarithm of packets
-    client_bytes: int  # in a packet
-    server_bytes: int
-    wobble_bytes: int  # by which a packet's size differs
+    port: tuple[int, int]  # protocol and port
+    packets: _Packets
+    bytes: _Bytes
 
 
 _SERVICES: Final = (
-    _Service(420, TCP, 443, 14, 1.3, 120, 780, 60),
-    _Service(90, TCP, 80, 8, 1.1, 110, 820, 60),
-    _Service(90, TCP, 5432, 22, 1.4, 140, 330, 80),
-    _Service(50, TCP, 3306, 18, 1.3, 130, 350, 80),
-    _Service(45, TCP, 6379, 16, 1.2, 90, 120, 30),
-    _Service(60, TCP, 8080, 10, 1.1, 210, 540, 90),
-    _Service(30, TCP, 9092, 40, 1.6, 620, 160, 120),
-    _Service(25, TCP, 10250, 11, 0.9, 130, 690, 60),
-    _Service(15, TCP, 2049, 60, 1.7, 400, 700, 150),
-    _Service(10, TCP, 22, 30, 1.4, 80, 140, 30),
-    _Service(5, TCP, 25, 12, 0.8, 400, 90, 90),
-    _Service(110, UDP, 53, 1, 0.0, 68, 132, 0),
-    _Service(40, UDP, 123, 1, 0.0, 76, 76, 0),
-    _Service(20, UDP, 443, 12, 1.2, 140, 820, 120),
-    _Service(6, UDP, 8125, 9, 1.0, 110, 60, 20),
-    _Service(12, ICMP, 0, 2, 0.4, 84, 84, 0),
+    _Service(420, (TCP, 443), _Packets(14, 1.3), _Bytes(120, 780, 60)),
+    _Service(90, (TCP, 80), _Packets(8, 1.1), _Bytes(110, 820, 60)),
+    _Service(90, (TCP, 5432), _Packets(22, 1.4), _Bytes(140, 330, 80)),
+    _Service(50, (TCP, 3306), _Packets(18, 1.3), _Bytes(130, 350, 80)),
+    _Service(45, (TCP, 6379), _Packets(16, 1.2), _Bytes(90, 120, 30)),
+    _Service(60, (TCP, 8080), _Packets(10, 1.1), _Bytes(210, 540, 90)),
+    _Service(30, (TCP, 9092), _Packets(40, 1.6), _Bytes(620, 160, 120)),
+    _Service(25, (TCP, 10250), _Packets(11, 0.9), _Bytes(130, 690, 60)),
+    _Service(15, (TCP, 2049), _Packets(60, 1.7), _Bytes(400, 700, 150)),
+    _Service(10, (TCP, 22), _Packets(30, 1.4), _Bytes(80, 140, 30)),
+    _Service(5, (TCP, 25), _Packets(12, 0.8), _Bytes(400, 90, 90)),
+    _Service(110, (UDP, 53), _Packets(1, 0.0), _Bytes(68, 132, 0)),
+    _Service(40, (UDP, 123), _Packets(1, 0.0), _Bytes(76, 76, 0)),
+    _Service(20, (UDP, 443), _Packets(12, 1.2), _Bytes(140, 820, 120)),
+    _Service(6, (UDP, 8125), _Packets(9, 1.0), _Bytes(110, 60, 20)),
+    _Service(12, (ICMP, 0), _Packets(2, 0.4), _Bytes(84, 84, 0)),
 )
 
 
@@ -269,28 +280,30 @@ def _make_sides(
 ) -> tuple[_Side, _Side]:
     """Return a client's side of a conversation and the server's."""
     # A connection that stays open, or a new one each time.
-    open_long = service.wobble_bytes and rng.random() < 0.4
+    protocol, port = service.port
+    packets, size = service.packets, service.bytes
+    open_long = size.wobble and rng.random() < 0.4
     client_port = (rng.randint(32_768, 60_980), 16) if open_long else (32_768, 28_232)
-    client_bytes, server_bytes = service.client_bytes, service.server_bytes
-    log_packets = math.log(service.packets)
-    if service.wobble_bytes:
+    client_bytes, server_bytes = size.of_client, size.of_server
+    log_packets = math.log(packets.median)
+    if size.wobble:
         client_bytes = max(40, round(client_bytes * rng.uniform(0.6, 1.4)))
         server_bytes = max(40, round(server_bytes * rng.uniform(0.6, 1.6)))
         log_packets += rng.gauss(0, 0.9)
     client = _Side(
         interface=number,
         log_status="OK",
-        protocol=str(service.protocol),
+        protocol=str(protocol),
         action="ACCEPT",
         type="IPv6" if ipv6 else "IPv4",
-        src_port=client_port[0] if service.protocol != ICMP else 0,
-        src_ports=client_port[1] if service.protocol != ICMP else 1,
-        dst_port=service.port,
+        src_port=client_port[0] if protocol != ICMP else 0,
+        src_ports=client_port[1] if protocol != ICMP else 1,
+        dst_port=port,
         log_packets=log_packets,
-        spread=service.spread,
+        spread=packets.spread,
         packet_bytes=client_bytes,
-        wobble_bytes=service.wobble_bytes,
-        flags=CLIENT_FLAGS if service.protocol == TCP else NO_FLAGS,
+        wobble_bytes=size.wobble,
+        flags=CLIENT_FLAGS if protocol == TCP else NO_FLAGS,
     )
     server = client._replace(
         src_port=client.dst_port,
@@ -299,7 +312,7 @@ def _make_sides(
         dst_ports=client.src_ports,
         log_packets=log_packets - 0.1,
         packet_bytes=server_bytes,
-        flags=SERVER_FLAGS if service.protocol == TCP else NO_FLAGS,
+        flags=SERVER_FLAGS if protocol == TCP else NO_FLAGS,
     )
     return client, server
 

@@ -105,7 +105,18 @@ class DuplicateRemover:
 
     def duplicates(self) -> list[Duplicates]:
         """Return what was removed so far."""
-        return [Duplicates(*removed, rows) for removed, rows in sorted(self._removed.items())]
+        return [
+            Duplicates(
+                task_id=task_id,
+                flow_log_id=flow_log_id,
+                kept_task_id=kept_task_id,
+                kept_flow_log_id=kept_flow_log_id,
+                rows=rows,
+            )
+            for (task_id, flow_log_id, kept_task_id, kept_flow_log_id), rows in sorted(
+                self._removed.items()
+            )
+        ]
 
     def _compared(self, rows: pa.Table, *, is_end: bool) -> "_Compared":
         """Compare rows up to the last record, or to the end."""

@@ -18,6 +18,7 @@ import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
+from typing import NamedTuple
 
 from oracle.documents import Message, Record, Unreadable, read_documents
 from oracle.fields import (
@@ -132,14 +133,26 @@ class ReferenceObject:
     shape: str | None = None
 
 
+class Place(NamedTuple):
+    """Where an object is.
+
+    Attributes:
+        path: Its key, below the source.
+        flow_log_id: As the key says.
+        log_group: The one that the source is, if it is one.
+    """
+
+    path: str = ""
+    flow_log_id: str | None = None
+    log_group: str | None = None
+
+
 def read_object(
     body: bytes,
     *,
     format: str | None = None,
     formats: Formats | None = None,
-    path: str = "",
-    flow_log_id: str | None = None,
-    log_group: str | None = None,
+    place: Place = Place(),  # noqa: B008 - it cannot be changed
     delivered: date | None = None,
     today: date | None = None,
     time_type: str = "timestamp",
@@ -150,9 +163,7 @@ def read_object(
         body: Its bytes.
         format: What --format says.
         formats: What the file of --formats says.
-        path: The object's key, below the source.
-        flow_log_id: As the key says.
-        log_group: The one that the source is, if it is one.
+        place: Where it is, for `formats`.
         delivered: The day of the object's name, else of its path.
         today: When it is read; none is today.
         time_type: "timestamp" or "epoch".
@@ -166,10 +177,14 @@ def read_object(
     by_format = None if format is None else format_header(format)
 
     def declared(group: str | None) -> Header | None:
-        found = None if formats is None else formats_header(formats, path, flow_log_id, group)
+        found = (
+            None
+            if formats is None
+            else formats_header(formats, place.path, place.flow_log_id, group)
+        )
         return by_format if found is None else found
 
-    read = read_text(text_of(body), declared, log_group, time_type, formats)
+    read = read_text(text_of(body), declared, place.log_group, time_type, formats)
     far = sum(is_far(row, delivered, today or datetime.now(UTC).date()) for row in read.rows)
     return dataclasses.replace(read, far_times=far)
 
@@ -408,17 +423,9 @@ class Reading:
                 self.comment += 1
                 return
             if exported:
-                if not EXPORT_TIME.fullmatch(tokens[0]):
-                    self.rejected.append(Rejected(number, "not-a-timestamp", None, line))
-                    return
-                logged = event_time(tokens[0])
                 # What was logged at that time is a line like others.
-                tokens = tokens[1:]
+                logged, tokens = self.read_time(number, line, tokens)
                 if not tokens:
-                    if len(split_tokens(text)) == 1:
-                        self.blank += 1
-                    else:
-                        self.comment += 1
                     return
             if is_header(tokens, given):
                 header = header_of(tokens)
@@ -448,6 +455,20 @@ class Reading:
             for place in range(before, len(self.rows)):
                 row = dataclasses.replace(self.rows[place], logged=logged, owner=owner)
                 self.rows[place] = row
+
+    def read_time(
+        self, number: int, line: bytes, tokens: list[str]
+    ) -> tuple[datetime | None, list[str]]:
+        """Take the time off an exported line; no tokens are left if it counts as something else."""
+        if not EXPORT_TIME.fullmatch(tokens[0]):
+            self.rejected.append(Rejected(number, "not-a-timestamp", None, line))
+            return None, []
+        if len(tokens) == 1:
+            if len(split_tokens(line.decode())) == 1:
+                self.blank += 1
+            else:
+                self.comment += 1
+        return event_time(tokens[0]), tokens[1:]
 
     def read_record(self, number: int, line: bytes, tokens: list[str], header: Header) -> None:
         if len(tokens) < len(header.columns):

@@ -12,7 +12,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from oracle.reference import ReferenceObject, Rejected, Row, Unreadable, read_formats, read_object
+from oracle.reference import (
+    Place,
+    ReferenceObject,
+    Rejected,
+    Row,
+    Unreadable,
+    read_formats,
+    read_object,
+)
 from support.shapes import (
     TIME,
     cloudwatch_export,
@@ -485,23 +493,23 @@ g = "${type} ${packets}"
 
 
 @pytest.mark.parametrize(
-    ("how", "column"),
+    ("place", "column"),
     [
-        ({}, None),
-        ({"path": "a"}, None),
-        ({"path": "x/a/b"}, None),
-        ({"log_group": "G", "flow_log_id": "fl-"}, None),
-        ({"path": "a/x"}, "dstport"),
-        ({"path": "a/bc/d"}, "srcport"),
-        ({"path": "a/bc/d", "log_group": "g"}, "packets"),
-        ({"path": "a/bc/d", "log_group": "g", "flow_log_id": "fl-1"}, "bytes"),
+        (Place(), None),
+        (Place(path="a"), None),
+        (Place(path="x/a/b"), None),
+        (Place(log_group="G", flow_log_id="fl-"), None),
+        (Place(path="a/x"), "dstport"),
+        (Place(path="a/bc/d"), "srcport"),
+        (Place(path="a/bc/d", log_group="g"), "packets"),
+        (Place(path="a/bc/d", log_group="g", flow_log_id="fl-1"), "bytes"),
     ],
 )
-def test_formats(how: dict[str, Any], column: str | None) -> None:
-    got = read(b"5 5", formats=read_formats(FORMATS), **how)
+def test_formats(place: Place, column: str | None) -> None:
+    got = read(b"5 5", formats=read_formats(FORMATS), place=place)
     assert got.formats == [("type", column) if column else ("version", "type")]
     # A header wins over all of them.
-    assert read(b"srcaddr type\na b", formats=read_formats(FORMATS), **how).header == 1
+    assert read(b"srcaddr type\na b", formats=read_formats(FORMATS), place=place).header == 1
 
 
 def test_formats_by_log_group() -> None:
@@ -509,7 +517,9 @@ def test_formats_by_log_group() -> None:
     got = read(subscription(documents), formats=read_formats('[log-groups]\ng="type bytes"'))
     assert got.formats == [("type", "bytes"), COLUMNS]
     assert bad(got) == [(2, "too-few-values", None), (3, "too-few-values", None)]
-    got = read(subscription(documents[2:]), log_group="g", formats=read_formats(FORMATS))
+    got = read(
+        subscription(documents[2:]), place=Place(log_group="g"), formats=read_formats(FORMATS)
+    )
     assert got.formats == [("type", "packets")]
     with pytest.raises(Unreadable, match=r"^format$"):
         read(

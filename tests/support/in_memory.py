@@ -204,9 +204,9 @@ def assert_as_reference(
         key = {"path": f"object-{n}"} | (keys[n] if keys else {})
         try:
             delivered = delivery_of(key)
-            said = {name: key[name] for name in ("path", "flow_log_id") if name in key}
+            place = reference.Place(key["path"], key.get("flow_log_id"))
             expected = reference.read_object(
-                body, format=format, formats=by, delivered=delivered, today=TODAY, **said
+                body, format=format, formats=by, delivered=delivered, today=TODAY, place=place
             )
         except reference.Unreadable as verdict:
             kinds = {"corrupt": CorruptObjectError, "format": FormatError}
