@@ -57,8 +57,8 @@ class Remote:
     def do(self, job: object, go_on: Callable[[], None]) -> Answer:
         """Have a job done by a worker, and wait for it.
 
-        A job that one worker could not do, since lake or source did not answer it, is done by
-        another. If that one can, the first gets no more jobs.
+        A job that fails at one worker, by a StorageError, is done by another. If that one can, the
+        first gets no more jobs.
 
         Args:
             job: The job.

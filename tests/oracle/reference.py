@@ -56,6 +56,7 @@ __all__ = [
     "TGW",
     "VPC",
     "Formats",
+    "Place",
     "ReferenceObject",
     "Rejected",
     "Row",
