@@ -3,6 +3,8 @@
 import logging
 import signal
 import sys
+import threading
+from typing import Any
 
 import pytest
 
@@ -10,18 +12,36 @@ from flowconv.events import log_event
 from flowconv.running import started
 
 
-class _Interrupted(logging.NullHandler):
-    """A log that is interrupted as soon as its lock is taken."""
+class _Lock:
+    """A lock that is interrupted as soon as it is taken, by `acquire` or by `with`."""
+
+    def __init__(self) -> None:
+        self._lock = threading.RLock()
+        self.release = self._lock.release
+
+    def acquire(self, timeout: float = -1) -> bool:
+        taken = self._lock.acquire(timeout=timeout)
+        signal.raise_signal(signal.SIGINT)
+        return taken
+
+    __enter__ = acquire
+
+    def __exit__(self, *_: object) -> None:
+        self.release()
+
+    def is_free(self) -> bool:
+        """Tell whether another thread can take it."""
+        return started(lambda: self._lock.acquire(timeout=5)).result()
+
+
+class _Interrupted(logging.Handler):
+    """A log with such a lock."""
 
     def createLock(self) -> None:  # noqa: N802 - logging's name
-        logging.Handler.createLock(self)
+        self.lock: Any = _Lock()
 
-    def handle(self, record: logging.LogRecord) -> bool:
-        return logging.Handler.handle(self, record)
-
-    def acquire(self) -> None:
-        super().acquire()
-        signal.raise_signal(signal.SIGINT)
+    def emit(self, record: logging.LogRecord) -> None:
+        pass
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals come later there")
@@ -33,6 +53,4 @@ def test_an_interrupt_leaves_no_lock_taken(monkeypatch: pytest.MonkeyPatch) -> N
     with pytest.raises(KeyboardInterrupt):
         log_event("run_began")
     logger.manager._clear_cache()  # type: ignore[attr-defined]
-    lock = handler.lock
-    assert lock is not None
-    assert started(lambda: lock.acquire(timeout=5)).result()
+    assert handler.lock.is_free()

@@ -653,7 +653,7 @@ def cluster() -> Iterator[Any]:
     """Start a cluster of two workers in this process."""
     distributed = pytest.importorskip("distributed")
     with distributed.Client(
-        processes=False, n_workers=2, threads_per_worker=1, dashboard_address=None
+        processes=False, n_workers=2, threads_per_worker=1, dashboard_address="127.0.0.1:0"
     ) as client:
         yield client
 
