@@ -6,6 +6,9 @@
 #include "memory.h"
 #include "values.h"
 
+/* So many numbers of texts are written at once, also where fewer are wanted. */
+#define NUMBERS_AT_ONCE 4
+
 static size_t value_bytes(const column *c) {
     return c->type == FC_INT64 || c->type == FC_SECONDS ? 8 : 4;
 }
@@ -37,8 +40,9 @@ bool column_take(column *c, column *taken, bool keeps_texts, uint64_t seed) {
 
 bool column_reserve(column *c, size_t rows) {
     size_t before = c->validity_room;
-    if (!grow(&c->values, &c->values_room, rows, value_bytes(c)) ||
-        !grow((void **)&c->validity, &c->validity_room, rows / 8 + 1, 1))
+    /* Some texts' numbers, and their validity, are written at once. */
+    if (!grow(&c->values, &c->values_room, rows + NUMBERS_AT_ONCE, value_bytes(c)) ||
+        !grow((void **)&c->validity, &c->validity_room, rows / 8 + sizeof(uint32_t), 1))
         return false;
     if (c->validity_room > before)
         memset(c->validity + before, 0xFF, c->validity_room - before);
@@ -67,6 +71,15 @@ static inline int read_number(const uint8_t *value, uint32_t length, int64_t lar
     return *number > largest ? FC_OUT_OF_RANGE : 0;
 }
 
+/* Name what a line has, unless it was named before; false. */
+static bool note_misfit(const findings *found, uint32_t line, int16_t field, int reason) {
+    if (!found->kinds[line]) {
+        found->kinds[line] = (uint8_t)reason;
+        found->fields[line] = field;
+    }
+    return false;
+}
+
 static inline __attribute__((always_inline)) bool write_as(column *c, size_t row,
                                                            const cells *values, int16_t field,
                                                            const findings *found, bool is_wide) {
@@ -77,22 +90,16 @@ static inline __attribute__((always_inline)) bool write_as(column *c, size_t row
         before += values->before_step, end += values->end_step;
         const uint8_t *value = values->text + start;
         int64_t number = 0;
-        if (is_null(value, length)) {
-            set_null(c, row + r);
-        } else {
-            int reason = read_number(value, length, c->largest, &number);
-            uint32_t line = found->lines[r];
-            if (__builtin_expect(reason, 0)) {
-                number = 0;
-                fits = false;
-                if (!found->kinds[line]) {
-                    found->kinds[line] = (uint8_t)reason;
-                    found->fields[line] = field;
-                }
-            } else if (has_seconds && __builtin_expect(number > FC_MOST_SECONDS, 0)) {
-                number /= 1000;
-                found->milliseconds[line] = 1;
-            }
+        int reason = read_number(value, length, c->largest, &number);
+        if (__builtin_expect(reason, 0)) {
+            number = 0;
+            if (is_null(value, length))
+                set_null(c, row + r);
+            else
+                fits = note_misfit(found, found->lines[r], field, reason);
+        } else if (has_seconds && __builtin_expect(number > FC_MOST_SECONDS, 0)) {
+            number /= 1000;
+            found->milliseconds[found->lines[r]] = 1;
         }
         if (is_wide)
             ((int64_t *)c->values)[row + r] = number;
@@ -136,21 +143,29 @@ void column_truncate(column *c, size_t rows, size_t before) {
 /* So many rows are read before the first of their values is looked up. */
 #define ROWS_AHEAD 16
 
+/* Write a number to the rows from `begin` to `end`, and up to NUMBERS_AT_ONCE behind `begin`. */
 static inline void repeat_number(int32_t *out, uint32_t number, size_t begin, size_t end) {
-    for (size_t i = begin; i < end; i++)
-        out[i] = (int32_t)number;
+    uint32_t numbers[NUMBERS_AT_ONCE] = {number, number, number, number};
+    do {
+        memcpy(out + begin, numbers, sizeof numbers);
+        begin += NUMBERS_AT_ONCE;
+    } while (begin < end);
 }
 
+/* Of at most ROWS_AHEAD rows. */
 static inline void set_nulls(column *c, size_t begin, size_t end) {
-    for (size_t row = begin; row < end; row++)
-        set_null(c, row);
+    uint32_t bits = ((1u << (end - begin)) - 1) << begin % 8, validity;
+    memcpy(&validity, c->validity + begin / 8, 4);
+    validity &= ~bits;
+    memcpy(c->validity + begin / 8, &validity, 4);
 }
 
 #define WRITE_TEXTS write_texts_words
 #define KEY short_text
-#define LOAD(value, length) load_short(value, length)
+#define MASK(length) short_mask_of(length)
+#define LOAD(value, mask) masked_short(value, &(mask))
+#define EQUALS(value, key, mask) equals_short(value, &(key), &(mask))
 #define STANDS_IN(slot, key) same_short(&(slot)->text, &(key))
-#define SAME(a, b) same_short(&(a), &(b))
 #define AS_SHORT(key) (key)
 #define TARGET
 #include "texts.inc"
@@ -160,10 +175,12 @@ static inline void set_nulls(column *c, size_t begin, size_t end) {
 
 #define AVX2 __attribute__((target("avx2,bmi,bmi2,popcnt")))
 
-AVX2 static inline __m256i load_avx2(const uint8_t *value, uint32_t length) {
-    uint32_t kept = length < SHORT_BYTES ? length : SHORT_BYTES;
-    return _mm256_and_si256(_mm256_loadu_si256((const __m256i *)value),
-                            _mm256_loadu_si256((const __m256i *)(short_mask + SHORT_BYTES - kept)));
+AVX2 static inline __m256i words_avx2(const void *words) {
+    return _mm256_loadu_si256((const __m256i *)words);
+}
+
+AVX2 static inline bool equals_avx2(const uint8_t *value, __m256i key, __m256i mask) {
+    return _mm256_testz_si256(_mm256_xor_si256(words_avx2(value), key), mask);
 }
 
 AVX2 static inline bool same_avx2(__m256i a, __m256i b) {
@@ -179,9 +196,10 @@ AVX2 static inline short_text short_avx2(__m256i key) {
 
 #define WRITE_TEXTS write_texts_avx2
 #define KEY __m256i
-#define LOAD(value, length) load_avx2(value, length)
-#define STANDS_IN(slot, key) same_avx2(_mm256_loadu_si256((const __m256i *)&(slot)->text), key)
-#define SAME(a, b) same_avx2(a, b)
+#define MASK(length) words_avx2(short_mask_at(length))
+#define LOAD(value, mask) _mm256_and_si256(words_avx2(value), mask)
+#define EQUALS(value, key, mask) equals_avx2(value, key, mask)
+#define STANDS_IN(slot, key) same_avx2(words_avx2(&(slot)->text), key)
 #define AS_SHORT(key) short_avx2(key)
 #define TARGET AVX2
 #include "texts.inc"

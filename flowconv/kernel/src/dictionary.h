@@ -60,15 +60,41 @@ uint32_t dictionary_find(const dictionary *texts, const uint8_t *value, uint32_t
 /* As many bytes that keep a value as zeros that drop what is behind it. */
 extern const uint8_t short_mask[2 * SHORT_BYTES];
 
+/* The mask of a value's first SHORT_BYTES, or of all of it. */
+static inline const uint8_t *short_mask_at(uint32_t length) {
+    return short_mask + SHORT_BYTES - (length < SHORT_BYTES ? length : SHORT_BYTES);
+}
+
+static inline short_text short_mask_of(uint32_t length) {
+    short_text mask;
+    memcpy(&mask, short_mask_at(length), SHORT_BYTES);
+    return mask;
+}
+
+static inline short_text masked_short(const uint8_t *value, const short_text *mask) {
+    short_text text;
+    memcpy(&text, value, SHORT_BYTES);
+    for (int i = 0; i < 4; i++)
+        text.words[i] &= mask->words[i];
+    return text;
+}
+
 /* The first SHORT_BYTES of a value, or all of it. */
 static inline short_text load_short(const uint8_t *value, uint32_t length) {
-    short_text text, mask;
-    uint32_t kept = length < SHORT_BYTES ? length : SHORT_BYTES;
-    memcpy(&text, value, SHORT_BYTES);
-    memcpy(&mask, short_mask + SHORT_BYTES - kept, SHORT_BYTES);
-    for (int i = 0; i < 4; i++)
-        text.words[i] &= mask.words[i];
-    return text;
+    short_text mask = short_mask_of(length);
+    return masked_short(value, &mask);
+}
+
+/* Whether what the mask keeps of a value is `text`. */
+static inline bool equals_short(const uint8_t *value, const short_text *text,
+                                const short_text *mask) {
+    uint64_t difference = 0;
+    for (int i = 0; i < 4; i++) {
+        uint64_t word;
+        memcpy(&word, value + 8 * i, 8);
+        difference |= (word ^ text->words[i]) & mask->words[i];
+    }
+    return difference == 0;
 }
 
 static inline bool same_short(const short_text *a, const short_text *b) {

@@ -420,17 +420,49 @@ static int64_t search_text(search *s, fc_text text, uint64_t hash, uint32_t limi
     return t->count - 1;
 }
 
+/* `found` of an entry; the first one is that of rows without a value: FC_NULL + 1 is 0. */
+#define CELL(number) ((number) + 1u)
+
+/* Find the distinct ones of the entries that rows use; these have another value than UNSEEN in
+ * `found`, and get the number of their distinct text there. */
+static int find_texts(search *s, const fc_text *entries, uint32_t count, bool looks_up,
+                      uint32_t limit, uint64_t seed, fc_text *distinct) {
+    fc_text last = {NULL, UINT64_MAX};
+    int64_t number = 0;
+    for (uint32_t entry = 0; entry < count; entry++) {
+        if (s->found[CELL(entry)] == UNSEEN)
+            continue;
+        fc_text text = entries[entry];
+        if (!looks_up) {
+            distinct[s->table.count] = text;
+            s->found[CELL(entry)] = s->table.count++;
+            continue;
+        }
+        if (!is_same(text, last)) /* rows mostly have the text of the row before */
+            number = search_text(s, text, hash_text(text, seed), limit, distinct);
+        if (number < 0)
+            return (int)number;
+        last = text;
+        s->found[CELL(entry)] = (uint32_t)number;
+    }
+    return 0;
+}
+
 /* Number the rows by the ranks of their texts; `count` entries were looked at. */
 static void renumber(search *s, uint32_t count, uint32_t *numbers, uint32_t rows) {
-    int is_same = 1;
-    for (uint32_t entry = 0; entry < count; entry++)
-        if (s->found[entry] != UNSEEN) {
-            s->found[entry] = s->ranks[s->found[entry]];
-            is_same &= s->found[entry] == entry;
+    bool is_same = true;
+    for (uint32_t entry = 0; entry < count; entry++) {
+        uint32_t *found = &s->found[CELL(entry)];
+        if (*found != UNSEEN) {
+            *found = s->ranks[*found];
+            is_same &= *found == entry;
         }
-    for (uint32_t i = 0; i < rows && !is_same; i++)
-        if (numbers[i] != FC_NULL)
-            numbers[i] = s->found[numbers[i]];
+    }
+    if (is_same)
+        return;
+    s->found[CELL(FC_NULL)] = FC_NULL;
+    for (uint32_t i = 0; i < rows; i++)
+        numbers[i] = s->found[CELL(numbers[i])];
 }
 
 int64_t fc_distinct_texts(const fc_text *entries, uint32_t count, uint32_t *numbers, uint32_t rows,
@@ -438,29 +470,13 @@ int64_t fc_distinct_texts(const fc_text *entries, uint32_t count, uint32_t *numb
     search s;
     if (search_open(&s, limit, count) < 0)
         return FC_OUT_OF_MEMORY;
-    memset(s.found, 0xFF, count * sizeof *s.found);
-    fc_text last = {NULL, UINT64_MAX};
-    int64_t number = 0;
+    memset(s.found, 0xFF, ((size_t)count + 1) * sizeof *s.found);
+    for (uint32_t i = 0; i < rows; i++)
+        s.found[CELL(numbers[i])] = 0;
     bool looks_up = count > limit || count > rows / ROWS_PER_ENTRY;
-    for (uint32_t i = 0; i < rows; i++) {
-        if (numbers[i] == FC_NULL || s.found[numbers[i]] != UNSEEN)
-            continue;
-        fc_text text = entries[numbers[i]];
-        if (!looks_up) {
-            distinct[s.table.count] = text;
-            s.found[numbers[i]] = s.table.count++;
-            continue;
-        }
-        if (!is_same(text, last)) /* rows mostly have the text of the row before */
-            number = search_text(&s, text, hash_text(text, seed), limit, distinct);
-        if (number < 0) {
-            search_close(&s);
-            return number;
-        }
-        last = text;
-        s.found[numbers[i]] = (uint32_t)number;
-    }
-    int64_t result = rank_texts(distinct, s.table.count, s.ranks);
+    int64_t result = find_texts(&s, entries, count, looks_up, limit, seed, distinct);
+    if (result == 0)
+        result = rank_texts(distinct, s.table.count, s.ranks);
     if (result >= 0)
         renumber(&s, count, numbers, rows);
     search_close(&s);

@@ -5,17 +5,20 @@ https://github.com/apache/parquet-format/blob/master/Encodings.md */
 #include "encodings.h"
 #include "texts.h"
 
+#include <stdbool.h>
+
 /* A run of fewer is packed with its neighbours, once packing has begun: its two bytes, and the
 header of what follows, would save nothing. */
 #define SHORTEST_RUN 16u
 
-/* Values of a run that are compared at once. */
-#define RUN_STEP 32u
+/* Values of a run that are compared at once: without a branch for each, compilers use SIMD. */
+#define LONG_STEP 32u
+#define SHORT_STEP 8u
 
 uint64_t hybrid_capacity(uint32_t count, unsigned width) {
     /* Each run or group has at least eight values, a header of at most five bytes, and `width`
-    bytes of packed values or at most four of a repeated one. Packing stores four at a time. */
-    return ((uint64_t)count / 8 + 2) * (width + 5 + 4) + 4;
+    bytes of packed values or at most four of a repeated one. Packing stores 16 at a time. */
+    return ((uint64_t)count / 8 + 2) * (width + 5 + 4) + 16;
 }
 
 static uint8_t *encode_varint(uint8_t *out, uint64_t value) {
@@ -42,16 +45,24 @@ static void pack_bits(uint8_t *out, const uint32_t *bits, uint32_t count) {
         *out |= (uint8_t)(bits[i] << i);
 }
 
-/* Pack numbers into groups of eight; the last group is filled with zeros. */
-static uint8_t *encode_packed(uint8_t *out, const uint32_t *values, uint32_t count,
-                              unsigned width) {
-    uint32_t groups = (count + 7) / 8;
-    out = encode_varint(out, (uint64_t)groups << 1 | 1);
-    uint8_t *end = out + (uint64_t)groups * width;
-    if (width == 1) { /* definition levels: three times as fast */
-        pack_bits(out, values, count);
-        return end;
-    }
+/* Return four numbers of at most 16 bits, one behind another. */
+static inline uint64_t join_four(const uint32_t *values, unsigned width) {
+    uint64_t low = values[0] | (uint64_t)values[1] << width;
+    uint64_t high = values[2] | (uint64_t)values[3] << width;
+    return low | high << 2 * width;
+}
+
+/* Pack eight numbers of at most 16 bits; writes 16 bytes, of which `width` count. */
+static inline void pack_eight(uint8_t *out, const uint32_t *values, unsigned width) {
+    uint64_t low = join_four(values, width), high = join_four(values + 4, width);
+    unsigned used = 4 * width;
+    uint64_t words[2] = {used < 64 ? low | high << used : low,
+                         used < 64 ? high >> (64 - used) : high};
+    memcpy(out, words, 16);
+}
+
+/* Pack numbers of any width, bit by bit of a word. */
+static void pack_wide(uint8_t *out, const uint32_t *values, uint32_t count, unsigned width) {
     uint64_t bits = 0;
     unsigned filled = 0;
     for (uint32_t i = 0; i < count; i++) {
@@ -64,24 +75,48 @@ static uint8_t *encode_packed(uint8_t *out, const uint32_t *values, uint32_t cou
             filled -= 32;
         }
     }
-    for (; out < end; bits >>= 8)
-        *out++ = (uint8_t)bits;
+    memcpy(out, &bits, 8);
+}
+
+/* Pack numbers into groups of eight; the last group is filled with zeros. */
+static uint8_t *encode_packed(uint8_t *out, const uint32_t *values, uint32_t count,
+                              unsigned width) {
+    uint32_t groups = (count + 7) / 8, rest = count % 8;
+    out = encode_varint(out, (uint64_t)groups << 1 | 1);
+    uint8_t *end = out + (uint64_t)groups * width;
+    if (width == 1) { /* definition levels: three times as fast */
+        pack_bits(out, values, count);
+        return end;
+    }
+    uint32_t last[8] = {0};
+    memcpy(last, values + count - rest, rest * sizeof *values);
+    if (width > 16) {
+        pack_wide(out, values, count - rest, width);
+    } else {
+        for (uint32_t i = 0; i < count - rest; i += 8)
+            pack_eight(out + (uint64_t)i / 8 * width, values + i, width);
+    }
+    if (rest)
+        pack_wide(end - width, last, 8, width);
     return end;
 }
 
+static inline bool are_all(const uint32_t *values, uint32_t count, uint32_t value) {
+    uint32_t differences = 0;
+    for (uint32_t i = 0; i < count; i++)
+        differences |= values[i] ^ value;
+    return differences == 0;
+}
+
 static uint32_t run_length(const uint32_t *values, uint32_t count) {
-    uint32_t length = 1;
-    if (count > 1 && values[1] != values[0])
+    uint32_t length = 1, value = values[0];
+    if (count > 1 && values[1] != value)
         return length;
-    /* Long runs are common; without a branch for each value, compilers use SIMD. */
-    for (; length + RUN_STEP <= count; length += RUN_STEP) {
-        uint32_t differences = 0;
-        for (uint32_t i = 0; i < RUN_STEP; i++)
-            differences |= values[length + i] ^ values[0];
-        if (differences)
-            break;
-    }
-    while (length < count && values[length] == values[0])
+    while (length + LONG_STEP <= count && are_all(values + length, LONG_STEP, value))
+        length += LONG_STEP;
+    while (length + SHORT_STEP <= count && are_all(values + length, SHORT_STEP, value))
+        length += SHORT_STEP;
+    while (length < count && values[length] == value)
         length++;
     return length;
 }

@@ -273,8 +273,8 @@ FC_API int fc_texts_of_large_utf8(const int64_t *offsets, const uint8_t *bytes, 
 FC_API uint32_t fc_number_rows(const uint8_t *validity, size_t offset, uint32_t rows,
                                uint32_t first, uint32_t *numbers);
 
-/* Number rows by their indices into a dictionary of `entries` entries, of which the first has the
-number `first`. Returns the number of nulls, or a failure. */
+/* Number rows by their indices into a dictionary of `entries` entries (at most INT32_MAX), of which
+the first has the number `first`. Returns the number of nulls, or a failure. */
 FC_API int64_t fc_number_indices(const int32_t *indices, const uint8_t *validity, size_t offset,
                                  uint32_t rows, uint32_t entries, uint32_t first,
                                  uint32_t *numbers);

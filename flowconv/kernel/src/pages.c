@@ -3,6 +3,8 @@
 #include "encodings.h"
 #include "texts.h"
 
+#include <stdbool.h>
+
 /* Return the size of a row's value written PLAIN; a null has none. */
 static uint64_t plain_size(const fc_chunk *column, uint32_t number) {
     if (number == FC_NULL)
@@ -85,27 +87,47 @@ static uint32_t count_nulls(const uint32_t *numbers, uint32_t rows) {
     return nulls;
 }
 
+/* So many numbers are copied at once if none of them is null. */
+#define NUMBERS_AT_ONCE 16u
+
+static bool has_null(const uint32_t *numbers) {
+    int32_t all = 0;
+    for (uint32_t i = 0; i < NUMBERS_AT_ONCE; i++)
+        all |= (int32_t)numbers[i];
+    return all < 0; /* there are fewer entries than INT32_MAX */
+}
+
 /* Copy the numbers that are not null. */
 static const uint32_t *without_nulls(const uint32_t *numbers, const fc_page *page,
                                      uint32_t *scratch) {
     if (page->nulls == 0)
         return numbers;
     uint32_t count = 0, rows = page->rows;
-    for (uint32_t i = 0; i < rows; i++) {
-        scratch[count] = numbers[i]; /* overwritten by the next if it is null: no branch */
-        count += numbers[i] != FC_NULL;
+    for (uint32_t row = 0; row < rows;) {
+        uint32_t stop = rows - row < NUMBERS_AT_ONCE ? rows : row + NUMBERS_AT_ONCE;
+        if (stop - row == NUMBERS_AT_ONCE && !has_null(numbers + row)) {
+            memcpy(scratch + count, numbers + row, NUMBERS_AT_ONCE * sizeof *numbers);
+            count += NUMBERS_AT_ONCE;
+            row = stop;
+        }
+        for (; row < stop; row++) {
+            scratch[count] = numbers[row]; /* overwritten by the next if it is null: no branch */
+            count += numbers[row] != FC_NULL;
+        }
     }
     return scratch;
 }
 
 static void find_bounds_of_ranks(const uint32_t *numbers, uint32_t count, fc_page *page) {
-    uint32_t least = numbers[0], greatest = numbers[0];
+    /* There are no more ranks than rows. SSE2 compares numbers with a sign only. */
+    int32_t least = (int32_t)numbers[0], greatest = least;
     for (uint32_t i = 1; i < count; i++) {
-        least = numbers[i] < least ? numbers[i] : least;
-        greatest = numbers[i] > greatest ? numbers[i] : greatest;
+        int32_t number = (int32_t)numbers[i];
+        least = number < least ? number : least;
+        greatest = number > greatest ? number : greatest;
     }
-    page->least = least;
-    page->greatest = greatest;
+    page->least = (uint32_t)least;
+    page->greatest = (uint32_t)greatest;
 }
 
 static void find_bounds_of_integers(const int64_t *values, const uint32_t *numbers, uint32_t count,

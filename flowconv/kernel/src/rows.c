@@ -375,7 +375,7 @@ fc_batch *fc_take(fc_builder *b) {
     };
     b->line_numbers = b->event_times = NULL;
     b->line_numbers_room = b->event_times_room = 0;
-    b->expected_rows = b->rows;
+    b->expected_rows = b->rows + b->rows / 8; /* a few more must not copy all */
     b->rows = 0;
     b->text_bytes = keeps_texts ? bytes : 0;
     for (; batch->field_count < b->field_count; batch->field_count++) {
@@ -401,12 +401,16 @@ void fc_batch_free(fc_batch *batch) {
 }
 
 static int64_t count_nulls(const uint8_t *validity, size_t rows) {
-    int64_t values = 0;
-    for (size_t i = 0; i < rows / 8; i++)
-        values += __builtin_popcount(validity[i]);
-    if (rows % 8)
-        values += __builtin_popcount(validity[rows / 8] & ((1u << rows % 8) - 1));
-    return (int64_t)rows - values;
+    int64_t nulls = 0;
+    size_t row = 0;
+    for (; row + 64 <= rows; row += 64) {
+        uint64_t word = load_word(validity + row / 8);
+        if (word != UINT64_MAX)
+            nulls += __builtin_popcountll(~word);
+    }
+    for (; row < rows; row++)
+        nulls += ~validity[row / 8] >> row % 8 & 1;
+    return nulls;
 }
 
 void fc_get_column(const fc_batch *batch, int32_t field, fc_column *shown) {

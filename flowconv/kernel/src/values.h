@@ -25,16 +25,12 @@ static inline uint64_t load_word(const uint8_t *bytes) {
 
 /* Make a number of 1 to 8 digits; false if they are no digits. Reads 8 bytes. */
 static inline bool parse_digits(const uint8_t *digits, uint32_t length, uint32_t *number) {
-    /* The last digit becomes the highest byte, zeros stand before the first. */
-    uint32_t shift = 64 - 8 * length;
-    uint64_t zeros = UINT64_C(0x3030303030303030);
-    uint64_t word = load_word(digits) << shift | (shift ? zeros >> (64 - shift) : 0);
-    /* The upper half of a digit is 3, and stays so if 6 is added. */
-    uint64_t upper = UINT64_C(0xF0F0F0F0F0F0F0F0), six = UINT64_C(0x0606060606060606);
-    if ((word & upper) != zeros || ((word + six) & upper) != zeros)
+    /* The last digit becomes the highest byte; what stands before the first is 0, as a digit is. */
+    uint64_t word = (load_word(digits) ^ UINT64_C(0x3030303030303030)) << (64 - 8 * length);
+    if ((word | (word + UINT64_C(0x0606060606060606))) & UINT64_C(0xF0F0F0F0F0F0F0F0))
         return false;
     /* Pairs, then fours, then all eight. */
-    word = (word & UINT64_C(0x0F0F0F0F0F0F0F0F)) * (1 + (10 << 8)) >> 8;
+    word = word * (1 + (10 << 8)) >> 8;
     word = (word & UINT64_C(0x00FF00FF00FF00FF)) * (1 + (100 << 16)) >> 16;
     word = (word & UINT64_C(0x0000FFFF0000FFFF)) * (1 + (UINT64_C(10000) << 32)) >> 32;
     *number = (uint32_t)word;
