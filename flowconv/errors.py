@@ -34,7 +34,10 @@ class FlowconvError(Exception):
         uri: The object, file or bucket concerned, if there is one.
         line: The line in it, counted from 1, if there is one.
         field: AWS's name of the field concerned, if there is one.
+        unanswered: No answer came, or not a whole one: the network may be cut.
     """
+
+    unanswered = False
 
     def __init__(
         self,

@@ -216,6 +216,7 @@ class Attempt:
             unreadable={
                 log_object.uri: error.reason_with_line for log_object, error in failures.items()
             },
+            unanswered=not self._counts and all(error.unanswered for error in failures.values()),
             rejected=sum(self._rejected.values(), Counter()),
             unknown_fields=frozenset(chain.from_iterable(self._unknown_fields.values())),
             left_out_columns=frozenset(chain.from_iterable(self._left_out_columns.values())),

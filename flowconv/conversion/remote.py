@@ -13,7 +13,7 @@ from flowconv.conversion.planning import Task
 from flowconv.conversion.report import TaskResult
 from flowconv.conversion.task import Cores, TaskConverter, WorkerTime
 from flowconv.engines.engine import Remote
-from flowconv.engines.workers import threads_of_worker
+from flowconv.engines.workers import CutOffError, threads_of_worker, worker_name
 from flowconv.lake.remote import LockWatch, Places, WatchedProgress
 from flowconv.memory import giving_memory_back
 from flowconv.option_values import available_cores
@@ -91,6 +91,7 @@ class ConversionWorker:
         """Convert a task; its files are left to the driver.
 
         Raises:
+            CutOffError: The source answered no request for an object.
             ParseError: A line does not fit, and `on_bad_line` is `fail`.
             StorageError: The lake does not answer, or is full.
             LostLockError: The run has ended, or another has taken the lake over.
@@ -107,8 +108,8 @@ class ConversionWorker:
             self._retries = sum(storage.retries for storage in self._storages)
             retries = self._retries - before
             requests = self._requests()
-        return ConvertedTask(
-            result=attempt.result,
+        converted = ConvertedTask(
+            result=_with_worker(attempt.result),
             name=attempt.name,
             files=files,
             progress={name: getattr(progress, name) for name in _COUNTED},
@@ -117,6 +118,9 @@ class ConversionWorker:
             retries=retries,
             requests=requests,
         )
+        if converted.result.unanswered:
+            raise CutOffError(next(iter(converted.result.unreadable.values())), converted)
+        return converted
 
     def _requests(self) -> tuple[RequestTimes, RequestTimes]:
         """Return the requests since the last time, to the source and to the lake."""
@@ -129,6 +133,15 @@ class ConversionWorker:
     def close(self) -> None:
         """See `engines.workers.Worker`."""
         self._stack.close()
+
+
+def _with_worker(result: TaskResult) -> TaskResult:
+    """Name the worker, where it is what failed."""
+    if not result.unanswered:
+        return result
+    name = worker_name()
+    reasons = {uri: f"the worker {name}: {reason}" for uri, reason in result.unreadable.items()}
+    return replace(result, unreadable=reasons)
 
 
 _COUNTED = ("total_bytes", "objects", "source_bytes", "rows", "text_bytes")

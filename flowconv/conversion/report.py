@@ -22,6 +22,7 @@ class TaskResult:
         task_id: The task.
         objects: The objects that were converted.
         unreadable: Uri -> reason, of the other objects.
+        unanswered: No object was converted, since the source gave no answer.
         rejected: Reason -> number of rejected lines.
         unknown_fields: Names in headers that AWS does not document.
         left_out_columns: Columns of Parquet that were not read.
@@ -40,6 +41,7 @@ class TaskResult:
     task_id: str
     objects: tuple[ConvertedObject, ...]
     unreadable: Mapping[str, str]
+    unanswered: bool = False
     rejected: Counter[str]
     unknown_fields: frozenset[str]
     left_out_columns: frozenset[str]

@@ -57,8 +57,8 @@ class Remote:
     def do(self, job: object, go_on: Callable[[], None]) -> Answer:
         """Have a job done by a worker, and wait for it.
 
-        A job that fails at one worker, by a StorageError, is done by another. If that one can, the
-        first gets no more jobs.
+        A job that fails at one worker, which may be cut off from the network, is done by another.
+        If that one can, the first gets no more jobs.
 
         Args:
             job: The job.
@@ -72,15 +72,17 @@ class Remote:
         failed: set[str] = set()
         while True:
             done = self._done(packed, failed, go_on)
-            if not done.failed:
+            if not done.failure:
                 with self._mutex:
                     self._cut_off |= failed
                 return Answer(done.worker, unpack(done.packed))
             failed.add(done.address)
-            error = unpack(done.packed)
             if len(failed) == _MOST_TRIED or not self._engine.has_others(failed):
-                raise error
-            log_event("job_moved", worker=done.worker, error=str(error))
+                outcome = unpack(done.packed)
+                if isinstance(outcome, FlowconvError):
+                    raise outcome
+                return Answer(done.worker, outcome)
+            log_event("job_moved", worker=done.worker, error=done.failure)
 
     def _done(self, job: bytes, failed: set[str], go_on: Callable[[], None]) -> Done:
         without = self._cut_off | failed

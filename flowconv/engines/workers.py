@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from flowconv.engines.environment import environment, require_same
-from flowconv.errors import StorageError
+from flowconv.errors import FlowconvError, StorageError
 
 
 class Worker(Protocol):
@@ -26,6 +26,7 @@ class Worker(Protocol):
         """Do a job, and return its small result.
 
         Raises:
+            CutOffError: It came to nothing, since what it reads does not answer here.
             FlowconvError: It failed.
         """
         ...
@@ -47,6 +48,19 @@ class Work(Protocol):
         ...
 
 
+class CutOffError(Exception):
+    """What a job reads does not answer in this process; another may reach it.
+
+    Args:
+        reason: What happened.
+        result: The job's result if no other can do it.
+    """
+
+    def __init__(self, reason: str, result: object) -> None:
+        super().__init__(reason)
+        self.result = result
+
+
 @dataclass(frozen=True, slots=True)
 class Done:
     """What a worker made of a job.
@@ -54,14 +68,15 @@ class Done:
     Attributes:
         worker: The worker.
         address: Where the engine finds it; empty if that is nowhere.
-        packed: The packed result.
-        failed: It is the StorageError by which the job failed: another worker may not have it.
+        packed: The packed result, or the error by which the job failed.
+        failure: What other workers may not have: a network that is cut, or a full disk. Empty if
+            nothing is.
     """
 
     worker: str
     address: str
     packed: bytes
-    failed: bool = False
+    failure: str = ""
 
 
 def pack(value: object) -> bytes:
@@ -90,13 +105,17 @@ def do_job(of_driver: Mapping[str, str], work: bytes, job: bytes) -> Done:
     name, dask_worker = worker_name(), _dask_worker()
     address = "" if dask_worker is None else str(dask_worker.address)
     require_same(of_driver, environment(), name)
-    with _OPEN.opened(work) as worker:
-        try:
+    try:
+        with _OPEN.opened(work) as worker:
             return Done(name, address, pack(worker.do(unpack(job))))
-        except StorageError as error:
-            # It may be this machine alone that has no network, or whose disk is full.
-            error.args = (f"the worker {name}: {error.reason}",)
-            return Done(name, address, pack(error), failed=True)
+    except CutOffError as cut_off:
+        return Done(name, address, pack(cut_off.result), str(cut_off))
+    except FlowconvError as error:
+        # It may be this machine alone that has no network, or whose disk is full.
+        if not (error.unanswered or isinstance(error, StorageError)):
+            raise
+        error.args = (f"the worker {name}: {error.reason}",)
+        return Done(name, address, pack(error), str(error))
 
 
 def describe() -> tuple[str, Mapping[str, str]]:

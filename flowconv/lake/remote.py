@@ -69,35 +69,35 @@ class Places:
         """Open lake and source in a worker's process.
 
         Raises:
-            EngineError: The worker does not see the lake or the source.
+            EngineError: The worker does not see the lake or the source, or has no access.
+            StorageError: They do not answer.
         """
-        lake = open_storage(self.lake, self.lake_options)
-        logs = None
-        if self.source is not None:
-            logs = open_source(self.source, self.source_options, self.max_requests)
-        self._require_access(lake, logs)
-        return lake, logs
-
-    def _require_access(self, lake: Storage, logs: Source | None) -> None:
-        who = f"the worker {worker_name()}"
         source = self.source or ""
+        logs = None
         try:
-            found = lost_layout(lake) or find_layout(lake)
+            lake = open_storage(self.lake, self.lake_options)
+            if self.source is not None:
+                logs = open_source(source, self.source_options, self.max_requests)
+            has_lake = bool(lost_layout(lake) or find_layout(lake))
             if source.startswith("s3://"):
                 next(open_storage(source, self.source_options).list_folder(), None)
         except FlowconvError as error:
+            if error.unanswered:
+                raise
             raise EngineError(
-                f"{who} has no access: {error} Workers use credentials of their own; see "
-                "docs/scale-out.md."
+                f"the worker {worker_name()} has no access: {error} Workers use credentials of "
+                "their own; see docs/scale-out.md."
             ) from error
-        missing = [lake.root] if found is None else []
+        missing = [] if has_lake else [lake.root]
         if logs and logs.is_local and not os.path.lexists(source):
             missing.append(logs.root)
         if missing:
             raise EngineError(
-                f"{who} does not see {' and '.join(missing)}. All machines must see the same: use "
-                "s3:// URLs, or a file system that they share, at the same path."
+                f"the worker {worker_name()} does not see {' and '.join(missing)}. All machines "
+                "must see the same: use s3:// URLs, or a file system that they share, at the same "
+                "path."
             )
+        return lake, logs
 
 
 class LockWatch:

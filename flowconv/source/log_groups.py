@@ -25,7 +25,13 @@ from urllib.parse import unquote
 import botocore.config  # type: ignore[import-untyped]
 import botocore.session  # type: ignore[import-untyped]
 import numpy as np
-from botocore.exceptions import BotoCoreError, ClientError  # type: ignore[import-untyped]
+from botocore.exceptions import (  # type: ignore[import-untyped]
+    BotoCoreError,
+    ClientError,
+    ConnectionError,
+    HTTPClientError,
+    SSLError,
+)
 from botocore.parsers import ResponseParserError  # type: ignore[import-untyped]
 
 from flowconv.errors import FetchError, StorageError, UnreadableObjectError, UsageError
@@ -325,9 +331,12 @@ def _errors(kind: type[StorageError | UnreadableObjectError], uri: str) -> Itera
         if "<" in answer.get("Message", ""):
             answer["Message"] = ""  # Another server's whole page.
         code = answer.get("Code") or type(exc).__name__
-        if code in _OF_SOURCE:
-            raise StorageError(_OF_SOURCE[code], uri=uri) from exc
         said = f"CloudWatch Logs answers {code}: {answer.get('Message', '')}" if answer else exc
         text = " ".join(str(said).split()).rstrip(" .:")[:300]
         otherwise = f"{text}. Run again; what is published stays valid."
-        raise kind(_OF_REQUEST.get(code, otherwise), uri=uri) from exc
+        advice = _OF_SOURCE.get(code) or _OF_REQUEST.get(code, otherwise)
+        error = (StorageError if code in _OF_SOURCE else kind)(advice, uri=uri)
+        error.unanswered = isinstance(exc, HTTPClientError | ConnectionError) and not isinstance(
+            exc, SSLError
+        )
+        raise error from exc

@@ -32,7 +32,7 @@ from flowconv.storage.s3_errors import (
     CLIENT_ERRORS,
     code_of,
     concerns_bucket,
-    explain,
+    explained,
     folder_errors,
     storage_errors,
 )
@@ -166,8 +166,9 @@ class S3Storage:
             try:
                 body = await self._connection.get(self._key(path), start, size)
             except CLIENT_ERRORS as exc:
-                error = StorageError if concerns_bucket(exc) else FetchError
-                raise error(explain(exc), uri=uri) from exc
+                raise explained(
+                    exc, StorageError if concerns_bucket(exc) else FetchError, uri
+                ) from exc
             if size is None or len(body) == size:
                 return body
             found = f"S3 sent {len(body)} bytes instead of {size}"

@@ -3,13 +3,13 @@
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 import obstore.exceptions
 from botocore import exceptions as botocore_errors  # type: ignore[import-untyped]
 from botocore.parsers import ResponseParserError  # type: ignore[import-untyped]
 
-from flowconv.errors import FolderError, StorageError
+from flowconv.errors import FlowconvError, FolderError, StorageError
 from flowconv.storage.aws import ADVICE
 
 # Of obstore's errors only FileNotFoundError is an OSError.
@@ -118,7 +118,7 @@ def storage_errors(uri: str) -> Iterator[None]:
     try:
         yield
     except CLIENT_ERRORS as exc:
-        raise StorageError(explain(exc), uri=uri) from exc
+        raise explained(exc, StorageError, uri) from exc
 
 
 @contextmanager
@@ -128,14 +128,20 @@ def folder_errors(uri: str) -> Iterator[None]:
         yield
     except CLIENT_ERRORS as exc:
         denied = code_of(exc) in ("AccessDenied", "403")
-        raise (FolderError if denied else StorageError)(explain(exc), uri=uri) from exc
+        raise explained(exc, FolderError if denied else StorageError, uri) from exc
 
 
-def explain(exc: BaseException) -> str:
-    """Return what a client's error means and what to do."""
+_Error = TypeVar("_Error", bound=FlowconvError)
+
+
+def explained(exc: BaseException, kind: type[_Error], uri: str) -> _Error:
+    """Return a client's error as ours of this kind: what it means and what to do."""
     code = code_of(exc)
     advice = _OF_BUCKET.get(code) or _OF_OBJECT.get(code)
-    return advice or f"{reason_of(exc)}. Run again; what is published stays valid."
+    otherwise = f"{reason_of(exc)}. Run again; what is published stays valid."
+    error = kind(advice or otherwise, uri=uri)
+    error.unanswered = _is_unanswered(exc)
+    return error
 
 
 def reason_of(exc: BaseException) -> str:
@@ -154,12 +160,18 @@ def reason_of(exc: BaseException) -> str:
 def may_pass(exc: BaseException) -> bool:
     """Tell whether repeating the request may help."""
     code = code_of(exc)
-    if code in _PASSING or code in _OF_NETWORK:
+    if code in _PASSING or _is_unanswered(exc):
         return True
-    if code in _OF_BUCKET or code in _OF_OBJECT:
-        return False
-    status = _status(exc)
-    return isinstance(exc, _NO_WHOLE_ANSWER) if status is None else status >= 500
+    return code not in _OF_BUCKET and code not in _OF_OBJECT and (_status(exc) or 0) >= 500
+
+
+def _is_unanswered(exc: BaseException) -> bool:
+    """Tell whether no answer came, or only a part of it."""
+    code = code_of(exc)
+    if code in _OF_NETWORK:
+        return True
+    is_answer = code in _PASSING or code in _OF_BUCKET or code in _OF_OBJECT or _status(exc)
+    return not is_answer and isinstance(exc, _NO_WHOLE_ANSWER)
 
 
 def asks_to_slow_down(exc: BaseException) -> bool:

@@ -5,6 +5,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 
 from flowconv.engines.engine import Remote
+from flowconv.engines.workers import CutOffError
 from flowconv.lake.layout import Layout
 from flowconv.lake.remote import Places
 from flowconv.memory import giving_memory_back
@@ -13,7 +14,7 @@ from flowconv.source.fetching import requests_ended
 from flowconv.verification.checks import Check, Checked, Opened
 from flowconv.verification.lake_files import files_ahead
 from flowconv.verification.problems import Problem
-from flowconv.verification.recounting import requests_ahead
+from flowconv.verification.recounting import LineCheck, requests_ahead
 
 # A job of an engine takes some milliseconds more than its checks. It has several checks, and each
 # place gets several jobs, so that all end at about the same time.
@@ -61,6 +62,7 @@ class VerificationWorker:
         """Do some checks.
 
         Raises:
+            CutOffError: The source answered no request for an object.
             StorageError, FetchError: See `Check.run`.
         """
         opened = replace(
@@ -68,7 +70,11 @@ class VerificationWorker:
             requests=requests_ahead(self._opened.logs, checks),
             files=files_ahead(self._opened.storage, checks),
         )
-        return _sum(check.run(opened, _go_on) for check in checks)
+        checked = _sum(check.run(opened, _go_on) for check in checks)
+        objects = sum(isinstance(check, LineCheck) for check in checks)
+        if objects and checked.unanswered == objects:
+            raise CutOffError(checked.problems[-1].found, checked)
+        return checked
 
     def close(self) -> None:
         """See `engines.workers.Worker`."""
@@ -134,11 +140,12 @@ def _jobs(checks: Sequence[Check], places: int) -> Iterator[Sequence[Check]]:
 
 def _sum(results: Iterator[Checked]) -> Checked:
     problems: list[Problem] = []
-    lines = 0
+    lines = unanswered = 0
     for checked in results:
         problems += checked.problems
         lines += checked.lines
-    return Checked(tuple(problems), lines)
+        unanswered += checked.unanswered
+    return Checked(tuple(problems), lines, unanswered)
 
 
 def _go_on() -> None:

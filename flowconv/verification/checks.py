@@ -36,10 +36,17 @@ class Opened:
 
 
 class Checked(NamedTuple):
-    """What came of checks: the problems found, and the number of lines counted."""
+    """What came of checks.
+
+    Attributes:
+        problems: What was found.
+        lines: Number of lines counted.
+        unanswered: Number of objects that could not be read, since the source gave no answer.
+    """
 
     problems: tuple[Problem, ...] = ()
     lines: int = 0
+    unanswered: int = 0
 
 
 class Check(Protocol):

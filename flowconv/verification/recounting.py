@@ -201,10 +201,11 @@ class LineCheck:
         assert opened.logs
         kind: ProblemKind = "unreadable-object"
         lines = 0
+        unanswered = False
         try:
             lines = count_lines(opened.logs, self.log_object, go_on, opened.requests)
         except UnreadableObjectError as error:
-            found = error.reason
+            found, unanswered = error.reason, error.unanswered
         except (FlowconvError, Stopped):
             raise
         except Exception as error:  # noqa: BLE001 - decoders raise anything for damaged data
@@ -215,7 +216,7 @@ class LineCheck:
             kind, found = "wrong-lines", f"{lines:,} lines"
         wanted = f"{self.lines:,} lines, as when it was converted"
         problem = object_problem(kind, self.log_object.uri, found.removesuffix("."), wanted)
-        return Checked((problem,), lines)
+        return Checked((problem,), lines, unanswered)
 
 
 def requests_ahead(logs: Source | None, checks: Iterable[Check]) -> Requests | None:

@@ -5,15 +5,19 @@ from __future__ import annotations
 import gzip
 import os
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from math import inf
 
 import polars as pl
 import pytest
 
 import flowconv
-from flowconv import ConvertOptions
+from flowconv import ConvertOptions, EngineError
+from flowconv.engines.workers import worker_name
 from flowconv.running import started
+from flowconv.storage import retrying
 from support.dask_cluster import DaskCluster, dask_cluster, forks, wait_until
-from support.faulty_proxy import Cut, FaultyProxy, faulty_proxy
+from support.faulty_proxy import Cut, Fault, FaultyProxy, faulty_proxy
 from support.lakes import ROW, V2, aws_key
 from support.s3_servers import S3Server
 
@@ -96,14 +100,70 @@ def test_cut_and_mended(
     assert_sound(lake, logs)
 
 
-def test_cut_for_good(cluster: DaskCluster, proxy: FaultyProxy, bucket: str) -> None:
+@pytest.mark.parametrize(
+    ("kind", "how"),
+    [
+        ("ListObjectsV2", "reset before"),
+        ("GetObject", "reset in body"),
+        ("UploadPart", "lost answer"),
+    ],
+    ids=["opening", "reading", "writing"],
+)
+def test_cut_for_good(
+    cluster: DaskCluster, proxy: FaultyProxy, bucket: str, kind: str, how: str
+) -> None:
     """The other worker does its tasks, and all those that follow."""
-    lake, logs = f"s3://{bucket}/cut", f"s3://{bucket}/logs"
-    cut = Cut("UploadPart", "lost answer")
+    lake, logs = f"s3://{bucket}/cut-{kind}", f"s3://{bucket}/logs"
+    cut = Cut(kind, how)
     proxy.faults = [cut]
     with distributed.Client(cluster.address) as client:
         report = flowconv.convert(logs, lake, OPTIONS, engine=client)
     assert cut.injected > 0
     assert report.complete
     assert {name: worker.tasks for name, worker in report.workers.items()} == {"worker-2": DAYS}
+    assert_sound(lake, logs)
+
+
+def test_verify_with_a_cut(cluster: DaskCluster, proxy: FaultyProxy, bucket: str) -> None:
+    """The other worker counts the lines."""
+    lake, logs = f"s3://{bucket}/verified", f"s3://{bucket}/logs"
+    proxy.calm()
+    flowconv.convert(logs, lake, OPTIONS)
+    fault = Fault("reset before", "GetObject", ".gz/", times=inf)
+    proxy.faults = [fault]
+    with distributed.Client(cluster.address) as client:
+        report = flowconv.verify(lake, logs, engine=client)
+    assert fault.injected > 0
+    assert report.problems == []
+    assert report.lines == sum(range(2, DAYS + 2))
+
+
+def test_wrong_credentials_of_one_worker(
+    cluster: DaskCluster, proxy: FaultyProxy, bucket: str
+) -> None:
+    """The run ends at once."""
+    proxy.faults = [Fault("denied", "ListObjectsV2", times=inf)]
+    denied = "the worker worker-1 has no access: .* access is denied"
+    with (
+        distributed.Client(cluster.address) as client,
+        pytest.raises(EngineError, match=denied),
+    ):
+        flowconv.convert(f"s3://{bucket}/logs", f"s3://{bucket}/denied", OPTIONS, engine=client)
+
+
+def test_no_other_worker(proxy: FaultyProxy, bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it cannot read is left to the next run."""
+    monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.endpoint_url)
+    monkeypatch.setattr(retrying, "ATTEMPTS", 2)
+    proxy.faults = [Fault("reset before", "GetObject", ".gz/", times=inf)]
+    lake, logs = f"s3://{bucket}/alone", f"s3://{bucket}/logs"
+    with ThreadPoolExecutor(1) as executor:
+        report = flowconv.convert(logs, lake, OPTIONS, engine=executor)
+        assert report.objects == 0
+        reasons = set(report.unreadable.values())
+        assert len(report.unreadable) == DAYS
+        broke_off = f"the worker {worker_name()}: the connection broke off"
+        assert all(reason.startswith(broke_off) for reason in reasons)
+        proxy.calm()
+        assert flowconv.convert(logs, lake, OPTIONS, engine=executor).objects == DAYS
     assert_sound(lake, logs)

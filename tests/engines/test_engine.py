@@ -66,19 +66,22 @@ def test_no_engine(sample_logs: Path, tmp_path: Path) -> None:
 
 
 class Numbered:
-    """An engine of numbered workers, of which the first ones do not reach the lake."""
+    """An engine of numbered workers, of which the first ones do not reach the lake, or the source.
 
-    def __init__(self, workers: int, cut_off: int) -> None:
-        self.workers, self.cut_off = [str(n) for n in range(workers)], cut_off
+    Without the lake a job raises; without the source it has a result.
+    """
+
+    def __init__(self, workers: int, cut_off: int, *, raises: bool) -> None:
+        self.workers, self.cut_off, self.raises = [str(n) for n in range(workers)], cut_off, raises
         self.asked: list[str] = []
 
     def submit(self, *_: object, without: Collection[str] = ()) -> Future[Done]:
         worker = next((n for n in self.workers if n not in without), self.workers[0])
         self.asked.append(worker)
-        failed = int(worker) < self.cut_off
-        answer = StorageError(f"worker {worker}: no answer", uri="s3://lake") if failed else "done"
+        failure = f"worker {worker}: no answer" if int(worker) < self.cut_off else ""
+        failed = StorageError(failure, uri="s3://lake") if self.raises else "nothing"
         future: Future[Done] = Future()
-        future.set_result(Done(worker, worker, pack(answer), failed))
+        future.set_result(Done(worker, worker, pack(failed if failure else "done"), failure))
         return future
 
     def has_others(self, without: Collection[str]) -> bool:
@@ -91,17 +94,24 @@ class Numbered:
         return None
 
 
+@pytest.mark.parametrize("raises", [True, False])
 @pytest.mark.parametrize(
     ("workers", "cut_off", "asked"),
     [(3, 0, "00"), (3, 1, "011"), (3, 2, "0122"), (4, 3, None), (2, 2, None), (1, 1, None)],
 )
-def test_a_worker_that_is_cut_off(workers: int, cut_off: int, asked: str | None) -> None:
+def test_a_worker_that_is_cut_off(
+    workers: int, cut_off: int, asked: str | None, *, raises: bool
+) -> None:
     """Its jobs go to others, and it gets no more."""
-    engine = Numbered(workers, cut_off)
+    engine = Numbered(workers, cut_off, raises=raises)
     remote = Remote(engine, Conversion(places=None, run=None))  # type: ignore[arg-type]
     if asked is None:
-        with pytest.raises(StorageError, match=f"worker {cut_off - 1}: no answer"):
-            remote.do("job", lambda: None)
+        last = str(cut_off - 1)
+        if raises:
+            with pytest.raises(StorageError, match=f"worker {last}: no answer"):
+                remote.do("job", lambda: None)
+        else:
+            assert remote.do("job", lambda: None) == (last, "nothing")
         assert engine.asked == [str(n) for n in range(cut_off)]
         return
     assert [remote.do("job", lambda: None) for _ in range(2)] == [(str(cut_off), "done")] * 2

@@ -614,6 +614,7 @@ def test_what_aws_refuses(
     with pytest.raises(kind, match=match) as raised:
         read_answers(scripted, page("a", "1"), answer)
     assert raised.value.uri == LOG_OBJECT.uri
+    assert not raised.value.unanswered
 
 
 @pytest.mark.parametrize(
@@ -665,8 +666,9 @@ def test_a_stream_that_fails_half_way_is_read_by_the_next_run(
 def test_nobody_answers(scripted: Scripted) -> None:
     options = {"key": "k", "secret": "s", "region": "eu-west-1"}
     options["endpoint_url"] = "http://127.0.0.1:9"
-    with pytest.raises(StorageError, match="the endpoint cannot be reached"):
+    with pytest.raises(StorageError, match="the endpoint cannot be reached") as raised:
         list(CloudWatchSource("cloudwatch:g", options).list_objects())
+    assert raised.value.unanswered
 
 
 # Lines

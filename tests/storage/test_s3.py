@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from flowconv.storage import retrying, s3, s3_connection
 from flowconv.storage.interface import Folder, Storage
 from flowconv.storage.names import to_text
 from flowconv.storage.opening import open_storage
+from support.faulty_proxy import Fault, faulty_proxy
 from support.s3_servers import S3Server
 
 pytestmark = pytest.mark.usefixtures("no_aws_settings")
@@ -246,6 +248,34 @@ def test_endpoint_that_nobody_listens_at(monkeypatch: pytest.MonkeyPatch) -> Non
         for action in _everything(storage):
             with pytest.raises(StorageError, match=r"endpoint cannot be reached.*endpoint_url=…"):
                 action()
+
+
+@pytest.mark.parametrize(
+    ("what", "unanswered"),
+    [
+        *((what, True) for what in ("reset before", "reset in body", "hung up", "short body")),
+        *((what, False) for what in ("denied", "expired", "SlowDown", "bad gateway")),
+    ],
+)
+def test_no_answer_is_told_from_a_refusal(
+    moto_s3: S3Server, monkeypatch: pytest.MonkeyPatch, what: str, *, unanswered: bool
+) -> None:
+    monkeypatch.setattr(retrying, "ATTEMPTS", 1)
+    bucket = moto_s3.make_bucket()
+    moto_s3.client().put_object(Bucket=bucket, Key="x", Body=bytes(100))
+    with faulty_proxy(moto_s3) as proxy:
+        proxy.faults = [
+            Fault(what, kind, times=float("inf")) for kind in ("GetObject", "PutObject")
+        ]
+        options = {**moto_s3.storage_options(), "endpoint_url": proxy.endpoint_url}
+        storage = open_storage(f"s3://{bucket}", options)
+        actions: list[Callable[[], object]] = [partial(storage.fetch, "x")]
+        if "body" not in what:
+            actions.append(partial(storage.write, "y", b"y"))
+        for action in actions:
+            with pytest.raises(FlowconvError) as raised:
+                action()
+            assert raised.value.unanswered == unanswered
 
 
 def test_create_after_a_lost_answer_knows_its_own(

@@ -107,10 +107,10 @@ class RandomFaults:
 
 
 class Cut:
-    """The network is cut during a request for a file, and stays so until it is mended.
+    """The network is cut during a request, and stays so until it is mended.
 
     Attributes:
-        kind: Of this request.
+        kind: Of this request, which is for a file, if it can be for one.
         how: What is done to it, one of `FAULTS`.
         injected: How many requests have failed.
         is_mended: Set to end it.
@@ -124,8 +124,10 @@ class Cut:
 
     def choose(self, request: Request) -> str | None:
         """Return what is to be done to a request; None for nothing."""
-        is_file = request.kind == self._kind and request.path.endswith((".gz/", ".parquet/"))
-        if self.is_mended.is_set() or not (self.injected or is_file):
+        suits = request.kind == self._kind and (
+            self._kind == "ListObjectsV2" or request.path.endswith((".gz/", ".parquet/"))
+        )
+        if self.is_mended.is_set() or not (self.injected or suits):
             return None
         self.injected += 1
         return "reset before" if self.injected > 1 else self._how
