@@ -110,8 +110,10 @@ def _compile(root: Path, compiler: tuple[str, ...], system: str, library: Path) 
 
 
 def _flags(system: str) -> tuple[str, ...]:
-    # No -march: what a processor has is asked at run time.
-    flags = ("-std=c11", "-O3", "-Wall", "-Wextra", "-Werror", "-shared", "-fvisibility=hidden")
+    # No -march: what a processor has is asked at run time. Without -funroll-loops the core takes a
+    # tenth more instructions.
+    flags = ("-std=c11", "-O3", "-funroll-loops", "-shared", "-fvisibility=hidden")
+    flags = (*flags, "-Wall", "-Wextra", "-Werror")
     # All of Windows' code can be moved, and its compilers refuse to be told.
     return flags if system == "win32" else (*flags, "-fPIC")
 

@@ -445,8 +445,6 @@ def test_delta_in_s3(logs: Path, s3: S3Server) -> None:
 
 
 def test_polars_reads_iceberg(lake: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    # Before, polars finds no columns in files without field ids.
-    pytest.importorskip("polars", minversion="2.1")
     monkeypatch.setenv("POLARS_ICEBERG_PLANNER", "pyiceberg")
     wanted = flowconv.scan(lake)
     flows = pl.scan_iceberg(published("iceberg", lake).address)
