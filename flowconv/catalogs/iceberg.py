@@ -18,7 +18,7 @@ from pyiceberg.catalog import load_catalog
 from pyiceberg.conversions import to_bytes
 from pyiceberg.exceptions import CommitFailedException, NoSuchTableError, TableAlreadyExistsError
 from pyiceberg.manifest import DataFile as Entry
-from pyiceberg.manifest import DataFileContent, FileFormat
+from pyiceberg.manifest import DataFileContent, FileFormat, ManifestFile
 from pyiceberg.partitioning import PARTITION_FIELD_ID_START, PartitionField, PartitionSpec
 from pyiceberg.schema import Schema
 from pyiceberg.table import Table as IcebergTable
@@ -39,6 +39,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from flowconv.catalogs.footers import Bounds, read_bounds
 from flowconv.catalogs.live_tables import LiveTable, catalog_name, partition_values
+from flowconv.catalogs.manifests import live_paths
 from flowconv.catalogs.registered import DATABASE, OvertakenError, RegisteredTable, Target
 from flowconv.errors import CatalogError, UsageError
 from flowconv.fields import Table
@@ -218,11 +219,10 @@ class CatalogTable:
         with _errors(self._name):
             table = self._found or self._catalog.create(self._name, live)
             _add_columns(table, live.schema)
-            there = _entries(table)
+            there = _manifests(table)
         storage = self._catalog.storage
         scheme = "file://" if storage.is_local else ""
         files = {f"{scheme}{storage.location(path)}": file for path, file in live.files.items()}
-        removed = [entry for path, entry in there.items() if path not in files]
         new = {file.path: path for path, file in files.items() if path not in there}
         make_entry = _EntryMaker(table, live)
         added = [
@@ -230,6 +230,7 @@ class CatalogTable:
             for file, bounds in read_bounds(storage, [files[path] for path in new.values()])
         ]
         with _errors(self._name):
+            removed = _entries(table, {path: there[path] for path in there if path not in files})
             _commit(table, added, removed)
         snapshot = table.current_snapshot()
         return RegisteredTable(
@@ -285,15 +286,21 @@ def _add_columns(table: IcebergTable, columns: pa.Schema) -> None:
                 update.add_column(column.name, _TYPES[column.type])
 
 
-def _entries(table: IcebergTable) -> dict[str, Entry]:
-    """Return the path of each file that a table has -> its entry."""
+def _manifests(table: IcebergTable) -> dict[str, ManifestFile]:
+    """Return the path of each file that a table has -> the manifest that has its entry."""
     snapshot = table.current_snapshot()
     manifests = snapshot.manifests(table.io) if snapshot else []
-    return {
+    return {path: manifest for manifest in manifests for path in live_paths(manifest, table.io)}
+
+
+def _entries(table: IcebergTable, manifests: Mapping[str, ManifestFile]) -> list[Entry]:
+    """Return the entries of some files of a table, each given with its manifest."""
+    found = {
         entry.data_file.file_path: entry.data_file
-        for manifest in manifests
+        for manifest in dict.fromkeys(manifests.values())
         for entry in manifest.fetch_manifest_entry(table.io, discard_deleted=True)
     }
+    return [found[path] for path in manifests]
 
 
 class _EntryMaker:

@@ -58,6 +58,8 @@ def run() -> None:
     # What is there now stays: nothing need look at it again.
     gc.freeze()
     gc.enable()
+    # Looked for after so many objects, not 700: of `register`, 0.07 s in place of 0.17 s.
+    gc.set_threshold(10_000)
     sys.meta_path.insert(0, _WithoutPandas())
     open_closed_streams()
     # What other libraries log is for developers; flowconv says itself what they mean.

@@ -16,12 +16,14 @@ import polars as pl
 import pyarrow as pa
 import pytest
 from pyiceberg.catalog import load_catalog
+from pyiceberg.manifest import ManifestEntryStatus
 from pyiceberg.table import StaticTable
 from pyiceberg.utils.config import Config
 
 import flowconv
 from flowconv import CatalogError, ConvertOptions, LakeError, UsageError, register
 from flowconv.catalogs import live_tables
+from flowconv.catalogs.manifests import live_paths
 from flowconv.catalogs.registered import RegisteredTable
 from flowconv.options import CatalogKind
 from flowconv.rows.schema import table_schema
@@ -463,6 +465,22 @@ def test_iceberg_skips_files_by_partition_and_time(lake: Path) -> None:
         "start is null": 0,
     }.items():
         assert len(list(table.scan(row_filter=condition).plan_files())) == files, condition
+
+
+def test_paths_in_iceberg_manifests(logs: Path, lake: Path) -> None:
+    published("iceberg", lake)
+    write_day(logs, 1, rows=5)
+    convert(logs, lake, reprocess=True)
+    table = StaticTable.from_metadata(published("iceberg", lake).address)
+    snapshot = table.current_snapshot()
+    assert snapshot
+    entries = []
+    for manifest in snapshot.manifests(table.io):
+        live = manifest.fetch_manifest_entry(table.io)
+        assert live_paths(manifest, table.io) == [entry.data_file.file_path for entry in live]
+        entries += manifest.fetch_manifest_entry(table.io, discard_deleted=False)
+    statuses = {entry.status for entry in entries}
+    assert statuses >= {ManifestEntryStatus.ADDED, ManifestEntryStatus.DELETED}
 
 
 def test_iceberg_table_of_another_lake(logs: Path, lake: Path, tmp_path: Path) -> None:
