@@ -28,7 +28,7 @@ from flowconv.option_values import (
 from flowconv.source.patterns import Patterns
 from flowconv.storage.opening import MAX_REQUESTS
 from flowconv.storage.request_prices import PRICES, PRICES_OF, parse_request_prices
-from flowconv.values import check_choice, check_days, parse_size
+from flowconv.values import check_account, check_choice, check_days, parse_size
 
 if TYPE_CHECKING:
     from flowconv.blocks.declared_formats import DeclaredFormats
@@ -298,12 +298,12 @@ class ConvertOptions:
             if self.formats is not None:
                 object.__setattr__(self, "formats_text", read_formats(self.formats))
             self.declared_formats()
-        for name in ("account", "region"):
-            value = getattr(self, name)
-            require(
-                value is None or re.fullmatch(r"[A-Za-z0-9_-]{1,64}", value) is not None,
-                f"--{name}: {quote(value or '')} is not valid; write letters, digits, - and _.",
-            )
+        if self.account is not None:
+            check_account(self.account, "--account")
+        require(
+            self.region is None or re.fullmatch(r"[A-Za-z0-9_-]{1,64}", self.region) is not None,
+            f"--region: {quote(self.region or '')} is not valid; write letters, digits, - and _.",
+        )
 
     def _take_texts(self) -> None:
         """Take what is plain of other types, such as days as text, and nothing else."""

@@ -177,3 +177,27 @@ def take_texts(value: object, name: str) -> tuple[str, ...] | None:
                 "quotes."
             )
     return tuple(map(str, texts))
+
+
+def take_accounts(value: object, name: str) -> tuple[str, ...] | None:
+    """Return an argument that is several accounts, or one alone.
+
+    Raises:
+        UsageError: One cannot be an account; a WrongTypeError if it is no text.
+    """
+    accounts = take_texts(value, name)
+    for account in accounts or ():
+        check_account(account, name)
+    return accounts
+
+
+def check_account(text: str, option: str) -> None:
+    """Check that a text can be an account.
+
+    Raises:
+        UsageError: It cannot.
+    """
+    if not re.fullmatch("[0-9]{12}", text):
+        raise UsageError(
+            f"{option}: {quote(text)} is not an account; write its 12 digits, zeros included."
+        )

@@ -37,7 +37,7 @@ def query(
         sql: A SELECT.
         since: First day, by the records' start in UTC.
         until: Last day, included.
-        accounts: Accounts, as in the partition `aws_account_id`.
+        accounts: Accounts, with 12 digits each.
         regions: Regions, as in the partition `aws_region`.
         names: Give `vpc` the columns `interface_name`, `srcaddr_name`, `dstaddr_name`,
             `pkt_srcaddr_name` and `pkt_dstaddr_name`: the names at each record's time.

@@ -20,7 +20,7 @@ from flowconv.rows.schema import UNKNOWN_FIELDS, table_schema
 from flowconv.storage.interface import Storage
 from flowconv.storage.names import from_text
 from flowconv.storage.opening import open_storage
-from flowconv.values import as_day, check_days, require, take_texts
+from flowconv.values import as_day, check_days, require, take_accounts, take_texts
 
 if TYPE_CHECKING:
     import polars as pl
@@ -44,7 +44,7 @@ def scan(
         table: `vpc`, or `tgw` for transit gateway logs.
         since: First day, by the records' start in UTC.
         until: Last day, included.
-        accounts: Accounts, as in the partition `aws_account_id`.
+        accounts: Accounts, with 12 digits each.
         regions: Regions, as in the partition `aws_region`.
         unknown_fields: Names of fields that AWS does not document, as the logs write them. Each
             becomes a column of text, from the JSON in the column `unknown_fields`.
@@ -58,8 +58,8 @@ def scan(
 
     Raises:
         LakeError: There is no lake, it is not partitioned by what is chosen, or files are gone.
-        UsageError: There is no such table, a day or region is not valid, days are not in order, or
-            the table has a column for an unknown field.
+        UsageError: There is no such table, a day or an account is not valid, days are not in
+            order, or the table has a column for an unknown field.
         TypeError: An argument has another type, such as an account that is a number.
         StorageError: The lake does not answer.
     """
@@ -75,7 +75,7 @@ def scan(
         table=chosen,
         since=as_day(since, "since"),
         until=as_day(until, "until"),
-        accounts=_encoded(take_texts(accounts, "accounts")),
+        accounts=_encoded(take_accounts(accounts, "accounts")),
         regions=_encoded(take_texts(regions, "regions")),
     )
     wanted.check(layout, storage)

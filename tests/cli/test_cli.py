@@ -174,8 +174,9 @@ def test_dry_run_writes_nothing(logs: Path, tmp_path: Path) -> None:
 
 
 def test_convert_with_every_option(good: Path, tmp_path: Path) -> None:
-    options = "--format default --account 1 --region mars-1 --since 2026-01-14 --until 2026-01-14"
-    options += " --partition-by date,action --time-type epoch --compression snappy"
+    options = "--format default --account 000000000001 --region mars-1"
+    options += " --since 2026-01-14 --until 2026-01-14 --partition-by date,action"
+    options += " --time-type epoch --compression snappy"
     options += " --target-file-size 2MB --workers 1 --memory-limit 1GB --on-bad-line fail"
     run("convert", good, tmp_path / "lake", *options.split())
     (path,) = data_files(tmp_path / "lake")
@@ -273,7 +274,7 @@ ERRORS: dict[str, tuple[int, list[str], str]] = {
     "account": (
         USAGE,
         ["convert", "good", "lake", "--account", "../x"],
-        "--account: '../x' is not valid; write letters, digits, - and _.",
+        "--account: '../x' is not an account; write its 12 digits, zeros included.",
     ),
     "no partition": (
         USAGE,

@@ -110,7 +110,7 @@ def test_ids_stand_for_what_is_read_and_written() -> None:
         task_id(objects, time_type="epoch"),
         task_id(objects, partition_by=("date",)),
         task_id(objects, format="default"),
-        task_id(objects, account="1"),
+        task_id(objects, account="000000000001"),
         task_id(objects, region="x"),
         task_id(objects, compression="snappy"),
         task_id(objects, target_file_size=5 * MB),

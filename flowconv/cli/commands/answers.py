@@ -24,7 +24,7 @@ from flowconv.cli.streams import print_json
 from flowconv.cli.tables.answers import Output, check_output, print_answer
 from flowconv.errors import UsageError
 from flowconv.options import Dialect
-from flowconv.values import parse_storage_options
+from flowconv.values import parse_storage_options, take_accounts
 
 
 @shows_examples(
@@ -90,7 +90,7 @@ def query(
             f"{sql}",
             since=options.since,
             until=options.until,
-            accounts=options.accounts or None,
+            accounts=take_accounts(options.accounts or None, "--account"),
             regions=options.regions or None,
             names=options.names,
             options=options.dest_options,
