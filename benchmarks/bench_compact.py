@@ -84,15 +84,24 @@ def make_lake(cache: Path, *, days: int, objects: int, records: int) -> Path:
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """A condition, in SQL with places for times, and as polars takes it."""
+    """A condition, in SQL with places for times, and as polars takes it.
+
+    Asked are the number of records and the sum of their bytes, or the number alone.
+    """
 
     sql: str
     expression: pl.Expr
     times: tuple[datetime, ...] = ()
+    with_bytes: bool = True
 
     def sql_with(self, time_format: str) -> str:
         """Return the condition in SQL with times as an engine writes them."""
         return self.sql.format(*(f"{time:{time_format}}" for time in self.times))
+
+    @property
+    def columns(self) -> str:
+        """What is asked, in SQL."""
+        return "count(*), sum(bytes)" if self.with_bytes else "count(*)"
 
 
 def questions(lake: Path) -> dict[str, Question]:
@@ -105,15 +114,15 @@ def questions(lake: Path) -> dict[str, Question]:
     of_day = pl.col("date") == day
     nine = datetime(day.year, day.month, day.day, 9, tzinfo=UTC)
     ten = nine + timedelta(hours=1)
+    of_address = f"(srcaddr = '{address}' OR dstaddr = '{address}')"
+    is_address = (pl.col("srcaddr") == address) | (pl.col("dstaddr") == address)
     return {
         "one interface of a day": Question(
             f"{in_day} AND interface_id = '{interface}'",
             of_day & (pl.col("interface_id") == interface),
         ),
-        "one address of all days": Question(
-            f"(srcaddr = '{address}' OR dstaddr = '{address}')",
-            (pl.col("srcaddr") == address) | (pl.col("dstaddr") == address),
-        ),
+        "one address of all days": Question(of_address, is_address),
+        "one address, counted": Question(of_address, is_address, with_bytes=False),
         "one port of a day": Question(
             f"{in_day} AND dstport = 22", of_day & (pl.col("dstport") == 22)
         ),
@@ -127,10 +136,13 @@ def questions(lake: Path) -> dict[str, Question]:
 
 def read_by_polars(lake: Path, question: Question) -> tuple[int, tuple[Any, ...]]:
     """Return the bytes that polars reads, and its answer."""
-    paths = sorted(path.relative_to(lake) for path in (lake / "vpc").rglob("*.parquet"))
+    paths = sorted((lake / "vpc").rglob("*.parquet"))
+    asked = (pl.len(), pl.sum("bytes")) if question.with_bytes else (pl.len(),)
     with counting_server(lake) as server:
         flows = pl.scan_parquet(
-            [f"s3://bucket/{path}" for path in paths],
+            [f"s3://bucket/{path.relative_to(lake)}" for path in paths],
+            # As `flowconv.scan`: without it polars opens 16 files of other days.
+            schema=pl.read_parquet_schema(paths[0]),
             hive_partitioning=True,
             storage_options={
                 "aws_endpoint_url": server.endpoint_url,
@@ -140,7 +152,7 @@ def read_by_polars(lake: Path, question: Question) -> tuple[int, tuple[Any, ...]
                 "aws_virtual_hosted_style_request": "false",
             },
         )
-        answer = flows.filter(question.expression).select(pl.len(), pl.sum("bytes")).collect()
+        answer = flows.filter(question.expression).select(*asked).collect()
         return server.sent_bytes, answer.row(0)
 
 
@@ -183,11 +195,15 @@ def read_by_duckdb(lake: Path, question: Question) -> tuple[int, tuple[Any, ...]
     """Return the bytes that DuckDB reads, and its answer."""
     files = _CountingFiles(skip_instance_cache=True)
     with duckdb.connect(config={"threads": 1}) as connection:
+        connection.execute("SET enable_progress_bar = false")
         connection.register_filesystem(files)
         paths = [f"counting://{path}" for path in sorted((lake / "vpc").rglob("*.parquet"))]
-        flows = connection.read_parquet(paths, hive_partitioning=True)
         condition = question.sql_with("TIMESTAMPTZ '%Y-%m-%d %H:%M:%SZ'")
-        answer = flows.filter(condition).aggregate("count(*), sum(bytes)").fetchall()
+        answer = connection.execute(
+            f"SELECT {question.columns} FROM read_parquet($1, hive_partitioning = true) "
+            f"WHERE {condition}",
+            [paths],
+        ).fetchall()
         return files.read_bytes, answer[0]
 
 
@@ -198,7 +214,7 @@ def read_by_clickhouse(lake: Path, question: Question) -> tuple[int, tuple[Any, 
     with counting_server(lake) as server:
         before = _read_by_clickhouse()
         answer = _clickhouse(
-            "SELECT count(*), sum(bytes) "
+            f"SELECT {question.columns} "
             f"FROM url('{server.endpoint_url}/bucket/{{{','.join(paths)}}}', 'Parquet') "
             f"WHERE {condition} "
             "SETTINGS use_hive_partitioning = 1, glob_expansion_max_elements = 100000, "

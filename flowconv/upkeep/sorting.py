@@ -21,7 +21,7 @@ from flowconv.rows.partitioning import indices
 from flowconv.storage.local_errors import storage_errors
 
 # Larger than those of other files: fewer footers, and readers skip pages within them. Of hourly
-# files polars then reads 19 % for an address, not 33 %, and DuckDB 13 % for an interface, not 28 %
+# files polars then reads 20 % for an address, not 35 %, and DuckDB 9 % for an interface, not 14 %
 # (benchmarks/README.md, "compact").
 ROW_GROUP_ROWS = 512 << 10
 
