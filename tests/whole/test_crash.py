@@ -75,7 +75,7 @@ def test_random_steps(runs: Runs, place: Lake, stories: dict[str, Story], name: 
     story = stories[name]
     chance = random.Random(name)
     # In S3 each takes three seconds.
-    wanted = {"local": 20, "moto": 1, "ceph": 5}[place.kind] + MORE_KILLS // 3
+    wanted = {"local": 8, "moto": 1, "ceph": 5}[place.kind] + MORE_KILLS // 3
     killed = 0
     while killed < wanted:
         kills = [Step(chance.randrange(len(story.steps))) for _ in range(chance.randrange(1, 5))]

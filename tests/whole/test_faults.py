@@ -412,10 +412,10 @@ def test_fewer_pages_at_once_where_s3_asks_for_it(site: Site) -> None:
     wanted = list(storage.list_files())
     site.proxy.calm()
     site.proxy.most_listings_at_once = 4
-    with ThreadPoolExecutor(64) as threads:
-        found = list(threads.map(lambda _: list(storage.list_files()), range(300)))
-    assert found == [wanted] * 300
-    assert 0 < site.proxy.slowed_down < 0.4 * 300
+    with ThreadPoolExecutor(32) as threads:
+        found = list(threads.map(lambda _: list(storage.list_files()), range(150)))
+    assert found == [wanted] * 150
+    assert 0 < site.proxy.slowed_down < 0.4 * 150
 
 
 @both

@@ -228,7 +228,7 @@ def test_paused_behind_its_lease(runs: Runs, place: Lake, stories: dict[str, Sto
     """Another run takes over and does the work; then the first notices that it is too late."""
     chance = random.Random(3)
     # In S3 each takes six seconds.
-    names = steps(place, chance)[:: 1 if place.kind == "local" else 3]
+    names = steps(place, chance)[:: 2 if place.kind == "local" else 5]
     ends = [outrun(runs, *any_time(stories, name, chance)) for name in names]
     assert ends.count(1) > len(names) / 2
     for _ in range(MORE_PAUSES):
