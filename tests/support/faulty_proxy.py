@@ -439,7 +439,7 @@ def _silence(handler: _Handler, request: Request, forward: Forward) -> None:
     """No answer at all, until the client gives up."""
     forward()
     with suppress(OSError):
-        handler.connection.settimeout(20)
+        handler.connection.settimeout(60)
         handler.connection.recv(1)
     handler.hang_up()
 
