@@ -57,6 +57,12 @@ deltalake.convert_to_deltalake(f'{lake}/vpc', partition_by=schema, partition_str
 optimize = deltalake.DeltaTable(f'{lake}/vpc').optimize
 optimize.compact() if how == 'compact' else optimize.z_order(['interface_id', 'srcaddr'])
 """
+# So that those who read the folder read each row once.
+_REMOVE_REPLACED = """
+import sys, deltalake
+table = deltalake.DeltaTable(f'{sys.argv[1]}/vpc')
+table.vacuum(0, dry_run=False, enforce_retention_duration=False)
+"""
 
 
 def make_lake(cache: Path, *, days: int, objects: int, records: int) -> Path:
@@ -284,7 +290,9 @@ def run_all(
             if name in sort_by:
                 options = CompactOptions(sort_by=tuple(sort_by[name].split(",")))
                 assert not compact(str(lake), options).partitions
-                reads[name] = read_all(lake, conditions, rows)
+            else:
+                run_process(name, [sys.executable, "-c", _REMOVE_REPLACED, str(lake)])
+            reads[name] = read_all(lake, conditions, rows)
     return took, reads
 
 
