@@ -7,6 +7,7 @@ import argparse
 import json
 import os
 import resource
+import sys
 import tempfile
 import time
 from collections import Counter
@@ -19,6 +20,7 @@ from unittest import mock
 from distributed import Client, LocalCluster
 
 from flowconv.blocks.counts import LineCounts
+from flowconv.cli.app import _WithoutPandas
 from flowconv.conversion import converting, remote
 from flowconv.conversion.planning import Task
 from flowconv.conversion.remote import Conversion, ConvertedTask
@@ -118,11 +120,12 @@ def convert(logs: str, lake: str, engine: str) -> dict[str, float]:
 
 
 def simulate(lake: str, objects: int) -> dict[str, float]:
-    """Do as if what is listed were converted, on two workers.
+    """Do as if what is listed were converted, on two workers; without pandas, as the command.
 
     Raises:
         SystemExit: Not every object is in the ledger; the time would mean nothing.
     """
+    sys.meta_path.insert(0, _WithoutPandas())
     source = Source(objects)
     logs: Any = StorageSource(source)  # type: ignore[arg-type]  # it can only be listed
     with (

@@ -82,6 +82,7 @@ from flowconv.lake.ledger_records import (
     NO_SWAP,
     Commit,
     DataFile,
+    PackedObjects,
     Run,
     Swap,
     commit_from_json,
@@ -95,8 +96,8 @@ from flowconv.storage.interface import Storage
 # A run ends with a merge after so many records: a reader makes a request for each.
 RECORDS_PER_CHECKPOINT = 64
 
-# A long run merges earlier: a killed run then leaves little to read, and memory stays bounded (an
-# object that is not merged takes 700 bytes). A merge of a million objects takes 2 s
+# A long run merges earlier: a killed run then leaves little to read, and readers take 700 bytes for
+# each object that is not merged. A merge of a million objects takes 2 s
 # (benchmarks/README.md, "bench_ledger").
 _COMMITS_BETWEEN_MERGES = 1024
 _OBJECTS_BETWEEN_MERGES = 100_000
@@ -317,7 +318,8 @@ class Ledger:
             record = {"kind": "commit", **commit_to_json(commit)}
             number = self._append(record)
             committed = datetime.fromisoformat(record["at"])
-            self._state.commit(number, replace(commit, committed=committed))
+            kept = replace(commit, objects=PackedObjects(record), committed=committed)
+            self._state.commit(number, kept)
             is_due = self._is_merge_due()
         if is_due:
             self._merging.begin()

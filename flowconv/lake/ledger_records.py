@@ -1,7 +1,9 @@
 """The records of the ledger: runs, commits, and the objects and files that a commit names."""
 
 import json
-from collections.abc import Iterable, Mapping
+import pickle
+import zlib
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from datetime import date, datetime
 from itertools import chain
@@ -181,11 +183,33 @@ class Commit:
 
     task_id: str
     run_id: str
-    objects: tuple[ConvertedObject, ...]
+    objects: Collection[ConvertedObject]
     files: tuple[DataFile, ...]
     replaces: tuple[str, ...] = ()
     replaced_files: tuple[str, ...] = ()
     committed: datetime | None = None
+
+
+class PackedObjects(Collection[ConvertedObject]):
+    """The objects of a commit in 40 bytes each, in place of 700; each use unpacks them.
+
+    Args:
+        record: The commit's record.
+    """
+
+    def __init__(self, record: Mapping[str, Any]) -> None:
+        self._number = len(record["objects"])
+        recorded = {name: record[name] for name in _OF_OBJECTS}
+        self._packed = zlib.compress(pickle.dumps(recorded), 1)
+
+    def __len__(self) -> int:
+        return self._number
+
+    def __iter__(self) -> Iterator[ConvertedObject]:
+        return _objects_from_json(pickle.loads(zlib.decompress(self._packed)))
+
+    def __contains__(self, found: object) -> bool:
+        return found in tuple(self)
 
 
 def join_headers(headers: Iterable[str]) -> str:
@@ -283,26 +307,32 @@ def commit_from_json(record: Mapping[str, Any]) -> Commit:
     Raises:
         ValueError, KeyError, TypeError, IndexError: It is not the record of a commit.
     """
-    texts = record["headers"]
-    headers = [split_headers(text) for text in texts]
     return Commit(
         task_id=record["task_id"],
         run_id=record["run_id"],
-        objects=tuple(
-            ConvertedObject(
-                uri=uri,
-                size_bytes=size_bytes,
-                etag=etag,
-                day=day and date.fromisoformat(day),
-                counts=LineCounts(**dict(zip(record["kinds"], counts, strict=True))),
-                headers=headers[header],
-                declared=headers[declared],
-                unfit=split_unfit(texts[unfit]),
-            )
-            for uri, size_bytes, etag, day, *counts, header, declared, unfit in record["objects"]
-        ),
+        objects=tuple(_objects_from_json(record)),
         files=tuple(map(file_from_json, record["files"])),
         replaces=tuple(record["replaces"]),
         replaced_files=tuple(record.get("replaced_files", ())),
         committed=datetime.fromisoformat(record["at"]) if "at" in record else None,
     )
+
+
+# What a record has of its objects.
+_OF_OBJECTS = ("kinds", "headers", "objects")
+
+
+def _objects_from_json(record: Mapping[str, Any]) -> Iterator[ConvertedObject]:
+    texts = record["headers"]
+    headers = [split_headers(text) for text in texts]
+    for uri, size_bytes, etag, day, *counts, header, declared, unfit in record["objects"]:
+        yield ConvertedObject(
+            uri=uri,
+            size_bytes=size_bytes,
+            etag=etag,
+            day=day and date.fromisoformat(day),
+            counts=LineCounts(**dict(zip(record["kinds"], counts, strict=True))),
+            headers=headers[header],
+            declared=headers[declared],
+            unfit=split_unfit(texts[unfit]),
+        )

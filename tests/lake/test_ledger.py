@@ -1,5 +1,6 @@
 """The ledger: which commits count, which losses are found, and what merging keeps."""
 
+import pickle
 import threading
 from collections import Counter
 from collections.abc import Callable
@@ -107,6 +108,18 @@ def test_what_counts(storage: LocalStorage, writer: Ledger, then: Callable[[Ledg
         }
         assert [file.path for file in ledger.files_of(["two", "one"])] == ["vpc/two.parquet"]
         assert [run.run_id for run in ledger.runs()] == ["run"]
+
+
+def test_objects_are_packed_until_they_are_merged(writer: Ledger) -> None:
+    objects = [converted(f"AWSLogs/123456789012/vpcflowlogs/{n}.log.gz") for n in range(288)]
+    objects.append(converted("c", day=None, declared=(NEW,), headers=(NEW, OLD), unfit=UNFIT))
+    writer.commit(commit("one", *objects))
+    packed = writer.snapshot().commits["one"].objects
+    assert len(packed) == len(objects)
+    assert list(packed) == list(packed) == objects
+    assert objects[-1] in packed
+    assert converted("d") not in packed
+    assert len(pickle.dumps(packed)) < 50 * len(objects)
 
 
 @merged_or_not
