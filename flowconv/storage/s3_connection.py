@@ -19,13 +19,12 @@ from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from concurrent.futures import Future
 from contextlib import nullcontext, suppress
 from datetime import UTC, datetime, timedelta
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 from urllib.parse import urlsplit
 
 import botocore  # type: ignore[import-untyped]
-import botocore.loaders  # type: ignore[import-untyped]
 import botocore.session  # type: ignore[import-untyped]
 import obstore
 import obstore.store
@@ -33,6 +32,7 @@ from botocore import exceptions as botocore_errors
 from botocore.config import Config  # type: ignore[import-untyped]
 
 from flowconv.errors import UsageError, quote
+from flowconv.storage.aws_descriptions import s3_loader
 from flowconv.storage.request_times import KINDS, RequestTimes
 from flowconv.storage.retrying import RequestLimit, Retries
 from flowconv.storage.s3_errors import (
@@ -265,7 +265,9 @@ class Connection:
 
     def _make_clients(self) -> _Clients:
         session = botocore.session.Session(profile=self._options.get("profile"))
-        session.register_component("data_loader", _loader(session.get_config_variable("data_path")))
+        session.register_component(
+            "data_loader", s3_loader(session.get_config_variable("data_path"))
+        )
         if "key" in self._options:
             session.set_credentials(
                 self._options["key"], self._options["secret"], self._options.get("token")
@@ -439,12 +441,6 @@ def _credentials(session: Any) -> tuple[Any, datetime]:
     # botocore renews them at least 10 minutes before they end. The clients ask again some minutes
     # before the time given; that costs nothing while they are valid.
     return credentials.get_frozen_credentials(), datetime.now(UTC) + timedelta(minutes=10)
-
-
-@cache
-def _loader(data_path: str | None) -> Any:
-    """Return what reads botocore's descriptions of AWS; it keeps them for the next client."""
-    return botocore.loaders.create_loader(data_path)
 
 
 def _takes(s3: Any, method: str, parameter: str) -> bool:

@@ -22,12 +22,11 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import KW_ONLY, asdict, dataclass
-from functools import cache, wraps
+from functools import wraps
 from pathlib import Path
 from typing import Any, NoReturn
 
-import botocore.session  # type: ignore[import-untyped]
-
+from flowconv.storage.aws_descriptions import s3_loader
 from support.warm_start import import_everything
 
 CALLS = {
@@ -198,8 +197,7 @@ def _serve() -> None:
         importlib.import_module(call.partition(":")[0])
     import_everything()
     # To read how S3 is described takes 50 ms for each client.
-    botocore.session.create_loader = cache(botocore.session.create_loader)
-    botocore.session.create_loader(None).load_service_model("s3", "service-2")
+    s3_loader(None).load_service_model("s3", "service-2")
     assert threading.active_count() == 1
     # Else each fork's garbage collection would write to, and so copy, all that was imported.
     gc.freeze()
