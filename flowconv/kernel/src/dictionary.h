@@ -118,8 +118,9 @@ static inline uint64_t dictionary_hash(const dictionary *texts, const short_text
                                        const uint8_t *value, uint32_t length) {
     uint64_t seed = texts->seed;
     const uint64_t *words = text->words;
-    uint64_t sum = mix_words(words[0] ^ seed ^ length, words[1] ^ UINT64_C(0xD1B54A32D192ED03)) ^
-                   mix_words(words[2] ^ ~seed, words[3] ^ UINT64_C(0xABCDEF1234567891));
+    uint64_t sum = mix_words(words[0] ^ seed ^ length, words[1] ^ UINT64_C(0xD1B54A32D192ED03));
+    if (length > SHORT_BYTES / 2)
+        sum ^= mix_words(words[2] ^ ~seed, words[3] ^ UINT64_C(0xABCDEF1234567891));
     if (length > SHORT_BYTES)
         sum = hash_rest(sum, value, length, seed);
     return mix_words(sum, UINT64_C(0x9E3779B97F4A7C15) ^ seed);
