@@ -185,7 +185,9 @@ def test_types_of_scan(lake: str) -> None:
     assert isinstance(flows, pl.LazyFrame)
     # Paths, days as text, and one account or several.
     path, day = Path(lake), "2026-01-14"
-    assert_type(flowconv.scan(path, since=day, accounts="123456789012", regions=["a"]), pl.LazyFrame)
+    assert_type(
+        flowconv.scan(path, since=day, accounts="123456789012", regions=["a"]), pl.LazyFrame
+    )
 
 
 def test_types_of_status(lake: str) -> None:

@@ -63,7 +63,7 @@ class RecordReader:
         if row is None:
             self._damaged.add(len(self._rows))
         self._rows.append(row or {})
-        self._texts.append(document.text)
+        self._texts.append(document.text.removesuffix(b"\r"))
         self._text_bytes += len(document.text) + 1
 
     def take(self, *, ends_object: bool) -> Iterator[RowBlock]:

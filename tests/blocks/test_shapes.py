@@ -7,7 +7,7 @@ from typing import Any
 from unittest import mock
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from flowconv.blocks import console_csv, json_blocks
@@ -291,6 +291,7 @@ wrapped = st.one_of(
     between=st.sampled_from(["", "\n", " \r\n"]),
     formats=st.sampled_from([None, FORMATS]),
 )
+@example(parts=[b'{"version": 2, "action": "A"}', b'"x"', b"[]"], between=" \r\n", formats=None)
 def test_wrapped(parts: list[bytes], between: str, formats: str | None) -> None:
     body = between.encode().join(parts)
     assert_as_reference([body, gzip.compress(body, 1)], FORMAT, formats=formats)
