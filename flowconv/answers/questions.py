@@ -176,9 +176,15 @@ LIMIT {{limit}}
             help="What goes between availability zones of a VPC, and its cost on both sides.",
             sql=f"""\
 WITH own AS (
-  SELECT vpc_id, az_id, CASE WHEN flow_direction = 'egress' THEN srcaddr ELSE dstaddr END AS address
+  SELECT vpc_id, srcaddr AS address, min(az_id) AS az_id
   FROM vpc
-  WHERE flow_direction IN ('egress', 'ingress')
+  WHERE flow_direction = 'egress'
+  GROUP BY vpc_id, srcaddr
+  UNION ALL
+  SELECT vpc_id, dstaddr AS address, min(az_id) AS az_id
+  FROM vpc
+  WHERE flow_direction = 'ingress'
+  GROUP BY vpc_id, dstaddr
 ), peers AS (
   SELECT vpc_id AS peer_vpc, address, min(az_id) AS peer_az FROM own GROUP BY vpc_id, address
 ), flows AS (
