@@ -9,6 +9,7 @@ from flowconv.lake.intents import write_intent
 from flowconv.lake.last_number import LastNumber
 from flowconv.lake.paths import record_path
 from flowconv.lake.snapshot import LedgerState
+from flowconv.memory import giving_memory_back
 from flowconv.running import started
 from flowconv.storage.interface import Storage
 
@@ -51,6 +52,7 @@ class Merging:
         if self._beside:
             self._beside.result()
 
+    @giving_memory_back()
     def merge(self) -> None:
         """Write a checkpoint of everything so far, and remove the records that it holds.
 
