@@ -40,9 +40,10 @@ _PAGE = os.sysconf("SC_PAGE_SIZE")
 class FakeConversion(Conversion):
     """The work of a run that reads and writes nothing."""
 
-    def open(self) -> Any:
+    @contextmanager
+    def opened(self) -> Iterator[Any]:
         """See `engines.workers.Work`."""
-        return FakeWorker()
+        yield FakeWorker()
 
 
 class FakeWorker:
@@ -91,9 +92,6 @@ class FakeWorker:
             retries=0,
             requests=(RequestTimes(), RequestTimes()),
         )
-
-    def close(self) -> None:
-        """Nothing is open."""
 
 
 @contextmanager

@@ -4,8 +4,8 @@ What other attempts of a task leave behind has other names and was never visible
 """
 
 import threading
-from collections.abc import Mapping, Sequence
-from contextlib import ExitStack, closing
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 
 from flowconv.conversion.begun_run import BegunRun
@@ -15,10 +15,9 @@ from flowconv.conversion.task import Cores, TaskConverter, WorkerTime
 from flowconv.engines.engine import Remote
 from flowconv.engines.workers import CutOffError, threads_of_worker, worker_name
 from flowconv.lake.remote import LockWatch, Places, WatchedProgress
-from flowconv.memory import giving_memory_back
 from flowconv.option_values import available_cores
 from flowconv.running import RunProgress
-from flowconv.source.fetching import requests_ended
+from flowconv.source.opening import Source
 from flowconv.storage.interface import HandedOver, Publishable, Storage
 from flowconv.storage.request_times import RequestTimes
 
@@ -60,29 +59,24 @@ class Conversion:
     places: Places
     run: BegunRun
 
-    def open(self) -> "ConversionWorker":
+    @contextmanager
+    def opened(self) -> Iterator["ConversionWorker"]:
         """See `engines.workers.Work`."""
-        return ConversionWorker(self)
+        with (
+            self.places.opened() as (lake, logs),
+            closing(Cores(threads_of_worker() or available_cores())) as cores,
+        ):
+            assert logs
+            yield ConversionWorker(logs, lake, self.run, cores)
 
 
 class ConversionWorker:
-    """Source and lake, open in a worker's process; shared by its threads.
+    """Source and lake, open in a worker's process; shared by its threads."""
 
-    Raises:
-        EngineError: The worker does not see the source or the lake.
-    """
-
-    def __init__(self, work: Conversion) -> None:
-        lake, logs = work.places.open()
-        assert logs
-        with ExitStack() as stack:
-            stack.enter_context(giving_memory_back())
-            stack.enter_context(requests_ended(logs))
-            cores = stack.enter_context(closing(Cores(threads_of_worker() or available_cores())))
-            self._stack = stack.pop_all()
-        self._converter = TaskConverter(logs, lake, work.run, cores)
+    def __init__(self, logs: Source, lake: Storage, run: BegunRun, cores: Cores) -> None:
+        self._converter = TaskConverter(logs, lake, run, cores)
         self._storages = (logs, lake)
-        self._lock = LockWatch(lake, work.run.run_id)
+        self._lock = LockWatch(lake, run.run_id)
         self._mutex = threading.Lock()
         self._retries = 0
         self._told = (RequestTimes(), RequestTimes())
@@ -129,10 +123,6 @@ class ConversionWorker:
         for told, requests in zip(self._told, new, strict=True):
             told.include(requests)
         return new
-
-    def close(self) -> None:
-        """See `engines.workers.Worker`."""
-        self._stack.close()
 
 
 def _with_worker(result: TaskResult) -> TaskResult:

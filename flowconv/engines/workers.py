@@ -11,7 +11,7 @@ import sys
 import threading
 import zlib
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -31,16 +31,12 @@ class Worker(Protocol):
         """
         ...
 
-    def close(self) -> None:
-        """Close it; no job is under way."""
-        ...
-
 
 class Work(Protocol):
     """What a run does; small, and picklable."""
 
-    def open(self) -> Worker:
-        """Open what the run needs, in a worker's process.
+    def opened(self) -> AbstractContextManager[Worker]:
+        """Open what the run needs, in a worker's process; at the block's end no job is under way.
 
         Raises:
             FlowconvError: The worker has no access, for example.
@@ -153,7 +149,7 @@ class _Open:
     def __init__(self) -> None:
         self._mutex = threading.Lock()
         self._opening: dict[bytes, threading.Lock] = {}
-        self._workers: dict[bytes, Worker] = {}
+        self._workers: dict[bytes, tuple[Worker, ExitStack]] = {}
         self._under_way: dict[bytes, int] = {}
 
     @contextmanager
@@ -164,11 +160,12 @@ class _Open:
             opening = self._opening.setdefault(work, threading.Lock())
         try:
             with opening:
-                worker = self._workers.get(work)
-                if worker is None:
+                if work not in self._workers:
                     self._close_others()
-                    worker = self._workers[work] = unpack(work).open()
-            yield worker
+                    stack = ExitStack()
+                    worker = stack.enter_context(unpack(work).opened())
+                    self._workers[work] = worker, stack
+            yield self._workers[work][0]
         finally:
             with self._mutex:
                 self._under_way[work] -= 1
@@ -177,11 +174,11 @@ class _Open:
         """Close the works of other runs, which have ended or will open theirs again."""
         with self._mutex:
             idle = [work for work in self._workers if not self._under_way[work]]
-            workers = [self._workers.pop(work) for work in idle]
+            stacks = [self._workers.pop(work)[1] for work in idle]
             for work in idle:
                 del self._under_way[work], self._opening[work]
-        for worker in workers:
-            worker.close()
+        for stack in stacks:
+            stack.close()
 
 
 _OPEN = _Open()

@@ -8,8 +8,8 @@ that counts.
 import os
 import threading
 import time
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 
 from flowconv.engines.workers import worker_name
@@ -19,7 +19,9 @@ from flowconv.lake.layout import find_layout, lost_layout
 from flowconv.lake.ledger import LostLockError
 from flowconv.lake.locking import HEARTBEAT_S, read_holder
 from flowconv.lake.paths import STAGING, is_of_generation
+from flowconv.memory import giving_memory_back
 from flowconv.running import RunProgress
+from flowconv.source.fetching import requests_ended
 from flowconv.source.opening import Source, open_source
 from flowconv.storage.interface import Storage
 from flowconv.storage.names import from_text, to_system
@@ -65,8 +67,11 @@ class Places:
             max_requests=max_requests,
         )
 
-    def open(self) -> tuple[Storage, Source | None]:
+    @contextmanager
+    def opened(self) -> Iterator[tuple[Storage, Source | None]]:
         """Open lake and source in a worker's process.
+
+        At the end of the block the source's requests end, and free memory is given back.
 
         Raises:
             EngineError: The worker does not see the lake or the source, or has no access.
@@ -97,7 +102,8 @@ class Places:
                 "must see the same: use s3:// URLs, or a file system that they share, at the same "
                 "path."
             )
-        return lake, logs
+        with giving_memory_back(), requests_ended(logs) if logs else nullcontext():
+            yield lake, logs
 
 
 class LockWatch:

@@ -1,14 +1,13 @@
 """Partitions merged on an engine: a worker writes the files, the driver makes them count."""
 
-from collections.abc import Mapping
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from flowconv.engines.engine import Remote
 from flowconv.lake.layout import Layout
 from flowconv.lake.ledger_records import DataFile
 from flowconv.lake.remote import LockWatch, Places, WatchedProgress
-from flowconv.memory import giving_memory_back
 from flowconv.options import CompactOptions
 from flowconv.running import RunProgress
 from flowconv.storage.interface import HandedOver, Storage
@@ -50,24 +49,20 @@ class Compaction:
     generation: int
     options: CompactOptions
 
-    def open(self) -> "CompactionWorker":
+    @contextmanager
+    def opened(self) -> Iterator["CompactionWorker"]:
         """See `engines.workers.Work`."""
-        return CompactionWorker(self)
+        with self.places.opened() as (lake, _):
+            merger = Merger(lake, self.layout, self.generation, self.options)
+            yield CompactionWorker(merger, LockWatch(lake, self.run_id))
 
 
 class CompactionWorker:
-    """A lake, open in a worker's process; shared by its threads.
+    """A lake, open in a worker's process; shared by its threads."""
 
-    Raises:
-        EngineError: The worker does not see the lake.
-    """
-
-    def __init__(self, work: Compaction) -> None:
-        lake, _ = work.places.open()
-        self._merger = Merger(lake, work.layout, work.generation, work.options)
-        self._lock = LockWatch(lake, work.run_id)
-        self._stack = ExitStack()
-        self._stack.enter_context(giving_memory_back())
+    def __init__(self, merger: Merger, lock: LockWatch) -> None:
+        self._merger = merger
+        self._lock = lock
 
     def do(self, partition: Partition) -> HandedPartition:
         """Merge a partition; its files are left to the driver.
@@ -88,10 +83,6 @@ class CompactionWorker:
             staged=staged,
             progress={"rows": progress.rows, "source_bytes": progress.source_bytes},
         )
-
-    def close(self) -> None:
-        """See `engines.workers.Worker`."""
-        self._stack.close()
 
 
 class RemoteMerger:

@@ -1,16 +1,14 @@
 """Runs checks: in threads of this process, or on an engine, some together."""
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 from flowconv.engines.engine import Remote
 from flowconv.engines.workers import CutOffError
 from flowconv.lake.layout import Layout
 from flowconv.lake.remote import Places
-from flowconv.memory import giving_memory_back
 from flowconv.running import RunProgress, run_all
-from flowconv.source.fetching import requests_ended
 from flowconv.verification.checks import Check, Checked, Opened
 from flowconv.verification.lake_files import files_ahead
 from flowconv.verification.problems import Problem
@@ -35,28 +33,20 @@ class Verification:
     places: Places
     layout: Layout
 
-    def open(self) -> "VerificationWorker":
+    @contextmanager
+    def opened(self) -> Iterator["VerificationWorker"]:
         """See `engines.workers.Work`."""
-        return VerificationWorker(self)
+        with self.places.opened() as (storage, logs):
+            yield VerificationWorker(
+                Opened(storage=storage, layout=self.layout, logs=logs, requests=None, files=None)
+            )
 
 
 class VerificationWorker:
-    """Lake and source, open in a worker's process; shared by its threads.
+    """Lake and source, open in a worker's process; shared by its threads."""
 
-    Raises:
-        EngineError: The worker does not see the lake or the source.
-    """
-
-    def __init__(self, work: Verification) -> None:
-        storage, logs = work.places.open()
-        self._opened = Opened(
-            storage=storage, layout=work.layout, logs=logs, requests=None, files=None
-        )
-        with ExitStack() as stack:
-            stack.enter_context(giving_memory_back())
-            if logs:
-                stack.enter_context(requests_ended(logs))
-            self._stack = stack.pop_all()
+    def __init__(self, opened: Opened) -> None:
+        self._opened = opened
 
     def do(self, checks: Sequence[Check]) -> Checked:
         """Do some checks.
@@ -75,10 +65,6 @@ class VerificationWorker:
         if objects and checked.unanswered == objects:
             raise CutOffError(checked.problems[-1].found, checked)
         return checked
-
-    def close(self) -> None:
-        """See `engines.workers.Worker`."""
-        self._stack.close()
 
 
 def run_checks(

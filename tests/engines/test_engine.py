@@ -13,7 +13,7 @@ import pytest
 
 from flowconv import ConvertOptions, EngineError, StorageError, UsageError, convert, errors
 from flowconv.conversion.begun_run import BegunRun
-from flowconv.conversion.remote import Conversion, ConversionWorker
+from flowconv.conversion.remote import Conversion
 from flowconv.engines.engine import Remote
 from flowconv.engines.environment import environment, require_same
 from flowconv.engines.workers import Done, do_job, pack
@@ -136,13 +136,13 @@ def test_worker_without_access(sample_logs: Path, tmp_path: Path) -> None:
 
     lake = tmp_path / "lake"
     with pytest.raises(EngineError, match=rf"the worker .* does not see {lake}\. All machines"):
-        ConversionWorker(work(sample_logs, lake))
+        do_job(environment(), pack(work(sample_logs, lake)), b"")
     ensure_layout(open_storage(str(lake)), OPTIONS, None)
     with pytest.raises(EngineError, match=rf"the worker .* does not see {tmp_path}/none\."):
         do_job(environment(), pack(work(tmp_path / "none", lake)), b"")
     (lake / "_flowconv/lake.json").write_text("{")
     with pytest.raises(EngineError, match=r"has no access: .*lake\.json is damaged"):
-        ConversionWorker(work(sample_logs, lake))
+        do_job(environment(), pack(work(sample_logs, lake)), b"")
 
 
 def test_releases_that_differ() -> None:

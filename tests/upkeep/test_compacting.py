@@ -177,16 +177,16 @@ def test_a_worker_of_a_lost_run_writes_nothing(place: Place) -> None:
     storage = open_storage(str(place.lake))
     (name,) = {path.rpartition("/")[0] for path in files_of(place) if "2026-01-14" in path}
     files = [found for path, found in ledger_of(place).files().items() if path.startswith(name)]
-    worker = Compaction(
+    work = Compaction(
         places=Places.of(storage, None, {}, {}),
         layout=read_layout(storage),
         run_id="a run that has ended",
         generation=99,
         options=CompactOptions(),
-    ).open()
-    with pytest.raises(LakeError, match="another run has taken this lake over"):
+    )
+    taken_over = "another run has taken this lake over"
+    with work.opened() as worker, pytest.raises(LakeError, match=taken_over):
         worker.do(Partition(name=name, files=files, sort_by=("start",)))
-    worker.close()
     assert_well(place)
 
 
