@@ -89,15 +89,25 @@ class RowGroups:
         file: The file.
         task_id: Its task; not used if it is compacted.
         schema: The columns of its table.
+        use_threads: Columns are read by several threads.
 
     Raises:
         LakeError: The file is damaged, or a later flowconv wrote it.
         FetchError: It cannot be fetched; this may pass.
     """
 
-    def __init__(self, storage: Storage, file: DataFile, task_id: str, schema: pa.Schema) -> None:
+    def __init__(
+        self,
+        storage: Storage,
+        file: DataFile,
+        task_id: str,
+        schema: pa.Schema,
+        *,
+        use_threads: bool = False,
+    ) -> None:
         import pyarrow.parquet as pq
 
+        self._use_threads = use_threads
         self._uri = storage.uri(file.path)
         self.size_bytes = file.size_bytes
         self._file = file
@@ -156,7 +166,9 @@ class RowGroups:
         there = [name for name in columns if name in stored]
         for number in range(self._parquet.metadata.num_row_groups):
             with self._damage():
-                group = self._parquet.read_row_group(number, columns=there, use_threads=False)
+                group = self._parquet.read_row_group(
+                    number, columns=there, use_threads=self._use_threads
+                )
                 codes = self._read_codes(number, group.num_rows)
             yield with_columns(group, [self._schema.field(name) for name in columns]), codes
 

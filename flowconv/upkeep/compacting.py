@@ -339,7 +339,7 @@ class _Run:
             total_bytes=sum(partition.size_bytes for partition in partitions),
         )
 
-        with self._merging() as merger:
+        with self._merging(len(partitions)) as merger:
 
             def compact_and_count(partition: Partition) -> None:
                 # Counted in this thread, since the main thread may be interrupted anywhere.
@@ -357,11 +357,17 @@ class _Run:
                 pass
 
     @contextmanager
-    def _merging(self) -> Iterator[Merger | RemoteMerger]:
-        """Open what merges: this process, or an engine."""
+    def _merging(self, partitions: int) -> Iterator[Merger | RemoteMerger]:
+        """Open what merges so many partitions: this process, or an engine."""
         generation = self._ledger.generation
         if self._engine is None:
-            yield Merger(self._storage, self._layout, generation, self._options)
+            yield Merger(
+                self._storage,
+                self._layout,
+                generation,
+                self._options,
+                has_two_cores=2 * partitions <= self._options.workers,
+            )
             return
         with opened_engine(self._engine) as opened:
             work = Compaction(

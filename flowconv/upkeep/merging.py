@@ -1,8 +1,11 @@
 """A partition's files -> fewer files with the same rows, sorted, that are not visible yet."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -133,11 +136,20 @@ class Merger:
         layout: Its layout.
         generation: Number of the run's `begin`.
         options: The options of the run.
+        has_two_cores: Each partition has another core: columns are read by two threads, and a row
+            group is encoded while the next one is sorted.
     """
 
     def __init__(
-        self, storage: Storage, layout: Layout, generation: int, options: CompactOptions
+        self,
+        storage: Storage,
+        layout: Layout,
+        generation: int,
+        options: CompactOptions,
+        *,
+        has_two_cores: bool = False,
     ) -> None:
+        self._has_two_cores = has_two_cores
         self._storage = storage
         self._layout = layout
         self._generation = generation
@@ -159,7 +171,9 @@ class Merger:
         """
         paths = [file.path for file, _ in partition.files]
         name = name_of((paths, partition.sort_by), self._generation)
-        rows = _Rows(self._storage, partition, self._layout, progress)
+        rows = _Rows(
+            self._storage, partition, self._layout, progress, use_threads=self._has_two_cores
+        )
         writer = CompactedWriter(
             self._storage,
             partition.name,
@@ -191,11 +205,14 @@ class Merger:
             others = (name for name in KEYS[partition.table] if name not in sort_by)
             sort_by = (*sort_by, *others)
         columns = [*rows.columns, _ORIGIN]
-        for tables in sort_rows(
-            rows.read, partition.rows, columns, sort_by, self._folder(), remover.keep
-        ):
-            codes = np.concatenate([table[_ORIGIN].to_numpy() for table in tables])
-            writer.write([table.drop_columns(_ORIGIN) for table in tables], codes)
+        # The remover adds origins, which the writer reads.
+        with _calls(beside=self._has_two_cores and not partition.flow_logs) as begin:
+            for tables in sort_rows(
+                rows.read, partition.rows, columns, sort_by, self._folder(), remover.keep
+            ):
+                codes = np.concatenate([table[_ORIGIN].to_numpy() for table in tables])
+                group = [table.drop_columns(_ORIGIN) for table in tables]
+                begin(partial(writer.write, group, codes))
         return remover.duplicates()
 
     def _folder(self) -> str | None:
@@ -208,6 +225,30 @@ class Merger:
         return folder
 
 
+@contextmanager
+def _calls(*, beside: bool) -> Iterator[Callable[[Callable[[], None]], None]]:
+    """Give what calls functions one after the other, each while the caller goes on if `beside`.
+
+    What a function raises is raised by the next call, or at the end of the block, which waits for
+    the last one.
+    """
+    if not beside:
+        yield lambda function: function()
+        return
+    last: Future[None] | None = None
+
+    def begin(function: Callable[[], None]) -> None:
+        nonlocal last
+        if last:
+            last.result()
+        last = pool.submit(function)
+
+    with ThreadPoolExecutor(1, "flowconv-encoder") as pool:
+        yield begin
+        if last:
+            last.result()
+
+
 class _Rows:
     """The rows of a partition, and their origins.
 
@@ -217,8 +258,15 @@ class _Rows:
     """
 
     def __init__(
-        self, storage: Storage, partition: Partition, layout: Layout, progress: RunProgress
+        self,
+        storage: Storage,
+        partition: Partition,
+        layout: Layout,
+        progress: RunProgress,
+        *,
+        use_threads: bool,
     ) -> None:
+        self._use_threads = use_threads
         self._storage = storage
         self._partition = partition
         self._progress = progress
@@ -260,7 +308,9 @@ class _Rows:
     def _open(self) -> Iterator[RowGroups]:
         for file, task_id in self._partition.files:
             self._progress.add()
-            with RowGroups(self._storage, file, task_id, self._schema) as groups:
+            with RowGroups(
+                self._storage, file, task_id, self._schema, use_threads=self._use_threads
+            ) as groups:
                 yield groups
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import json
 import shutil
@@ -17,7 +18,14 @@ import pyarrow.parquet as pq
 import pytest
 
 import flowconv
-from flowconv import CompactOptions, ConvertOptions, LakeError, UsageError, VerifyOptions
+from flowconv import (
+    CompactOptions,
+    ConvertOptions,
+    LakeError,
+    StorageError,
+    UsageError,
+    VerifyOptions,
+)
 from flowconv.lake.compacted import write_parts
 from flowconv.lake.layout import read_layout
 from flowconv.lake.ledger import Ledger
@@ -96,7 +104,7 @@ def convert(place: Place, **options: Any) -> flowconv.ConvertReport:
 
 
 def compact(place: Place, **options: Any) -> flowconv.CompactReport:
-    return flowconv.compact(str(place.lake), CompactOptions(workers=2, **options))
+    return flowconv.compact(str(place.lake), CompactOptions(**{"workers": 2, **options}))
 
 
 def rows_of(place: Place) -> Counter[Any]:
@@ -233,6 +241,39 @@ def test_many_files_of_the_target_size(place: Place) -> None:
     write(place.logs, 1, 0, body(1, 0, port=80))
     assert convert(place, reprocess=True).objects == OBJECTS
     assert rows_of(place).total() == before.total()
+    assert_well(place)
+
+
+def test_two_cores_of_a_partition_write_the_same_files(place: Place, tmp_path: Path) -> None:
+    (tmp_path / "other").mkdir()
+    other = place.with_copied_lake(tmp_path / "other")
+    with (
+        mock.patch.multiple("flowconv.upkeep.sorting", ROW_GROUP_ROWS=16, ROWS_AT_ONCE=64),
+        mock.patch("flowconv.options.MB", 1),
+    ):
+        assert compact(place, workers=1, target_file_size=30_000).totals == (
+            compact(other, workers=4, target_file_size=30_000).totals
+        )
+    assert len(files_of(place)) == 3
+    assert [(path.name, path.read_bytes()) for path in data_files(other.lake)] == [
+        (path.name, path.read_bytes()) for path in data_files(place.lake)
+    ]
+    assert_well(other)
+
+
+@pytest.mark.parametrize("workers", [1, 4])
+def test_a_full_disk(place: Place, workers: int) -> None:
+    before = rows_of(place)
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "no space is left")
+
+    with (
+        mock.patch("flowconv.parquet.writing.ParquetWriter.write_row_group", full),
+        pytest.raises(StorageError, match="full"),
+    ):
+        compact(place, workers=workers)
+    assert rows_of(place) == before
     assert_well(place)
 
 
