@@ -51,9 +51,15 @@ def copied(table: pa.Table) -> pa.Table:
     return with_own_dictionaries(table.take(indices(np.arange(table.num_rows))))
 
 
-def with_own_dictionaries(table: pa.Table) -> pa.Table:
-    """Return rows whose dictionaries have no text that the rows lack."""
-    return _with_columns(table, _with_own_dictionary)
+def with_own_dictionaries(table: pa.Table, least: int = 0) -> pa.Table:
+    """Return rows whose dictionaries have no text that the rows lack.
+
+    Dictionaries of fewer than `least` texts stay as they are.
+    """
+    return _with_columns(
+        table,
+        lambda chunk: chunk if len(chunk.dictionary) < least else _with_own_dictionary(chunk),
+    )
 
 
 def without_dictionaries(table: pa.Table) -> pa.Table:

@@ -28,6 +28,9 @@ ROW_GROUP_ROWS = 512 << 10
 # Rows that are sorted at once: some 250 MB with what sorting takes.
 ROWS_AT_ONCE = 768 << 10
 
+# A dictionary with fewer texts than this part of the rows is short.
+_ROWS_PER_TEXT = 16
+
 # Rows of each row group that are looked at to find ranges.
 _SAMPLES = 64
 
@@ -132,7 +135,9 @@ class _Ranges:
     def add(self, table: pa.Table) -> None:
         """Write rows to the ranges that they are in."""
         order = sorted_order(table, self._keys).astype(np.int64)
-        rows = table.take(indices(order))
+        # Most row groups are in the default order already.
+        is_sorted = np.array_equal(order, np.arange(len(order)))
+        rows = table if is_sorted else table.take(indices(order))
         columns = [rows[name] for name in self._keys]
         first = self._first_row
 
@@ -142,7 +147,10 @@ class _Ranges:
         cuts = [bisect_left(range(rows.num_rows), bound, key=key_of) for bound in self._bounds]
         for place, (start, stop) in enumerate(zip([0, *cuts], [*cuts, rows.num_rows], strict=True)):
             if start < stop:
-                self._write(place, with_own_dictionaries(rows.slice(start, stop - start)))
+                # To find a short dictionary's texts takes longer than to write them all.
+                least = (stop - start) // _ROWS_PER_TEXT
+                piece = rows.slice(start, stop - start)
+                self._write(place, with_own_dictionaries(piece, least))
         self._first_row += rows.num_rows
 
     def sorted_pieces(self) -> Iterator[pa.Table]:

@@ -274,8 +274,14 @@ def test_own_dictionaries() -> None:
         own.validate(full=True)
         assert without_dictionaries(own).equals(without_dictionaries(dictionaries))
         assert without_dictionaries(own).equals(rows)
-        used = {text for chunk in own["t"].chunks for text in chunk.dictionary.to_pylist()}  # type: ignore[attr-defined]
-        assert used == set(rows["t"].drop_null().to_pylist())
+        assert texts_of(own) == set(rows["t"].drop_null().to_pylist())
+        assert texts_of(with_own_dictionaries(dictionaries, least=3)) == texts_of(own)
+        assert texts_of(with_own_dictionaries(dictionaries, least=4)) == texts_of(dictionaries)
+
+
+def texts_of(table: pa.Table) -> set[str]:
+    """All texts of a column's dictionaries."""
+    return {text for chunk in table["t"].chunks for text in chunk.dictionary.to_pylist()}  # type: ignore[attr-defined]
 
 
 def test_each_row_keeps_its_source(tmp_path: Path) -> None:

@@ -59,10 +59,15 @@ def key(values: Sequence[Any]) -> tuple[Any, ...]:
     sort_by=st.lists(st.sampled_from(NAMES), unique=True),
     rows_at_once=st.integers(4, 100),
     group_rows=st.integers(1, 20),
+    rows_per_text=st.sampled_from([1, 16]),
 )
 @settings(max_examples=30)
 def test_sorted(
-    groups: list[list[tuple[Any, ...]]], sort_by: list[str], rows_at_once: int, group_rows: int
+    groups: list[list[tuple[Any, ...]]],
+    sort_by: list[str],
+    rows_at_once: int,
+    group_rows: int,
+    rows_per_text: int,
 ) -> None:
     rows = [row for group in groups for row in group]
 
@@ -73,7 +78,10 @@ def test_sorted(
             first += len(group)
 
     with mock.patch.multiple(
-        "flowconv.upkeep.sorting", ROWS_AT_ONCE=rows_at_once, ROW_GROUP_ROWS=group_rows
+        "flowconv.upkeep.sorting",
+        ROWS_AT_ONCE=rows_at_once,
+        ROW_GROUP_ROWS=group_rows,
+        _ROWS_PER_TEXT=rows_per_text,
     ):
         found = [*sort_rows(read, len(rows), [*NAMES, "row"], sort_by, None)]
     sizes = [sum(piece.num_rows for piece in pieces) for pieces in found]
