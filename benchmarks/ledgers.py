@@ -110,7 +110,7 @@ def _objects(folder: str, number: int) -> Iterator[StoredFile]:
 def make(lake: str, objects: int) -> dict[str, float]:
     """Write a ledger with so many converted objects, a task for each day of a flow log."""
     storage = open_storage(lake)
-    ensure_layout(storage, ConvertOptions(workers=1), None)
+    ensure_layout(storage, ConvertOptions(workers=1), None, {})
     source = Source(objects)
     tasks = (_task(source, folder, number) for folder, number in source.folders().items())
     number_tasks = len(source.folders())

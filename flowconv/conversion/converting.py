@@ -32,7 +32,7 @@ from flowconv.conversion.task import Cores, TaskConverter
 from flowconv.errors import FlowconvError, printable, redact
 from flowconv.events import log_event
 from flowconv.lake.converted_objects import has_objects
-from flowconv.lake.layout import Layout, ensure_layout, find_layout
+from flowconv.lake.layout import Layout, ensure_layout, find_layout, list_tables
 from flowconv.lake.ledger import Ledger
 from flowconv.lake.ledger_records import Run
 from flowconv.lake.leftovers import Leftovers, list_leftovers, remove_leftovers
@@ -117,12 +117,14 @@ def convert(
         # Its requests and those of the lake need not wait for one another.
         listing = stack.enter_context(_listing(logs, lake, options))
         found = find_layout(lake)
+        # These, too, wait for nothing that is under way.
+        tables = {} if found else list_tables(lake, options)
         if not (found or listing.has_objects()):
             # A mistyped SOURCE must not leave a lake behind.
             _note_pending(report, Pending(), listing, None, options)
             _sum_up(report, failure="")
             return report
-        layout = ensure_layout(lake, options, found)
+        layout = ensure_layout(lake, options, found, tables)
         lock = stack.enter_context(Lock(lake, report.run_id, wait=options.wait))
         if lock.has_waited:
             # The other run may have converted what has changed since it was listed.

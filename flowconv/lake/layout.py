@@ -1,6 +1,6 @@
 """The layout: what all files of a lake have in common, in `_flowconv/lake.json`."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -11,7 +11,7 @@ from flowconv.lake.ledger import last_layout
 from flowconv.lake.paths import LAYOUT, LEDGER
 from flowconv.lake.table_folders import table_folders
 from flowconv.options import ConvertOptions, Schema, TimeType
-from flowconv.storage.interface import Storage
+from flowconv.storage.interface import Storage, StoredFile
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -149,13 +149,28 @@ def _layout(described: Mapping[str, Any]) -> Layout:
     )
 
 
-def ensure_layout(storage: Storage, options: ConvertOptions, found: Layout | None) -> Layout:
+def list_tables(storage: Storage, options: ConvertOptions) -> dict[str, Iterator[StoredFile]]:
+    """Return the files below each folder that a new lake would use for its tables.
+
+    In S3 the listings are under way when this returns.
+    """
+    folders = table_folders(storage) if options.schema == "ocsf" else Table
+    return {folder: storage.list_files(folder) for folder in folders}
+
+
+def ensure_layout(
+    storage: Storage,
+    options: ConvertOptions,
+    found: Layout | None,
+    tables: Mapping[str, Iterator[StoredFile]],
+) -> Layout:
     """Begin a lake, or check that the options fit the lake that is there.
 
     Args:
         storage: The lake.
         options: Those of the run.
         found: What `find_layout` returned.
+        tables: What `list_tables` returned, if there is no lake.
 
     Raises:
         LakeError: The lake has another layout, or the tables' folders hold files but no lake.
@@ -167,12 +182,9 @@ def ensure_layout(storage: Storage, options: ConvertOptions, found: Layout | Non
         with_source=options.with_source,
     )
     if found is None:
-        folders = table_folders(storage) if options.schema == "ocsf" else Table
-        # In S3 all are under way together.
-        files = {folder: storage.list_files(folder) for folder in folders}
-        for folder in folders:
+        for folder, files in tables.items():
             # Another run may have begun the lake just now.
-            if next(files[folder], None) and not is_lake(storage):
+            if next(files, None) and not is_lake(storage):
                 raise LakeError(
                     f"there are files below {folder}/, but it is not a flowconv lake. Choose "
                     "another DEST.",

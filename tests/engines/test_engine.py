@@ -137,7 +137,7 @@ def test_worker_without_access(sample_logs: Path, tmp_path: Path) -> None:
     lake = tmp_path / "lake"
     with pytest.raises(EngineError, match=rf"the worker .* does not see {lake}\. All machines"):
         do_job(environment(), pack(work(sample_logs, lake)), b"")
-    ensure_layout(open_storage(str(lake)), OPTIONS, None)
+    ensure_layout(open_storage(str(lake)), OPTIONS, None, {})
     with pytest.raises(EngineError, match=rf"the worker .* does not see {tmp_path}/none\."):
         do_job(environment(), pack(work(tmp_path / "none", lake)), b"")
     (lake / "_flowconv/lake.json").write_text("{")

@@ -18,6 +18,6 @@ def test_a_lake_that_begins_while_it_is_read(tmp_path: Path) -> None:
             self.reads += path == LAYOUT
             return None if self.reads == 1 else super().read(path)
 
-    begun = ensure_layout(LocalStorage(str(tmp_path)), ConvertOptions(workers=1), None)
+    begun = ensure_layout(LocalStorage(str(tmp_path)), ConvertOptions(workers=1), None, {})
     LocalStorage(str(tmp_path)).write(record_path(1), b"")
     assert read_layout(BegunMeanwhile(str(tmp_path))) == begun
