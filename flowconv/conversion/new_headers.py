@@ -45,6 +45,8 @@ class KnownHeaders:
 
     def add(self, objects: Iterable[ConvertedObject]) -> None:
         """Look for new headers in objects that a run converted."""
+        if not self._known:
+            return  # A first run. To find a prefix takes 4 us an object.
         for converted in objects:
             prefix = re.sub(_PREFIX, r"\1", converted.uri)
             known = self._known.get(prefix)
