@@ -62,7 +62,7 @@ def cluster(
     folder, direct = tmp_path_factory.mktemp("cluster"), moto_s3.environment()
     by_proxy = direct | {"AWS_ENDPOINT_URL": proxy.endpoint_url}
     with forks(folder, with_s3=True) as started_, dask_cluster(started_, folder, 0) as cluster:
-        cluster.add_worker(environment=by_proxy, attempts=6)
+        cluster.add_worker(environment=by_proxy, attempts=4)
         cluster.add_worker(environment=direct)
         yield cluster
 
