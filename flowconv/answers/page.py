@@ -10,8 +10,8 @@ from flowconv.answers.reporting import LakeReport, Section, shown
 from flowconv.errors import printable
 
 _WIDTH, _HEIGHT = 960, 240
-_BAR = 24
-_LABEL = 330
+# Bars have their label above them, so that a telephone shows them whole.
+_BARS_WIDTH, _BAR = 480, 40
 
 _STYLE = """
 :root { color-scheme: light dark; --text: #1b1f24; --back: #ffffff; --line: #d0d7de;
@@ -23,6 +23,7 @@ body { margin: 0 auto; max-width: 1100px; padding: 1rem; background: var(--back)
 h1 { font-size: 1.5rem; } h2 { font-size: 1.15rem; margin: 2rem 0 .3rem; }
 p { color: var(--soft); margin: .3rem 0; } figure { margin: .5rem 0; overflow-x: auto; }
 svg { width: 100%; min-width: 760px; height: auto; }
+.bars svg { min-width: 0; max-width: 560px; }
 svg text { fill: var(--text); font-size: 13px; }
 .one { fill: var(--one); } .two { fill: var(--two); } .axis { stroke: var(--line); }
 .scroll { overflow-x: auto; max-height: 30rem; }
@@ -87,8 +88,8 @@ def _table(section: Section) -> str:
 
     def cells(tag: str, values: Iterable[Any]) -> str:
         return "".join(
-            f"<{tag}{' class=number' * right}>{_text(shown(value))}</{tag[:2]}>"
-            for value, right in zip(values, is_number, strict=True)
+            f"<{tag}{' class=number' * right}>{_text(shown(value, column))}</{tag[:2]}>"
+            for value, column, right in zip(values, section.columns, is_number, strict=True)
         )
 
     head = cells("th scope=col", section.columns)
@@ -129,7 +130,7 @@ def _over_time(section: Section) -> str:
         f"{section.title}: {names}, from {_day(first)} to {_day(last)}, at most {most:,} at once."
     )
     return f"""<figure tabindex="0">
-{_svg(_HEIGHT + 40, about)}
+{_svg(_WIDTH, _HEIGHT + 40, about)}
 {"".join(paths)}
 <path class="axis" d="M0 {_HEIGHT}h{_WIDTH}"/>
 <text x="0" y="14">{most:,}</text>
@@ -144,30 +145,32 @@ def _over_time(section: Section) -> str:
 
 
 def _bars(section: Section) -> str:
-    values = [row[-1] or 0 for row in section.rows]
+    column, values = section.columns[-1], [row[-1] or 0 for row in section.rows]
     most = max(values) or 1
+    between = " → " if section.columns[:2] == ("srcaddr", "dstaddr") else ", "
     drawn = []
     for index, (row, value) in enumerate(zip(section.rows, values, strict=True)):
         y = index * _BAR
-        wide = value / most * (_WIDTH - _LABEL - 130)
-        label = " → ".join(str(part) for part in _names(row))
+        wide = value / most * (_BARS_WIDTH - 130)
+        label = between.join(_names(row))
         drawn.append(
-            f'<text x="0" y="{y + 16}">{_text(label[:46])}</text>'
-            f'<rect class="one" x="{_LABEL}" y="{y + 4}" width="{wide:.1f}" height="{_BAR - 8}"/>'
-            f'<text x="{_LABEL + wide + 6:.1f}" y="{y + 16}">{shown(value)}</text>'
+            f'<text x="0" y="{y + 14}">{_text(label[:60])}</text>'
+            f'<rect class="one" x="0" y="{y + 19}" width="{wide:.1f}" height="14"/>'
+            f'<text x="{wide + 6:.1f}" y="{y + 31}">{shown(value, column)}</text>'
         )
-    about = f"{section.title}: {section.columns[-1]} of {len(values)}, the most {most:,}."
+    about = f"{section.title}: {column} of {len(values)}, the most {most:,}."
     body = "\n".join(drawn)
-    return f'<figure tabindex="0">\n{_svg(len(values) * _BAR, about)}\n{body}\n</svg>\n</figure>'
+    svg = _svg(_BARS_WIDTH, len(values) * _BAR, about)
+    return f'<figure class="bars" tabindex="0">\n{svg}\n{body}\n</svg>\n</figure>'
 
 
 def _names(row: Sequence[Any]) -> list[str]:
     return [value for value in row[:2] if isinstance(value, str)]
 
 
-def _svg(height: int, about: str) -> str:
+def _svg(width: int, height: int, about: str) -> str:
     return (
-        f'<svg viewBox="0 0 {_WIDTH} {height}" role="img" aria-label="{_text(about)}" '
+        f'<svg viewBox="0 0 {width} {height}" role="img" aria-label="{_text(about)}" '
         'xmlns="http://www.w3.org/2000/svg">'
     )
 

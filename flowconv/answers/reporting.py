@@ -215,14 +215,18 @@ def _section(
     )
 
 
-def shown(value: Any) -> str:
-    """Return a value as people read it."""
+# Numbers that count nothing.
+_NAMES = ("protocol", "dstport")
+
+
+def shown(value: Any, column: str) -> str:
+    """Return a value of a column as people read it."""
     if value is None:
         return "-"
     if isinstance(value, datetime):
         return f"{value:%Y-%m-%d %H:%M}"
     if isinstance(value, float):
         return f"{value:,.2f}"
-    if isinstance(value, int) and abs(value) >= 100_000:
+    if isinstance(value, int) and column not in _NAMES:
         return f"{value:,}"
     return str(value)

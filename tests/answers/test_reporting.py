@@ -14,7 +14,7 @@ import pytest
 
 from flowconv import ConvertOptions, LakeError, convert, report, scan
 from flowconv.answers.page import render
-from flowconv.answers.reporting import LakeReport, Section
+from flowconv.answers.reporting import LakeReport, Section, shown
 from support.browser import CHROMIUM, Browser, browser
 from support.commands import FAILED, USAGE, run
 from support.lakes import Key, write_objects
@@ -155,6 +155,33 @@ def test_month_of_hours_is_small() -> None:
     text = render(LakeReport(lake="lake", days="", sections=sections))
     assert text.count("<td>2026-01-") == 2 * 31 * 24
     assert 100_000 < len(text.encode()) < 350_000
+
+
+@pytest.mark.parametrize(
+    ("value", "column", "wanted"),
+    [
+        (1_234, "flows", "1,234"),
+        (27_017, "dstport", "27017"),
+        (0.125, "usd", "0.12"),
+        (None, "bytes", "-"),
+        (datetime(2026, 1, 14, 5, tzinfo=UTC), "time", "2026-01-14 05:00"),
+    ],
+)
+def test_values_as_people_read_them(value: Any, column: str, wanted: str) -> None:
+    assert shown(value, column) == wanted
+
+
+@pytest.mark.parametrize(
+    ("columns", "label"),
+    [(("srcaddr", "dstaddr", "bytes"), "a → b"), (("service", "direction", "bytes"), "a, b")],
+)
+def test_labels_of_bars(columns: tuple[str, ...], label: str) -> None:
+    section = Section(
+        name="x", title="x", note="", columns=columns, rows=(("a", "b", 1_234),), drawn="bars"
+    )
+    page = render(LakeReport(lake="lake", days="", sections=(section,)))
+    assert f">{label}</text>" in page
+    assert ">1,234</text>" in page
 
 
 def test_lake_without_rows(tmp_path: Path) -> None:
