@@ -17,6 +17,7 @@ from flowconv.lake.locking import Holder, read_holder
 from flowconv.lake.overlaps import Overlap, overlaps_of
 from flowconv.lake.partitions import PartitionStatus, PartitionTotals, partitions_of
 from flowconv.notebooks import InNotebooks
+from flowconv.running import started
 from flowconv.storage.interface import Storage
 from flowconv.storage.opening import open_storage
 from flowconv.values import require
@@ -167,9 +168,10 @@ def status(
     """
     require(runs, int, "runs")
     storage = open_storage(lake, options)
-    layout = read_layout(storage)
     # Read before the ledger: a run that ends in between would look killed in the other order.
-    lock = read_lock(storage)
+    lock_read = started(lambda: read_lock(storage))
+    layout = read_layout(storage)
+    lock = lock_read.result()
     ledger = Ledger.read(storage)
     all_runs = ledger.runs()
     objects: Any = ledger.objects("rejected", "dropped").to_pylist()
@@ -231,11 +233,21 @@ def _state(run: Run, lock: LockStatus) -> Literal["done", "failed", "running", "
 def _gone(storage: Storage, files: Sequence[DataFile]) -> list[str]:
     """Return the partitions of which no file is left."""
     # A folder's files are looked up, thousands in a moment; a bucket's are listed.
-    first = [file.path for file in files] if storage.is_local else probably_first_deleted(files)
-    if not any(missing_paths(storage, [path]) for path in first):
+    if not storage.is_local and _has_all(storage, probably_first_deleted(files)):
         return []
     missing = missing_paths(storage, [file.path for file in files])
-    return gone_partitions(files, missing) if _still_count(storage, missing) else []
+    if not missing or not _still_count(storage, missing):
+        return []
+    return gone_partitions(files, missing)
+
+
+def _has_all(storage: Storage, paths: Collection[str]) -> bool:
+    """Tell whether there are files at all of these paths."""
+    # In S3 all listings are under way together.
+    listings = [
+        storage.list_files(folder) for folder in {path.rpartition("/")[0] for path in paths}
+    ]
+    return {file.path for listing in listings for file in listing}.issuperset(paths)
 
 
 def _still_count(storage: Storage, paths: Collection[str]) -> bool:
