@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 from flowconv.engines.engine import Remote
-from flowconv.engines.workers import CutOffError
+from flowconv.engines.workers import CutOffError, worker_name
 from flowconv.lake.layout import Layout
 from flowconv.lake.remote import Places
 from flowconv.running import RunProgress, run_all
@@ -63,8 +63,16 @@ class VerificationWorker:
         checked = _sum(check.run(opened, _go_on) for check in checks)
         objects = sum(isinstance(check, LineCheck) for check in checks)
         if objects and checked.unanswered == objects:
-            raise CutOffError(checked.problems[-1].found, checked)
+            named = tuple(map(_with_worker, checked.problems))
+            raise CutOffError(named[-1].found, checked._replace(problems=named))
         return checked
+
+
+def _with_worker(problem: Problem) -> Problem:
+    """Name the worker, where it is what failed."""
+    if problem.kind != "unreadable-object":
+        return problem
+    return replace(problem, found=f"the worker {worker_name()}: {problem.found}")
 
 
 def run_checks(

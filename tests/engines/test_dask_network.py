@@ -166,4 +166,9 @@ def test_no_other_worker(proxy: FaultyProxy, bucket: str, monkeypatch: pytest.Mo
         assert all(reason.startswith(broke_off) for reason in reasons)
         proxy.calm()
         assert flowconv.convert(logs, lake, OPTIONS, engine=executor).objects == DAYS
-    assert_sound(lake, logs)
+        assert_sound(lake, logs)
+        proxy.faults = [Fault("reset before", "GetObject", ".gz/", times=inf)]
+        problems = flowconv.verify(lake, logs, engine=executor).problems
+    assert {problem.kind for problem in problems} == {"unreadable-object"}
+    assert len(problems) == DAYS
+    assert all(problem.found.startswith(broke_off) for problem in problems)
