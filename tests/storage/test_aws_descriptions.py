@@ -13,7 +13,8 @@ from flowconv.storage.aws_descriptions import s3_loader
 
 @pytest.mark.parametrize("kind", ["service-2", "paginators-1", "endpoint-rule-set-1"])
 def test_the_same_as_botocore(kind: str) -> None:
-    found = s3_loader(None).load_service_model("s3", kind)
+    # Clients change what their loader has read.
+    found = s3_loader.__wrapped__(None).load_service_model("s3", kind)
     assert found == botocore.loaders.Loader().load_service_model("s3", kind)
 
 
