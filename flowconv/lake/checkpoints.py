@@ -1,12 +1,19 @@
-"""A ledger's checkpoint: the content of all records up to a number, in three Parquet files.
+"""A ledger's checkpoint: the content of all records up to a number, in Parquet files.
 
     000000000064.objects-1a2b3c4d.parquet   every converted object, with its task and lines
     000000000064.files-5e6f7a8b.parquet     every file that counts, with its task
     000000000064.runs-9c0d1e2f.parquet      every run
 
-Each file has the CRC-32 of its bytes in its name, and in its metadata the checkpoint's number and
-what has expired. The objects are written last, and name the other two; a checkpoint counts if all
-three are there.
+The objects of a large ledger are in several files, so a merge need not write all of them again:
+
+    000000000096.objects-after-000000000064-2b3c4d5e.parquet   those of the records after 64
+
+These count with those up to 64, which an earlier checkpoint wrote, and so on down to a file without
+"after": the chain of a checkpoint.
+
+Each file has the CRC-32 of its bytes in its name, and in its metadata the number of the checkpoint
+that wrote it and what had expired. The objects are written last, and name the other files; a
+checkpoint counts if all of them are there.
 """
 
 import io
@@ -16,7 +23,7 @@ import zlib
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, fields
 from itertools import chain
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import pyarrow as pa
 
@@ -29,11 +36,14 @@ from flowconv.lake.ledger_records import (
     Run,
     file_from_json,
     file_to_json,
-    join_headers,
-    join_unfit,
+    record_of_objects,
 )
 from flowconv.lake.paths import LEDGER
 from flowconv.storage.interface import Storage
+
+# A merge writes the last file of objects again until it is so large: 600,000 of them, which takes a
+# second.
+FULL_BYTES = 32 << 20
 
 # Of 65,536 rows a merge takes 70 MB more, and the file is 6 % smaller.
 _ROWS_PER_GROUP = 1 << 14
@@ -96,34 +106,80 @@ _NOTHING_EXPIRED = json.dumps(Expired().to_json())
 
 PARTS: tuple[Part, ...] = tuple(_SCHEMAS)
 
-_PATH = re.compile(rf"{LEDGER}/([0-9]{{12}})\.({'|'.join(PARTS)})-[0-9a-f]{{8}}\.parquet")
+_PATH = re.compile(
+    rf"{LEDGER}/([0-9]{{12}})\.(?:(objects)-after-([0-9]{{12}})|({'|'.join(PARTS)}))"
+    r"-[0-9a-f]{8}\.parquet"
+)
 
 
-def parse_part(path: str) -> tuple[int, Part] | None:
-    """Return number and part of a checkpoint's file; None if the path is not that of one."""
-    match = _PATH.fullmatch(path)
-    return (int(match[1]), match[2]) if match else None  # type: ignore[return-value]
+class PartName(NamedTuple):
+    """What the name of a checkpoint's file says.
+
+    Attributes:
+        number: The number of the checkpoint that wrote it.
+        part: The part.
+        after: Of objects, those of the records after this one.
+    """
+
+    number: int
+    part: Part
+    after: int = 0
+
+
+def parse_part(path: str) -> PartName | None:
+    """Return what the path of a checkpoint's file says; None if it is not that of one."""
+    if not (match := _PATH.fullmatch(path)):
+        return None
+    part: Any = match[2] or match[4]
+    name = PartName(int(match[1]), part, int(match[3] or 0))
+    return name if name.after < max(1, name.number) else None
+
+
+def part_name(path: str) -> PartName:
+    """Return what the path of a checkpoint's file says."""
+    name = parse_part(path)
+    assert name
+    return name
+
+
+class PartFile(NamedTuple):
+    """A checkpoint's file."""
+
+    path: str
+    size_bytes: int
 
 
 def objects_table(commit: Commit) -> pa.Table:
     """Return a commit's objects, in `OBJECTS_SCHEMA`."""
-    rows = [
-        (
-            commit.task_id,
-            converted.uri,
-            converted.size_bytes,
-            converted.etag,
-            converted.day,
-            *converted.counts.by_kind(),
-            join_headers(converted.headers),
-            join_headers(converted.declared),
-            join_unfit(converted.unfit),
-            commit.committed,
-        )
-        for converted in commit.objects
-    ]
-    columns = list(zip(*rows, strict=True)) or [()] * len(OBJECTS_SCHEMA)
-    return pa.table(columns, schema=OBJECTS_SCHEMA)
+    # From lists to columns: objects in between took two thirds of a merge's time.
+    record = record_of_objects(commit)
+    rows = record["objects"]
+    columns = zip(*rows, strict=True) if rows else [()] * (4 + len(record["kinds"]) + 3)
+    uris, sizes, etags, days, *counts, headers, declared, unfit = columns
+    by_kind = dict(zip(record["kinds"], counts, strict=True))
+    texts = pa.array(record["headers"], pa.string())
+    return pa.table(
+        [
+            [commit.task_id] * len(rows),
+            uris,
+            sizes,
+            etags,
+            pa.array(days, pa.string()).cast(pa.date32()),
+            *(by_kind.get(kind, [0] * len(rows)) for kind, _ in _COUNTS),
+            *(
+                texts.take(pa.array(numbers, pa.int32())).dictionary_encode()
+                for numbers in (headers, declared, unfit)
+            ),
+            [commit.committed] * len(rows),
+        ],
+        schema=OBJECTS_SCHEMA,
+    )
+
+
+def files_table(files: Iterable[tuple[DataFile, str]]) -> pa.Table:
+    """Return files and their tasks as a checkpoint has them."""
+    rows = [_file_row(file) | {"task_id": task_id} for file, task_id in files]
+    return pa.Table.from_pylist(rows, _FILES_SCHEMA)
 
 
 class Checkpoint:
@@ -132,65 +188,99 @@ class Checkpoint:
     Args:
         storage: The lake.
         number: The last record that it holds.
-        paths: Part -> its files; there should be one file of each part.
-
-    Raises:
-        LakeError: A part has two files.
+        files: Part -> its file; of objects, the one of this number.
+        earlier: The other files of objects, oldest first.
     """
 
     def __init__(
-        self, storage: Storage, number: int = 0, paths: Mapping[Part, Sequence[str]] | None = None
+        self,
+        storage: Storage,
+        number: int = 0,
+        files: Mapping[Part, PartFile] | None = None,
+        earlier: Sequence[PartFile] = (),
     ) -> None:
         self._storage = storage
         self.number = number
         self._expired: Expired | None = None if number else Expired()
-        self._paths: dict[Part, str] = {part: files[0] for part, files in (paths or {}).items()}
-        for files in (paths or {}).values():
-            if len(files) > 1:
-                raise LakeError(
-                    f"the ledger's checkpoint has two files {files[0]} and {files[1]}, expected "
-                    "one. Remove the one that does not belong there; flowconv verify tells whether "
-                    "it was the right one.",
-                    uri=storage.root,
-                )
+        self._files: dict[Part, PartFile] = dict(files or {})
+        self._earlier = list(earlier)
+
+    def number_full(self) -> int:
+        """Return the number of files of objects, from the first, that a merge need not write."""
+        last = self._files.get("objects")
+        return len(self._earlier) + bool(last and last.size_bytes >= FULL_BYTES)
 
     def object_batches(
-        self, without: Collection[str], columns: Collection[str]
+        self, without: Collection[str], columns: Collection[str], after_files: int = 0
     ) -> Iterator[pa.RecordBatch]:
-        """Give columns of the objects of all tasks except `without`, in bounded batches."""
-        return self._read("objects", without, columns)
+        """Give columns of objects, in bounded batches.
+
+        Args:
+            without: Their tasks are left out.
+            columns: The columns.
+            after_files: Objects of so many files, from the first, are left out.
+        """
+        for file in self._object_files()[after_files:]:
+            yield from self._read(file.path, without, columns)
 
     def files(self, without: Collection[str]) -> dict[str, tuple[DataFile, str]]:
         """Return the files of all tasks except `without`: path -> file and task."""
-        rows = chain.from_iterable(batch.to_pylist() for batch in self._read("files", without))
+        batches = self.file_batches(without)
+        rows = chain.from_iterable(batch.to_pylist() for batch in batches)
         return {row["path"]: (_file_of(row), row["task_id"]) for row in rows}
 
+    def file_batches(
+        self, without: Collection[str], without_paths: Collection[str] = ()
+    ) -> Iterator[pa.RecordBatch]:
+        """Give the files of all tasks except `without`, but not those at some paths."""
+        if not self._files:
+            return
+        import pyarrow.compute as pc
+
+        dropped = pa.array(list(without_paths), pa.string())
+        for batch in self._read(self._files["files"].path, without, _FILES_SCHEMA.names):
+            if without_paths:
+                yield batch.filter(pc.invert(pc.is_in(batch["path"], dropped)))
+            else:
+                yield batch
+
     def expired(self) -> Expired:
-        """Return what has expired; it is known once any part was read."""
+        """Return what has expired; it is known once any file with this number was read."""
         if self._expired is None:
-            next(self._read("files", ()), None)
+            next(self._read_part("files"), None)
         assert self._expired is not None
         return self._expired
 
     def runs(self) -> dict[str, Run]:
         """Return run id -> run."""
-        rows = chain.from_iterable(batch.to_pylist() for batch in self._read("runs", ()))
+        rows = chain.from_iterable(batch.to_pylist() for batch in self._read_part("runs"))
         return {row["run_id"]: Run(**row | {"report": json.loads(row["report"])}) for row in rows}
 
     def replaced_by(
         self,
         number: int,
         objects: Iterable[pa.RecordBatch],
-        files: Iterable[tuple[DataFile, str]],
+        files: Iterable[pa.RecordBatch],
         runs: Iterable[Run],
         expired: Expired,
+        *,
+        after_files: int = 0,
     ) -> "Checkpoint":
-        """Write a later checkpoint; its objects come last and make it count."""
-        file_rows = [_file_row(file) | {"task_id": task_id} for file, task_id in files]
+        """Write a later checkpoint; its objects come last and make it count.
+
+        Args:
+            number: The last record that it holds.
+            objects: Its objects.
+            files: Its files.
+            runs: All runs.
+            expired: What has expired.
+            after_files: So many of this checkpoint's files of objects, from the first, stay, and
+                `objects` are those that they lack.
+        """
         run_rows = [asdict(run) | {"report": json.dumps(dict(run.report))} for run in runs]
-        later = Checkpoint(self._storage, number)
+        later = Checkpoint(self._storage, number, earlier=self._object_files()[:after_files])
         later._expired = expired
-        later._write("files", pa.Table.from_pylist(file_rows, _FILES_SCHEMA).to_batches())
+        later._write("files", files)
         later._write("runs", pa.Table.from_pylist(run_rows, _RUNS_SCHEMA).to_batches())
         later._write("objects", objects)
         return later
@@ -198,7 +288,13 @@ class Checkpoint:
     @property
     def paths(self) -> list[str]:
         """Its files, in the order to delete them: without the objects the others do not count."""
-        return [self._paths[part] for part in _SCHEMAS if part in self._paths]
+        own = [self._files[part].path for part in PARTS if part in self._files]
+        return [*own, *(file.path for file in self._earlier)]
+
+    def _object_files(self) -> list[PartFile]:
+        """Return the files of its objects, oldest first."""
+        own = self._files.get("objects")
+        return [*self._earlier, *([own] if own else [])]
 
     def _write(self, part: Part, batches: Iterable[pa.RecordBatch]) -> None:
         import pyarrow.parquet as pq
@@ -211,32 +307,36 @@ class Checkpoint:
             expired = {_EXPIRED: json.dumps(self.expired().to_json())}
             writer.add_key_value_metadata(self._metadata(part) | expired)
         written = sink.getvalue()  # Its memory, not a copy.
-        path = f"{LEDGER}/{self.number:012d}.{part}-{zlib.crc32(written):08x}.parquet"
+        name = f"{self.number:012d}.{part}"
+        if part == "objects" and self._earlier:
+            name += f"-after-{part_name(self._earlier[-1].path).number:012d}"
+        path = f"{LEDGER}/{name}-{zlib.crc32(written):08x}.parquet"
         self._storage.write(path, written)
-        self._paths[part] = path
+        self._files[part] = PartFile(path, len(written))
 
     def _metadata(self, part: Part) -> dict[str, str]:
-        """Return a part's metadata: the number, and in the objects the paths of the other parts.
+        """Return a part's metadata: the number, and in the objects the paths of the other files.
 
-        So a part of another checkpoint cannot take its place.
+        So a file of another checkpoint cannot take its place.
         """
         metadata = {"checkpoint": str(self.number)}
         if part == "objects":
-            metadata["parts"] = " ".join(self._paths[other] for other in PARTS if other != part)
+            others = [self._files[other] for other in PARTS if other != part]
+            metadata["parts"] = " ".join(file.path for file in (*others, *self._earlier))
         return metadata
 
+    def _read_part(self, part: Part) -> Iterator[pa.RecordBatch]:
+        if part in self._files:
+            yield from self._read(self._files[part].path, ())
+
     def _read(
-        self,
-        part: Part,
-        without: Collection[str],
-        columns: Collection[str] | None = None,
+        self, path: str, without: Collection[str], columns: Collection[str] | None = None
     ) -> Iterator[pa.RecordBatch]:
-        if self.number == 0:
-            return
         import pyarrow.compute as pc
         import pyarrow.parquet as pq
 
-        path = self._paths[part]
+        number, part, _ = part_name(path)
+        is_own = number == self.number
         written = self._storage.read(path)
         if written is None:
             raise LakeError(
@@ -250,19 +350,21 @@ class Checkpoint:
         needed = None if columns is None else list({*columns, *(["task_id"] if without else [])})
         with pq.ParquetFile(pa.BufferReader(written)) as file:
             written_metadata = file.metadata.metadata or {}
-            for name, expected in self._metadata(part).items():
+            # The last file of objects names the others.
+            metadata = self._metadata(part) if is_own else {"checkpoint": str(number)}
+            for name, expected in metadata.items():
                 found = written_metadata.get(name.encode(), b"").decode(errors="replace")
                 if found != expected:
                     why = f"its metadata has {name} {found or 'none'}, expected {expected}"
                     raise self._damaged(path, why)
-            if self._expired is None:
+            if self._expired is None and is_own:
                 described = json.loads(written_metadata.get(_EXPIRED.encode(), _NOTHING_EXPIRED))
                 self._expired = Expired.from_json(described)
             for batch in file.iter_batches(_ROWS_PER_GROUP, columns=needed):
                 kept = batch.replace_schema_metadata()
                 if without:
                     kept = kept.filter(pc.invert(pc.is_in(kept["task_id"], dropped)))
-                yield kept if columns is None else _with_columns(kept, columns)
+                yield kept if columns is None else _with_columns(kept, columns, _SCHEMAS[part])
 
     def _damaged(self, path: str, why: str) -> LakeError:
         return LakeError(
@@ -289,12 +391,14 @@ def _file_of(row: Mapping[str, Any]) -> DataFile:
     )
 
 
-def _with_columns(batch: pa.RecordBatch, names: Collection[str]) -> pa.RecordBatch:
-    """Return columns of objects; those that an earlier flowconv did not write are null."""
+def _with_columns(
+    batch: pa.RecordBatch, names: Collection[str], schema: pa.Schema
+) -> pa.RecordBatch:
+    """Return columns of a part; those that an earlier flowconv did not write are null."""
     found = batch.schema.names
     if missing := [name for name in names if name not in found]:
         for name in missing:
-            field = OBJECTS_SCHEMA.field(name)
+            field = schema.field(name)
             batch = batch.append_column(field, pa.nulls(batch.num_rows, field.type))
     return batch.select(list(names))
 

@@ -19,11 +19,14 @@ except:
 - `begin` records, since they stop such a run;
 - the previous checkpoint, since a reader may have listed it.
 
+Checkpoints share the files of objects that are full, so a merge takes as long in a large ledger as
+in a small one. They share none if tasks were replaced or forgotten: any may have their objects.
+
 Every reader of the ledger finds these losses:
 
 - A damaged or misplaced record: each has its number and a checksum.
-- A lost record: the numbers have a gap. A checkpoint that lacks a part does not count, and its
-  records are such a gap.
+- A lost record: the numbers have a gap. A checkpoint that lacks a file, shared or not, does not
+  count, and its records are such a gap.
 - The last records: `_flowconv/ledger.json` has the last number too. It costs a request to each run
   and each reader. It is never ahead of the ledger; a paused run may set it back until the next run
   ends.
@@ -59,7 +62,7 @@ with the commits behind it:
 5. ledger.json is written after the record whose number it has, and before records are merged.
 6. The lock is looked at once more after the ledger was listed: if it is still held, a run that
    takes it over later creates a record that this ledger lacks, and this run's `begin` fails.
-7. A checkpoint's objects are written after its other parts, and its records removed after both.
+7. A checkpoint's objects are written after its other files, and its records removed after both.
 """
 
 import secrets
@@ -97,8 +100,7 @@ from flowconv.storage.interface import Storage
 RECORDS_PER_CHECKPOINT = 64
 
 # A long run merges earlier: a killed run then leaves little to read, and readers take 700 bytes for
-# each object that is not merged. A merge of a million objects takes 2 s
-# (benchmarks/README.md, "bench_ledger").
+# each object that is not merged. A merge takes up to 2 s (benchmarks/README.md, "bench_ledger").
 _COMMITS_BETWEEN_MERGES = 1024
 _OBJECTS_BETWEEN_MERGES = 100_000
 

@@ -1,11 +1,12 @@
 """What lies below ledger/: records, the last checkpoint, and gaps where records are lost."""
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
-from flowconv.lake.checkpoints import PARTS, Checkpoint, Part, parse_part
+from flowconv.errors import LakeError
+from flowconv.lake.checkpoints import PARTS, Checkpoint, Part, PartFile, parse_part, part_name
 from flowconv.lake.paths import LEDGER, RECORD_DIGITS, parse_record_path
 from flowconv.lake.table_folders import table_folders
 from flowconv.storage.interface import Storage, StoredFile
@@ -15,7 +16,7 @@ class LedgerListing(NamedTuple):
     """The files of a ledger.
 
     Attributes:
-        checkpoint: The last checkpoint that has all its parts.
+        checkpoint: The last checkpoint that has all its files.
         records: Numbers of the records after it, in order.
         last_number: Number of the last record, whether it is there or lost.
         missing: Numbers of lost records.
@@ -45,19 +46,13 @@ def list_ledger(
         LakeError: A part of the checkpoint has two files.
         StorageError: The lake does not answer.
     """
-    numbers = []
-    checkpoints: defaultdict[int, dict[Part, list[str]]] = defaultdict(dict)
-    for file in files:
-        if parsed := parse_part(file.path):
-            number, part = parsed
-            checkpoints[number].setdefault(part, []).append(file.path)
-        elif (number := parse_record_path(file.path) or 0) > 0:
-            numbers.append(number)
-    whole = (number for number, parts in checkpoints.items() if parts.keys() == {*PARTS})
-    last = max(whole, default=0)
+    files = list(files)
+    numbers = [number for file in files if (number := parse_record_path(file.path) or 0) > 0]
+    checkpoints = _checkpoints(files)
+    last = _last_whole(checkpoints)
     # An incomplete checkpoint has the number of a record, too.
     last_number = max([noted_number, *checkpoints, *numbers], default=0)
-    checkpoint = Checkpoint(storage, last, checkpoints.pop(last, None))
+    checkpoint = _checkpoint(storage, last, checkpoints)
     if storage.is_local and _merged_meanwhile(storage, last):
         return None
     if last_number == 0 and _has_files(storage):
@@ -67,10 +62,10 @@ def list_ledger(
     gaps = (range(left + 1, right) for left, right in pairwise(ends))
     missing = tuple(gap for gap in gaps if gap)
     lost_parts = (
-        f"{LEDGER}/{number:0{RECORD_DIGITS}d}.{part}-*.parquet"
-        for number, parts in sorted(checkpoints.items(), reverse=True)
-        for part in PARTS
-        if part not in parts and any(number in gap for gap in missing)
+        f"{LEDGER}/{lost:0{RECORD_DIGITS}d}.{part}-*.parquet"
+        for number in sorted(checkpoints, reverse=True)
+        if any(number in gap for gap in missing)
+        for lost, part in _lost_parts(number, checkpoints)
     )
     return LedgerListing(
         checkpoint=checkpoint,
@@ -79,9 +74,74 @@ def list_ledger(
         missing=missing,
         lost_part=next(lost_parts, ""),
         outdated=[
-            path for parts in checkpoints.values() for paths in parts.values() for path in paths
+            file.path
+            for parts in checkpoints.values()
+            for found in parts.values()
+            for file in found
+            if file.path not in checkpoint.paths
         ],
     )
+
+
+# Number -> part -> its files, of which there should be one.
+_Checkpoints = Mapping[int, Mapping[Part, Sequence[PartFile]]]
+
+
+def _checkpoints(files: Iterable[StoredFile]) -> _Checkpoints:
+    """Return what is there of each checkpoint."""
+    checkpoints: defaultdict[int, dict[Part, list[PartFile]]] = defaultdict(dict)
+    for file in files:
+        if name := parse_part(file.path):
+            found = PartFile(file.path, file.size_bytes)
+            checkpoints[name.number].setdefault(name.part, []).append(found)
+    return dict(checkpoints)
+
+
+def _last_whole(checkpoints: _Checkpoints) -> int:
+    """Return the number of the last checkpoint that has all its files; 0 if none has."""
+    whole = (number for number in checkpoints if not any(_lost_parts(number, checkpoints)))
+    return max(whole, default=0)
+
+
+def _lost_parts(number: int, checkpoints: _Checkpoints) -> Iterator[tuple[int, Part]]:
+    """Give number and part of each file that a checkpoint lacks."""
+    for part in PARTS:
+        if part not in checkpoints[number]:
+            yield number, part
+    for earlier in _earlier(number, checkpoints):
+        if "objects" not in checkpoints.get(earlier, {}):
+            yield earlier, "objects"
+
+
+def _earlier(number: int, checkpoints: _Checkpoints) -> Iterator[int]:
+    """Give the numbers of the other files of a checkpoint's objects, newest first."""
+    while files := checkpoints.get(number, {}).get("objects"):
+        number = part_name(files[0].path).after
+        if not number:
+            return
+        yield number
+
+
+def _checkpoint(storage: Storage, number: int, checkpoints: _Checkpoints) -> Checkpoint:
+    """Return the checkpoint with a number; 0: the empty one.
+
+    Raises:
+        LakeError: A part has two files.
+    """
+
+    def only(files: Sequence[PartFile]) -> PartFile:
+        if len(files) > 1:
+            raise LakeError(
+                f"the ledger's checkpoint has two files {files[0].path} and {files[1].path}, "
+                "expected one. Remove the one that does not belong there; flowconv verify tells "
+                "whether it was the right one.",
+                uri=storage.root,
+            )
+        return files[0]
+
+    earlier = [only(checkpoints[other]["objects"]) for other in _earlier(number, checkpoints)]
+    own = {part: only(files) for part, files in checkpoints.get(number, {}).items()}
+    return Checkpoint(storage, number, own, earlier[::-1])
 
 
 def _merged_meanwhile(storage: Storage, last: int) -> bool:
@@ -91,11 +151,7 @@ def _merged_meanwhile(storage: Storage, last: int) -> bool:
     meanwhile and their checkpoint. Nothing else shows it if these were the last records. S3
     lists by name, so a record that was removed meanwhile has its checkpoint listed behind it.
     """
-    later: defaultdict[int, set[Part]] = defaultdict(set)
-    for file in storage.list_files(LEDGER):
-        if (parsed := parse_part(file.path)) and parsed[0] > last:
-            later[parsed[0]].add(parsed[1])
-    return any(parts == {*PARTS} for parts in later.values())
+    return _last_whole(_checkpoints(storage.list_files(LEDGER))) > last
 
 
 def _has_files(storage: Storage) -> bool:

@@ -206,10 +206,21 @@ class PackedObjects(Collection[ConvertedObject]):
         return self._number
 
     def __iter__(self) -> Iterator[ConvertedObject]:
-        return _objects_from_json(pickle.loads(zlib.decompress(self._packed)))
+        return _objects_from_json(self.record())
 
     def __contains__(self, found: object) -> bool:
         return found in tuple(self)
+
+    def record(self) -> Mapping[str, Any]:
+        """Return what the commit's record has of them."""
+        recorded: Mapping[str, Any] = pickle.loads(zlib.decompress(self._packed))
+        return recorded
+
+
+def record_of_objects(commit: Commit) -> Mapping[str, Any]:
+    """Return what a commit's record has of its objects."""
+    objects = commit.objects
+    return objects.record() if isinstance(objects, PackedObjects) else commit_to_json(commit)
 
 
 def join_headers(headers: Iterable[str]) -> str:

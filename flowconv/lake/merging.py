@@ -60,19 +60,23 @@ class Merging:
         """
         content = self._state.snapshot()
         old = content.checkpoint
+        if content.number == old.number:
+            return  # Its files have these names already.
         self._last_number.note(content.number)
         records = [record_path(number) for number in content.merged_away]
         intent = write_intent(self._storage, f"merge-{content.number}", records)
+        kept = content.number_kept()
         merged = old.replaced_by(
             content.number,
-            content.object_batches(*OBJECTS_SCHEMA.names),
-            list(content.files().values()),
+            content.object_batches(*OBJECTS_SCHEMA.names, after_files=kept),
+            content.file_batches(),
             content.runs(),
             content.expired(),
+            after_files=kept,
         )
         self._state.merge(content, merged)
         self._storage.delete(records)
         self._storage.delete([intent])
         # Earlier checkpoints, and incomplete ones: these cannot count even if their run wakes up.
         self._storage.delete(self._outdated)
-        self._outdated = old.paths
+        self._outdated = [path for path in old.paths if path not in merged.paths]

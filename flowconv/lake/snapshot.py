@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import pyarrow as pa
 
-from flowconv.lake.checkpoints import Checkpoint, objects_table
+from flowconv.lake.checkpoints import Checkpoint, files_table, objects_table
 from flowconv.lake.expired import Expired
 from flowconv.lake.ledger_records import Commit, DataFile, Run, Swap
 
@@ -46,14 +46,28 @@ class Snapshot(NamedTuple):
 
     def files(self) -> dict[str, tuple[DataFile, str]]:
         """Return all files of tasks that count, also of what has expired: path -> file and task."""
-        files = self.checkpoint.files(self.replaced)
-        for commit in self.commits.values():
-            files |= {file.path: (file, commit.task_id) for file in commit.files}
-        files |= {path: (file, "") for path, file in self.compacted.items()}
+        files = self.checkpoint.files(self.replaced) | self._new_files()
         # No path is given twice, so a file that was replaced stays so.
         for path in self.replaced_files:
             files.pop(path, None)
         return files
+
+    def file_batches(self) -> Iterator[pa.RecordBatch]:
+        """Give the same files as a checkpoint has them, in bounded batches."""
+        yield from self.checkpoint.file_batches(self.replaced, self.replaced_files)
+        new = self._new_files()
+        for path in self.replaced_files:
+            new.pop(path, None)
+        yield from files_table(new.values()).to_batches()
+
+    def _new_files(self) -> dict[str, tuple[DataFile, str]]:
+        """Return the files since the checkpoint, also those that were replaced."""
+        files = {
+            file.path: (file, commit.task_id)
+            for commit in self.commits.values()
+            for file in commit.files
+        }
+        return files | {path: (file, "") for path, file in self.compacted.items()}
 
     def runs(self) -> list[Run]:
         """Return all runs, oldest first."""
@@ -61,9 +75,19 @@ class Snapshot(NamedTuple):
             (self.checkpoint.runs() | dict(self.runs_since)).values(), key=lambda run: run.began
         )
 
-    def object_batches(self, *columns: str) -> Iterator[pa.RecordBatch]:
-        """Give columns of `OBJECTS_SCHEMA` of all converted objects, in bounded batches."""
-        yield from self.checkpoint.object_batches(self.replaced, columns)
+    def number_kept(self) -> int:
+        """Return the number of the checkpoint's files of objects that a merge need not write."""
+        # Any may have objects of tasks that no longer count.
+        return 0 if self.replaced else self.checkpoint.number_full()
+
+    def object_batches(self, *columns: str, after_files: int = 0) -> Iterator[pa.RecordBatch]:
+        """Give columns of `OBJECTS_SCHEMA` of all converted objects, in bounded batches.
+
+        Args:
+            columns: The columns.
+            after_files: Objects of so many files of the checkpoint are left out.
+        """
+        yield from self.checkpoint.object_batches(self.replaced, columns, after_files)
         for commit in self.commits.values():
             yield from objects_table(commit).select(list(columns)).to_batches()
 

@@ -11,8 +11,18 @@ import pytest
 
 from flowconv.blocks.counts import LineCounts
 from flowconv.errors import LakeError
-from flowconv.lake.checkpoints import PARTS, Checkpoint, Part, objects_table, parse_part
+from flowconv.lake.checkpoints import (
+    PARTS,
+    Checkpoint,
+    Part,
+    PartFile,
+    files_table,
+    objects_table,
+    parse_part,
+    part_name,
+)
 from flowconv.lake.expired import Expired
+from flowconv.lake.ledger_listing import LedgerListing, list_ledger
 from flowconv.lake.ledger_records import Commit, ConvertedObject, DataFile, Run
 from flowconv.lake.paths import LEDGER
 from flowconv.storage.local import LocalStorage
@@ -55,18 +65,29 @@ def storage(tmp_path: Path) -> LocalStorage:
     return LocalStorage(str(tmp_path))
 
 
-def write(storage: LocalStorage, number: int = 64) -> Checkpoint:
+def write(storage: LocalStorage, number: int = 64, before: Checkpoint | None = None) -> Checkpoint:
+    """Write a checkpoint; after `before` its objects come behind those of that one."""
     batches = [batch for c in COMMITS for batch in objects_table(c).to_batches()]
-    return Checkpoint(storage).replaced_by(number, batches, FILES.values(), RUNS.values(), EXPIRED)
+    return (before or Checkpoint(storage)).replaced_by(
+        number,
+        batches,
+        files_table(FILES.values()).to_batches(),
+        RUNS.values(),
+        EXPIRED,
+        after_files=before.number_full() if before else 0,
+    )
 
 
-def by_part(checkpoint: Checkpoint) -> dict[Part, list[str]]:
-    found: dict[Part, list[str]] = {}
-    for path in checkpoint.paths:
-        number, part = parse_part(path) or (0, "objects")
-        assert number == checkpoint.number
-        found[part] = [path]
-    return found
+def by_part(checkpoint: Checkpoint) -> dict[Part, PartFile]:
+    files = {part_name(path).part: PartFile(path, 1) for path in checkpoint.paths[: len(PARTS)]}
+    assert files.keys() == {*PARTS}
+    return files
+
+
+def listed(storage: LocalStorage) -> LedgerListing:
+    listing = list_ledger(storage, storage.list_files(LEDGER), 0)
+    assert listing
+    return listing
 
 
 def test_what_is_written_comes_back(storage: LocalStorage) -> None:
@@ -93,6 +114,8 @@ def test_what_is_written_comes_back(storage: LocalStorage) -> None:
 def test_tasks_are_left_out(storage: LocalStorage) -> None:
     checkpoint = write(storage)
     assert {task_id for _, task_id in checkpoint.files(["one"]).values()} == {"two"}
+    (batch,) = checkpoint.file_batches(["one"], ["vpc/two.parquet"])
+    assert batch["path"].to_pylist() == ["_flowconv/quarantine/two.jsonl"]
     (batch,) = checkpoint.object_batches(["one", "unknown"], ["uri"])
     assert batch.to_pylist() == [{"uri": "s3://logs/two"}]
 
@@ -105,16 +128,67 @@ def test_the_empty_checkpoint(storage: LocalStorage) -> None:
 
 
 def test_small_batches_become_one_row_group(storage: LocalStorage) -> None:
-    (path,) = by_part(write(storage))["objects"]
+    path = by_part(write(storage))["objects"].path
     with pa.parquet.ParquetFile(storage.location(path)) as file:
         assert (file.num_row_groups, file.metadata.num_rows) == (1, 2)
+
+
+def test_full_files_of_objects_stay(storage: LocalStorage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The last one is written again until it is full; the next then comes behind it."""
+    monkeypatch.setattr("flowconv.lake.checkpoints.FULL_BYTES", 1)
+    first = write(storage, 3)
+    second = write(storage, 5, first)
+    monkeypatch.setattr("flowconv.lake.checkpoints.FULL_BYTES", 1 << 20)
+    third = write(storage, 8, second)
+    assert [part_name(path) for path in third.paths] == [
+        (8, "objects", 3),
+        (8, "files", 0),
+        (8, "runs", 0),
+        (3, "objects", 0),
+    ]
+    for checkpoint in (second, third, listed(storage).checkpoint):
+        assert [batch.num_rows for batch in checkpoint.object_batches((), ["uri"])] == [2, 2]
+        assert [batch.num_rows for batch in checkpoint.object_batches(["one"], ["uri"])] == [1, 1]
+        assert [batch.num_rows for batch in checkpoint.object_batches((), ["uri"], 1)] == [2]
+        assert (checkpoint.files(()), checkpoint.expired()) == (FILES, EXPIRED)
+    assert sorted(listed(storage).outdated) == sorted(
+        {*second.paths, *first.paths[1:]} - {*third.paths}
+    )
+
+
+def test_a_lost_file_of_objects(storage: LocalStorage, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("flowconv.lake.checkpoints.FULL_BYTES", 1)
+    first = write(storage, 3)
+    write(storage, 5, first)
+    storage.delete(first.paths)
+    listing = listed(storage)
+    assert (listing.checkpoint.number, listing.missing) == (0, (range(1, 6),))
+    assert listing.lost_part == f"{LEDGER}/000000000003.objects-*.parquet"
+
+
+def test_another_file_in_the_place_of_one_of_objects(
+    storage: LocalStorage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("flowconv.lake.checkpoints.FULL_BYTES", 1)
+    first = write(storage, 3)
+    write(storage, 5, first)
+    storage.delete(first.paths)
+    (other,) = [path for path in write(storage, 4).paths if part_name(path).part == "objects"]
+    content = storage.read(other) or b""
+    storage.write(f"{LEDGER}/000000000003.objects-{zlib.crc32(content):08x}.parquet", content)
+    with pytest.raises(LakeError, match=r"its metadata has (parts|checkpoint) .*, expected"):
+        list(listed(storage).checkpoint.object_batches((), ["uri"]))
 
 
 @pytest.mark.parametrize(
     ("path", "parsed"),
     [
-        (f"{LEDGER}/000000000064.objects-1a2b3c4d.parquet", (64, "objects")),
-        (f"{LEDGER}/000000000000.runs-00000000.parquet", (0, "runs")),
+        (f"{LEDGER}/000000000064.objects-1a2b3c4d.parquet", (64, "objects", 0)),
+        (f"{LEDGER}/000000000000.runs-00000000.parquet", (0, "runs", 0)),
+        (f"{LEDGER}/000000000064.objects-after-000000000032-1a2b3c4d.parquet", (64, "objects", 32)),
+        (f"{LEDGER}/000000000064.objects-after-000000000064-1a2b3c4d.parquet", None),
+        (f"{LEDGER}/000000000064.objects-after-32-1a2b3c4d.parquet", None),
+        (f"{LEDGER}/000000000064.files-after-000000000032-1a2b3c4d.parquet", None),
         (f"{LEDGER}/000000000064", None),
         (f"{LEDGER}/64.objects-1a2b3c4d.parquet", None),
         (f"{LEDGER}/000000000064.others-1a2b3c4d.parquet", None),
@@ -123,7 +197,7 @@ def test_small_batches_become_one_row_group(storage: LocalStorage) -> None:
         ("vpc/000000000064.objects-1a2b3c4d.parquet", None),
     ],
 )
-def test_parse_part(path: str, parsed: tuple[int, Part] | None) -> None:
+def test_parse_part(path: str, parsed: tuple[int, Part, int] | None) -> None:
     assert parse_part(path) == parsed
 
 
@@ -138,18 +212,18 @@ def test_parse_part(path: str, parsed: tuple[int, Part] | None) -> None:
 )
 def test_damage_is_named(storage: LocalStorage, part: Part, damage: str, message: str) -> None:
     paths = by_part(write(storage))
-    (path,) = paths[part]
+    path = paths[part].path
     file = Path(storage.location(path))
     if damage == "gone":
         file.unlink()
     elif damage == "changed":
         file.write_bytes(file.read_bytes()[:-1] + b"?")
     else:
-        (other,) = by_part(write(storage, 63))[part]
+        other = by_part(write(storage, 63))[part].path
         content = Path(storage.location(other)).read_bytes()
         path = f"{LEDGER}/000000000064.{part}-{zlib.crc32(content):08x}.parquet"
         storage.write(path, content)
-        paths[part] = [path]
+        paths[part] = PartFile(path, len(content))
     checkpoint = Checkpoint(storage, 64, paths)
     readers: dict[Part, Callable[[], object]] = {
         "objects": lambda: list(checkpoint.object_batches((), ["rows"])),
@@ -160,8 +234,11 @@ def test_damage_is_named(storage: LocalStorage, part: Part, damage: str, message
         readers[part]()
 
 
-def test_a_part_with_two_files(storage: LocalStorage) -> None:
-    paths = by_part(write(storage))
-    paths["runs"].append("other")
-    with pytest.raises(LakeError, match=r"has two files .*runs-.* and other, expected one"):
-        Checkpoint(storage, 64, paths)
+@pytest.mark.parametrize("part", PARTS)
+def test_a_part_with_two_files(storage: LocalStorage, part: Part) -> None:
+    write(storage)
+    storage.write(f"{LEDGER}/000000000064.{part}-00000000.parquet", b"")
+    with pytest.raises(
+        LakeError, match=rf"has two files .*{part}-.* and .*{part}-.*, expected one"
+    ):
+        listed(storage)

@@ -181,6 +181,37 @@ def test_a_merge_keeps_begins_and_the_previous_checkpoint(
     assert len(Ledger.read(storage).files()) == 3
 
 
+def test_a_merge_leaves_full_files_of_objects_alone(
+    storage: LocalStorage, writer: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Until tasks no longer count, of which any may have objects."""
+    monkeypatch.setattr("flowconv.lake.checkpoints.FULL_BYTES", 1)
+    for task_id in ("one", "two", "three"):
+        writer.commit(commit(task_id, converted(task_id)))
+        writer.merge()
+    for ledger in (writer, Ledger.read(storage)):
+        assert ledger.objects("task_id")["task_id"].to_pylist() == ["one", "two", "three"]
+        assert len(objects_files(storage)) == 3
+        assert ledger.files().keys() == {"vpc/one.parquet", "vpc/two.parquet", "vpc/three.parquet"}
+    writer.commit(commit("four", converted("two"), replaces=("two",)))
+    again = Ledger.read(storage)
+    for ledger in (writer, again):
+        assert ledger.objects("task_id")["task_id"].to_pylist() == ["one", "three", "four"]
+    again.merge()
+    again.merge()
+    assert len(objects_files(storage)) == 4  # Three are left to readers.
+    again.end(replace(RUN, ended=RUN.began))
+    again.merge()
+    assert len(objects_files(storage)) == 2
+    for ledger in (again, Ledger.read(storage)):
+        assert ledger.objects("task_id")["task_id"].to_pylist() == ["one", "three", "four"]
+        assert ledger.files().keys() == {"vpc/one.parquet", "vpc/three.parquet", "vpc/four.parquet"}
+
+
+def objects_files(storage: LocalStorage) -> list[str]:
+    return [file.path for file in storage.list_files(LEDGER) if ".objects-" in file.path]
+
+
 class HeldMerge:
     """Each commit begins a merge beside itself, which is about to write, and then may."""
 

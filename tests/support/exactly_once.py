@@ -247,19 +247,31 @@ def _of_the_ledger(lake: Lake, names: Iterable[str]) -> set[str]:
     """The records and checkpoints that should be there.
 
     A checkpoint stays for those who are reading it, until the one behind the next is made; and
-    what was begun of one, until the next is made.
+    what was begun of one, until the next is made. Checkpoints share files of objects.
     """
     parts: defaultdict[str, dict[int, str]] = defaultdict(dict)
+    after: dict[int, int] = {}
+    known = rf"{LEDGER}/(\d{{12}})(?:\.(\w+)(?:-after-(\d{{12}}))?-[0-9a-f]{{8}}\.parquet)?"
     for name in names:
-        if match := re.fullmatch(rf"{LEDGER}/(\d{{12}})(?:\.(\w+)-[0-9a-f]{{8}}\.parquet)?", name):
+        if match := re.fullmatch(known, name):
             parts[match[2] or ""][int(match[1])] = name
+            if match[2] == "objects":
+                after[int(match[1])] = int(match[3] or 0)
     records = parts.pop("", {})
     assert parts.keys() <= {"objects", "files", "runs"}
-    checkpoints = sorted(parts["objects"])
-    last = checkpoints[-1] if checkpoints else 0
+    last = max(after, default=0)
     for number, name in records.items():
         # It stops those who were paused before it; others have gone into the checkpoint.
         assert number > last or json.loads(lake.fetch(name))["kind"] == "begin"
-    for part in parts.values():
-        assert {number for number in part if number <= last} == set(checkpoints[-2:])
+    files, runs = ({n for n in parts[part] if n <= last} for part in ("files", "runs"))
+    assert files == runs
+    assert len(files) <= 2
+    assert max(files, default=0) == last
+    of_objects = set()
+    for checkpoint in files:
+        link = checkpoint
+        while link:
+            of_objects.add(link)
+            link = after[link]
+    assert of_objects == set(after)
     return {*records.values(), *(name for part in parts.values() for name in part.values())}

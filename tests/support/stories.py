@@ -26,8 +26,12 @@ from support.exactly_once import (
 )
 from support.processes import Done, Runs, Step
 
-# A merge in every run; every file an upload of parts.
-PATCH = {"flowconv.lake.ledger:RECORDS_PER_CHECKPOINT": 4, "flowconv.lake.locking:SETTLE_S": 0.0}
+# A merge in every run, which writes objects behind those of others; every file an upload of parts.
+PATCH = {
+    "flowconv.lake.ledger:RECORDS_PER_CHECKPOINT": 4,
+    "flowconv.lake.checkpoints:FULL_BYTES": 1,
+    "flowconv.lake.locking:SETTLE_S": 0.0,
+}
 # What was begun of a checkpoint stays until the next is made.
 MERGE = {"flowconv.lake.ledger:RECORDS_PER_CHECKPOINT": 1}
 S3_PATCH = {"flowconv.storage.s3:_SMALL_BYTES": 0}

@@ -14,6 +14,7 @@ import itertools
 import json
 import os
 import random
+import re
 import shutil
 import tempfile
 from collections import Counter, defaultdict
@@ -42,6 +43,7 @@ import flowconv
 from flowconv import CompactOptions, ConvertOptions, ConvertReport, VerifyOptions
 from flowconv.blocks.counts import LineCounts
 from flowconv.errors import LakeError
+from flowconv.lake import checkpoints
 from flowconv.lake.converted_objects import etags
 from flowconv.lake.ledger import Ledger
 from flowconv.storage.opening import open_storage
@@ -198,6 +200,17 @@ CHOICES = st.builds(
 MERGES = st.sampled_from([1, 3, 8, 64])
 
 
+@contextmanager
+def merging(records: int) -> Iterator[None]:
+    """Merge so many records; every second such run writes objects behind those of others."""
+    full_bytes = 1 if records % 2 else checkpoints.FULL_BYTES
+    with (
+        mock.patch("flowconv.lake.ledger.RECORDS_PER_CHECKPOINT", records),
+        mock.patch("flowconv.lake.checkpoints.FULL_BYTES", full_bytes),
+    ):
+        yield
+
+
 class LakeAndModel(RuleBasedStateMachine):
     engine: ClassVar[Any] = None
     """What runs that are not killed do their tasks on; None: threads."""
@@ -342,7 +355,7 @@ class LakeAndModel(RuleBasedStateMachine):
 
     def _run(self, choice: Choice, merge: int) -> ConvertReport:
         wanted = outcome(self.model, choice)
-        with mock.patch("flowconv.lake.ledger.RECORDS_PER_CHECKPOINT", merge):
+        with merging(merge):
             report = flowconv.convert(
                 str(self.named_source),
                 str(self.named_lake),
@@ -391,7 +404,7 @@ class LakeAndModel(RuleBasedStateMachine):
     def killed_run(self, choice: Choice, merge: int, killed_at: float) -> None:
         """Which tasks it committed, only the ledger knows; each whole or not at all."""
         wanted = outcome(self.model, choice)
-        with mock.patch("flowconv.lake.ledger.RECORDS_PER_CHECKPOINT", merge):
+        with merging(merge):
             self._kill(
                 killed_at,
                 lambda url: flowconv.convert(str(self.named_source), url, choice.options()),
@@ -422,7 +435,7 @@ class LakeAndModel(RuleBasedStateMachine):
     ) -> None:
         """No row changes, whatever becomes of the objects before and after."""
         how = CompactOptions(min_files=min_files, sort_by=sort_by, workers=2)
-        with mock.patch("flowconv.lake.ledger.RECORDS_PER_CHECKPOINT", merge):
+        with merging(merge):
             if killed_at is not None:
                 self._kill(killed_at, lambda url: flowconv.compact(url, how))
                 return
@@ -588,7 +601,12 @@ class LakeAndModel(RuleBasedStateMachine):
             return records[-number:]
         if any(path.name == checkpoint for path in ledger):
             return []  # The next run removes the records that it holds; until then all is there.
-        return [path for path in ledger if path.name.startswith(f"{checkpoint}.{what}-")][:1]
+        lost = next((p for p in ledger if p.name.startswith(f"{checkpoint}.{what}-")), None)
+        # Of objects, the last file or one of those before it.
+        for _ in range(number - 1):
+            if lost and (before := re.search(r"-after-(\d{12})-", lost.name)):
+                lost = next(p for p in ledger if p.name.startswith(f"{before[1]}.{what}-"))
+        return [lost] if lost else []
 
     def _convert(self, url: str) -> object:
         return flowconv.convert(str(self.named_source), url)
