@@ -13,12 +13,13 @@ import re
 import secrets
 import shutil
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from typing import Any, Protocol
 
-import pyarrow.parquet as pq
+import polars as pl
 
 import flowconv
 from flowconv.errors import LakeError
@@ -159,15 +160,13 @@ def object_path(number: int) -> str:
     return aws_key(account_id, time="2026-01-14T00:05", hash_=f"{number:08x}").path
 
 
-def rows_of(paths: Iterable[str], lake: Lake) -> Rows:
+def rows_of(paths: Iterable[str], fetch: Callable[[str], bytes]) -> Rows:
     """The rows of Parquet files, each of which must be whole."""
     rows: Rows = Counter()
     for path in paths:
-        with pq.ParquetFile(io.BytesIO(lake.fetch(path))) as file:
-            content = file.read(use_threads=False)  # quicker for a few rows
+        content = pl.read_parquet(io.BytesIO(fetch(path)))  # Arrow takes twice as long.
         directory = path.rpartition("/")[0]
-        columns = [column.to_pylist() for column in content.columns]
-        rows.update((directory, *row) for row in zip(*columns, strict=True))
+        rows.update((directory, *row) for row in content.rows())
     return rows
 
 
@@ -207,39 +206,42 @@ def assert_sound(lake: Lake, expected: Mapping[tuple[str, str], Rows]) -> int:
     Returns:
         How many objects are committed.
     """
-    return _read_sound(lake, expected, lake.names())[0]
+    ledger, _ = _read_sound(lake, expected, lake.names(), lake.fetch)
+    return len(etags(ledger))
 
 
 def _read_sound(
-    lake: Lake, expected: Mapping[tuple[str, str], Rows], names: Iterable[str]
-) -> tuple[int, Rows]:
-    """How many objects are committed, and the rows of all files, committed or not."""
-    rows = rows_of(tables(names), lake)
-    committed = etags(Ledger.read(storage_of(lake)))
+    lake: Lake,
+    expected: Mapping[tuple[str, str], Rows],
+    names: Iterable[str],
+    fetch: Callable[[str], bytes],
+) -> tuple[Ledger, Rows]:
+    """The ledger, and the rows of all files, committed or not."""
+    rows = rows_of(tables(names), fetch)
+    ledger = Ledger.read(storage_of(lake))
     wanted: Rows = Counter()
-    for version in committed.items():
+    for version in etags(ledger).items():
         wanted += expected[version]
     assert scanned(lake) == wanted
-    return len(committed), rows
+    return ledger, rows
 
 
 def assert_exact(lake: Lake, expected: Mapping[tuple[str, str], Rows]) -> None:
     """A lake that is done: every row once, by listing and by scanning; and no strays."""
-    names = lake.names()
-    committed, found = _read_sound(lake, expected, names)
-    assert committed == len(expected)
+    names, fetch = lake.names(), cache(lake.fetch)
+    ledger, found = _read_sound(lake, expected, names, fetch)
+    assert len(etags(ledger)) == len(expected)
     wanted: Rows = Counter()
     for rows in expected.values():
         wanted += rows
     assert found == wanted
-    ledger = Ledger.read(storage_of(lake))
     known = {"_flowconv/lake.json", "_flowconv/ledger.json"} | _of_the_ledger(lake, names)
     assert not names - ledger.files().keys() - known
     assert ledger.files().keys() <= names
     for path, (file, _) in ledger.files().items():
-        assert len(lake.fetch(path)) == file.size_bytes
+        assert len(fetch(path)) == file.size_bytes
         if not file.is_data:
-            records = lake.fetch(path).splitlines()
+            records = fetch(path).splitlines()
             assert len([json.loads(record) for record in records]) == file.rows
 
 

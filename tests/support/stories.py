@@ -126,7 +126,7 @@ def _versions(lake: Lake) -> dict[tuple[str, str], Rows]:
     versions = {}
     for task_id, objects in objects_of(ledger, task_ids_of(ledger, etags(ledger))).items():
         paths = [file.path for file in ledger.files_of([task_id]) if file.is_data]
-        for name, rows in by_object(rows_of(paths, lake)).items():
+        for name, rows in by_object(rows_of(paths, lake.fetch)).items():
             number = int(name.split("-")[1])
             (uri,) = (o.uri for o in objects if o.uri.endswith(f"_{number:08x}.log.gz"))
             versions[uri, etags(ledger)[uri]] = rows

@@ -139,7 +139,7 @@ class Site:
 
 def _versions(lake: S3Lake) -> Mapping[tuple[str, str], Rows]:
     """The rows of each object, by uri and etag, of a lake that was not disturbed."""
-    rows = by_object(rows_of(tables(lake.names()), lake))
+    rows = by_object(rows_of(tables(lake.names()), lake.fetch))
     numbers = {object_path(number): number for number in range(OBJECTS)}
     return {
         (uri, etag): rows[f"eni-{numbers[uri.partition(LOGS)[2]]}"]

@@ -69,7 +69,7 @@ def _convert(logs: Path, lake: LocalLake) -> tuple[int, str]:
 
 def _undisturbed(logs: Path, lake: LocalLake) -> dict[tuple[str, str], Rows]:
     assert _convert(logs, lake)[0] == 3
-    rows = by_object(rows_of(tables(lake.names()), lake))
+    rows = by_object(rows_of(tables(lake.names()), lake.fetch))
     paths = {str(logs / object_path(number)): f"eni-{number}" for number in range(OBJECTS)}
     converted = etags(Ledger.read(storage_of(lake)))
     return {(uri, etag): rows[paths[uri]] for uri, etag in converted.items()}

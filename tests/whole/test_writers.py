@@ -78,7 +78,7 @@ def by_number(rows: Rows) -> dict[str, Rows]:
 def list_and_read(lake: Lake) -> None:
     """Read as those do who know no ledger: each file must be whole."""
     for path in tables(lake.names()):
-        read_unless_gone(partial(rows_of, [path], lake))
+        read_unless_gone(partial(rows_of, [path], lake.fetch))
 
 
 @contextmanager
