@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
-from distributed import Client, LocalCluster
+from distributed import Client
 
 from flowconv.blocks.counts import LineCounts
 from flowconv.cli.app import _WithoutPandas
@@ -25,6 +25,7 @@ from flowconv.conversion import converting, remote
 from flowconv.conversion.planning import Task
 from flowconv.conversion.remote import Conversion, ConvertedTask
 from flowconv.conversion.report import TaskResult
+from flowconv.engines.dask import dask_client
 from flowconv.lake.ledger_records import ConvertedObject, DataFile
 from flowconv.options import ConvertOptions
 from flowconv.source.opening import StorageSource
@@ -94,21 +95,9 @@ class FakeWorker:
         )
 
 
-@contextmanager
-def cluster() -> Iterator[Client]:
-    """Start two workers of one thread each."""
-    with (
-        LocalCluster(  # type: ignore[no-untyped-call]
-            n_workers=2, threads_per_worker=1, dashboard_address="127.0.0.1:0"
-        ) as started,
-        Client(started) as client,  # type: ignore[no-untyped-call]
-    ):
-        yield client
-
-
 def convert(logs: str, lake: str, engine: str) -> dict[str, float]:
     """Convert logs twice, and measure the second time, when all is loaded."""
-    with cluster() if engine == "dask" else nullcontext() as client:
+    with dask_client(None, 2) if engine == "dask" else nullcontext() as client:
         for number in range(2):
             began, cpu_began = time.perf_counter(), _cpu_s(client)
             options = ConvertOptions(workers=2)
@@ -133,7 +122,7 @@ def simulate(lake: str, objects: int) -> dict[str, float]:
     source = Source(objects)
     logs: Any = StorageSource(source)  # type: ignore[arg-type]  # it can only be listed
     with (
-        cluster() as client,
+        dask_client(None, 2) as client,
         # Nothing here outlives a crash, and this is no benchmark of the disk.
         mock.patch("os.fsync"),
         mock.patch.object(converting, "open_source", return_value=logs),

@@ -3,11 +3,12 @@
 import os
 import threading
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from concurrent.futures import CancelledError, Future
 from contextlib import contextmanager
 from typing import Any
 
+import dask
 from distributed import Client, KilledWorker, LocalCluster
 
 from flowconv.engines.environment import environment, require_same
@@ -17,6 +18,14 @@ from flowconv.errors import EngineError, UsageError, quote
 from flowconv.events import log_event
 
 SCHEDULER_VARIABLE = "DASK_SCHEDULER_ADDRESS"
+
+# Two workers and their scheduler took 9 % of a core to do nothing, most of it to measure
+# themselves, and take 1 % (benchmarks/README.md, "bench_dask"). The Dockerfile has the same.
+QUIET: Mapping[str, bool | str] = {
+    "distributed.admin.system-monitor.interval": "5s",
+    "distributed.admin.tick.interval": "1s",
+    "distributed.worker.profile.enabled": False,
+}
 
 # A cluster that grows by itself must see jobs before it has workers.
 _LEAST_PLACES = 8
@@ -145,10 +154,13 @@ def dask_client(scheduler: str | None, workers: int) -> Iterator[Client]:
     address = scheduler or os.environ.get(SCHEDULER_VARIABLE)
     if not address:
         with (
+            dask.config.set(QUIET),
             LocalCluster(  # type: ignore[no-untyped-call]
                 n_workers=workers,
                 threads_per_worker=1,
                 processes=True,
+                # A run bounds its memory itself, and Dask would look ten times a second.
+                memory_limit=0,
                 # Any port: another cluster may have the usual one.
                 dashboard_address="127.0.0.1:0",
             ) as cluster,

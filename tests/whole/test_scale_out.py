@@ -109,3 +109,14 @@ def test_dockerfile_copies_what_a_build_needs(tmp_path: Path) -> None:
     asked |= set(re.findall(r'^readme = "(.+)"$', pyproject, re.MULTILINE))
     asked |= set(re.findall(r'^license-files = \["(.+)"\]$', pyproject, re.MULTILINE))
     assert names == asked
+
+
+@pytest.mark.parametrize("path", ["Dockerfile", "docs/scale-out.md"])
+def test_workers_have_the_settings_of_local_clusters(path: str) -> None:
+    dask_config = pytest.importorskip("dask.config")
+    quiet = pytest.importorskip("flowconv.engines.dask").QUIET
+    text = (ROOT / path).read_text(encoding="utf-8")
+    variables = dict(re.findall(r"(DASK_\w+)=(\S+)", text))
+    config = dask_config.collect_env(variables)
+    assert {name: dask_config.get(name, config=config) for name in quiet} == quiet
+    assert len(variables) == len(quiet)
