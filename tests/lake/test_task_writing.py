@@ -245,8 +245,11 @@ def test_buffered_memory_is_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     writer.discard()
 
 
-def test_spread_rows_are_in_memory_once(tmp_path: Path) -> None:
+def test_spread_rows_are_in_memory_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Rows of many partitions wait together, and are joined before they are sorted."""
+    monkeypatch.setattr(
+        writing, "ROW_GROUP_ROWS", 10_000
+    )  # Of small ones there would be thousands.
     table = pa.concat_tables([flows(1000)] * 50)
     keys = [PartitionKey(Table.VPC, f"interface_id=eni-{n}") for n in range(65)]
     codes = np.arange(table.num_rows, dtype=np.int64) % len(keys)

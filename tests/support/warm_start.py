@@ -8,10 +8,12 @@ and its streams; the answer is how the command ended. From there on the command 
     with warm_start(folder) as warm:
         warm.run("convert", "logs", "lake").exit_code
         subprocess.run("flowconv schema | head", shell=True, env={"PATH": f"{warm.bin}:{path}"})
+    subprocess.run([warm.bin / "python-c", "import flowconv"])
 """
 
 from __future__ import annotations
 
+import atexit
 import gc
 import importlib
 import io
@@ -62,7 +64,7 @@ _MODULES = (
     "rich.table",
 )
 
-# What stands for `flowconv` in a shell.
+# What stands for `flowconv` in a shell, and for `python -W error -c`.
 _COMMAND = """#!{python} -IS
 import json, os, socket, sys
 
@@ -73,7 +75,7 @@ for number in range(3):
         streams.append(number)
     except OSError:
         pass
-order = {{"arguments": sys.argv[1:], "streams": streams, "folder": os.getcwd()}}
+order = {{{what}, "streams": streams, "folder": os.getcwd()}}
 order["environment"] = dict(os.environ)
 with socket.socket(socket.AF_UNIX) as server:
     server.connect({socket!r})
@@ -96,7 +98,10 @@ class Ended:
 
 @dataclass(frozen=True)
 class WarmStart:
-    """Runs commands; in a shell, the `flowconv` in the folder `bin` does so too."""
+    """Runs commands; in a shell, the `flowconv` in the folder `bin` does so too.
+
+    `python-c` there runs the code that it is given.
+    """
 
     socket: Path
     bin: Path
@@ -153,9 +158,13 @@ def warm_start() -> Iterator[WarmStart]:
     with tempfile.TemporaryDirectory(prefix="warm-") as name:
         warm = WarmStart(Path(name) / "socket", Path(name) / "bin")
         warm.bin.mkdir()
-        command = warm.bin / "flowconv"
-        command.write_text(_COMMAND.format(python=sys.executable, socket=str(warm.socket)))
-        command.chmod(0o755)
+        for program, what in (
+            ("flowconv", '"arguments": sys.argv[1:]'),
+            ("python-c", '"code": sys.argv[1]'),
+        ):
+            text = _COMMAND.format(python=sys.executable, socket=str(warm.socket), what=what)
+            (warm.bin / program).write_text(text)
+            (warm.bin / program).chmod(0o755)
         with subprocess.Popen(
             [sys.executable, "-W", "error", __file__, str(warm.socket)],
             stdin=subprocess.PIPE,
@@ -272,11 +281,32 @@ def _become(order: Mapping[str, Any]) -> None:
     if (user := order.get("user")) is not None:
         os.setgid(user)
         os.setuid(user)
-    sys.argv = ["flowconv", *order["arguments"]]
+    sys.argv = ["flowconv", *order.get("arguments", ())]
+
+
+def _end_quickly(end: BaseException | None) -> None:
+    """End as the interpreter does, but leave its memory as it is, which takes a tenth of a second.
+
+    Where that fails, and after an error, it is the interpreter that ends.
+    """
+    code = end.code if isinstance(end, SystemExit) else end
+    with suppress(AttributeError, OSError, ValueError):
+        if code is None or isinstance(code, int):
+            threading._shutdown()  # type: ignore[attr-defined]
+            atexit._run_exitfuncs()
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(code or 0)
 
 
 if __name__ == "__main__" and (order := _serve(sys.argv[1])):
     _become(order)
     from flowconv.cli.app import run
 
-    run()
+    try:
+        if "code" in order:
+            exec(order["code"], {"__name__": "__main__"})
+        else:
+            run()
+    finally:
+        _end_quickly(sys.exc_info()[1])

@@ -119,6 +119,8 @@ def run(
     home |= {"PYTHONUTF8": "1", "COLUMNS": "80", "TERM": "dumb", "HOME": str(folder)}
     if example.language == "shell":
         command = ["bash", "-euo", "pipefail", "-c", NOT_RUN.sub("", example.code)]
+    elif warm:
+        command = [str(warm.bin / "python-c"), example.code]
     else:
         command = [sys.executable, "-W", "error", "-c", example.code]
     done = subprocess.run(
@@ -167,7 +169,9 @@ def test_example_runs_and_prints_what_is_shown(
 
 @pytest.mark.skipif(shutil.which("bash") is None, reason="bash is not installed")
 @pytest.mark.parametrize("example", IN_S3, ids=line_ids)
-def test_s3_example_runs(example: Example, home: Path, moto_s3: S3Server, tmp_path: Path) -> None:
+def test_s3_example_runs(
+    example: Example, home: Path, moto_s3: S3Server, tmp_path: Path, warm: WarmStart
+) -> None:
     logs, lake = moto_s3.make_bucket(), moto_s3.make_bucket()
     s3 = moto_s3.client()
     for path in sorted((home / "logs").rglob("*.log.gz")):
@@ -176,7 +180,7 @@ def test_s3_example_runs(example: Example, home: Path, moto_s3: S3Server, tmp_pa
     code = example.code.replace("my-logs", logs).replace("my-lake", lake)
     code = code.replace("https://s3.example.net", moto_s3.endpoint_url)
     here = replace(example, code=code)
-    printed = run(here, tmp_path, moto_s3.environment())
+    printed = run(here, tmp_path, moto_s3.environment(), warm=warm)
     assert re.search(r"^rows +[1-9][0-9,]* in vpc/$", printed, re.MULTILINE), printed
 
 
