@@ -5,14 +5,12 @@ logged. Two repeats are decided elsewhere: `s3` fetches once more when a body ha
 and botocore repeats requests to CloudWatch Logs (`source.log_groups`).
 """
 
-import asyncio
 import logging
 import random
 import threading
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 
 from flowconv.events import log_event
 
@@ -24,9 +22,6 @@ LONGEST_DELAY_S = 10.0
 
 # No attempt begins later than this: each may take until its timeout.
 GIVE_UP_AFTER_S = 180.0
-
-# How often a wait looks whether it is given up.
-_TICK_S = 0.1
 
 # The bound at first: what one round trip of any store bears.
 _FIRST_BOUND = 64
@@ -61,12 +56,9 @@ class Retries:
         """Whether no request is repeated any more."""
         return self._given_up.is_set()
 
-    async def wait(self, delay_s: float) -> bool:
-        """Wait in this event loop; return False soon after `give_up` is called."""
-        until = time.monotonic() + delay_s
-        while not self.is_given_up and (rest_s := until - time.monotonic()) > 0:
-            await asyncio.sleep(min(rest_s, _TICK_S))
-        return not self.is_given_up
+    def wait(self, delay_s: float) -> bool:
+        """Wait; return False as soon as `give_up` is called."""
+        return not self._given_up.wait(delay_s)
 
     def note(self, request: str, uri: str, reason: str, attempt: int, delay_s: float) -> None:
         """Count and log a request that is about to be repeated."""
@@ -108,7 +100,7 @@ class Backoff:
 
 
 class RequestLimit:
-    """Bounds the number of concurrent requests by the store's answers; used in one event loop.
+    """Bounds the number of concurrent requests by the store's answers; shared by threads.
 
     - At first each request that succeeds at the bound raises it by one: it doubles with each round
       trip, until it is the highest allowed.
@@ -134,60 +126,68 @@ class RequestLimit:
         self._asks_to_slow_down = asks_to_slow_down
         self._most = most
         self.bound = min(_FIRST_BOUND, most)
+        self._lock = threading.Lock()
         self._under_way = 0
         self._successes = 0
         self._cuts = 0
-        self._waiting: deque[asyncio.Future[None]] = deque()
+        self._waiting: deque[Callable[[int], None]] = deque()
 
-    @asynccontextmanager
-    async def request(self, *, is_second: bool = False) -> AsyncIterator[None]:
-        """Wait for room; the request, or its second attempt, is made within the block."""
-        await self._begin()
-        cuts = self._cuts
-        try:
-            yield
-        except BaseException as exc:
-            fails_again = is_second and isinstance(exc, Exception)
-            is_told = fails_again or self._asks_to_slow_down(exc)
-            if is_told and cuts == self._cuts and self.bound > 1:
-                self._cuts += 1
-                self._change(max(1, min(self.bound, self._under_way) // 2))
-            raise
-        else:
-            # Success with fewer requests says nothing about the bound.
-            self._successes += self._under_way >= self.bound
-            if self._successes >= (_REQUESTS_PER_STEP if self._cuts else 1):
-                self._change(min(self.bound + 1, self._most))
-        finally:
-            self._end()
+    def begin(self, start: Callable[[int], None]) -> None:
+        """Start a request as soon as there is room, in the thread that makes the room.
 
-    async def _begin(self) -> None:
-        if self._under_way < self.bound:
+        Args:
+            start: Takes a number that `end` wants back. It must not block.
+        """
+        with self._lock:
+            if self._under_way >= self.bound:
+                self._waiting.append(start)
+                return
             self._under_way += 1
-            return
-        room = asyncio.get_running_loop().create_future()
-        self._waiting.append(room)
-        try:
-            await room
-        except asyncio.CancelledError:
-            if room.done() and not room.cancelled():
-                self._end()
-            raise
+            cuts = self._cuts
+        start(cuts)
 
-    def _end(self) -> None:
-        self._under_way -= 1
-        self._admit()
+    def end(self, cuts: int, failure: BaseException | None = None, *, is_second: bool) -> None:
+        """Note how a request ended, and start those that there is room for.
 
-    def _admit(self) -> None:
-        while self._waiting and self._under_way < self.bound:
-            room = self._waiting.popleft()
-            if not room.done():
+        Args:
+            cuts: What it was started with.
+            failure: Why it failed.
+            is_second: Whether it was a second attempt.
+        """
+        with self._lock:
+            if failure is None:
+                # Success with fewer requests says nothing about the bound.
+                self._successes += self._under_way >= self.bound
+                if self._successes >= (_REQUESTS_PER_STEP if self._cuts else 1):
+                    self._change(min(self.bound + 1, self._most))
+            elif is_second or self._asks_to_slow_down(failure):
+                self._cut(cuts)
+            self._under_way -= 1
+        self._start_waiting()
+
+    def leave(self) -> None:
+        """Give back the room of a request that was not made."""
+        with self._lock:
+            self._under_way -= 1
+        self._start_waiting()
+
+    def _start_waiting(self) -> None:
+        while True:
+            with self._lock:
+                if not self._waiting or self._under_way >= self.bound:
+                    return
+                start = self._waiting.popleft()
                 self._under_way += 1
-                room.set_result(None)
+                cuts = self._cuts
+            start(cuts)
+
+    def _cut(self, cuts: int) -> None:
+        if cuts == self._cuts and self.bound > 1:
+            self._cuts += 1
+            self._change(max(1, min(self.bound, self._under_way) // 2))
 
     def _change(self, bound: int) -> None:
         if self._cuts and bound != self.bound:
             level = logging.WARNING if bound < self.bound else logging.INFO
             log_event("concurrency", level=level, uri=self._uri, requests=bound)
         self.bound, self._successes = bound, 0
-        self._admit()

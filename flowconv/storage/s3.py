@@ -27,7 +27,7 @@ from flowconv.storage.interface import (
 )
 from flowconv.storage.names import to_text
 from flowconv.storage.request_times import RequestTimes
-from flowconv.storage.s3_connection import REQUESTS_AT_ONCE, Connection, check_s3_options
+from flowconv.storage.s3_connection import Connection, check_s3_options
 from flowconv.storage.s3_errors import (
     CLIENT_ERRORS,
     code_of,
@@ -38,6 +38,7 @@ from flowconv.storage.s3_errors import (
 )
 from flowconv.storage.s3_listing import FolderListing, KeyListing
 from flowconv.storage.s3_pages import Page
+from flowconv.storage.s3_requests import REQUESTS_AT_ONCE
 
 # Of each file, beside the one that fills.
 _PARTS_AT_ONCE = 3
@@ -155,36 +156,28 @@ class S3Storage:
 
     def start_fetch(self, path: str, start: int = 0, size: int | None = None) -> "Future[bytes]":
         """Begin what `fetch` does; cancelling the future ends the request."""
-        with storage_errors(self.root):
-            return self._connection.submit(lambda: self._fetch(path, start, size))
-
-    async def _fetch(self, path: str, start: int, size: int | None) -> bytes:
         if size == 0:
-            return b""
+            nothing: Future[bytes] = Future()
+            nothing.set_result(b"")
+            return nothing
         uri = self.uri(path)
-        for attempt in (1, 2):
-            try:
-                body = await self._connection.get(self._key(path), start, size)
-            except CLIENT_ERRORS as exc:
-                raise explained(
-                    exc, StorageError if concerns_bucket(exc) else FetchError, uri
-                ) from exc
-            if size is None or len(body) == size:
-                return body
-            found = f"S3 sent {len(body)} bytes instead of {size}"
-            if attempt == 1:
-                self._connection.retries.note("get_object", uri, found, 2, 0.0)
-        raise FetchError(
-            f"{found}, twice; the object may have been replaced since it was listed. Run again.",
-            uri=uri,
-        )
+
+        def explain(exc: BaseException) -> BaseException:
+            if not isinstance(exc, CLIENT_ERRORS):
+                return exc
+            error = explained(exc, StorageError if concerns_bucket(exc) else FetchError, uri)
+            error.__cause__ = exc
+            return error
+
+        with storage_errors(self.root):
+            return self._connection.start_get(self._key(path), start, size, explain)
 
     def read(self, path: str) -> bytes | None:
         """See `Storage`."""
         key = self._key(path)
         with storage_errors(self.uri(path)):
             try:
-                return self._connection.submit(lambda: self._connection.get(key, 0, None)).result()
+                return self._connection.start_get(key).result()
             except FileNotFoundError as exc:
                 if code_of(exc) == "NoSuchBucket":
                     raise

@@ -1,27 +1,24 @@
 """The connection to a bucket: requests -> answers, over two clients with the same credentials.
 
 - obstore fetches: a GET of a small object takes 0.15 ms of processor time, with botocore 0.8 ms.
+  In an event loop of asyncio it takes 0.2 to 0.3 ms, and may end the process with a signal: threads
+  of obstore then use Python, even while it is being taken down.
 - botocore does the rest: obstore neither lists nor fetches keys with `//`, `..` or control
   characters, and cannot leave an upload open until it is published. `s3_pages` parses its listings.
-  Its calls block, so each has a thread: to import a client that does not, and make one, would take
-  twice as long.
 
 Credentials and region that the options lack come from where botocore finds them: environment,
 profile, single sign-on, web identity, container or instance.
 """
 
-import asyncio
 import os
-import sys
 import threading
-import time
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
-from contextlib import nullcontext, suppress
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit
 
 import botocore  # type: ignore[import-untyped]
@@ -33,17 +30,9 @@ from botocore.config import Config  # type: ignore[import-untyped]
 
 from flowconv.errors import UsageError, quote
 from flowconv.storage.aws_descriptions import s3_loader
-from flowconv.storage.request_times import KINDS, RequestTimes
-from flowconv.storage.retrying import RequestLimit, Retries
-from flowconv.storage.s3_errors import (
-    CLIENT_ERRORS,
-    answer_of,
-    asks_to_slow_down,
-    may_pass,
-    reason_of,
-)
+from flowconv.storage.s3_errors import WrongLengthError, answer_of
 from flowconv.storage.s3_pages import read_pages_of
-from flowconv.storage.s3_threads import event_loop, in_thread
+from flowconv.storage.s3_requests import ANSWER_TIMEOUT_S, REQUESTS_AT_ONCE, Request, Requests
 
 if TYPE_CHECKING:
     from obstore import GetOptions
@@ -52,26 +41,8 @@ if TYPE_CHECKING:
 
 CONNECT_TIMEOUT_S = 5.0
 
-# For a whole answer: a body may come byte by byte.
-ANSWER_TIMEOUT_S = 60.0
-
-# The slowest upload in bytes a second; a request's body adds its time to the timeout.
-_LEAST_SENT_PER_S = 100_000
-
-# A GET or LIST is hedged when it takes so many times as long as usual, and as it would at this many
-# bytes a second; at most this share of all is.
-_PATIENCE = 5
-_LEAST_PATIENCE_S = 0.5
-_LEAST_RECEIVED_PER_S = 1_000_000
-_HEDGED_SHARE = 0.05
-
-# Concurrent requests of botocore, such as deletes.
-REQUESTS_AT_ONCE = 64
-
 # Codes of answers that say that something is not there.
 _MISSING = {"404", "NoSuchBucket", "NoSuchKey", "NoSuchUpload", "NoSuchVersion"}
-
-Answer = TypeVar("Answer")
 
 
 class _Clients(NamedTuple):
@@ -92,53 +63,54 @@ class Connection:
     """
 
     def __init__(self, bucket: str, options: Mapping[str, str], max_requests: int) -> None:
-        self.retries = Retries()
-        self.times = RequestTimes()
         self._bucket = bucket
         self._options = options
         self._lock = threading.Lock()
         self._clients: _Clients | None = None
-        self._room = asyncio.Semaphore(REQUESTS_AT_ONCE)
-        # Two: a page need not wait until the objects before it are fetched.
-        self._limits = {
-            method: RequestLimit(
-                f"s3://{bucket}", _is_overloaded, min(most, max_requests, _sockets_allowed())
-            )
-            for method, most in (
-                ("get_object", max_requests),
-                ("list_objects_v2", REQUESTS_AT_ONCE),
-            )
-        }
+        self._requests = Requests(f"s3://{bucket}", max_requests)
+        self.retries = self._requests.retries
+        self.times = self._requests.times
 
     def start(self, method: str, **request: Any) -> "Future[Any]":
         """Begin a request, by the name of its method in botocore; repeat it if that may help."""
-        s3 = self._connect().s3
-        attempt = partial(self._request, s3, method, **request)
-        if method == "list_objects_v2":
-            attempt = partial(self._hedged, attempt, "LIST")
-        return self._start(attempt, method, **request)
+        return self._start(self._connect().s3, method, **request)
 
     def call(self, method: str, **request: Any) -> Any:
         """Make such a request and wait for the answer."""
         return self.start(method, **request).result()
 
-    def submit(self, requests: Callable[[], Coroutine[Any, Any, Answer]]) -> "Future[Answer]":
-        """Run requests, such as `get`, one after the other in the clients' event loop."""
-        self._connect()
-        return asyncio.run_coroutine_threadsafe(requests(), event_loop())
+    def start_get(
+        self,
+        key: str,
+        start: int = 0,
+        size: int | None = None,
+        explain: Callable[[BaseException], BaseException] = lambda failure: failure,
+    ) -> "Future[bytes]":
+        """Begin to fetch an object's bytes: `size` of them from `start`, or all that follow.
 
-    async def get(self, key: str, start: int, size: int | None) -> bytes:
-        """Return an object's bytes: `size` of them from `start`, or all that follow."""
-        assert self._clients is not None  # submit() has connected.
+        Args:
+            key: The object's.
+            start: See above.
+            size: See above.
+            explain: Makes what is raised of the clients' errors.
+        """
+        clients = self._connect()
+        is_plain = _is_plain(key)
         get = (
-            partial(_get_by_obstore, self._clients.store)
-            if _is_plain(key)
-            else partial(self._get_by_botocore, self._clients.s3)
+            partial(_get_by_obstore, clients.store)
+            if is_plain
+            else partial(self._get_by_botocore, clients.s3)
         )
-        attempt = partial(self._hedged, partial(get, key, start, size), "GET", size or 0)
-        body = bytes(await self._repeated(attempt, "get_object", Key=key))
-        self.times.received_bytes += len(body)
-        return body
+        return self._requests.start(
+            Request(
+                method="get_object",
+                uri=self._uri(key),
+                call=partial(_get, get, key, start, size),
+                limit="fetches" if is_plain else "others",
+                received_bytes=size or 0,
+                explain=explain,
+            )
+        )
 
     def find(self, key: str) -> Any:
         """Return HeadObject's answer; None if there is no such object."""
@@ -152,107 +124,33 @@ class Connection:
         with suppress(FileNotFoundError):
             self.call("abort_multipart_upload", Key=key, UploadId=upload_id)
 
-    async def _get_by_botocore(self, s3: Any, key: str, start: int, size: int | None) -> bytes:
-        end = "" if size is None else start + size - 1
-        range_ = {"Range": f"bytes={start}-{end}"} if start or size is not None else {}
-        answer = await self._request(s3, "get_object", Key=key, **range_)
-        return await in_thread(lambda: bytes(answer["Body"].read()))
-
-    async def _hedged(
-        self, request: Callable[[], Coroutine[Any, Any, Answer]], kind: str, size_bytes: int = 0
-    ) -> Answer:
-        """Make a request, and once more beside it if the answer takes much longer than usual.
-
-        See Dean and Barroso, The Tail at Scale (https://research.google/pubs/the-tail-at-scale/).
-        """
-        began = time.monotonic()
-        attempts = {asyncio.ensure_future(request())}
-        look_after_s: float | None = _LEAST_PATIENCE_S
-        try:
-            while True:
-                done, _ = await asyncio.wait(
-                    attempts, timeout=look_after_s, return_when=asyncio.FIRST_COMPLETED
-                )
-                if done:
-                    return done.pop().result()
-                # What is usual is not known before some requests have been answered.
-                patience_s = self._patience_s(kind, size_bytes)
-                waited_s = time.monotonic() - began
-                if patience_s is None:
-                    look_after_s = _LEAST_PATIENCE_S
-                elif waited_s < patience_s:
-                    look_after_s = patience_s - waited_s
-                else:
-                    look_after_s = None
-                    self.times.hedge(kind)
-                    attempts.add(asyncio.ensure_future(request()))
-        finally:
-            for attempt in attempts:
-                # Else asyncio would warn of an error that nobody looked at.
-                if not attempt.cancel() and not attempt.cancelled():
-                    attempt.exception()
-
-    def _patience_s(self, kind: str, size_bytes: int) -> float | None:
-        """Return after how many seconds a request is hedged; None if it is not now."""
-        usual_s = self.times.usual_s(kind)
-        answered = self.times.count("GET") + self.times.count("LIST")
-        if usual_s is None or self.times.hedges > _HEDGED_SHARE * answered:
-            return None
-        return max(_LEAST_PATIENCE_S, _PATIENCE * usual_s) + size_bytes / _LEAST_RECEIVED_PER_S
-
-    def _start(
-        self, attempt: Callable[[], Awaitable[Any]], method: str, **request: Any
-    ) -> "Future[Any]":
-        """Begin an attempt in the event loop, and repeat it where that may help."""
-        return asyncio.run_coroutine_threadsafe(
-            self._repeated(attempt, method, **request), event_loop()
+    def _start(self, s3: Any, method: str, **request: Any) -> "Future[Any]":
+        return self._requests.start(
+            Request(
+                method=method,
+                uri=self._uri(request.get("Key", request.get("Prefix", ""))),
+                call=partial(self._call, s3, method, **request),
+                limit="pages" if method == "list_objects_v2" else "others",
+                sent_bytes=len(request.get("Body", b"")),
+            )
         )
 
-    async def _repeated(
-        self, attempt: Callable[[], Awaitable[Any]], method: str, **request: Any
-    ) -> Any:
-        timeout_s = ANSWER_TIMEOUT_S + len(request.get("Body", b"")) / _LEAST_SENT_PER_S
-        backoff = self.retries.begin(
-            method, self._uri(request.get("Key", request.get("Prefix", "")))
-        )
-        limit = self._limits.get(method)
-        failures = 0
-        while True:
-            room = limit.request(is_second=failures == 1) if limit else nullcontext()
-            try:
-                async with room, asyncio.timeout(timeout_s):
-                    answer = await self._timed(attempt, method)
-                    self.times.sent_bytes += len(request.get("Body", b""))
-                    return answer
-            except CLIENT_ERRORS as exc:
-                failures += 1
-                delay_s = backoff.delay_s(reason_of(exc)) if may_pass(exc) else None
-                if delay_s is None or not await self.retries.wait(delay_s):
-                    raise
-
-    async def _timed(self, attempt: Callable[[], Awaitable[Any]], method: str) -> Any:
-        kind = KINDS[method]
-        self.times.begin(kind)
-        began = time.monotonic()
-        try:
-            answer = await attempt()
-        finally:
-            self.times.end()
-        self.times.add(kind, time.monotonic() - began)
-        return answer
-
-    async def _request(self, s3: Any, method: str, **request: Any) -> Any:
+    def _call(self, s3: Any, method: str, **request: Any) -> Any:
         """Make a request of botocore, and wait for the answer; FileNotFoundError if it says so."""
         request["Bucket"] = self._bucket
         if self._requester_pays and _takes(s3, method, "RequestPayer"):
             request["RequestPayer"] = "requester"
         try:
-            async with self._room:
-                return await in_thread(partial(getattr(s3, method), **request))
+            return getattr(s3, method)(**request)
         except botocore_errors.ClientError as exc:
             if exc.response["Error"].get("Code") in _MISSING:
                 raise FileNotFoundError(str(exc)) from exc
             raise
+
+    def _get_by_botocore(self, s3: Any, key: str, start: int, size: int | None) -> bytes:
+        end = "" if size is None else start + size - 1
+        range_ = {"Range": f"bytes={start}-{end}"} if start or size is not None else {}
+        return bytes(self._call(s3, "get_object", Key=key, **range_)["Body"].read())
 
     def _uri(self, key: str) -> str:
         return f"s3://{self._bucket}/{key}"
@@ -373,7 +271,7 @@ class Connection:
     def _bucket_region(self, s3: Any) -> str | None:
         """Return the bucket's region, which S3 tells even without permission to read."""
         try:
-            answer = self._start(lambda: self._request(s3, "head_bucket"), "head_bucket").result()
+            answer = self._start(s3, "head_bucket").result()
         except (OSError, botocore_errors.ClientError) as exc:
             answer = answer_of(exc)
         headers = answer.get("ResponseMetadata", {}).get("HTTPHeaders", {})
@@ -387,11 +285,6 @@ class Connection:
     @property
     def _requester_pays(self) -> bool:
         return self._options.get("requester_pays") == "true"
-
-
-def _is_overloaded(exc: BaseException) -> bool:
-    """Tell whether to make fewer requests; some servers do not answer those beyond a number."""
-    return asks_to_slow_down(exc) or isinstance(exc, TimeoutError)
 
 
 def check_s3_options(options: Mapping[str, str]) -> None:
@@ -419,14 +312,20 @@ def _send_at_once(params: dict[str, Any], **_: Any) -> None:
     params["headers"].pop("Expect", None)
 
 
-async def _get_by_obstore(
-    store: obstore.store.S3Store, key: str, start: int, size: int | None
+def _get(
+    get: Callable[[str, int, int | None], bytes], key: str, start: int, size: int | None
 ) -> bytes:
+    body = get(key, start, size)
+    if size is not None and len(body) != size:
+        raise WrongLengthError(f"S3 sent {len(body)} bytes instead of {size}")
+    return body
+
+
+def _get_by_obstore(store: obstore.store.S3Store, key: str, start: int, size: int | None) -> bytes:
     if size is not None:
-        return (await obstore.get_range_async(store, key, start=start, length=size)).to_bytes()
+        return obstore.get_range(store, key, start=start, length=size).to_bytes()
     options: GetOptions | None = {"range": {"offset": start}} if start else None
-    whole = await obstore.get_async(store, key, options=options)
-    return (await whole.bytes_async()).to_bytes()
+    return obstore.get(store, key, options=options).bytes().to_bytes()
 
 
 def _credentials(session: Any) -> tuple[Any, datetime]:
@@ -464,16 +363,6 @@ def _has_chosen_checksums(session: Any) -> bool:
     """Tell whether the user has set when AWS's tools send checksums."""
     name = "request_checksum_calculation"
     return f"AWS_{name.upper()}" in os.environ or name in session.get_scoped_config()
-
-
-def _sockets_allowed() -> int:
-    """Return how many connections may be open beside files."""
-    try:
-        import resource
-    except ImportError:  # Windows has no such limit.
-        return sys.maxsize
-    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return sys.maxsize if files == resource.RLIM_INFINITY else max(1, files // 2)
 
 
 def _is_plain(key: str) -> bool:

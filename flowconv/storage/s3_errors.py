@@ -12,6 +12,11 @@ from botocore.parsers import ResponseParserError  # type: ignore[import-untyped]
 from flowconv.errors import FlowconvError, FolderError, StorageError
 from flowconv.storage.aws import ADVICE
 
+
+class WrongLengthError(OSError):
+    """A body has another length than was asked for."""
+
+
 # Of obstore's errors only FileNotFoundError is an OSError.
 CLIENT_ERRORS = (
     OSError,
@@ -138,6 +143,8 @@ def explained(exc: BaseException, kind: type[_Error], uri: str) -> _Error:
     """Return a client's error as ours of this kind: what it means and what to do."""
     code = code_of(exc)
     advice = _OF_BUCKET.get(code) or _OF_OBJECT.get(code)
+    if isinstance(exc, WrongLengthError):
+        advice = f"{exc}, twice; the object may have been replaced since it was listed. Run again."
     otherwise = f"{reason_of(exc)}. Run again; what is published stays valid."
     error = kind(advice or otherwise, uri=uri)
     error.unanswered = _is_unanswered(exc)
@@ -153,6 +160,8 @@ def reason_of(exc: BaseException) -> str:
         return f"S3 answers {code}: {message[1]}".rstrip(" .:")
     if status := _status(exc):
         return f"S3 answers {status}"
+    if isinstance(exc, WrongLengthError):
+        return str(exc)
     text = re.sub(r"\s+", " ", _text(exc)).strip(" .")
     return _REASONS.get(code) or f"the request failed: {text[:300] or code}"
 
@@ -160,7 +169,7 @@ def reason_of(exc: BaseException) -> str:
 def may_pass(exc: BaseException) -> bool:
     """Tell whether repeating the request may help."""
     code = code_of(exc)
-    if code in _PASSING or _is_unanswered(exc):
+    if code in _PASSING or isinstance(exc, WrongLengthError) or _is_unanswered(exc):
         return True
     return code not in _OF_BUCKET and code not in _OF_OBJECT and (_status(exc) or 0) >= 500
 

@@ -78,8 +78,8 @@ def test_heavy_modules_of_s3(places: Path, moto_s3: S3Server) -> None:
     source = f"s3://{moto_s3.make_bucket()}"
     arguments = ["convert", source, "nothing", "--allow-empty", "--json", *options]
     imported = _imported(places, arguments)
-    assert {"asyncio", "botocore", "obstore"} < imported
-    assert HEAVY & imported <= {"asyncio", "botocore", "dateutil", "obstore"}
+    assert {"botocore", "obstore"} < imported
+    assert HEAVY & imported <= {"botocore", "dateutil", "obstore"}
 
 
 def _imported(places: Path, arguments: list[str]) -> set[str]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
-from contextlib import AsyncExitStack, suppress
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from queue import SimpleQueue
 
 import pytest
 
@@ -51,143 +53,139 @@ def test_no_attempt_begins_late(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_giving_up_ends_every_wait() -> None:
     retries = Retries()
-
-    async def run() -> None:
-        waiting = asyncio.create_task(retries.wait(60))
-        await asyncio.sleep(0)
+    with ThreadPoolExecutor() as threads:
+        waiting = threads.submit(retries.wait, 60)
+        assert not waiting.done()
         retries.give_up()
-        assert await asyncio.wait_for(waiting, 5) is False
-
-    asyncio.run(run())
+        assert waiting.result(5) is False
     assert _delays(retries) == []
 
 
-async def _fail_together(limit: RequestLimit, number: int) -> None:
-    """Begin so many requests, of which each is told to slow down once all are under way."""
-    begun: list[int] = []
-    all_begun = asyncio.Event()
+class _Requests:
+    """Requests that have been asked for; those that were let in are under way."""
 
-    async def request() -> None:
-        async with limit.request():
-            begun.append(1)
-            if len(begun) == number:
-                all_begun.set()
-            await all_begun.wait()
-            raise SlowDownError
+    def __init__(self, limit: RequestLimit) -> None:
+        self.limit = limit
+        self.under_way: deque[int] = deque()
 
-    failures = await asyncio.gather(*(request() for _ in range(number)), return_exceptions=True)
-    assert [type(failure) for failure in failures] == [SlowDownError] * number
+    def ask(self, number: int) -> None:
+        for _ in range(number):
+            self.limit.begin(self.under_way.append)
 
+    def end(self, failure: Exception | None = None, *, is_second: bool = False) -> None:
+        self.limit.end(self.under_way.popleft(), failure, is_second=is_second)
 
-async def _succeed(limit: RequestLimit) -> None:
-    async with limit.request():
-        await asyncio.sleep(0)
+    def succeed(self, number: int) -> None:
+        for _ in range(number):
+            self.end()
+
+    def fail_together(self, number: int) -> None:
+        """Make so many requests at once, of which each is told to slow down."""
+        self.ask(number)
+        assert len(self.under_way) == number
+        for _ in range(number):
+            self.end(SlowDownError())
 
 
 def test_a_burst_halves_the_limit_once() -> None:
-    async def run() -> None:
-        limit = _limit()
-        await _fail_together(limit, 8)
-        assert limit.bound == 4
-        for _ in range(2):
-            await _fail_together(limit, 1)
-        assert limit.bound == 1  # One request is always allowed.
-
-    asyncio.run(run())
+    limit = _limit()
+    _Requests(limit).fail_together(8)
+    assert limit.bound == 4
+    for _ in range(2):
+        _Requests(limit).fail_together(1)
+    assert limit.bound == 1  # One request is always allowed.
 
 
 def test_a_request_that_fails_twice_halves_the_limit() -> None:
-    async def run() -> None:
-        limit = _limit()
+    limit = _limit()
+    bound = limit.bound
+    for is_second in (False, True, False, False):
+        requests = _Requests(limit)
+        requests.ask(bound)
+        requests.end(OSError(), is_second=is_second)
+        assert limit.bound == (bound // 2 if is_second else bound)
+        while requests.under_way:
+            requests.under_way.popleft()
+            limit.leave()
         bound = limit.bound
-        for is_second in (False, True, False, False):
-            with suppress(OSError):
-                async with AsyncExitStack() as stack:
-                    for _ in range(bound - 1):
-                        await stack.enter_async_context(limit.request())
-                    async with limit.request(is_second=is_second):
-                        raise OSError
-            assert limit.bound == (bound // 2 if is_second else bound)
-            bound = limit.bound
-
-    asyncio.run(run())
 
 
 def test_the_limit_doubles_with_each_round_trip_at_first() -> None:
-    async def run() -> None:
-        limit = _limit(most=200)
-        bounds = [limit.bound]
-        for _ in range(3):
-            await asyncio.gather(*(_succeed(limit) for _ in range(limit.bound)))
-            bounds.append(limit.bound)
-        assert bounds[0] < bounds[1] <= 2 * bounds[0]
-        assert bounds[1] < bounds[2] <= 200
-        await asyncio.gather(*(_succeed(limit) for _ in range(1000)))
-        assert limit.bound == 200
-
-    asyncio.run(run())
+    limit = _limit(most=200)
+    requests = _Requests(limit)
+    bounds = [limit.bound]
+    requests.ask(1000)
+    for _ in range(3):
+        requests.succeed(len(requests.under_way))
+        bounds.append(limit.bound)
+    assert bounds == [64, 128, 200, 200]
+    assert len(requests.under_way) == 200
 
 
 def test_the_limit_holds_and_rises_where_it_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(retrying, "_REQUESTS_PER_STEP", 5)
-
-    async def run() -> None:
-        limit = _limit()
-        await _fail_together(limit, 1)
-        assert limit.bound == 1
-        for _ in range(5):
-            await _succeed(limit)
-        assert limit.bound == 2
-        for _ in range(50):  # One at a time is below the bound.
-            await _succeed(limit)
-        assert limit.bound == 2
-
-    asyncio.run(run())
+    limit = _limit()
+    requests = _Requests(limit)
+    requests.fail_together(1)
+    assert limit.bound == 1
+    for _ in range(5):
+        requests.ask(1)
+        requests.end()
+    assert limit.bound == 2
+    for _ in range(50):  # One at a time is below the bound.
+        requests.ask(1)
+        requests.end()
+    assert limit.bound == 2
 
 
 def test_no_more_than_the_limit_are_made_at_once() -> None:
-    async def run() -> None:
-        limit = _limit(most=3)
-        at_once = 0
-        counted: list[int] = []
-
-        async def request() -> None:
-            nonlocal at_once
-            async with limit.request():
-                at_once += 1
-                await asyncio.sleep(0)
-                counted.append(at_once)
-                at_once -= 1
-
-        await asyncio.gather(*(request() for _ in range(100)))
-        assert len(counted) == 100
-        assert max(counted) == 3
-
-    asyncio.run(run())
+    limit = _limit(most=3)
+    requests = _Requests(limit)
+    requests.ask(100)
+    for left in range(100, 0, -1):
+        assert len(requests.under_way) == min(left, 3)
+        requests.end()
 
 
-def test_a_request_that_is_cancelled_takes_no_room() -> None:
-    async def run() -> None:
-        limit = _limit(most=1)
-        async with limit.request():
-            waiting = [asyncio.create_task(_succeed(limit)) for _ in range(3)]
-            await asyncio.sleep(0)
-            waiting[0].cancel()  # While it waits,
-        waiting[1].cancel()  # and when it was just let in.
-        await asyncio.wait(waiting)
-        assert [task.cancelled() for task in waiting] == [True, True, False]
-        await asyncio.wait_for(_succeed(limit), 5)
-
-    asyncio.run(run())
+def test_a_request_that_is_not_made_takes_no_room() -> None:
+    limit = _limit(most=1)
+    requests = _Requests(limit)
+    requests.ask(2)
+    requests.under_way.popleft()
+    limit.leave()
+    requests.end()
+    requests.ask(1)
+    assert len(requests.under_way) == 1
 
 
 def test_other_failures_leave_the_limit_alone() -> None:
-    async def run() -> None:
-        limit = _limit()
-        bound = limit.bound
-        with pytest.raises(ValueError, match="why"):
-            async with limit.request():
-                raise ValueError("why")
-        assert limit.bound == bound
+    limit = _limit()
+    bound = limit.bound
+    requests = _Requests(limit)
+    requests.ask(bound)
+    requests.end(ValueError("why"))
+    assert limit.bound == bound
 
-    asyncio.run(run())
+
+def test_the_limit_holds_for_threads() -> None:
+    """Each that ends lets the next one in; none is left waiting."""
+    limit = _limit(most=4)
+    at_once: list[int] = []
+    under_way: set[int] = set()
+    with ThreadPoolExecutor(16) as threads:
+        done: SimpleQueue[int] = SimpleQueue()
+
+        def make(number: int, cuts: int) -> None:
+            under_way.add(number)
+            at_once.append(len(under_way))
+            under_way.remove(number)
+            limit.end(cuts, is_second=False)
+            done.put(number)
+
+        def start(number: int, cuts: int) -> None:
+            threads.submit(make, number, cuts)
+
+        for number in range(500):
+            threads.submit(limit.begin, partial(start, number))
+        assert sorted(done.get(timeout=60) for _ in range(500)) == list(range(500))
+    assert max(at_once) <= 4

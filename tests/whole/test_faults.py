@@ -25,7 +25,7 @@ from flowconv.lake.converted_objects import etags
 from flowconv.lake.ledger import Ledger
 from flowconv.lake.locking import Holder, read_holder
 from flowconv.source.fetching import AHEAD_OBJECTS
-from flowconv.storage import retrying, s3, s3_connection
+from flowconv.storage import retrying, s3, s3_requests
 from flowconv.storage.opening import open_storage
 from support.commands import invoke
 from support.exactly_once import (
@@ -223,7 +223,7 @@ def test_a_fault_at_requests_of_every_kind(
     site: Site, what: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if what in SLOW:
-        monkeypatch.setattr(s3_connection, "ANSWER_TIMEOUT_S", 0.4)
+        monkeypatch.setattr(s3_requests, "ANSWER_TIMEOUT_S", 0.4)
     _convert_through(site, _faults(site, what))
 
 
@@ -313,7 +313,7 @@ def test_one_object_that_cannot_be_had(
     """The others are converted, and it is tried again in the next run."""
     monkeypatch.setattr(retrying, "ATTEMPTS", 2)
     if what in SLOW:
-        monkeypatch.setattr(s3_connection, "ANSWER_TIMEOUT_S", 0.4)
+        monkeypatch.setattr(s3_requests, "ANSWER_TIMEOUT_S", 0.4)
     lake = site.new_lake()
     site.proxy.calm()
     site.proxy.faults = [Fault(what, "GetObject", object_path(1), times=float("inf"))]
@@ -438,7 +438,7 @@ def test_a_stop_while_s3_does_not_answer(site: Site, what: str, runs: Runs) -> N
     site.proxy.calm()
     site.proxy.faults = [Fault(what, "GetObject", LOGS, times=float("inf"))]
     patch = {
-        "flowconv.storage.s3_connection:ANSWER_TIMEOUT_S": 2.0,
+        "flowconv.storage.s3_requests:ANSWER_TIMEOUT_S": 2.0,
         "flowconv.storage.retrying:FIRST_DELAY_S": 60,
     }
     running = runs.start(*site.command(lake, "--grace=0"), patch=patch)

@@ -12,7 +12,7 @@ import pytest
 
 import flowconv
 from flowconv import ConvertOptions
-from flowconv.storage import s3_connection
+from flowconv.storage import s3_requests
 from support.faulty_proxy import Fault, FaultyProxy, Request, faulty_proxy
 from support.lakes import ROW, V2, aws_key
 from support.s3_servers import S3Server
@@ -107,6 +107,6 @@ def test_connections_that_hang_for_ever(
     """What was asked for over them is asked for once more; no time-out is waited for."""
     proxy.hanging = 25
     proxy.delay_s = lambda _: 0.02
-    with mock.patch.object(s3_connection, "ANSWER_TIMEOUT_S", 600.0):
+    with mock.patch.object(s3_requests, "ANSWER_TIMEOUT_S", 600.0):
         report = convert(proxy, moto_s3, bucket, tmp_path / "lake")
     assert report.requests["source"]["hedges"] >= 1
