@@ -19,7 +19,7 @@ from datetime import date
 from functools import partial
 from typing import NamedTuple
 
-from flowconv.errors import FolderError
+from flowconv.errors import FlowconvError, FolderError
 from flowconv.source.keys import (
     SERVICE,
     KeyFacts,
@@ -107,9 +107,9 @@ def list_with_day_ends(
     listing = _Listing(
         storage=storage, selection=selection, left_out=left_out, unreadable=unreadable
     )
-    # In S3 the first request is under way from here on.
+    # In S3 the first requests are under way from here on.
     places = [_Place("", 0)]
-    listing._begin_ahead(places)
+    listing.begin(places)
     return listing.walk(places)
 
 
@@ -210,6 +210,7 @@ class _Listing:
         lake: Folder of the lake that the listing is in.
         refused: The pattern and folder that were counted last.
         begun: Path -> listing of a folder that the walk will come to, in S3.
+        first: The first of all files, in S3 as long as it has not been used.
         left: Account -> folders that the walk will come to, in S3; None for those of any.
     """
 
@@ -223,6 +224,7 @@ class _Listing:
     lake: str | None = None
     refused: tuple[str, str] | None = None
     begun: dict[str, _Begun] = field(default_factory=dict)
+    first: Iterator[StoredFile] | None = None
     left: defaultdict[str | None, set[_Place]] = field(default_factory=lambda: defaultdict(set))
 
     def __post_init__(self) -> None:
@@ -249,10 +251,42 @@ class _Listing:
                     if not self.storage.is_local:
                         for folder in filter(self._may_be_wanted, below):
                             self.left[self._facts(folder.path).account_id].add(folder)
+                self._begin_down_to_first()
         finally:
             for begun in self.begun.values():
                 if isinstance(begun.entries, BegunListing):
                     begun.entries.close()
+
+    def begin(self, places: Sequence[_Place]) -> None:
+        """Begin to list the root; in S3, to look for the first of all files as well."""
+        self._begin_ahead(places)
+        root = places[-1]
+        if not self.storage.is_local and self._may_be_wanted(root) and not self._is_whole(root):
+            self.first = self.storage.list_first()
+
+    def _begin_down_to_first(self) -> None:
+        """Begin to list all folders that hold the first file; else each waits for the one above.
+
+        Only within AWS's layout: there no answer decides how a folder is listed.
+        """
+        if self.first is None:
+            return
+        try:
+            path = next(self.first).path
+        except (StopIteration, FlowconvError):
+            path = ""
+        self.first = None
+        above = _Place("", 0)
+        for name in path.split("/")[:-1]:
+            place = _Place(f"{above.path}{name}/", 0)
+            if not self._may_be_wanted(place):
+                return
+            # The walk itself begins to list what is directly below the root.
+            if above.path and place.path not in self.begun and _is_in_layout(self._folder(above)):
+                self.begun[place.path] = _Begun(self._begin(place))
+            if self._is_whole(place):
+                return
+            above = place
 
     def _begin_ahead(self, places: Sequence[_Place]) -> None:
         """Begin to list what the walk comes to next, in its order; the last place is the next."""
@@ -376,7 +410,7 @@ class _Listing:
         if _is_lake(folders):
             return []
         folder = self._folder(place)
-        in_layout = service_of(folder) == SERVICE or "/AWSLogs/" in folder
+        in_layout = _is_in_layout(folder)
         depth = 0 if in_layout else place.depth + 1
         if not in_layout and len(folders) > _FOLDERS_OUTSIDE:
             depth = _LEVELS_OUTSIDE + 1
@@ -478,6 +512,10 @@ class _Listing:
             self.left_out[refused[0]] += 1
         self.refused = refused or self.refused
         return refused is not None
+
+
+def _is_in_layout(folder: str) -> bool:
+    return service_of(folder) == SERVICE or "/AWSLogs/" in folder
 
 
 def day_of(log_object: LogObject) -> DayEnd:

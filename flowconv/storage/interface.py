@@ -243,6 +243,10 @@ class Storage(Protocol):
         """
         ...
 
+    def list_first(self) -> Iterator[StoredFile]:
+        """List the first of all files below the root; in S3, its request is under way."""
+        ...
+
     def list_folder(self, below: str = "") -> Iterator[StoredFile | Folder | UnreadableEntry]:
         """List one level: the entries of a folder, in the order of their paths' bytes.
 

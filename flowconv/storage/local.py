@@ -11,6 +11,7 @@ import zlib
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -110,6 +111,10 @@ class LocalStorage:
                         continue  # It is listed at its own path.
                     targets.add(entry.target)
                 open_folders.append(self._list_if_there(entry.path))
+
+    def list_first(self) -> Iterator[StoredFile]:
+        """See `Storage`."""
+        return islice(self.list_files(), 1)
 
     def list_folder(self, below: str = "") -> Iterator[StoredFile | Folder | UnreadableEntry]:
         """See `Storage`."""

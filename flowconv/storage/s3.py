@@ -133,6 +133,23 @@ class S3Storage:
             keys.begin()
         return BegunListing(self._files(keys, below), lambda: None, keys.cancel)
 
+    def list_first(self) -> Iterator[StoredFile]:
+        """See `Storage`."""
+        folder = self._folder_key("")
+        with storage_errors(self.root):
+            # The root's folder marker is no file.
+            answer = self._connection.start(
+                "list_objects_v2", Prefix=folder, StartAfter=folder, MaxKeys=1
+            )
+
+        def files() -> Iterator[StoredFile]:
+            with storage_errors(self.root):
+                page: Page = answer.result()["Page"]
+            for key, size_bytes, etag in page.keys:
+                yield StoredFile(key[len(folder) :], size_bytes, etag)
+
+        return files()
+
     def list_folder(self, below: str = "") -> BegunListing[StoredFile | Folder]:
         """See `Storage`; the first request begins at once."""
         pages = FolderListing(self._connection.start, self._folder_key(below))

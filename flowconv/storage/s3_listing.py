@@ -4,8 +4,9 @@ A page says how the next one is asked for, so that pages wait for one another. L
 folders do not. A listing that is longer than a page is therefore cut, and the cuts are listed side
 by side and given in order:
 
-- The keys of its first page lie in a folder. The folders that hold this one are asked what follows
-  it: of a day the other days of its month, the other months, years and regions.
+- The keys of its first page lie in a folder. While its other pages come, the folders that hold it
+  are asked what follows it: of a day the other days of its month, the other months, years and
+  regions.
 - Where a page has had several folders of a level, a cut gets about as many as fill a page.
 - Cuts that are longer than a page are cut again. A single folder is listed page by page.
 """
@@ -30,6 +31,7 @@ class _Range:
         prefix: It ends with a slash, or is empty.
         after: See above.
         until: See above; None: to the end.
+        besides: A folder that is listed elsewhere.
         token: How S3 goes on after the pages that were given.
         answer: Its next page, once it is asked for.
     """
@@ -37,6 +39,7 @@ class _Range:
     prefix: str
     after: str = ""
     until: str | None = None
+    besides: str | None = None
     token: str | None = None
     answer: "Future[Any] | None" = None
 
@@ -47,6 +50,8 @@ class _Range:
             keys = [entry for entry in keys if entry.key <= self.until]
         if keys and keys[0].key <= self.after:
             keys = [entry for entry in keys if entry.key > self.after]
+        if self.besides is not None:
+            keys = [entry for entry in keys if not entry.key.startswith(self.besides)]
         return keys
 
     def ends_with(self, page: Page) -> bool:
@@ -61,16 +66,16 @@ class _Cut:
 
     Attributes:
         rest: The range.
-        levels: The folders that hold the folder of its page, from the outermost.
-        answers: What lies in each of them.
-        folder: The folder of its page; an answer more if it is cut itself.
-        group: So many of its folders fill most of a page; 0 if it is not cut itself.
+        folder: The folder of its page.
+        levels: The folders that hold this folder, from the outermost.
+        answers: What lies in each of them; one more if the folder is cut itself.
+        group: So many of its folders fill most of a page; 0 if it is listed already.
     """
 
     rest: _Range
+    folder: str
     levels: list[str]
     answers: "list[Future[Any]]"
-    folder: str
     group: int
 
 
@@ -158,7 +163,13 @@ class KeyListing:
         keys = part.keys_of(page)
         if part.ends_with(page):
             return [keys]
-        rest = _Range(prefix=part.prefix, after=part.after, until=part.until, token=page.token)
+        rest = _Range(
+            prefix=part.prefix,
+            after=part.after,
+            until=part.until,
+            besides=part.besides,
+            token=page.token,
+        )
         if not keys or not page.in_order:
             return [keys, rest]
         folder = _folder(keys)
@@ -175,9 +186,13 @@ class KeyListing:
             return [keys, rest]
         rest.after = keys[-1].key
         answers = [self._ask_folders(Prefix=level) for level in levels]
+        steps: list[_Step] = [keys]
         if group:
             answers.append(self._ask_folders(Prefix=folder, StartAfter=rest.after))
-        return [keys, _Cut(rest=rest, levels=levels, answers=answers, folder=folder, group=group)]
+        else:
+            steps.append(_Range(prefix=folder, after=rest.after, until=rest.until))
+        cut = _Cut(rest=rest, folder=folder, levels=levels, answers=answers, group=group)
+        return [*steps, cut]
 
 
 class FolderListing:
@@ -232,21 +247,24 @@ def _answers(step: _Step) -> "list[Future[Any]]":
 
 def _parts(cut: _Cut) -> list[_Step]:
     """Return the parts of a range that is cut, in order."""
-    rest = cut.rest
+    rest, folder = cut.rest, cut.folder
     pages: list[Page] = [answer.result()["Page"] for answer in cut.answers]
-    folder, levels = cut.folder, list(zip(cut.levels, pages, strict=False))
-    group = cut.group
+    levels = list(zip(cut.levels, pages, strict=False))
+    parts: list[_Step] = []
     # Of a level with more than a page of entries the first ones do not tell what follows.
     for number, (level, page) in enumerate(levels):
         if page.token is not None:
-            folder, levels, group = level, levels[:number], 0
+            levels = levels[:number]
+            beyond = _Range(prefix=level, after=rest.after, until=rest.until)
+            if not cut.group:
+                # All keys up to the first `~` are the folder's.
+                beyond.after, beyond.besides = max(rest.after, f"{folder}~"), folder
+            parts.append(beyond)
             break
-    parts: list[_Step] = []
-    inner = _Range(prefix=folder, after=rest.after, until=rest.until)
-    if group:
-        parts += _groups(inner, pages[-1], group)
     else:
-        parts.append(inner)
+        if cut.group:
+            inner = _Range(prefix=folder, after=rest.after, until=rest.until)
+            parts += _groups(inner, pages[-1], cut.group)
     for _, page in reversed(levels):
         parts += _following(rest, page)
     return parts

@@ -144,10 +144,14 @@ def test_the_listing_begins_before_lakes_are_looked_for(tmp_path: Path) -> None:
             self.asked.append(below)
             return super().list_files(below)
 
+        def list_first(self) -> Iterator[Any]:
+            self.asked.append("the first file")
+            return iter(())
+
         def list_folder(self, below: str = "") -> Iterator[Any]:
             self.asked.append(below)
             return super().list_folder(below)
 
     source = StorageSource(Remote(str(tmp_path)))
     assert list(source.list_objects()) == []
-    assert Remote.asked == ["", "_flowconv"]
+    assert Remote.asked == ["", "the first file", "_flowconv"]

@@ -277,6 +277,9 @@ class CountingStorage:
             if key.startswith(below):
                 yield StoredFile(key, 1, "etag")
 
+    def list_first(self) -> Iterator[StoredFile]:
+        return (StoredFile(key, 1, "etag") for key in sorted(self.keys)[:1])
+
     def list_folder(self, below: str = "") -> Iterator[StoredFile | Folder]:
         self.folders.append(below)
         seen = set()

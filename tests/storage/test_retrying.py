@@ -111,15 +111,15 @@ def test_a_request_that_fails_twice_halves_the_limit() -> None:
 
 
 def test_the_limit_doubles_with_each_round_trip_at_first() -> None:
-    limit = _limit(most=200)
+    limit = _limit(most=300)
     requests = _Requests(limit)
     bounds = [limit.bound]
     requests.ask(1000)
     for _ in range(3):
         requests.succeed(len(requests.under_way))
         bounds.append(limit.bound)
-    assert bounds == [64, 128, 200, 200]
-    assert len(requests.under_way) == 200
+    assert bounds == [128, 256, 300, 300]
+    assert len(requests.under_way) == 300
 
 
 def test_the_limit_holds_and_rises_where_it_is_used(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -63,6 +63,7 @@ class Bucket:
         Delimiter: str = "",  # noqa: N803
         StartAfter: str = "",  # noqa: N803
         ContinuationToken: str = "",  # noqa: N803
+        MaxKeys: int = 1000,  # noqa: N803
     ) -> Page:
         after = ContinuationToken or StartAfter
         entries: list[str] = []
@@ -72,7 +73,7 @@ class Bucket:
                 entry = Prefix + name + slash
                 if entry > after and entry not in entries[-1:]:
                     entries.append(entry)
-        page = entries[: self.page_keys]
+        page = entries[: min(self.page_keys, MaxKeys)]
         is_folder = {
             entry: bool(Delimiter) and entry[len(Prefix) :].endswith("/") for entry in page
         }
@@ -112,7 +113,7 @@ def listed(bucket: Bucket, prefix: str = "") -> list[str]:
     return [entry.key for page in pages for entry in page]
 
 
-NAMES = st.sampled_from(["a", "b", "ab", "a.", "a-", "a0", "", "é", "\U0001f600", "￿"])
+NAMES = st.sampled_from(["a", "b", "ab", "a.", "a-", "a0", "a~", "~", "", "é", "\U0001f600", "￿"])
 KEYS = st.lists(st.lists(NAMES, min_size=1, max_size=5).map("/".join).filter(bool), max_size=60)
 
 
@@ -216,6 +217,26 @@ def test_folders_are_walked_level_by_level(
     assert found == [key for key in bucket.keys if int(key.split("/")[-2]) in wanted]
     # One after the other, some 40 or 170.
     assert bucket.round_trips <= 20
+
+
+@pytest.mark.parametrize(
+    ("above", "more"), [("", 0), ("team/net/", 2)], ids=["at the top", "below"]
+)
+def test_few_round_trips_come_before_the_first_object(
+    above: str, more: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = f"{above}AWSLogs/100000000000/vpcflowlogs/eu-west-1/2026/01/"
+    bucket = Bucket([*days(1, 3900, folder), f"{folder}02/x"], 1000)
+    monkeypatch.setattr(
+        Connection, "start", lambda _, *args, **request: bucket.start(*args, **request)
+    )
+    found = list_objects(open_storage("s3://bucket"))
+    # The root; then all folders that hold the first object, and its page.
+    assert next(found).path == bucket.keys[0]
+    assert bucket.round_trips <= 2 + more
+    # Each page of a folder but the first says how to ask for the next one.
+    assert [o.path for o in found] == bucket.keys[1:]
+    assert bucket.round_trips <= 5 + more
 
 
 SERVICE = "AWSLogs/{}/vpcflowlogs/{}/2026/01/"
