@@ -2,13 +2,17 @@
 
 Real prefixes are thousands of small objects, and a parser needs megabytes to run at full speed, so
 objects with the same fields are joined into one block (benchmarks/README.md, "small"). Whatever
-the input's size, a reader holds one block of text and one piece of an object's bytes.
+the input's size, a reader holds one block of text, or two where a core is idle that can unpack the
+next one meanwhile, and one piece of an object's bytes.
 """
 
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
+from typing import NamedTuple
 
 from flowconv.blocks.block import BLOCK_BYTES, BlockEnd, BlockReader, LogBlock, Span, next_block
 from flowconv.blocks.counts import LineCounts
@@ -22,12 +26,23 @@ from flowconv.running import Stopped
 from flowconv.source.keys import LogObject
 
 
+class _Filled(NamedTuple):
+    """A buffer that text was read into: where the text ends, and whether the object does."""
+
+    end: int
+    at_end: bool
+
+
+BeginBeside = Callable[[Callable[[], _Filled]], "Future[_Filled] | None"]
+
+
 def read_blocks(
     log_objects: Sequence[LogObject],
     open_object: Callable[[LogObject], Readable],
     declared: DeclaredFormats,
     on_failure: Callable[[LogObject, UnreadableObjectError], None],
     max_object_bytes: int | None = None,
+    begin_beside: BeginBeside = lambda _: None,
 ) -> BlockReader:
     """Read objects in their order, joining those with the same fields.
 
@@ -40,6 +55,8 @@ def read_blocks(
         on_failure: Hears of the objects that could not be read; nothing of them was given out.
         max_object_bytes: Largest size of an object's text; a larger one is unreadable. None sets no
             limit.
+        begin_beside: Begins a call beside the caller's work; None, and nothing is called, if no
+            core is idle. A large object is unpacked there, a block ahead.
 
     Yields:
         Blocks, each valid until the next is asked for, with where the parser says that it ends:
@@ -49,7 +66,7 @@ def read_blocks(
         UnreadableObjectError: An object failed after lines of it had been given out. What was made
             of them must be thrown away.
     """
-    reader = _BlockReader(declared)
+    reader = _BlockReader(declared, begin_beside)
     try:
         yield from _read_all(reader, log_objects, open_object, on_failure, max_object_bytes)
     finally:
@@ -148,7 +165,7 @@ class _KnownHeader:
 
 
 class _BlockReader:
-    """One buffer that is filled, given out as a block, and filled again.
+    """A buffer that is filled, given out as a block, and filled again.
 
         | spans of whole lines | waiting: read, in no span yet | room |
         0                _size = _start                       _end   BLOCK_BYTES
@@ -157,8 +174,10 @@ class _BlockReader:
     is moved to the front.
     """
 
-    def __init__(self, declared: DeclaredFormats) -> None:
+    def __init__(self, declared: DeclaredFormats, begin_beside: BeginBeside) -> None:
         self.spans: list[Span] = []
+        self._begin_beside = begin_beside
+        self._spare: bytearray | None = None
         self._declared = declared
         self._shape = Shape.EMPTY
         self._format = declared_format("default")
@@ -249,9 +268,16 @@ class _BlockReader:
             self._size = self._start = stop
             if at_end:
                 return
-            behind = yield self.take_block()
+            block = self.take_block()
+            ahead = self._begin_beside(partial(self._fill_spare, text))
+            try:
+                behind = yield block
+            finally:
+                if ahead:
+                    # Whoever ends here closes the object next.
+                    wait([ahead])
             self._format, line, counts = behind.format, behind.line, LineCounts()
-            at_end = self._fill(text)
+            at_end = self._take(ahead.result()) if ahead else self._fill(text)
 
     def take_block(self) -> LogBlock:
         """Return what has been gathered, and start again."""
@@ -270,12 +296,23 @@ class _BlockReader:
     def _fill(self, text: Unpacked) -> bool:
         """Read text up to the buffer's end; return whether the object ends before it."""
         self._move_to_front()
-        while self._end < BLOCK_BYTES:
-            count = text.readinto(self._view[self._end : BLOCK_BYTES])
-            if count == 0:
-                return True
-            self._end += count
-        return False
+        self._end, at_end = _fill_up(text, self._view, self._end)
+        return at_end
+
+    def _fill_spare(self, text: Unpacked) -> _Filled:
+        """Fill the spare buffer with what follows the block that is given out."""
+        self._spare = self._spare or bytearray(BLOCK_BYTES + 1)
+        view, waiting = memoryview(self._spare), self._view[self._start : self._end]
+        view[: len(waiting)] = waiting
+        return _fill_up(text, view, len(waiting))
+
+    def _take(self, filled: _Filled) -> bool:
+        """Go on with the spare buffer; return whether the object ends in it."""
+        assert self._spare is not None
+        self._buffer, self._spare = self._spare, self._buffer
+        self._view = memoryview(self._buffer)
+        self._start, self._end = 0, filled.end
+        return filled.at_end
 
     def _move_to_front(self) -> None:
         """Move what waits to where the spans end."""
@@ -289,6 +326,16 @@ class _BlockReader:
         if self._end > self._start and self._buffer[self._end - 1] != ord("\n"):
             self._buffer[self._end] = ord("\n")
             self._end += 1
+
+
+def _fill_up(text: Unpacked, view: memoryview, end: int) -> _Filled:
+    """Read text into a buffer, from where its text ends."""
+    while end < BLOCK_BYTES:
+        count = text.readinto(view[end:BLOCK_BYTES])
+        if count == 0:
+            return _Filled(end, at_end=True)
+        end += count
+    return _Filled(end, at_end=False)
 
 
 # Objects that are no lines have readers of their own, imported when there is one: that takes long.

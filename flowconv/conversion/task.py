@@ -83,11 +83,18 @@ class Cores:
         self.count = count
         self._idle = threading.Semaphore(count)
         self._threads = ThreadPoolExecutor(count, "flowconv-core")
+        self._unpacking = ThreadPoolExecutor(count, "flowconv-unpacking")
+        self._tasks = 0
+        self._lock = threading.Lock()
 
     def run(self, function: Callable[[], _Result]) -> _Result:
-        """Call a function on a core as soon as one is idle, and return its result."""
+        """Call a task's function on a core as soon as one is idle, and return its result."""
         with self._idle:
-            return self._threads.submit(function).result()
+            self._count(1)
+            try:
+                return self._threads.submit(function).result()
+            finally:
+                self._count(-1)
 
     def begin(self, function: Callable[[], None]) -> "Future[None] | None":
         """Begin a call on an idle core; None, and nothing is called, if none is idle."""
@@ -97,9 +104,21 @@ class Cores:
         begun.add_done_callback(lambda _: self._idle.release())
         return begun
 
+    def begin_unpacking(self, function: Callable[[], _Result]) -> "Future[_Result] | None":
+        """Begin a call if there are fewer tasks than cores; None, and nothing is called, if not.
+
+        It has a thread of its own: a core that encodes is soon idle, and unpacking is short.
+        """
+        return self._unpacking.submit(function) if self._tasks < self.count else None
+
     def close(self) -> None:
         """Let the threads end."""
         self._threads.shutdown()
+        self._unpacking.shutdown()
+
+    def _count(self, tasks: int) -> None:
+        with self._lock:
+            self._tasks += tasks
 
 
 class TaskConverter:
@@ -246,6 +265,7 @@ class TaskConverter:
                 self._declared,
                 on_failure,
                 max_object_bytes=self._options.max_object_size,
+                begin_beside=self._cores.begin_unpacking,
             ):
                 if not attempt.is_spoilt:
                     attempt.add(block, parsed)

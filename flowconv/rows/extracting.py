@@ -9,7 +9,7 @@ from datetime import date
 
 from flowconv.blocks.block import Block, BlockEnd, RowBlock, next_block
 from flowconv.blocks.declared_formats import DeclaredFormats
-from flowconv.blocks.reading import only_unreadable, read_blocks
+from flowconv.blocks.reading import BeginBeside, only_unreadable, read_blocks
 from flowconv.blocks.unpacking import Readable
 from flowconv.errors import FormatError, UnreadableObjectError
 from flowconv.rows.batch import ParsedBlock
@@ -34,6 +34,7 @@ def extract(
     max_object_bytes: int | None = None,
     today: date | None = None,
     must_fit: bool = True,
+    begin_beside: BeginBeside = lambda _: None,
 ) -> Iterator[tuple[Block, ParsedBlock]]:
     """Read and parse objects in their order.
 
@@ -47,6 +48,7 @@ def extract(
             no limit.
         today: The day of the run, which tells what times are unlikely; None is today, in UTC.
         must_fit: Report objects of which no line fits, too.
+        begin_beside: See `read_blocks`.
 
     Yields:
         A block and what became of it. The block is valid until the next is asked for; what became
@@ -58,7 +60,9 @@ def extract(
     """
     parser = BlockParser(declared, today)
     fitting = Fitting()
-    blocks = read_blocks(log_objects, open_object, declared, on_failure, max_object_bytes)
+    blocks = read_blocks(
+        log_objects, open_object, declared, on_failure, max_object_bytes, begin_beside
+    )
     begun: LogObject | None = None
     end: BlockEnd | None = None
     while (whole := next_block(blocks, end)) is not None:

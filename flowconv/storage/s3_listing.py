@@ -110,8 +110,8 @@ class KeyListing:
     def pages(self) -> Iterator[list[ListedKey]]:
         """Give the keys, page by page; an error of the clients is raised in its place."""
         try:
+            self._advance()
             while self._steps:
-                self._advance()
                 first = self._steps[0]
                 if isinstance(first, list):
                     del self._steps[0]
@@ -128,6 +128,7 @@ class KeyListing:
                     [answer for answer in answers if not answer.done()],
                     return_when=FIRST_COMPLETED,
                 )
+                self._advance()
         finally:
             self.cancel()
 

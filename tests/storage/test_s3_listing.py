@@ -12,7 +12,7 @@ from xml.sax.saxutils import unescape
 
 import pytest
 from botocore.parsers import ResponseParserError  # type: ignore[import-untyped]
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from flowconv.source.keys import LogObject
@@ -32,25 +32,30 @@ class Bucket:
         round_trips: How often somebody had to wait.
         requests: Those that were made.
         in_order: Whether it says so of its pages.
+        answered: Which requests are answered when somebody waits: "all", "first" or "last".
     """
 
     def __init__(self, keys: Iterable[str], page_keys: int) -> None:
         self.keys = sorted(set(keys))
         self.page_keys = page_keys
         self.in_order = True
+        self.answered = "all"
         self.round_trips = 0
-        self.requests: list[dict[str, str]] = []
-        self._waiting: list[tuple[_Answer, dict[str, str]]] = []
+        self.requests: list[dict[str, Any]] = []
+        self.waiting: list[tuple[_Answer, dict[str, Any]]] = []
 
-    def start(self, method: str, **request: str) -> Future[Any]:
+    def start(self, method: str, **request: Any) -> Future[Any]:
         assert method == "list_objects_v2"
         self.requests.append(request)
         answer = _Answer(self)
-        self._waiting.append((answer, request))
+        self.waiting.append((answer, request))
         return answer
 
-    def answer_all(self, *_: object, **__: object) -> None:
-        waiting, self._waiting = self._waiting, []
+    def answer(self) -> None:
+        if self.answered == "all":
+            waiting, self.waiting = self.waiting, []
+        else:
+            waiting = [self.waiting.pop(0 if self.answered == "first" else -1)]
         assert waiting, "somebody waits for nothing"
         self.round_trips += 1
         for answer, request in waiting:
@@ -91,14 +96,15 @@ class _Answer(Future[Any]):
         self.bucket = bucket
 
     def result(self, timeout: float | None = None) -> Any:
-        if not self.done():
-            self.bucket.answer_all()
+        while not self.done():
+            self.bucket.answer()
         return super().result(timeout)
 
 
 def _wait(answers: Sequence[_Answer], return_when: str) -> None:
     assert return_when == "FIRST_COMPLETED"
-    answers[0].bucket.answer_all()
+    if answers:
+        answers[0].bucket.answer()
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -108,9 +114,13 @@ def _waits_for_the_bucket() -> Iterator[None]:
         yield
 
 
-def listed(bucket: Bucket, prefix: str = "") -> list[str]:
-    pages = KeyListing(bucket.start, prefix).pages()
-    return [entry.key for page in pages for entry in page]
+def listed(bucket: Bucket, prefix: str = "", *, answers_come_early: bool = False) -> list[str]:
+    keys = []
+    for page in KeyListing(bucket.start, prefix).pages():
+        keys += [entry.key for entry in page]
+        if answers_come_early and bucket.waiting:
+            bucket.answer()
+    return keys
 
 
 NAMES = st.sampled_from(["a", "b", "ab", "a.", "a-", "a0", "a~", "~", "", "é", "\U0001f600", "￿"])
@@ -118,13 +128,24 @@ KEYS = st.lists(st.lists(NAMES, min_size=1, max_size=5).map("/".join).filter(boo
 
 
 @settings(max_examples=500, deadline=None)
-@given(KEYS, st.integers(1, 8), st.sampled_from(["", "a/", "a/b/", "/"]), st.booleans())
+@given(
+    KEYS,
+    st.integers(1, 8),
+    st.sampled_from(["", "a/", "a/b/", "/"]),
+    st.booleans(),
+    st.sampled_from(["all", "first", "last"]),
+    st.booleans(),
+)
+# What may follow a folder is known last, and there is nothing.
+@example([f"a/b/{n}" for n in range(6)], 4, "a/", True, "last", True)
 def test_every_key_is_listed_once_and_in_order(
-    keys: list[str], page_keys: int, prefix: str, in_order: bool
+    keys: list[str], page_keys: int, prefix: str, in_order: bool, answered: str, early: bool
 ) -> None:
     bucket = Bucket(keys, page_keys)
     bucket.in_order = in_order
-    assert listed(bucket, prefix) == [key for key in bucket.keys if key.startswith(prefix)]
+    bucket.answered = answered
+    wanted = [key for key in bucket.keys if key.startswith(prefix)]
+    assert listed(bucket, prefix, answers_come_early=early) == wanted
 
 
 def days(count: int, keys: int, folder: str = "logs/2026/01/") -> list[str]:

@@ -2,9 +2,11 @@
 
 import re
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import date, datetime
+from itertools import cycle
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -13,6 +15,7 @@ from unittest import mock
 from flowconv.blocks import block, json_blocks, json_documents, reading
 from flowconv.blocks.counts import LineCounts
 from flowconv.blocks.declared_formats import DeclaredFormats, declared_formats
+from flowconv.blocks.reading import BeginBeside
 from flowconv.blocks.shapes import Shape
 from flowconv.errors import CorruptObjectError, FormatError, UnreadableObjectError
 from flowconv.options import TimeType
@@ -155,6 +158,7 @@ def _extracted(
         declared,
         on_failure,
         today=TODAY,
+        begin_beside=now_and_then(),
     ):
         ended.update(whole.ended)
         for listed in whole.log_objects:
@@ -175,6 +179,15 @@ def _extracted(
                 results[listed].events += events[:count]
                 rows, events = rows[count:], events[count:]
     return results
+
+
+def now_and_then() -> BeginBeside:
+    """A core that is idle for every other block, beginning with the first."""
+    is_idle = cycle((True, False))
+    return lambda call: _beside.submit(call) if next(is_idle) else None
+
+
+_beside = ThreadPoolExecutor(1)
 
 
 def events_of(batch: FlowBatch) -> list[tuple[int, str | None]]:
