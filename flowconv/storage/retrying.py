@@ -24,7 +24,7 @@ LONGEST_DELAY_S = 10.0
 GIVE_UP_AFTER_S = 180.0
 
 # The bound at first: what one round trip of any store bears.
-_FIRST_BOUND = 128
+_FIRST_BOUND = 64
 
 # After the store has asked to slow down, the bound rises by one after this many requests succeed at
 # the bound. With fewer, a store that takes four at once would refuse about one request in ten.

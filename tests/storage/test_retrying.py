@@ -118,7 +118,7 @@ def test_the_limit_doubles_with_each_round_trip_at_first() -> None:
     for _ in range(3):
         requests.succeed(len(requests.under_way))
         bounds.append(limit.bound)
-    assert bounds == [128, 256, 300, 300]
+    assert bounds == [64, 128, 256, 300]
     assert len(requests.under_way) == 300
 
 
