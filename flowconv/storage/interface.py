@@ -278,8 +278,8 @@ class Storage(Protocol):
     def start_fetch(self, path: str, start: int = 0, size: int | None = None) -> "Future[bytes]":
         """Begin what `fetch` does; its result is `fetch`'s. Locally it is done at once.
 
-        Cancelling the future ends the request. Any number may be begun: as many are under way as
-        the storage bears, in the order in which they began.
+        Any number may be begun: as many are under way as the storage bears, in the order in which
+        they began. One that is cancelled before that is not made.
         """
         ...
 

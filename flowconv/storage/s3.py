@@ -172,7 +172,7 @@ class S3Storage:
         return self.start_fetch(path, start, size).result()
 
     def start_fetch(self, path: str, start: int = 0, size: int | None = None) -> "Future[bytes]":
-        """Begin what `fetch` does; cancelling the future ends the request."""
+        """See `Storage`."""
         if size == 0:
             nothing: Future[bytes] = Future()
             nothing.set_result(b"")
