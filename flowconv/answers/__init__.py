@@ -8,6 +8,7 @@
 6. `descriptions`, `name_tables`, `naming`: files from AWS -> names, each with its time, in a lake
 7. `name_columns`: names -> columns of records
 8. `querying`: SQL -> a lazy polars query over a lake -> batches of its answer
-9. `reporting`: questions, completeness and status -> the numbers of a report
-10. `page`, `report_pages`: a report -> one HTML file
+9. `summing`: a lake's records -> their sums by what a report asks for
+10. `reporting`: questions, completeness and status -> the numbers of a report
+11. `page`, `report_pages`: a report -> one HTML file
 """

@@ -45,7 +45,8 @@ class Question:
     Attributes:
         help: What it answers, in a sentence.
         sql: With `{limit}`, `{prices[…]}` and, if it `asks`, `{value}`. `{names[…]}` behind a
-            column is another one with its name, if names are asked for.
+            column is another one with its name, if names are asked for. `{count}` is the number
+            of records, where sums may be asked in their place.
         asks: What must be given: an address, interface or day; None if nothing must.
     """
 
@@ -78,7 +79,7 @@ QUESTIONS: Mapping[str, Question] = MappingProxyType(
             help="Which pairs of addresses exchange most bytes; what both sides log counts once.",
             sql="""\
 WITH seen AS (
-  SELECT srcaddr, {names[srcaddr]}dstaddr, {names[dstaddr]}interface_id, count(*) AS flows,
+  SELECT srcaddr, {names[srcaddr]}dstaddr, {names[dstaddr]}interface_id, {count} AS flows,
     sum(packets) AS packets, sum(bytes) AS bytes
   FROM vpc
   WHERE action = 'ACCEPT'
@@ -96,7 +97,7 @@ LIMIT {limit}
         "rejected-ports": Question(
             help="Which ports are rejected most.",
             sql="""\
-SELECT protocol, dstport, count(*) AS flows, sum(packets) AS packets,
+SELECT protocol, dstport, {count} AS flows, sum(packets) AS packets,
   count(DISTINCT srcaddr) AS sources
 FROM vpc
 WHERE action = 'REJECT'
@@ -108,7 +109,7 @@ LIMIT {limit}
         "rejected-sources": Question(
             help="Which addresses are rejected most.",
             sql="""\
-SELECT srcaddr, {names[srcaddr]}count(*) AS flows, sum(packets) AS packets,
+SELECT srcaddr, {names[srcaddr]}{count} AS flows, sum(packets) AS packets,
   count(DISTINCT dstaddr) AS destinations, count(DISTINCT dstport) AS ports
 FROM vpc
 WHERE action = 'REJECT'
@@ -136,7 +137,7 @@ LIMIT {limit}
             sql="""\
 SELECT coalesce(pkt_dst_aws_service, pkt_src_aws_service) AS service,
   CASE WHEN pkt_dst_aws_service IS NULL THEN 'from' ELSE 'to' END AS direction,
-  count(*) AS flows, sum(bytes) AS bytes
+  {count} AS flows, sum(bytes) AS bytes
 FROM vpc
 WHERE pkt_dst_aws_service IS NOT NULL OR pkt_src_aws_service IS NOT NULL
 GROUP BY service, direction
@@ -305,6 +306,7 @@ def question_sql(
     limit: int = LIMIT,
     prices: Mapping[str, float] = PRICES,
     names: bool = False,
+    of_sums: bool = False,
 ) -> str:
     """Return the SQL of a question.
 
@@ -314,6 +316,7 @@ def question_sql(
         limit: Number of rows at the most.
         prices: US dollars for each GiB, in place of some of PRICES.
         names: Show the names that interfaces and addresses had; a row for each.
+        of_sums: Ask sums of records by all columns that it groups by, with a column `flows`.
 
     Raises:
         UsageError: There is no such question, its value is missing or of another kind, or a price
@@ -344,6 +347,7 @@ def question_sql(
     return question.sql.format(
         value=literal,
         limit=limit,
+        count="sum(flows)" if of_sums else "count(*)",
         prices={**PRICES, **prices},
         names={column: f"{named}, " if names else "" for column, named in NAMED.items()},
     )

@@ -7,10 +7,10 @@ from typing import Any
 
 import polars as pl
 
-from flowconv.answers.querying import compute, query
 from flowconv.answers.questions import PRICES_OF, question_sql
 from flowconv.answers.registries import TRAFFIC_PATHS
-from flowconv.lake.scanning import scan
+from flowconv.answers.summing import sum_records
+from flowconv.lake.scanning import choose_files
 from flowconv.lake.status import status
 from flowconv.notebooks import InNotebooks
 from flowconv.upkeep.completeness import gaps
@@ -83,40 +83,34 @@ def read_report(
     options: Mapping[str, str] | None = None,
 ) -> LakeReport:
     """Return a report on a lake; arguments and errors are those of `report`."""
+    sums = sum_records(choose_files(dest, "vpc", since=since, until=until, options=options))
 
-    def ask(sql: str) -> pl.DataFrame:
-        return compute(query(dest, sql, since=since, until=until, options=options), dest)
+    def answer(
+        name: str, title: str, note: str = "", *, of: pl.LazyFrame, drawn: str | None = None
+    ) -> Section:
+        sql = question_sql(name, limit=10, prices=prices or {}, of_sums=True)
+        return _section(_ask(of, sql), name, title, note, drawn)
 
-    def answer(name: str, title: str, note: str = "", *, drawn: str | None = None) -> Section:
-        frame = ask(question_sql(name, limit=10, prices=prices or {}))
-        return _section(frame, name, title, note, drawn)
-
-    paths = ask(
-        "SELECT traffic_path, count(*) AS flows, sum(bytes) AS bytes FROM vpc "
-        "WHERE flow_direction = 'egress' GROUP BY traffic_path ORDER BY bytes DESC"
-    ).with_columns(
-        pl.col("traffic_path").replace_strict(
-            dict(TRAFFIC_PATHS), default="not known", return_dtype=pl.String
-        )
-    )
-    by_time = _traffic(scan(dest, since=since, until=until, options=options), dest)
+    by_time = _traffic(sums.hours.collect())
     both = "A flow within a VPC counts twice here: both of its interfaces log it."
     once = "What both sides of a flow log is counted once."
     priced = (
         f"At list prices of us-east-1 as known in {PRICES_OF:%B %Y}, not checked against "
         "AWS's pages since, or at those given by --price."
     )
+    gateways = f"{priced} saved_usd: by gateway endpoints."
+    flows, rejects = sums.flows, sums.rejects
     sections = (
         _section(by_time["bytes"], "traffic", "Traffic over time, in bytes", both, "over-time"),
         _section(by_time["flows"], "flows", "Flows over time", both, "over-time"),
-        answer("top-talkers", "Top talkers", once, drawn="bars"),
-        answer("rejected-ports", "Rejected ports", "By packets."),
-        answer("rejected-sources", "Rejected sources", "By packets."),
-        answer("aws-services", "AWS services", both, drawn="bars"),
-        _section(paths, "traffic-paths", "Paths of egress traffic", "", "bars"),
-        answer("cross-az", "Traffic between availability zones", priced),
-        answer("nat-gateways", "NAT gateways", f"{priced} saved_usd: by gateway endpoints."),
-        answer("internet-egress", "Internet egress", priced),
+        answer("top-talkers", "Top talkers", once, of=flows, drawn="bars"),
+        answer("rejected-ports", "Rejected ports", "By packets.", of=rejects),
+        answer("rejected-sources", "Rejected sources", "By packets.", of=rejects),
+        answer("aws-services", "AWS services", both, of=flows, drawn="bars"),
+        _section(_paths(flows), "traffic-paths", "Paths of egress traffic", "", "bars"),
+        answer("cross-az", "Traffic between availability zones", priced, of=flows),
+        answer("nat-gateways", "NAT gateways", gateways, of=flows),
+        answer("internet-egress", "Internet egress", priced, of=flows),
         _completeness(dest, since, until, options),
         _health(dest, options),
     )
@@ -124,21 +118,31 @@ def read_report(
     return LakeReport(lake=dest, days=days, sections=sections)
 
 
-def _traffic(frame: pl.LazyFrame, dest: str) -> dict[str, pl.DataFrame]:
-    """Return the bytes and the flows of each hour, or day, by action."""
-    columns = frame.collect_schema()
-    start = pl.col("start")
-    if columns["start"].is_integer():
-        start = pl.from_epoch(start).dt.replace_time_zone("UTC")
-    day = pl.col("date") if "date" in columns else start.dt.date()
-    days = frame.select(first=day.min(), last=day.max())
-    first, last = compute(days, dest).row(0)
-    span = 0 if first is None else (last - first).days
-    time = day if span >= _HOURLY_DAYS else start.dt.truncate("1h")
-    sums = compute(
-        frame.group_by(time.alias("time"), "action").agg(pl.sum("bytes"), flows=pl.len()), dest
+def _ask(sums: pl.LazyFrame, sql: str) -> pl.DataFrame:
+    with pl.SQLContext(vpc=sums) as context:
+        return context.execute(sql, eager=True)
+
+
+def _paths(sums: pl.LazyFrame) -> pl.DataFrame:
+    """Return the flows and bytes of each traffic path."""
+    paths = _ask(
+        sums,
+        "SELECT traffic_path, sum(flows) AS flows, sum(bytes) AS bytes FROM vpc "
+        "WHERE flow_direction = 'egress' GROUP BY traffic_path ORDER BY bytes DESC, traffic_path",
     )
-    known = sums.filter(pl.col("time").is_not_null())
+    names = pl.col("traffic_path").replace_strict(
+        dict(TRAFFIC_PATHS), default="not known", return_dtype=pl.String
+    )
+    return paths.with_columns(names)
+
+
+def _traffic(hours: pl.DataFrame) -> dict[str, pl.DataFrame]:
+    """Return the bytes and the flows of each hour, or day, by action."""
+    known = hours.rename({"hour": "time"}).drop_nulls("time")
+    day = pl.col("time").dt.date()
+    days = known.select((day.max() - day.min()).dt.total_days()).item()
+    if days is not None and days >= _HOURLY_DAYS:
+        known = known.with_columns(day)
 
     def summed(column: str) -> pl.DataFrame:
         accepted, rejected = (

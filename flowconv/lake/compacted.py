@@ -90,6 +90,7 @@ class RowGroups:
         task_id: Its task; not used if it is compacted.
         schema: The columns of its table.
         use_threads: Columns are read by several threads.
+        with_origins: If not, all rows seem to be of `task_id`.
 
     Raises:
         LakeError: The file is damaged, or a later flowconv wrote it.
@@ -104,6 +105,7 @@ class RowGroups:
         schema: pa.Schema,
         *,
         use_threads: bool = False,
+        with_origins: bool = True,
     ) -> None:
         import pyarrow.parquet as pq
 
@@ -130,7 +132,7 @@ class RowGroups:
                 )
             self.origins: Sequence[Origin] = [Origin(task_id)]
             self._places: list[tuple[int, int, int]] = []
-            if file.shares:
+            if with_origins and file.shares:
                 self._read_origins()
 
     def __enter__(self) -> "RowGroups":

@@ -1,7 +1,7 @@
 """scan(): lazy polars queries over the committed files of a lake."""
 
 import os
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from functools import cache
@@ -65,25 +65,57 @@ def scan(
     """
     import polars as pl
 
+    chosen = choose_files(
+        dest,
+        table,
+        since=since,
+        until=until,
+        accounts=accounts,
+        regions=regions,
+        options=options,
+    )
+    unfolded = _unfolded(chosen.table, take_texts(unknown_fields, "unknown_fields") or ())
+    readable = _Files(chosen.storage, chosen.table, chosen.layout)
+    frame = readable.scan(chosen.files) if chosen.files else pl.LazyFrame(schema=readable.schema)
+    return frame.with_columns(unfolded)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChosenFiles:
+    """Files of a table that are read, and their lake."""
+
+    storage: Storage
+    layout: Layout
+    table: Table
+    files: Sequence[DataFile]
+
+
+def choose_files(
+    dest: str | os.PathLike[str],
+    table: str,
+    *,
+    since: date | str | None = None,
+    until: date | str | None = None,
+    accounts: Collection[str] | str | None = None,
+    regions: Collection[str] | str | None = None,
+    options: Mapping[str, str] | None = None,
+) -> ChosenFiles:
+    """Return the committed files that are asked for; arguments and errors are those of `scan`."""
     storage = open_storage(dest, options or {})
     layout = read_flat_layout(storage, "Reading by flowconv.scan, query or report")
     require(table, str, "table")
-    chosen = Table(table) if table in list(Table) else None
-    if chosen is None:
+    if table not in list(Table):
         raise UsageError(f"{table!r} is not a table, expected 'vpc' or 'tgw'.")
     wanted = _Wanted(
-        table=chosen,
+        table=Table(table),
         since=as_day(since, "since"),
         until=as_day(until, "until"),
         accounts=_encoded(take_accounts(accounts, "accounts")),
         regions=_encoded(take_texts(regions, "regions")),
     )
     wanted.check(layout, storage)
-    unfolded = _unfolded(chosen, take_texts(unknown_fields, "unknown_fields") or ())
     files = _existing_files(storage, wanted)
-    readable = _Files(storage, chosen, layout)
-    frame = readable.scan(files) if files else pl.LazyFrame(schema=readable.schema)
-    return frame.with_columns(unfolded)
+    return ChosenFiles(storage=storage, layout=layout, table=wanted.table, files=files)
 
 
 def _unfolded(table: Table, names: Collection[str]) -> "list[pl.Expr]":
