@@ -123,8 +123,9 @@ def simulate(lake: str, objects: int) -> dict[str, float]:
     logs: Any = StorageSource(source)  # type: ignore[arg-type]  # it can only be listed
     with (
         dask_client(None, 2) as client,
-        # Nothing here outlives a crash, and this is no benchmark of the disk.
-        mock.patch("os.fsync"),
+        # Nothing here outlives a crash, and this is no benchmark of the disk. A mock would keep all
+        # of its calls, some kB for each task.
+        mock.patch("os.fsync", int),
         mock.patch.object(converting, "open_source", return_value=logs),
         mock.patch.object(remote, "Conversion", FakeConversion),
     ):

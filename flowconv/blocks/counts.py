@@ -3,7 +3,10 @@
 from dataclasses import dataclass, fields
 from operator import add, attrgetter
 
+from flowconv.pickling import quickly_pickled
 
+
+@quickly_pickled
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LineCounts:
     """Lines of an object by kind; every line counts once, in one of the first five.

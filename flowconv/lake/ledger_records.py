@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from flowconv.blocks.counts import LineCounts
 from flowconv.lake.paths import QUARANTINE
+from flowconv.pickling import quickly_pickled
 
 
 class Share(NamedTuple):
@@ -111,6 +112,7 @@ class Swap(NamedTuple):
 NO_SWAP = Swap((), ())
 
 
+@quickly_pickled
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConvertedObject:
     """An object whose rows are in the lake.

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache
 
+from flowconv.pickling import quickly_pickled
+
 SERVICE = "vpcflowlogs"
 
 # The scheme of sources in CloudWatch Logs.
@@ -32,6 +34,7 @@ class KeyFacts:
     service: str | None = None
 
 
+@quickly_pickled
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LogObject:
     """One object of flow logs, with what its key says; see `KeyFacts`.
