@@ -93,6 +93,9 @@ class Source:
             if folder.startswith(below):
                 yield from _objects(folder, number)
 
+    def list_first(self) -> Iterator[StoredFile]:
+        return islice(self.list_files(), 1)
+
     def list_folder(self, below: str = "") -> Iterator[StoredFile | Folder]:
         inside = {f[len(below) :].partition("/")[0] for f in self.folders() if f.startswith(below)}
         return iter([Folder(f"{below}{name}/") for name in sorted(inside)])
