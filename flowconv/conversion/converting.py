@@ -117,7 +117,7 @@ def convert(
         # Its requests and those of the lake need not wait for one another.
         listing = stack.enter_context(_listing(logs, lake, options))
         found = find_layout(lake)
-        # These, too, wait for nothing that is under way.
+        # Whether others have files there is asked while SOURCE is being listed.
         tables = {} if found else list_tables(lake, options)
         if not (found or listing.has_objects()):
             # A mistyped SOURCE must not leave a lake behind.
