@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Generic, TypeVar
@@ -190,7 +191,9 @@ class Requests:
             self._watcher = threading.Thread(
                 target=self._watch_all, name="flowconv-s3-watch", daemon=True
             )
-            self._watcher.start()
+            # Where the system allows no more threads, the next request tries again.
+            with suppress(RuntimeError):
+                self._watcher.start()
 
     def _watch_all(self) -> None:
         """Look after the attempts, as long as there are any."""

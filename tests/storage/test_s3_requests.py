@@ -167,3 +167,21 @@ def test_a_request_that_is_cancelled_before_it_is_made() -> None:
     assert (first.result(60), third.result(60)) == (b"first", b"third")
     assert cancelled.made == 0
     assert requests.times.sent == {"GET": 2}
+
+
+def test_no_thread_is_left_to_look_after_requests(monkeypatch: pytest.MonkeyPatch) -> None:
+    requests = _requests()
+    assert requests.start(_get(lambda: b"one")).result(60) == b"one"
+    requests = _requests()
+    with monkeypatch.context() as patch:
+        start = threading.Thread.start
+
+        def refuse(thread: threading.Thread) -> None:
+            if thread.name == "flowconv-s3-watch":
+                raise RuntimeError("can't start new thread")
+            start(thread)
+
+        patch.setattr(threading.Thread, "start", refuse)
+        assert requests.start(_get(lambda: b"two")).result(60) == b"two"
+    assert requests.start(_get(lambda: b"three")).result(60) == b"three"
+    assert any(thread.name == "flowconv-s3-watch" for thread in threading.enumerate())
