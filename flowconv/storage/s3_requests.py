@@ -65,7 +65,7 @@ class Request(Generic[Answer]):
         explain: What is raised for the last attempt's error.
         future: Of the answer.
         failures: Attempts that have failed.
-        backoff: When the next one is made, after the first has failed.
+        backoff: When the next one is made; from the first attempt on.
     """
 
     method: str
@@ -134,6 +134,8 @@ class Requests:
         if not request.failures and not request.future.set_running_or_notify_cancel():
             self._limits[request.limit].leave()
             return
+        if request.backoff is None:
+            request.backoff = self.retries.begin(request.method, request.uri)
         attempt = _Attempt(request, cuts, time.monotonic())
         with self._lock:
             self.times.begin(request.kind)
@@ -179,8 +181,7 @@ class Requests:
             return False
         if isinstance(failure, WrongLengthError) and request.failures > 1:
             return False
-        if request.backoff is None:
-            request.backoff = self.retries.begin(request.method, request.uri)
+        assert request.backoff is not None  # The attempt made it.
         delay_s = request.backoff.delay_s(reason_of(failure))
         return delay_s is not None and self.retries.wait(delay_s)
 
@@ -217,6 +218,8 @@ class Requests:
         calls: list[Callable[[], None]] = []
         for attempt in self._watched:
             request, waited_s = attempt.request, now - attempt.began
+            if waited_s < min(_LEAST_PATIENCE_S, ANSWER_TIMEOUT_S):
+                break  # The others began later.
             if waited_s > ANSWER_TIMEOUT_S + request.sent_bytes / _LEAST_SENT_PER_S:
                 calls.append(partial(self._end, attempt, None, TimeoutError()))
             elif not attempt.is_hedged and waited_s > self._patience_s(request):

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from flowconv.storage import s3_requests
+from flowconv.storage.retrying import GIVE_UP_AFTER_S
 from flowconv.storage.s3_errors import WrongLengthError
 from flowconv.storage.s3_requests import Request, Requests
 
@@ -80,6 +81,22 @@ def test_no_request_is_repeated_after_giving_up() -> None:
     requests.retries.give_up()
     with pytest.raises(ConnectionError, match="broken"):
         requests.start(_get(call)).result(60)
+
+
+def test_no_attempt_begins_late_after_the_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The time that the first took counts."""
+    now = 100.0
+    monkeypatch.setattr("flowconv.storage.retrying.time.monotonic", lambda: now)
+
+    def call() -> bytes:
+        nonlocal now
+        now += GIVE_UP_AFTER_S + 1
+        raise ConnectionError("broken")
+
+    requests = _requests()
+    # Or whoever looks after requests finds that it has taken too long.
+    assert isinstance(requests.start(_get(call)).exception(60), ConnectionError | TimeoutError)
+    assert requests.times.sent == {"GET": 1}
 
 
 def _answer_many(requests: Requests) -> None:
