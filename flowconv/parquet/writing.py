@@ -242,8 +242,9 @@ class ParquetWriter:
 
     def _write(self, *parts: bytes | memoryview) -> None:
         for data in parts:
-            self._file.write(data)
-            self._size_bytes += len(data)
+            if data:
+                self._file.write(data)
+                self._size_bytes += len(data)
 
 
 def sorted_order(table: pa.Table, sort_by: Sequence[str]) -> Numbers:
