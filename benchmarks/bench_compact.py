@@ -12,10 +12,11 @@ import shutil
 import sys
 import tempfile
 import threading
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from itertools import product
 from multiprocessing import get_context
 from pathlib import Path
@@ -29,6 +30,7 @@ from bench_convert import Run, machine, print_table, print_target, run_process, 
 from counting_server import counting_server
 from datasets import CACHE
 from flowconv import CompactOptions, ConvertOptions, compact, convert
+from flowconv.answers.ddl import address_macro
 from flowconv.samples.generating import generate
 from flowconv.samples.options import GenerateOptions
 
@@ -99,6 +101,7 @@ class Question:
     expression: pl.Expr
     times: tuple[datetime, ...] = ()
     with_bytes: bool = True
+    address: str = ""  # Of which all rows are asked, if it is one.
 
     def sql_with(self, time_format: str) -> str:
         """Return the condition in SQL with times as an engine writes them."""
@@ -127,8 +130,8 @@ def questions(lake: Path) -> dict[str, Question]:
             f"{in_day} AND interface_id = '{interface}'",
             of_day & (pl.col("interface_id") == interface),
         ),
-        "one address of all days": Question(of_address, is_address),
-        "one address, counted": Question(of_address, is_address, with_bytes=False),
+        "one address of all days": Question(of_address, is_address, address=address),
+        "one address, counted": Question(of_address, is_address, with_bytes=False, address=address),
         "one port of a day": Question(
             f"{in_day} AND dstport = 22", of_day & (pl.col("dstport") == 22)
         ),
@@ -197,20 +200,28 @@ class _CountingFile(io.FileIO):
         return data
 
 
-def read_by_duckdb(lake: Path, question: Question) -> tuple[int, tuple[Any, ...]]:
-    """Return the bytes that DuckDB reads, and its answer."""
+def read_by_duckdb(
+    lake: Path, question: Question, *, is_local: bool = False
+) -> tuple[int, tuple[Any, ...]]:
+    """Return the bytes that DuckDB reads, as from S3 or as from a folder, and its answer."""
     files = _CountingFiles(skip_instance_cache=True)
     with duckdb.connect(config={"threads": 1}) as connection:
         connection.execute("SET enable_progress_bar = false")
+        # Else columns are fetched whole, as DuckDB does it from S3 but not from a folder.
+        connection.execute(f"SET disable_parquet_prefetching = {is_local}")
         connection.register_filesystem(files)
         paths = [f"counting://{path}" for path in sorted((lake / "vpc").rglob("*.parquet"))]
+        connection.execute(
+            f"CREATE VIEW vpc_flows AS FROM read_parquet({paths}, hive_partitioning = true)"
+        )
+        connection.execute(address_macro("vpc_flows", is_local=is_local))
+        to_make_it = files.read_bytes
         condition = question.sql_with("TIMESTAMPTZ '%Y-%m-%d %H:%M:%SZ'")
-        answer = connection.execute(
-            f"SELECT {question.columns} FROM read_parquet($1, hive_partitioning = true) "
-            f"WHERE {condition}",
-            [paths],
-        ).fetchall()
-        return files.read_bytes, answer[0]
+        rows = f"vpc_flows WHERE {condition}"
+        if question.address:
+            rows = f"vpc_address('{question.address}')"
+        answer = connection.execute(f"SELECT {question.columns} FROM {rows}").fetchall()
+        return files.read_bytes - to_make_it, answer[0]
 
 
 def read_by_clickhouse(lake: Path, question: Question) -> tuple[int, tuple[Any, ...]]:
@@ -244,7 +255,12 @@ def _clickhouse(sql: str) -> list[list[Any]]:
     return rows
 
 
-READERS = {"polars": read_by_polars, "DuckDB": read_by_duckdb}
+Reader = Callable[[Path, Question], tuple[int, tuple[Any, ...]]]
+READERS: dict[str, Reader] = {
+    "polars": read_by_polars,
+    "DuckDB": read_by_duckdb,
+    "DuckDB, folder": partial(read_by_duckdb, is_local=True),
+}
 if importlib.util.find_spec("chdb"):
     READERS["ClickHouse"] = read_by_clickhouse
 

@@ -9,6 +9,7 @@ import polars as pl
 import pytest
 
 from flowconv import ConvertOptions, UsageError, convert, ddl, scan
+from flowconv.answers.ddl import address_macro
 from flowconv.options import Dialect
 from support.commands import USAGE, run
 from support.lakes import Key, write_objects
@@ -67,6 +68,32 @@ def test_duckdb(lake: Path) -> None:
         assert connection.sql(asked("tgw_flows", "packets")).fetchall() == TGW_ANSWER
         columns = connection.sql('SELECT "end", reject_reason FROM vpc_flows').fetchall()
     assert sorted(reason or "" for _, reason in columns) == ["", "", "BPA"]
+
+
+PAIRS = [("10.0.0.1", "10.0.0.2"), ("10.0.0.2", "10.0.0.1"), ("10.0.0.1", "10.0.0.1")]
+PAIRS += [("-", "10.0.0.1"), ("10.0.0.1", "-"), ("-", "-"), ("10.0.0.2", "10.0.0.3")]
+
+
+@pytest.mark.parametrize("is_local", [True, False], ids=["folder", "S3"])
+def test_duckdb_rows_of_an_address(tmp_path: Path, is_local: bool) -> None:
+    lines = [f"{source} {target} {bytes_}" for bytes_, (source, target) in enumerate(PAIRS)]
+    text = "\n".join(["srcaddr dstaddr bytes", *lines, ""])
+    write_objects(tmp_path / "logs", {Key("a.log"): text.encode()})
+    convert(tmp_path / "logs", tmp_path / "lake")
+    with duckdb.connect() as connection:
+        connection.execute(ddl(tmp_path / "lake", "duckdb"))
+        connection.execute(address_macro("vpc_flows", is_local=is_local))
+        for address in ("10.0.0.1", "10.0.0.2", "10.0.0.3", "10.0.0.4"):
+            rows = connection.execute("SELECT bytes FROM vpc_address(?) ORDER BY 1", [address])
+            wanted = [(n,) for n, pair in enumerate(PAIRS) if address in pair]
+            assert rows.fetchall() == wanted, address
+
+
+def test_duckdb_rows_of_an_address_in_s3(lake: Path) -> None:
+    assert "UNION" in ddl(lake, "duckdb")
+    script = ddl(lake, "duckdb", location="s3://my-lake/flows")
+    assert "UNION" not in script
+    assert "SELECT * FROM tgw_flows WHERE srcaddr = address OR dstaddr = address;" in script
 
 
 def test_clickhouse(lake: Path) -> None:
