@@ -32,8 +32,9 @@ def report(
         options: Storage options, as for `ConvertOptions.dest_options`.
 
     Raises:
-        LakeError: There is no lake, files are gone, or days are chosen of a lake that is not
-            partitioned by date.
+        LakeError: There is no lake, files are gone or damaged, or days are chosen of a lake that is
+            not partitioned by date.
+        FetchError: A file cannot be fetched; this may pass.
         StorageError: The lake does not answer, or the page cannot be written.
         UsageError: A day or a price is not valid.
         TypeError: An argument has another type.

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flowconv import ConvertOptions, convert, scan
+from flowconv import ConvertOptions, LakeError, convert, report, scan
 from flowconv.answers import summing
 from flowconv.answers.questions import question_sql
 from flowconv.answers.reporting import read_report
@@ -103,3 +103,13 @@ def test_file_without_columns() -> None:
     table = pa.table({**nulls, "srcaddr": pa.array(["a", "a", "b"]).dictionary_encode()})
     _, sums = summing._sum_runs(table.append_column("bytes", pa.array([1, 2, 4])))
     assert sums.rows() == [(2, None, 3), (1, None, 4)]
+
+
+def test_damaged_file(tmp_path: Path) -> None:
+    write_objects(tmp_path / "logs", {Key("a.log"): b"srcaddr bytes\n10.0.0.1 7\n"})
+    convert(tmp_path / "logs", tmp_path / "lake")
+    (path,) = (tmp_path / "lake").rglob("*.parquet")
+    path.write_bytes(path.read_bytes()[:-9] + b"!" + path.read_bytes()[-8:])
+    with pytest.raises(LakeError, match="the file is damaged") as raised:
+        report(tmp_path / "lake")
+    assert raised.value.uri == str(path)
