@@ -8,7 +8,9 @@ by side and given in order:
   are asked what follows it: of a day the other days of its month, the other months, years and
   regions.
 - Where a page has had several folders of a level, a cut gets about as many as fill a page.
-- Cuts that are longer than a page are cut again. A single folder is listed page by page.
+- A single folder is cut where its next pages would begin if its names went on as in the first one:
+  AWS's have a time. A wrong guess costs a request, and no key.
+- Cuts that are longer than a page are cut again.
 """
 
 from collections.abc import Callable, Iterator
@@ -22,6 +24,16 @@ from flowconv.storage.s3_pages import ListedKey, Page
 # Pages that are under way, or that wait to be taken: some 0.4 MB each.
 PAGES_AHEAD = 64
 
+# Pages of a folder are guessed, so many at a time, while few steps are ahead, and as long as most
+# guesses are right.
+_GUESSES = 4
+_FEW_STEPS = 8
+_WRONG_GUESSES = 8
+_RIGHT_SHARE = 0.75
+
+# So many characters of the names tell how they go on; of the first two, the page's have the same.
+_TELLING = 6
+
 
 @dataclass(slots=True, eq=False, kw_only=True)
 class _Range:
@@ -32,6 +44,7 @@ class _Range:
         after: See above.
         until: See above; None: to the end.
         besides: A folder that is listed elsewhere.
+        is_guessed: Whether there may be no keys.
         token: How S3 goes on after the pages that were given.
         answer: Its next page, once it is asked for.
     """
@@ -40,6 +53,7 @@ class _Range:
     after: str = ""
     until: str | None = None
     besides: str | None = None
+    is_guessed: bool = False
     token: str | None = None
     answer: "Future[Any] | None" = None
 
@@ -93,6 +107,7 @@ class KeyListing:
     def __init__(self, start: Callable[..., "Future[Any]"], prefix: str) -> None:
         self._start = start
         self._steps: list[_Step] = [_Range(prefix=prefix)]
+        self._guesses = self._wrong_guesses = 0
 
     def begin(self) -> None:
         """Ask for the first page."""
@@ -162,6 +177,7 @@ class KeyListing:
         assert part.answer is not None
         page: Page = part.answer.result()["Page"]
         keys = part.keys_of(page)
+        self._wrong_guesses += part.is_guessed and not keys
         if part.ends_with(page):
             return [keys]
         rest = _Range(
@@ -184,7 +200,7 @@ class KeyListing:
             # Each of its folders is listed on its own.
             levels, folder, group = [*levels, folder], f"{folder}{name}/", 0
         if not (levels or group):
-            return [keys, rest]
+            return [keys, rest, *self._guess(rest, keys)]
         rest.after = keys[-1].key
         answers = [self._ask_folders(Prefix=level) for level in levels]
         steps: list[_Step] = [keys]
@@ -194,6 +210,22 @@ class KeyListing:
             steps.append(_Range(prefix=folder, after=rest.after, until=rest.until))
         cut = _Cut(rest=rest, folder=folder, levels=levels, answers=answers, group=group)
         return [*steps, cut]
+
+    def _guess(self, rest: _Range, keys: list[ListedKey]) -> list[_Range]:
+        """Cut the rest of a folder where its pages may begin; return what follows the first cut."""
+        most_wrong = _WRONG_GUESSES + (1 - _RIGHT_SHARE) * self._guesses
+        if len(self._steps) > _FEW_STEPS or self._wrong_guesses > most_wrong:
+            return []
+        starts = _next_starts(keys, rest.until)
+        if not starts:
+            return []
+        ends = [*starts[1:], rest.until]
+        rest.until = starts[0]
+        self._guesses += len(starts)
+        return [
+            _Range(prefix=rest.prefix, after=start, until=end, is_guessed=True)
+            for start, end in zip(starts, ends, strict=True)
+        ]
 
 
 class FolderListing:
@@ -293,6 +325,33 @@ def _groups(inner: _Range, page: Page, group: int) -> Iterator[_Range]:
             yield _Range(prefix=inner.prefix, after=after, until=before)
             after = before
     yield _Range(prefix=inner.prefix, after=after, until=until)
+
+
+def _next_starts(keys: list[ListedKey], until: str | None) -> list[str]:
+    """Return where the next pages may begin: names go on as numbers of their characters do."""
+    first, last = keys[0].key, keys[-1].key
+    shared = len(commonprefix([first, last]))  # noqa: RUF071  # Of characters.
+    start = max(0, shared - 2)
+    telling = [entry.key[start : start + _TELLING] for entry in keys]
+    digits = sorted({character for text in telling for character in text})
+    value = {character: number for number, character in enumerate(digits)}
+
+    def number(text: str) -> int:
+        found = 0
+        for place in range(_TELLING):
+            found = found * len(digits) + (value[text[place]] if place < len(text) else 0)
+        return found
+
+    def text(number: int) -> str:
+        places = [number // len(digits) ** place % len(digits) for place in range(_TELLING)]
+        return "".join(digits[place] for place in reversed(places))
+
+    end = number(telling[-1])
+    # A little less than a page, so that few pages are followed by a short one.
+    step = (end - number(telling[0])) * 3 // 4
+    numbers = [end + step * place for place in range(1, _GUESSES + 1)] if step > 0 else []
+    starts = [first[:start] + text(found) for found in numbers if found < len(digits) ** _TELLING]
+    return [name for name in starts if last < name and (until is None or name < until)]
 
 
 def _levels(prefix: str, folder: str) -> list[str]:
