@@ -1,4 +1,4 @@
-"""Memory and files: room that threads share; freed memory, given back to the system."""
+"""Memory: room that threads share; what comes from the system late, and is given back early."""
 
 import ctypes
 import sys
@@ -30,6 +30,21 @@ class Room:
         """Give back room that is not used any more."""
         with self._mutex:
             self._left += size_bytes
+
+
+def unwritten(size_bytes: int) -> bytearray:
+    """Return memory that comes from the system when it is written to; what is in it is not known.
+
+    `bytearray(size_bytes)` writes zeros to all of it: for 8 MB that takes 3 ms, a tenth of what
+    the conversion of a few small objects takes.
+    """
+    made: bytearray = _make_bytearray(None, size_bytes)
+    return made
+
+
+_make_bytearray = ctypes.PYFUNCTYPE(ctypes.py_object, ctypes.c_void_p, ctypes.c_ssize_t)(
+    ("PyByteArray_FromStringAndSize", ctypes.pythonapi)
+)
 
 
 @contextmanager

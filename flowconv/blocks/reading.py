@@ -6,7 +6,6 @@ the input's size, a reader holds one block of text, or two where a core is idle 
 next one meanwhile, and one piece of an object's bytes.
 """
 
-import ctypes
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, wait
@@ -23,6 +22,7 @@ from flowconv.blocks.plausibility import Plausibility
 from flowconv.blocks.shapes import Head, Shape, recognise
 from flowconv.blocks.unpacking import Readable, Unpacked
 from flowconv.errors import CorruptObjectError, FlowconvError, FormatError, UnreadableObjectError
+from flowconv.memory import unwritten
 from flowconv.running import Stopped
 from flowconv.source.keys import LogObject
 
@@ -148,22 +148,8 @@ class _SpareBuffer(threading.local):
         # One byte more, for the newline that an object's last line may lack.
         taken, self.buffer = self.buffer, None
         # Tests make blocks smaller; what they leave is too small for others.
-        return taken if taken and len(taken) > BLOCK_BYTES else _unwritten(BLOCK_BYTES + 1)
+        return taken if taken and len(taken) > BLOCK_BYTES else unwritten(BLOCK_BYTES + 1)
 
-
-def _unwritten(size_bytes: int) -> bytearray:
-    """Return memory that comes from the system when it is written to.
-
-    `bytearray(size_bytes)` writes zeros to all of it: for 8 MB that takes 3 ms, a tenth of what
-    the conversion of a few small objects takes.
-    """
-    made: bytearray = _make_bytearray(None, size_bytes)
-    return made
-
-
-_make_bytearray = ctypes.PYFUNCTYPE(ctypes.py_object, ctypes.c_void_p, ctypes.c_ssize_t)(
-    ("PyByteArray_FromStringAndSize", ctypes.pythonapi)
-)
 
 _spare = _SpareBuffer()
 
@@ -316,7 +302,7 @@ class _BlockReader:
 
     def _fill_spare(self, text: Unpacked) -> _Filled:
         """Fill the spare buffer with what follows the block that is given out."""
-        self._spare = self._spare or bytearray(BLOCK_BYTES + 1)
+        self._spare = self._spare or unwritten(BLOCK_BYTES + 1)
         view, waiting = memoryview(self._spare), self._view[self._start : self._end]
         view[: len(waiting)] = waiting
         return _fill_up(text, view, len(waiting))
