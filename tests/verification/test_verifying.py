@@ -800,10 +800,12 @@ def test_bucket_that_fails_is_not_damaged(
     options, lake = s3_options(moto_s3), f"s3://{moto_s3.make_bucket()}/lake"
     convert(str(logs), lake, ConvertOptions(dest_options=options))
 
-    async def no_answer(_: object, path: str, *__: object, **___: object) -> bytes:
-        raise FetchError("S3 does not answer.", uri=path)
+    def no_answer(_: object, path: str, *__: object, **___: object) -> "Future[bytes]":
+        failed: Future[bytes] = Future()
+        failed.set_exception(FetchError("S3 does not answer.", uri=path))
+        return failed
 
-    monkeypatch.setattr("flowconv.storage.s3.S3Storage._fetch", no_answer)
+    monkeypatch.setattr("flowconv.storage.s3.S3Storage.start_fetch", no_answer)
     with pytest.raises(FetchError, match="does not answer"):
         flowconv.verify(lake, str(logs), VerifyOptions(dest_options=options, repair=True))
     monkeypatch.undo()
