@@ -948,7 +948,9 @@ def partition(
             value = None if moment is None else moment.strftime("%H")
         elif name in columns:
             directory = f"aws_{name}"
-            value = row.values.get(name)
+            # What the row's own table has no column for is among its unknown fields.
+            is_own = name in {field.replace("-", "_") for field in FIELDS[row.table]}
+            value = row.values.get(name) if is_own else None
         else:
             raise ValueError(f"partition_by: {name}: no such name")
         if directory in result:

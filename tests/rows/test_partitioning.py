@@ -198,6 +198,23 @@ def test_directory_names_are_no_columns() -> None:
     ]
 
 
+def test_a_column_that_the_table_lacks_is_null(tmp_path: Path) -> None:
+    """Its values are among the unknown fields of the rows."""
+    body = b"tgw-id action\ntgw-1 ACCEPT\ntgw-2 -\n"
+    write_objects(tmp_path / "logs", {aws_key(): body})
+    options = ConvertOptions(partition_by=("action",))
+    convert(str(tmp_path / "logs"), str(tmp_path / "lake"), options)
+    (path,) = data_files(tmp_path / "lake")
+    assert path.parent == tmp_path / "lake/tgw" / f"aws_action={NULL_PARTITION}"
+    rows = pl.read_parquet(path, hive_partitioning=False).select("tgw_id", "unknown_fields").rows()
+    assert rows == [("tgw-1", '{"action":"ACCEPT"}'), ("tgw-2", None)]
+    (row, _) = reference.read_object(body).rows
+    where = reference.partition(
+        row, account=None, region=None, time=None, day=None, partition_by=("action",)
+    )
+    assert where == {"aws_action": None}
+
+
 def test_rows_of_many_partitions_lie_in_their_order(tmp_path: Path) -> None:
     """Whether they wait together or not; also where logs differ in their columns."""
     lines = [b"%d eni-%03d %d\n" % (n, n * n % 211, 1768348800 + n) for n in range(3000)]
