@@ -34,7 +34,7 @@ def _leave(code: object) -> None:
         # A closed one is None, and of a full one the command has told.
         with suppress(AttributeError, OSError, ValueError):
             stream.flush()
-    os._exit(code if isinstance(code, int) else 0)
+    os._exit(code if isinstance(code, int) else int(code is not None))
 
 
 if __name__ == "__main__":

@@ -67,7 +67,6 @@ def run() -> None:
     try:
         app()
     finally:
-        gc.freeze()
         with suppress(ValueError):
             # From here on nothing is left to be tidied up.
             signal.signal(signal.SIGINT, signal.SIG_DFL)

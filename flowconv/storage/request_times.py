@@ -30,7 +30,7 @@ _FEW = 20
 
 @dataclass(slots=True, kw_only=True)
 class RequestTimes:
-    """The requests of a storage; added to by one thread, read by any.
+    """The requests of a storage; added to by one thread at a time, read by any.
 
     Attributes:
         most_at_once: The highest number of requests that were under way together.

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -43,6 +46,27 @@ def test_more_than_a_page(s3: S3Server) -> None:
     listing = storage.list_files()
     assert next(listing).path == "a/0000"
     listing.close()  # type: ignore[attr-defined]
+
+
+_ENDS_EARLY = """
+import json, sys
+from flowconv.storage.opening import open_storage
+
+storage = open_storage(sys.argv[1], json.loads(sys.argv[2]))
+fetches = [storage.start_fetch("x", 0, 1) for _ in range(100)]
+fetches[0].result()
+"""
+
+
+def test_a_process_may_end_while_requests_are_under_way(s3: S3Server) -> None:
+    """The clients' threads must not use Python while it is taken down."""
+    bucket = s3.make_bucket()
+    s3.client().put_object(Bucket=bucket, Key="x", Body=b"x")
+    options = json.dumps(s3.storage_options())
+    command = [sys.executable, "-c", _ENDS_EARLY, f"s3://{bucket}", options]
+    for _ in range(5):
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+        assert (done.returncode, done.stderr) == (0, "")
 
 
 ODD_KEYS = [

@@ -105,22 +105,28 @@ def _answer_many(requests: Requests) -> None:
         requests.start(_get(lambda: b"")).result(60)
 
 
-def test_a_call_that_hangs_is_made_again_beside_itself(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(s3_requests, "_LEAST_PATIENCE_S", 0.05)
-    requests = _requests()
-    _answer_many(requests)
-    go_on = threading.Event()
-    made: list[bool] = []
+class _HangsOnce:
+    """A call of which the first does not come back until `go_on` is set."""
 
-    def call() -> bytes:
-        made.append(True)
-        if len(made) == 1:
-            go_on.wait()
+    def __init__(self) -> None:
+        self.go_on = threading.Event()
+        self._made = 0
+
+    def __call__(self) -> bytes:
+        self._made += 1
+        if self._made == 1:
+            self.go_on.wait()
             return b"late"
         return b"body"
 
+
+def test_a_call_that_hangs_is_made_again_beside_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    requests, call = _requests(), _HangsOnce()
+    _answer_many(requests)
+    # Not before: on a busy machine some of these would be made again.
+    monkeypatch.setattr(s3_requests, "_LEAST_PATIENCE_S", 0.05)
     assert requests.start(_get(call)).result(60) == b"body"
-    go_on.set()
+    call.go_on.set()
     assert requests.start(_get(lambda: b"next")).result(60) == b"next"
     assert requests.times.count("GET") == 42
     assert requests.retries.count == 0
@@ -129,9 +135,9 @@ def test_a_call_that_hangs_is_made_again_beside_itself(monkeypatch: pytest.Monke
 
 def test_few_calls_are_made_again_beside_themselves(monkeypatch: pytest.MonkeyPatch) -> None:
     """Else a store that is slow would have twice as much to do."""
-    monkeypatch.setattr(s3_requests, "_LEAST_PATIENCE_S", 0.02)
     requests = _requests()
     _answer_many(requests)
+    monkeypatch.setattr(s3_requests, "_LEAST_PATIENCE_S", 0.02)
     go_on = threading.Event()
     seen = threading.Semaphore(0)
 
@@ -151,19 +157,10 @@ def test_few_calls_are_made_again_beside_themselves(monkeypatch: pytest.MonkeyPa
 
 def test_a_call_that_takes_too_long_is_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(s3_requests, "ANSWER_TIMEOUT_S", 0.05)
-    requests = _requests()
-    go_on = threading.Event()
-    made: list[bool] = []
-
-    def call() -> bytes:
-        made.append(True)
-        if len(made) == 1:
-            go_on.wait()
-        return b"body"
-
+    requests, call = _requests(), _HangsOnce()
     put: Request[bytes] = Request(method="put_object", uri="s3://bucket/x", call=call)
     assert requests.start(put).result(60) == b"body"
-    go_on.set()
+    call.go_on.set()
     assert requests.retries.count >= 1
     assert requests.times.hedges == 0
 
