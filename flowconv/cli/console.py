@@ -1,29 +1,39 @@
 """Text for people on stdout and stderr.
 
 Names and values come from others. All text for people goes through `Console`, which shows it
-printable and takes nothing in it for markup.
+printable, and whole.
 """
 
 import sys
-from typing import Any, TextIO
+from shutil import get_terminal_size
+from typing import TextIO
 
-import rich.console
-from rich.text import Text
+import typer
 
+from flowconv.cli.text_tables import TextTable
 from flowconv.errors import printable
 
 
-class Console(rich.console.Console):
-    """Shows all text as it is, except what is not printable."""
+class Console:
+    """Shows lines of text and tables.
+
+    Attributes:
+        width: The terminal's columns; None for pipes and files, which have none.
+    """
 
     def __init__(self, stream: TextIO) -> None:
-        # A pipe has no width: its lines are not broken at 80 columns.
-        width = None if stream.isatty() else 10_000
-        super().__init__(file=stream, width=width, markup=False, emoji=False, highlight=False)
+        self._stream = stream
+        self.width = get_terminal_size().columns if stream.isatty() else None
 
-    def render_str(self, text: str, **kwargs: Any) -> Text:
-        """Make a text of what is printed or stands in a table's cell."""
-        return super().render_str(printable(text), **kwargs)
+    def print(self, shown: str | TextTable = "", *, label: str = "") -> None:
+        """Show a line, which the terminal wraps, with a label in red before it; or a table."""
+        if isinstance(shown, TextTable):
+            # Off a terminal, `echo` leaves out what makes text bold.
+            for line in shown.lines(self.width):
+                typer.echo(line, file=self._stream)
+        else:
+            label = label and typer.style(label, fg=typer.colors.RED, bold=True)
+            typer.echo(label + printable(shown), file=self._stream)
 
 
 def stdout() -> Console:
@@ -32,5 +42,5 @@ def stdout() -> Console:
 
 
 def stderr() -> Console:
-    """Return the console of errors and progress."""
+    """Return the console of errors."""
     return Console(sys.stderr)

@@ -24,12 +24,9 @@ class TextLog:
 
     def error(self, message: str) -> None:
         """Print an error."""
-        from rich.text import Text
-
         from flowconv.cli import console
 
-        stderr = console.stderr()
-        stderr.print(Text("error: ", "bold red") + stderr.render_str(redact(message)))
+        console.stderr().print(redact(message), label="error: ")
 
     def stopping(self, message: str) -> None:
         """Say from a signal's handler what is waited for: past all buffers, which may be in use."""

@@ -22,16 +22,15 @@ def bar() -> Iterator[Callable[["RunProgress"], None]]:
     Yields:
         What `convert` calls with its progress.
     """
+    from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-
-    from flowconv.cli import console
 
     columns = Progress(
         TextColumn("{task.fields[objects]} objects"),
         BarColumn(),
         TextColumn("{task.percentage:>3.0f} %  {task.fields[rows]} rows  {task.fields[speed]}"),
         TimeRemainingColumn(),
-        console=console.stderr(),
+        console=Console(file=sys.stderr),
         transient=True,
     )
     with columns:

@@ -61,7 +61,6 @@ _MODULES = (
     "encodings.idna",
     "numpy.ma",
     "pyarrow.parquet",
-    "rich.table",
 )
 
 # What stands for `flowconv` in a shell, and for `python -W error -c`.

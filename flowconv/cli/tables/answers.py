@@ -55,14 +55,12 @@ def print_answer(answer: "pl.LazyFrame", dest: str, output: str) -> None:
 
 
 def _print_table(answer: "pl.LazyFrame", dest: str) -> None:
-    from rich.table import Table
-
     from flowconv.answers.querying import batches
     from flowconv.cli.console import stdout
+    from flowconv.cli.text_tables import TextTable
 
-    table = Table(box=None, pad_edge=False)
-    for name, type_ in answer.collect_schema().items():
-        table.add_column(name, justify="right" if type_.is_numeric() else "left", overflow="fold")
+    schema = answer.collect_schema()
+    table = TextTable(*(f"{'<>'[type_.is_numeric()]}{name}" for name, type_ in schema.items()))
     rows = [row for frame in batches(answer, dest) for row in frame.iter_rows()]
     for row in rows[:_MOST_ROWS]:
         table.add_row(*map(_cell, row))

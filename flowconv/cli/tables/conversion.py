@@ -11,15 +11,12 @@ from flowconv.cli.tables.logs import add_lines
 from flowconv.cli.tables.parts import (
     describe_overlap,
     first,
-    key_values,
-    make_table,
     say_how_many_more,
     stdout,
 )
+from flowconv.cli.text_tables import TextTable
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
     from flowconv.cli.console import Console
     from flowconv.conversion.dry_run import Plan
     from flowconv.conversion.report import ConvertReport
@@ -40,8 +37,8 @@ def print_report(report: ConvertReport) -> None:
     _print_unreadable(console, report.unreadable)
 
 
-def _run_figures(report: ConvertReport) -> Table:
-    table = key_values()
+def _run_figures(report: ConvertReport) -> TextTable:
+    table = TextTable()
     table.add_row("source", report.source)
     table.add_row("lake", report.lake)
     _add_objects(table, report)
@@ -114,7 +111,7 @@ def _worker_time(shares: Mapping[str, float]) -> str:
     return ", ".join(f"{shares[what]:.0%} {_SPENT_ON[what]}" for what in ordered)
 
 
-def _add_objects(table: Table, report: ConvertReport) -> None:
+def _add_objects(table: TextTable, report: ConvertReport) -> None:
     table.add_row(
         "objects",
         f"{report.objects:,} converted, {report.already_converted:,} converted before, "
@@ -149,7 +146,7 @@ def _cost(report: ConvertReport) -> str:
     )
 
 
-def _add_fields(table: Table, report: ConvertReport) -> None:
+def _add_fields(table: TextTable, report: ConvertReport) -> None:
     if report.unknown_fields:
         names = ", ".join(sorted(report.unknown_fields))
         table.add_row("new fields", f"{names} (not documented by AWS; in unknown_fields)")
@@ -227,7 +224,7 @@ def _print_unreadable(console: Console, unreadable: Mapping[str, str]) -> None:
 
 def print_plan(plan: Plan) -> None:
     """Print what a run would read and write."""
-    table = make_table("account", "region", "day", "objects", "size", "tasks", box=None)
+    table = TextTable("account", "region", "day", ">objects", ">size", ">tasks")
     for group in plan.groups:
         table.add_row(
             group.account_id or "-",

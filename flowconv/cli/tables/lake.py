@@ -11,19 +11,16 @@ from rich.filesize import decimal as format_size
 from flowconv.cli.tables.parts import (
     MOST_LISTED,
     MOST_PARTITIONS,
-    columns,
     cut,
     describe_overlap,
     first,
     format_time,
-    key_values,
     say_how_many_more,
     stdout,
 )
+from flowconv.cli.text_tables import TextTable
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
     from flowconv.cli.console import Console
     from flowconv.lake.partitions import PartitionStatus
     from flowconv.lake.quarantine import QuarantineReport
@@ -42,8 +39,8 @@ def print_status(status: LakeStatus) -> None:
         print_partitions(console, status.partitions)
 
 
-def _lake_figures(status: LakeStatus) -> Table:
-    table = key_values()
+def _lake_figures(status: LakeStatus) -> TextTable:
+    table = TextTable()
     table.add_row("lake", status.lake)
     if status.layout.schema == "ocsf":
         table.add_row("schema", "Network Activity of OCSF 1.1")
@@ -92,7 +89,7 @@ def _lake_figures(status: LakeStatus) -> Table:
     return table
 
 
-def _add_flow_logs(table: Table, status: LakeStatus) -> None:
+def _add_flow_logs(table: TextTable, status: LakeStatus) -> None:
     """Add those that deliver less than usual, and those that log the same."""
     few = [flow_log for flow_log in status.flow_logs if flow_log.has_few]
     for flow_log in first(few):
@@ -112,7 +109,7 @@ def _add_flow_logs(table: Table, status: LakeStatus) -> None:
 
 def _print_runs(console: Console, status: LakeStatus) -> None:
     # A run's id begins with the time at which it began, in UTC.
-    runs = columns("run", "state", ">took", ">objects", ">rows", ">rejected")
+    runs = TextTable("run", "state", ">took", ">objects", ">rows", ">rejected")
     for run in status.runs:
         runs.add_row(*_run_row(run))
     console.print(runs)
@@ -171,7 +168,7 @@ def _run_row(run: RunStatus) -> list[str]:
 def print_quarantine(report: QuarantineReport) -> None:
     """Print which lines were rejected, and why."""
     console = stdout()
-    table = key_values()
+    table = TextTable()
     table.add_row("lake", report.lake)
     table.add_row("rejected", f"{report.lines:,} lines of {len(report.objects):,} objects")
     for reason, number in sorted(report.reasons.items()):
@@ -187,7 +184,7 @@ def print_quarantine(report: QuarantineReport) -> None:
         where = f" (field {line.field})" if line.field else ""
         console.print()
         console.print(f"{line.uri}: line {line.line}: {line.reason}{where}")
-        console.print(f"  {cut(line.text)}", soft_wrap=True)
+        console.print(f"  {cut(line.text)}")
     if report.shown and len(report.shown) < report.lines:
         console.print()
         console.print(f"… and {report.lines - len(report.shown):,} more lines; --lines N")
@@ -198,7 +195,7 @@ def print_partitions(console: Console, partitions: Sequence[PartitionStatus]) ->
     if not partitions:
         return
     names = _partition_values(partitions[0].directory)
-    table = columns("table", *names, ">files", ">rows", ">size")
+    table = TextTable("table", *names, ">files", ">rows", ">size")
     for partition in partitions[:MOST_PARTITIONS]:
         table.add_row(
             partition.table,

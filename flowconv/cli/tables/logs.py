@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from rich.filesize import decimal as format_size
 
-from flowconv.cli.tables.parts import cut, first, key_values, make_table, say_how_many_more, stdout
+from flowconv.cli.tables.parts import cut, first, say_how_many_more, stdout
+from flowconv.cli.text_tables import TextTable
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
     from flowconv.blocks.counts import LineCounts
     from flowconv.inspecting import Inspection
     from flowconv.samples.options import GenerateReport
@@ -23,7 +22,7 @@ def print_inspection(inspection: Inspection) -> None:
     """Print what an object holds."""
     console = stdout()
     lines = inspection.lines
-    table = key_values()
+    table = TextTable()
     table.add_row("object", inspection.uri)
     table.add_row("size", f"{format_size(inspection.size_bytes)} stored")
     if inspection.shape:
@@ -48,11 +47,12 @@ def print_inspection(inspection: Inspection) -> None:
     console.print(table)
     if inspection.records:
         # One record a column: flow logs have more fields than a terminal has room for.
-        records = make_table("column", *(f"row {n + 1}" for n in range(len(inspection.records))))
+        records = TextTable("column", *(f"row {n + 1}" for n in range(len(inspection.records))))
         for column in inspection.records[0]:
             values = [record[column] for record in inspection.records]
             if any(value is not None for value in values):
                 records.add_row(column, *("-" if v is None else cut(str(v)) for v in values))
+        console.print()
         console.print(records)
     for line in first(inspection.rejected):
         where = f" (field {line.field})" if line.field else ""
@@ -70,16 +70,12 @@ def print_generated(directory: Path, report: GenerateReport) -> None:
     if report.bad_lines:
         stdout().print(f"{report.bad_lines:,} of the records are bad lines")
     if report.format:
-        command = f"to convert them: --format {shlex.quote(report.format)}"
-        stdout().print(command, soft_wrap=True)
+        stdout().print(f"to convert them: --format {shlex.quote(report.format)}")
 
 
 def print_schema(described: Sequence[dict[str, Any]]) -> None:
     """Print the fields of both tables."""
-    table = make_table(box=None, pad_edge=False)
-    for name in ("table", "field", "type", "version"):
-        table.add_column(name, no_wrap=True)
-    table.add_column("meaning")
+    table = TextTable("table", "field", "type", "version", "meaning")
     for row in described:
         # 80 columns have no room for the time zone, which is always UTC.
         kind = row["type"].partition("[")[0]
@@ -88,8 +84,8 @@ def print_schema(described: Sequence[dict[str, Any]]) -> None:
     stdout().print("A field's column has its name, with _ in place of -.")
 
 
-def add_lines(table: Table, lines: LineCounts) -> None:
-    """Add lines by kind to a table of key_values."""
+def add_lines(table: TextTable, lines: LineCounts) -> None:
+    """Add lines by kind to a table without headers."""
     split = f" - {lines.split:,} split" if lines.split else ""
     table.add_row(
         "lines",

@@ -6,8 +6,6 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
     from flowconv.cli.console import Console
     from flowconv.lake.overlaps import Overlap
 
@@ -24,13 +22,6 @@ def stdout() -> Console:
     from flowconv.cli import console
 
     return console.stdout()
-
-
-def make_table(*headers: str, **style: Any) -> Table:
-    """Return a table of rich, which is imported when one is shown: programs ask for JSON."""
-    from rich.table import Table
-
-    return Table(*headers, **style)
 
 
 def counted(number: int, noun: str) -> str:
@@ -62,18 +53,6 @@ def cut(text: str) -> str:
     return shown.decode("utf-8", "backslashreplace") + "…" * (len(text) > _MOST_CHARACTERS)
 
 
-def columns(*names: str) -> Table:
-    """Return a table without lines; columns whose names begin with > are flush right."""
-    table = make_table(box=None, pad_edge=False)
-    for name in names:
-        table.add_column(
-            name.removeprefix(">"),
-            justify="right" if name.startswith(">") else "left",
-            overflow="fold",
-        )
-    return table
-
-
 def first(items: Sequence[Any]) -> Sequence[Any]:
     """Return those that a report lists."""
     return items[:MOST_LISTED]
@@ -83,11 +62,3 @@ def say_how_many_more(console: Console, number: int, what: str = " lists all obj
     """Say what `first` left out of so many."""
     if number > MOST_LISTED:
         console.print(f"… and {number - MOST_LISTED:,} more; --json{what}")
-
-
-def key_values() -> Table:
-    """Return a table of two columns: names and their values."""
-    table = make_table(box=None, show_header=False, pad_edge=False)
-    table.add_column(style="bold")
-    table.add_column(overflow="fold")
-    return table

@@ -9,13 +9,13 @@ from rich.filesize import decimal as format_size
 from flowconv.cli.tables.lake import print_partitions
 from flowconv.cli.tables.parts import (
     MOST_PARTITIONS,
-    columns,
     counted,
     first,
     format_time,
     say_how_many_more,
     stdout,
 )
+from flowconv.cli.text_tables import TextTable
 
 if TYPE_CHECKING:
     from flowconv.cli.console import Console
@@ -27,7 +27,9 @@ if TYPE_CHECKING:
 def print_gaps(report: GapReport) -> None:
     """Print what is missing in a lake."""
     console = stdout()
-    table = columns("flow log", "region", ">minutes", ">windows", ">missing", ">lag", "last window")
+    table = TextTable(
+        "flow log", "region", ">minutes", ">windows", ">missing", ">lag", "last window"
+    )
     for log in report.flow_logs[:MOST_PARTITIONS]:
         table.add_row(
             log.flow_log_id,
@@ -88,7 +90,9 @@ def print_compacted(report: CompactReport) -> None:
     """Print what was compacted, or would be."""
     console = stdout()
     if report.partitions:
-        table = columns("table", "partition", ">rows", ">files", ">size", ">files now", ">size now")
+        table = TextTable(
+            "table", "partition", ">rows", ">files", ">size", ">files now", ">size now"
+        )
         for partition in report.partitions[:MOST_PARTITIONS]:
             now = "" if report.dry_run else f"{partition.compacted_files:,}"
             table.add_row(

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 from rich.filesize import decimal as format_size
 
-from flowconv.cli.tables.parts import MOST_LISTED, key_values, stdout
+from flowconv.cli.tables.parts import MOST_LISTED, stdout
+from flowconv.cli.text_tables import TextTable
 
 if TYPE_CHECKING:
     from flowconv.verification.problems import VerifyReport
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 def print_verification(report: VerifyReport) -> None:
     """Print what was checked, and what was found."""
     console = stdout()
-    table = key_values()
+    table = TextTable()
     table.add_row("lake", report.lake)
     if report.source is not None:
         table.add_row("source", report.source)
