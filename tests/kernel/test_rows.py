@@ -232,6 +232,27 @@ def test_the_next_batch_knows_the_texts_of_the_last(speed: Speed) -> None:
     assert builder.take().batch["srcaddr"].to_pylist() == ["d"]
 
 
+def test_batches_share_the_texts_that_they_have_in_common(speed: Speed) -> None:
+    builder = RowBuilder(kernel_columns(format_of(SMALL)), speed=speed)
+    texts: list[str] = []
+    batches: list[Any] = []
+    for rows in (1, 1, 1000, 1, 0):
+        added = [f"text {len(texts) + row}".replace(" ", "-") for row in range(rows)]
+        builder.append("".join(f"{text} 1 2\n" for text in added).encode())
+        batches.append(builder.take().batch["srcaddr"])
+        texts += added
+    del builder
+    assert batches.pop().to_pylist() == []
+    last = batches[-1].dictionary
+    # Between the second and the third they were moved to where there is room for more.
+    for place, batch in enumerate(batches):
+        assert batch.dictionary.to_pylist() == texts[: len(batch.dictionary)]
+        is_there = [a.address for a in batch.dictionary.buffers()[1:]] == [
+            a.address for a in last.buffers()[1:]
+        ]
+        assert is_there == (place >= 2)
+
+
 @pytest.mark.parametrize(
     "texts", [[str(n) for n in range(140_000)], [f"{n}".ljust(50_000, "x") for n in range(90)]]
 )

@@ -31,8 +31,10 @@ bool column_take(column *c, column *taken, bool keeps_texts, uint64_t seed) {
     *c = (column){.type = c->type, .largest = c->largest, .texts = texts};
     if (c->type != FC_TEXT)
         return true;
-    if (keeps_texts)
-        return dictionary_copy(&texts, &taken->texts);
+    if (keeps_texts) {
+        taken->texts = dictionary_values(&texts);
+        return true;
+    }
     dictionary_finish(&texts);
     taken->texts = texts;
     return dictionary_begin(&c->texts, seed);

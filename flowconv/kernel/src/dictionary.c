@@ -22,7 +22,7 @@ uint64_t hash_rest(uint64_t sum, const uint8_t *value, uint32_t length, uint64_t
 bool dictionary_begin(dictionary *texts, uint64_t seed) {
     *texts = (dictionary){.seed = seed, .slot_count = FIRST_SLOTS};
     texts->slots = malloc(FIRST_SLOTS * sizeof(slot));
-    if (!texts->slots || !grow((void **)&texts->offsets, &texts->offsets_room, FIRST_SLOTS, 4)) {
+    if (!texts->slots || !grow_shared((void **)&texts->offsets, 0, FIRST_SLOTS, 4)) {
         dictionary_free(texts);
         return false;
     }
@@ -34,23 +34,17 @@ bool dictionary_begin(dictionary *texts, uint64_t seed) {
 
 void dictionary_free(dictionary *texts) {
     free(texts->slots);
-    free(texts->offsets);
-    free(texts->bytes);
+    unshare(texts->offsets);
+    unshare(texts->bytes);
     *texts = (dictionary){0};
 }
 
-bool dictionary_copy(const dictionary *texts, dictionary *copy) {
-    size_t bytes = dictionary_bytes(texts);
-    *copy = (dictionary){.count = texts->count};
-    if (!grow((void **)&copy->offsets, &copy->offsets_room, (size_t)texts->count + 1, 4) ||
-        !grow((void **)&copy->bytes, &copy->bytes_room, bytes + 1, 1)) {
-        dictionary_free(copy);
-        return false;
-    }
-    memcpy(copy->offsets, texts->offsets, ((size_t)texts->count + 1) * 4);
-    if (bytes)
-        memcpy(copy->bytes, texts->bytes, bytes);
-    return true;
+dictionary dictionary_values(const dictionary *texts) {
+    return (dictionary){
+        .count = texts->count,
+        .offsets = share(texts->offsets),
+        .bytes = share(texts->bytes),
+    };
 }
 
 void dictionary_finish(dictionary *texts) {
@@ -113,8 +107,9 @@ uint32_t dictionary_number_of(dictionary *texts, uint64_t sum, const short_text 
     }
     uint32_t number = texts->count;
     size_t start = (size_t)texts->offsets[number];
-    if (!grow((void **)&texts->offsets, &texts->offsets_room, (size_t)number + 2, 4) ||
-        !grow((void **)&texts->bytes, &texts->bytes_room, start + length, 1))
+    size_t offsets = (size_t)number + 1;
+    if (!grow_shared((void **)&texts->offsets, offsets * 4, offsets + 1, 4) ||
+        !grow_shared((void **)&texts->bytes, start, start + length, 1))
         return NO_NUMBER;
     memcpy(texts->bytes + start, value, length);
     texts->offsets[number + 1] = (int32_t)(start + length);

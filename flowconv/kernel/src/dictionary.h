@@ -28,17 +28,15 @@ typedef struct {
     uint32_t slot_count;
     uint32_t count; /* of values */
     uint64_t seed;
-    int32_t *offsets; /* count + 1, into bytes: Arrow's layout of texts */
-    size_t offsets_room;
-    uint8_t *bytes; /* the values, one behind another */
-    size_t bytes_room;
+    int32_t *offsets; /* count + 1, into bytes: Arrow's layout of texts; shared */
+    uint8_t *bytes;   /* the values, one behind another; shared */
 } dictionary;
 
 /* False if there is no memory. `seed` keeps writers of logs from choosing texts that collide. */
 bool dictionary_begin(dictionary *texts, uint64_t seed);
 
-/* Copy the values alone: nothing can be looked up in the copy. False if there is no memory. */
-bool dictionary_copy(const dictionary *texts, dictionary *copy);
+/* The values so far, where they lie: nothing can be looked up there. */
+dictionary dictionary_values(const dictionary *texts);
 
 /* Free what only looking up needs. */
 void dictionary_finish(dictionary *texts);

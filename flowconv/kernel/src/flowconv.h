@@ -116,7 +116,8 @@ typedef struct {
 
 typedef struct fc_builder fc_builder;
 
-/* Rows that are complete. */
+/* Rows that are complete. Batches share the texts that they have in common, with the builder, too;
+ * each may be read and freed by another thread. */
 typedef struct fc_batch fc_batch;
 
 /* What FC_BEST stands for on this processor; FC_BEST itself if `speed` is not there. */
