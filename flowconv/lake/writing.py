@@ -16,7 +16,6 @@ from flowconv.fields import Table
 from flowconv.lake.buffered_rows import (
     BufferedRows,
     copied,
-    with_own_dictionaries,
     without_dictionaries,
     without_typed_nulls,
 )
@@ -150,7 +149,7 @@ class TaskWriter:
             for key, piece in rows.pieces():
                 # A few rows past midnight must not keep the texts of a whole block in memory.
                 is_small = 2 * piece.num_rows < len(rows.codes)
-                self._buffer(key, with_own_dictionaries(piece) if is_small else piece)
+                self._buffer(key, without_dictionaries(piece) if is_small else piece)
             return
         # Few rows of each partition share few texts.
         rows = replace(rows, rows=without_dictionaries(rows.rows))
