@@ -21,7 +21,6 @@ Names and values come from others: what is shown of them goes through `printable
 through `redact`.
 """
 
-import difflib
 import re
 from collections.abc import Iterable, Mapping
 from typing import Self
@@ -182,10 +181,12 @@ def did_you_mean(name: str, names: Iterable[str], others: Mapping[str, str] | No
         names: What there is.
         others: What people write -> what they mean, where the two are not alike.
     """
+    from difflib import get_close_matches
+
     plain = name.lower().replace("-", "_")
     by_plain = {known.lower().replace("-", "_"): known for known in names}
     meant = (others or {}).get(plain)
-    if meant is None and (close := difflib.get_close_matches(plain[:100], by_plain, 1)):
+    if meant is None and (close := get_close_matches(plain[:100], by_plain, 1)):
         meant = by_plain[close[0]]
     return f" Did you mean {meant}?" if meant else ""
 

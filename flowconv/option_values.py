@@ -6,7 +6,7 @@ All functions take options that are being made: the command line's, or a caller'
 import os
 from collections.abc import Iterable, Mapping
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 from flowconv.errors import UsageError, WrongTypeError, did_you_mean, quote
 from flowconv.fields import FIELDS, TIME_COLUMNS, Table
@@ -21,6 +21,9 @@ DEFAULT_PARTITIONS = (*KEY_PARTITIONS, "date")
 
 # Those of a custom source of Security Lake, in its order.
 OCSF_PARTITIONS = ("region", "accountId", "eventDay")
+
+Schema = Literal["flat", "ocsf"]
+TimeType = Literal["timestamp", "epoch"]
 
 # Options that are sizes in bytes.
 SIZES = (

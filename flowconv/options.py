@@ -12,6 +12,8 @@ from flowconv.fields import FIELDS, KEYS, Table
 from flowconv.option_values import (
     DEFAULT_PARTITIONS,
     SIZES,
+    Schema,
+    TimeType,
     check_partitions,
     check_patterns,
     check_types,
@@ -45,8 +47,6 @@ WORKER_BYTES = 200 * MB
 # Parquet's own codecs that polars, DuckDB, Athena and Spark all read.
 Compression = Literal["zstd", "snappy", "gzip", "lz4", "none"]
 OnBadLine = Literal["quarantine", "fail"]
-Schema = Literal["flat", "ocsf"]
-TimeType = Literal["timestamp", "epoch"]
 Order = Literal["sorted", "log"]
 CatalogKind = Literal["delta", "iceberg", "glue"]
 Dialect = Literal["athena", "spark", "trino", "duckdb", "clickhouse", "polars"]

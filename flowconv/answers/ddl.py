@@ -9,7 +9,7 @@ from typing import get_args
 from flowconv.answers.tables import Kind, LakeTable, read_tables
 from flowconv.errors import UsageError, printable, quote
 from flowconv.options import Dialect
-from flowconv.rows.partitioning import NULL_PARTITION
+from flowconv.rows.partition_names import NULL_PARTITION
 from flowconv.storage.opening import path_text
 from flowconv.values import check_choice
 

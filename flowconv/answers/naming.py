@@ -5,7 +5,6 @@ and nothing that was converted is written again.
 """
 
 import os
-import secrets
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -89,7 +88,7 @@ def names(
         raise UsageError("no file is given. Give at least one, by --from.")
     described = read_descriptions(paths)
     read_flat_layout(storage, "A table of names")
-    run_id = f"{now:%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
+    run_id = f"{now:%Y%m%dT%H%M%SZ}-{os.urandom(3).hex()}"
     with Lock(storage, run_id, wait=wait) as lock:
         known = NameTables.read(storage)
         if as_of <= known.described:

@@ -12,7 +12,7 @@ from flowconv.fields import Table
 from flowconv.lake.layout import read_flat_layout
 from flowconv.lake.ledger import Ledger
 from flowconv.lake.scanning import scan
-from flowconv.rows.partitioning import directory_name
+from flowconv.rows.partition_names import directory_name
 from flowconv.storage.opening import open_storage
 
 Kind = Literal["int32", "int64", "text", "timestamp", "date"]

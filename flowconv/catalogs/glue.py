@@ -19,7 +19,7 @@ from flowconv.catalogs.live_tables import LiveTable, catalog_name, partition_val
 from flowconv.catalogs.registered import DATABASE, OvertakenError, RegisteredTable, Target
 from flowconv.errors import CatalogError, UsageError
 from flowconv.fields import Table
-from flowconv.rows.partitioning import NULL_PARTITION
+from flowconv.rows.partition_names import NULL_PARTITION
 from flowconv.rows.schema import TIMESTAMP
 from flowconv.storage.aws import ADVICE
 from flowconv.storage.interface import Storage

@@ -11,7 +11,7 @@ from flowconv.fields import Table
 from flowconv.lake.layout import Layout
 from flowconv.lake.ledger import Ledger
 from flowconv.lake.ledger_records import DataFile
-from flowconv.rows.partitioning import NULL_PARTITION, directory_name
+from flowconv.rows.partition_names import NULL_PARTITION, directory_name
 from flowconv.rows.schema import table_schema
 from flowconv.storage.interface import Storage
 

@@ -2,7 +2,6 @@
 
 import os
 import re
-import secrets
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -46,7 +45,7 @@ def write_metrics(
             path.write_text(text, encoding="utf-8")
             return
         target = path.resolve()  # A link stays one.
-        unfinished = target.with_name(f".flowconv.{secrets.token_hex(8)}")
+        unfinished = target.with_name(f".flowconv.{os.urandom(8).hex()}")
         try:
             unfinished.write_text(text, encoding="utf-8")
             os.replace(unfinished, target)  # noqa: PTH105

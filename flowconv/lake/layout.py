@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from flowconv.errors import LakeError
 from flowconv.fields import Table
@@ -10,8 +10,11 @@ from flowconv.lake.checksums import seal, unseal
 from flowconv.lake.ledger import last_layout
 from flowconv.lake.paths import LAYOUT, LEDGER
 from flowconv.lake.table_folders import table_folders
-from flowconv.options import ConvertOptions, Schema, TimeType
+from flowconv.option_values import Schema, TimeType
 from flowconv.storage.interface import Storage, StoredFile
+
+if TYPE_CHECKING:
+    from flowconv.options import ConvertOptions
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -149,7 +152,7 @@ def _layout(described: Mapping[str, Any]) -> Layout:
     )
 
 
-def list_tables(storage: Storage, options: ConvertOptions) -> dict[str, Iterator[StoredFile]]:
+def list_tables(storage: Storage, options: "ConvertOptions") -> dict[str, Iterator[StoredFile]]:
     """Return the files below each folder that a new lake would use for its tables.
 
     In S3 the listings are under way when this returns.
@@ -160,7 +163,7 @@ def list_tables(storage: Storage, options: ConvertOptions) -> dict[str, Iterator
 
 def ensure_layout(
     storage: Storage,
-    options: ConvertOptions,
+    options: "ConvertOptions",
     found: Layout | None,
     tables: Mapping[str, Iterator[StoredFile]],
 ) -> Layout:

@@ -65,7 +65,7 @@ with the commits behind it:
 7. A checkpoint's objects are written after its other files, and its records removed after both.
 """
 
-import secrets
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -477,7 +477,7 @@ class Ledger:
         number = self._state.number + 1
         record["at"] = datetime.now(UTC).isoformat(timespec="milliseconds")
         # Identifies this run's record if the answer is lost and the write is repeated.
-        record["token"] = secrets.token_hex(8)
+        record["token"] = os.urandom(8).hex()
         data = seal({"number": number} | record)
         path = record_path(number)
         if not self._create(path, data):

@@ -18,7 +18,8 @@ import pyarrow.parquet as pq
 from flowconv.options import Compression
 from flowconv.rows.ocsf import to_ocsf
 from flowconv.rows.ocsf_schema import OCSF_SCHEMA
-from flowconv.rows.partitioning import NO_ACCOUNT, NULL_PARTITION, PartitionKey, indices
+from flowconv.rows.partition_names import NO_ACCOUNT, NULL_PARTITION, PartitionKey
+from flowconv.rows.partitioning import indices
 
 # Nested, a row takes a kilobyte in memory.
 _ROWS_AT_ONCE = 16 << 10

@@ -7,15 +7,14 @@ from datetime import date
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from flowconv.blocks.formats import can_be_name, find_field
 from flowconv.errors import LakeError, UsageError, quote
 from flowconv.fields import Table
 from flowconv.lake.gone import gone_partitions, missing_paths
 from flowconv.lake.layout import Layout, read_flat_layout
 from flowconv.lake.ledger import Ledger
 from flowconv.lake.ledger_records import DataFile
-from flowconv.options import TimeType
-from flowconv.rows.partitioning import NULL_PARTITION, directory_name, encode_value
+from flowconv.option_values import TimeType
+from flowconv.rows.partition_names import NULL_PARTITION, directory_name, encode_value
 from flowconv.rows.schema import UNKNOWN_FIELDS, table_schema
 from flowconv.storage.interface import Storage
 from flowconv.storage.names import from_text
@@ -74,10 +73,10 @@ def scan(
         regions=regions,
         options=options,
     )
-    unfolded = _unfolded(chosen.table, take_texts(unknown_fields, "unknown_fields") or ())
+    names = take_texts(unknown_fields, "unknown_fields")
     readable = _Files(chosen.storage, chosen.table, chosen.layout)
     frame = readable.scan(chosen.files) if chosen.files else pl.LazyFrame(schema=readable.schema)
-    return frame.with_columns(unfolded)
+    return frame.with_columns(_unfolded(chosen.table, names)) if names else frame
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,6 +124,8 @@ def _unfolded(table: Table, names: Collection[str]) -> "list[pl.Expr]":
         UsageError: It cannot be the name of a field, or the table has a column for it.
     """
     import polars as pl
+
+    from flowconv.blocks.formats import can_be_name, find_field
 
     for name in names:
         if not can_be_name(name):

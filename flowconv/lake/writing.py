@@ -24,7 +24,8 @@ from flowconv.lake.ledger_records import DataFile
 from flowconv.lake.paths import STAGING
 from flowconv.options import ConvertOptions
 from flowconv.parquet.writing import ROW_GROUP_ROWS, ParquetWriter
-from flowconv.rows.partitioning import PartitionedRows, PartitionKey, indices
+from flowconv.rows.partition_names import PartitionKey
+from flowconv.rows.partitioning import PartitionedRows, indices
 from flowconv.rows.schema import table_schema
 from flowconv.storage.interface import StagedSink, Storage
 from flowconv.storage.local_errors import storage_errors

@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from flowconv.blocks.block import Events
 from flowconv.fields import FIELDS, MAX_SECONDS, TAG_FIELDS, TIME_COLUMNS, Table
-from flowconv.options import TimeType
+from flowconv.option_values import TimeType
 from flowconv.rows.batch import RawBatch
 from flowconv.rows.schema import FLOW_LOG_ID, SOURCE_COLUMNS, TIMESTAMP, UNKNOWN_FIELDS
 from flowconv.rows.unknown_fields import as_json

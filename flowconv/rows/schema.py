@@ -3,7 +3,7 @@
 import pyarrow as pa
 
 from flowconv.fields import FIELDS, TEXT, TIME_COLUMNS, Field, Table
-from flowconv.options import TimeType
+from flowconv.option_values import TimeType
 
 # Microseconds are what Spark, Delta and Iceberg expect; the log has whole seconds.
 TIMESTAMP = pa.timestamp("us", tz="UTC")

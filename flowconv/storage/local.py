@@ -4,7 +4,6 @@ import errno
 import io
 import os
 import re
-import secrets
 import stat
 import time
 import zlib
@@ -238,7 +237,7 @@ class LocalStorage:
     def open_staged(self, path: str, staging: str) -> StagedSink:
         """See `Storage`."""
         # Unique: two runs may write the same task's file.
-        return _LocalSink(_StagedFile(self, path, f"{staging}.{secrets.token_hex(8)}"))
+        return _LocalSink(_StagedFile(self, path, f"{staging}.{os.urandom(8).hex()}"))
 
     def adopt(self, file: HandedOver) -> Publishable:
         """See `Storage`."""
@@ -295,7 +294,7 @@ class LocalStorage:
         """Give a complete, durable file beside `path`; after the block make the folder durable."""
         folder = Path(self.location(path)).parent
         _make_folder(folder)
-        unfinished = folder / f".unfinished-{secrets.token_hex(8)}"
+        unfinished = folder / f".unfinished-{os.urandom(8).hex()}"
         try:
             with unfinished.open("xb") as file:
                 file.write(data)

@@ -1,7 +1,7 @@
 """Storage in S3, or a store with its protocol: an `s3://` URL -> the `Storage` of `interface`."""
 
+import os
 import re
-import secrets
 import time
 import zlib
 from collections import deque
@@ -208,7 +208,7 @@ class S3Storage:
     def create(self, path: str, data: bytes) -> bool:
         """See `Storage`."""
         key = self._key(path)
-        writer = secrets.token_hex(16)
+        writer = os.urandom(16).hex()
         put = {"Key": key, "Body": data, "IfNoneMatch": "*", "Metadata": {_WRITER: writer}}
         with storage_errors(self.uri(path)):
             for _ in range(_CREATE_ATTEMPTS):

@@ -12,7 +12,6 @@ run of any kind deletes what is left to be deleted.
 """
 
 import os
-import secrets
 import socket
 import time
 from collections import Counter, defaultdict
@@ -190,7 +189,7 @@ def compact(
     _check_days(storage, layout, options)
     report = CompactReport(
         lake=storage.root,
-        run_id=f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}",
+        run_id=f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{os.urandom(3).hex()}",
         dry_run=options.dry_run,
     )
     lock = nullcontext() if options.dry_run else Lock(storage, report.run_id, wait=options.wait)

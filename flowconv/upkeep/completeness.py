@@ -7,7 +7,6 @@ acknowledged       what the owner knows of
 """
 
 import os
-import secrets
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -110,7 +109,7 @@ class _Acknowledged:
 
 def _acknowledge(storage: Storage, found: Sequence[Gap]) -> None:
     """Add gaps to those that were acknowledged."""
-    run_id = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
+    run_id = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{os.urandom(3).hex()}"
     with Lock(storage, run_id, wait=True):
         before = read_acknowledged(storage)
         known = _Acknowledged(before)

@@ -11,7 +11,6 @@ finds the intent and deletes the files.
 """
 
 import os
-import secrets
 import socket
 import time
 from collections.abc import Mapping
@@ -111,7 +110,7 @@ def expire(
             "can be removed from it.",
             uri=storage.root,
         )
-    run_id = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
+    run_id = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{os.urandom(3).hex()}"
     with nullcontext() if dry_run else Lock(storage, run_id, wait=wait) as lock:
         ledger = lock.read_ledger() if lock else Ledger.read(storage)
         files = [file for file, _ in ledger.files().values()]

@@ -10,7 +10,6 @@ is as it was written.
 """
 
 import os
-import secrets
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
@@ -94,7 +93,7 @@ def verify(
     layout = lost or read_layout(storage)
     logs = None if source is None else open_source(source, options.source_options)
     report = VerifyReport(lake=storage.root, source=logs.root if logs else None)
-    run_id = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
+    run_id = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{os.urandom(3).hex()}"
     if lost:
         found, expected = "no such file", "the lake's layout"
         report.problems.append(problem_of("missing-layout", storage, LAYOUT, found, expected))

@@ -29,7 +29,7 @@ from flowconv.errors import LakeError, ParseError, StorageError, UsageError
 from flowconv.lake.checksums import seal
 from flowconv.lake.ledger import Ledger
 from flowconv.lake.writing import TaskWriter
-from flowconv.options import TimeType
+from flowconv.option_values import TimeType
 from flowconv.running import RunProgress
 from flowconv.storage.opening import open_storage
 from support.commands import invoke

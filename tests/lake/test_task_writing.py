@@ -25,7 +25,8 @@ from flowconv.lake import writing
 from flowconv.lake.buffered_rows import with_own_dictionaries, without_dictionaries
 from flowconv.lake.writing import SORTED_BY, TaskWriter
 from flowconv.parquet.writing import ParquetWriter
-from flowconv.rows.partitioning import PartitionedRows, PartitionKey
+from flowconv.rows.partition_names import PartitionKey
+from flowconv.rows.partitioning import PartitionedRows
 from flowconv.rows.schema import table_schema
 from flowconv.storage.opening import open_storage
 from support.lakes import aws_key, data_files, sorted_rows, write_objects

@@ -9,7 +9,7 @@ import pytest
 
 from flowconv.blocks.formats import declared_format
 from flowconv.fields import FIELDS, Table
-from flowconv.options import TimeType
+from flowconv.option_values import TimeType
 from flowconv.rows.batch import RawBatch
 from flowconv.rows.normalising import FlowBatch, normalise
 from flowconv.rows.schema import TIMESTAMP, column_type, table_schema

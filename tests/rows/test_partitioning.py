@@ -16,16 +16,16 @@ from flowconv import ConvertOptions, convert
 from flowconv.blocks.block import Events
 from flowconv.blocks.formats import declared_format
 from flowconv.lake import writing
-from flowconv.options import TimeType
+from flowconv.option_values import TimeType
 from flowconv.rows.batch import RawBatch
 from flowconv.rows.normalising import FlowBatch, normalise
-from flowconv.rows.partitioning import (
+from flowconv.rows.partition_names import (
     NULL_PARTITION,
     PartitionKey,
     directory_name,
     encode_value,
-    split_by_partition,
 )
+from flowconv.rows.partitioning import split_by_partition
 from flowconv.source.keys import LogObject
 from oracle import reference
 from support.in_memory import log_object

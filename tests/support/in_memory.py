@@ -18,7 +18,7 @@ from flowconv.blocks.declared_formats import DeclaredFormats, declared_formats
 from flowconv.blocks.reading import BeginBeside
 from flowconv.blocks.shapes import Shape
 from flowconv.errors import CorruptObjectError, FormatError, UnreadableObjectError
-from flowconv.options import TimeType
+from flowconv.option_values import TimeType
 from flowconv.rows.batch import RejectedLine
 from flowconv.rows.extracting import extract
 from flowconv.rows.normalising import FlowBatch, normalise

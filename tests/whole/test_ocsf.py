@@ -25,7 +25,7 @@ from flowconv.fields import Table
 from flowconv.lake.ledger import Ledger
 from flowconv.lake.ocsf_writing import OcsfWriter
 from flowconv.rows.ocsf_schema import OCSF_SCHEMA
-from flowconv.rows.partitioning import PartitionKey
+from flowconv.rows.partition_names import PartitionKey
 from flowconv.rows.schema import table_schema
 from flowconv.samples.generating import generate
 from flowconv.samples.options import GenerateOptions
