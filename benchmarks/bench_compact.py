@@ -116,7 +116,8 @@ class Question:
 def questions(lake: Path) -> dict[str, Question]:
     """Return what people ask, of what is there."""
     flows = pl.scan_parquet(lake / "vpc").drop_nulls(["interface_id", "srcaddr"])
-    found = flows.group_by("interface_id", "srcaddr", "date").len().sort("len", "srcaddr").collect()
+    found = flows.group_by("interface_id", "srcaddr", "date").len().collect()
+    found = found.sort("len", "srcaddr", "interface_id", "date")
     row = found.row(len(found) // 2, named=True)
     day, interface, address = row["date"], row["interface_id"], row["srcaddr"]
     in_day = f"date = DATE '{day}'"
@@ -166,10 +167,28 @@ def read_by_polars(lake: Path, question: Question) -> tuple[int, tuple[Any, ...]
 
 
 class _CountingFiles(LocalFileSystem):  # type: ignore[misc]
-    """Local files whose bytes are counted as DuckDB reads them."""
+    """Local files, and what DuckDB reads of them."""
 
     protocol = "counting"
-    read_bytes = 0
+
+    def __init__(self) -> None:
+        super().__init__(skip_instance_cache=True)
+        self.reads: list[tuple[str, int, int]] = []  # path, start and stop
+
+    def read_bytes(self) -> int:
+        """Return the bytes that were read."""
+        return sum(stop - start for _, start, stop in self.reads)
+
+    def fetched_bytes(self) -> int:
+        """Return the bytes that were read once or more: what DuckDB fetches from S3, it keeps."""
+        fetched = 0
+        last, end = "", 0
+        for path, start, stop in sorted(self.reads):
+            if path != last:
+                last, end = path, 0
+            fetched += max(0, stop - max(start, end))
+            end = max(end, stop)
+        return fetched
 
     def _open(self, path: str, mode: str = "rb", **_: Any) -> Any:  # noqa: ARG002
         return _CountingFile(self, path)
@@ -196,7 +215,7 @@ class _CountingFile(io.FileIO):
         wanted = os.fstat(self.fileno()).st_size if size in (None, -1) else size
         data = os.pread(self.fileno(), wanted or 0, self.tell())
         self.seek(self.tell() + len(data))
-        self._files.read_bytes += len(data)
+        self._files.reads.append((self.name, self.tell() - len(data), self.tell()))
         return data
 
 
@@ -204,7 +223,7 @@ def read_by_duckdb(
     lake: Path, question: Question, *, is_local: bool = False
 ) -> tuple[int, tuple[Any, ...]]:
     """Return the bytes that DuckDB reads, as from S3 or as from a folder, and its answer."""
-    files = _CountingFiles(skip_instance_cache=True)
+    files = _CountingFiles()
     with duckdb.connect(config={"threads": 1}) as connection:
         connection.execute("SET enable_progress_bar = false")
         # Else columns are fetched whole, as DuckDB does it from S3 but not from a folder.
@@ -214,14 +233,14 @@ def read_by_duckdb(
         connection.execute(
             f"CREATE VIEW vpc_flows AS FROM read_parquet({paths}, hive_partitioning = true)"
         )
-        connection.execute(address_macro("vpc_flows", is_local=is_local))
-        to_make_it = files.read_bytes
+        connection.execute(address_macro("vpc_flows"))
+        files.reads.clear()
         condition = question.sql_with("TIMESTAMPTZ '%Y-%m-%d %H:%M:%SZ'")
         rows = f"vpc_flows WHERE {condition}"
         if question.address:
             rows = f"vpc_address('{question.address}')"
         answer = connection.execute(f"SELECT {question.columns} FROM {rows}").fetchall()
-        return files.read_bytes - to_make_it, answer[0]
+        return files.read_bytes() if is_local else files.fetched_bytes(), answer[0]
 
 
 def read_by_clickhouse(lake: Path, question: Question) -> tuple[int, tuple[Any, ...]]:

@@ -182,7 +182,6 @@ def _duckdb(table: LakeTable) -> str:
     types = ", ".join(
         f"{_text(name)}: {_TYPES['duckdb'][kind]}" for name, kind in table.partitions.items()
     )
-    macro = address_macro(table.name, is_local="://" not in table.folder)
     return f"""\
 CREATE OR REPLACE VIEW {table.name} AS
 SELECT * FROM read_parquet(
@@ -191,26 +190,25 @@ SELECT * FROM read_parquet(
   hive_partitioning = true,
   hive_types = {{{types}}}
 );
-{macro}"""
+{address_macro(table.name)}"""
 
 
-def address_macro(name: str, *, is_local: bool) -> str:
+def address_macro(name: str) -> str:
     """Return the statement of DuckDB's macro `vpc_address(x)`: the rows from or to an address.
 
     Args:
         name: Of the view: `vpc_flows` or `tgw_flows`.
-        is_local: Its files are in a folder.
     """
-    rows = f"SELECT * FROM {name} WHERE srcaddr = address"
-    # DuckDB's reader takes conditions on one column each. From S3 it fetches columns whole, and
-    # would do so twice (benchmarks/README.md, "compact").
-    if is_local:
-        rows += f"\nUNION ALL SELECT * FROM {name}"
-        rows += "\n  WHERE dstaddr = address AND (srcaddr = address) IS NOT TRUE"
-    else:
-        rows += " OR dstaddr = address"
     macro = name.replace("_flows", "_address")
-    return f"CREATE OR REPLACE MACRO {macro}(address) AS TABLE\n{rows};\n"
+    # DuckDB's reader takes conditions on one column each. What leaves out rows that are there
+    # already is on two: else the reader would look into all of srcaddr again (benchmarks/README.md,
+    # "compact").
+    return f"""\
+CREATE OR REPLACE MACRO {macro}(address) AS TABLE
+SELECT * FROM {name} WHERE srcaddr = address
+UNION ALL SELECT * FROM {name}
+  WHERE dstaddr = address AND srcaddr IS DISTINCT FROM dstaddr;
+"""
 
 
 def _clickhouse(table: LakeTable) -> str:

@@ -9,7 +9,6 @@ import polars as pl
 import pytest
 
 from flowconv import ConvertOptions, UsageError, convert, ddl, scan
-from flowconv.answers.ddl import address_macro
 from flowconv.options import Dialect
 from support.commands import USAGE, run
 from support.lakes import Key, write_objects
@@ -74,26 +73,36 @@ PAIRS = [("10.0.0.1", "10.0.0.2"), ("10.0.0.2", "10.0.0.1"), ("10.0.0.1", "10.0.
 PAIRS += [("-", "10.0.0.1"), ("10.0.0.1", "-"), ("-", "-"), ("10.0.0.2", "10.0.0.3")]
 
 
-@pytest.mark.parametrize("is_local", [True, False], ids=["folder", "S3"])
-def test_duckdb_rows_of_an_address(tmp_path: Path, is_local: bool) -> None:
+@pytest.fixture(scope="module")
+def lake_of_pairs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("pairs")
     lines = [f"{source} {target} {bytes_}" for bytes_, (source, target) in enumerate(PAIRS)]
     text = "\n".join(["srcaddr dstaddr bytes", *lines, ""])
-    write_objects(tmp_path / "logs", {Key("a.log"): text.encode()})
-    convert(tmp_path / "logs", tmp_path / "lake")
+    write_objects(folder / "logs", {Key("a.log"): text.encode()})
+    convert(folder / "logs", folder / "lake")
+    return folder / "lake"
+
+
+def test_duckdb_rows_of_an_address(lake_of_pairs: Path) -> None:
     with duckdb.connect() as connection:
-        connection.execute(ddl(tmp_path / "lake", "duckdb"))
-        connection.execute(address_macro("vpc_flows", is_local=is_local))
+        connection.execute(ddl(lake_of_pairs, "duckdb"))
         for address in ("10.0.0.1", "10.0.0.2", "10.0.0.3", "10.0.0.4"):
             rows = connection.execute("SELECT bytes FROM vpc_address(?) ORDER BY 1", [address])
             wanted = [(n,) for n, pair in enumerate(PAIRS) if address in pair]
             assert rows.fetchall() == wanted, address
 
 
-def test_duckdb_rows_of_an_address_in_s3(lake: Path) -> None:
-    assert "UNION" in ddl(lake, "duckdb")
-    script = ddl(lake, "duckdb", location="s3://my-lake/flows")
-    assert "UNION" not in script
-    assert "SELECT * FROM tgw_flows WHERE srcaddr = address OR dstaddr = address;" in script
+def test_duckdb_looks_for_an_address_once_in_each_column(lake_of_pairs: Path) -> None:
+    with duckdb.connect() as connection:
+        connection.execute(ddl(lake_of_pairs, "duckdb"))
+        asked = "EXPLAIN (FORMAT json) SELECT bytes FROM vpc_address('10.0.0.2')"
+        plan = connection.execute(asked).fetchall()[0][1]
+    # What the readers look for, as they read.
+    readers = re.findall(r'"Filters": *(".*")', plan)
+    assert [sorted(re.findall("srcaddr|dstaddr", reader)[:1]) for reader in readers] == [
+        ["srcaddr"],
+        ["dstaddr"],
+    ]
 
 
 def test_clickhouse(lake: Path) -> None:
