@@ -42,7 +42,7 @@ STEPS: dict[str, tuple[Any, str]] = {
     "sort": (pages, "sort"),
     "reorder": (pages, "reorder"),
     "encode": (pages.ColumnPages, "_encode"),
-    "dictionary": (pages.ColumnPages, "dictionary_page"),
+    "dictionary": (pages.ColumnPages, "_encode_dictionary"),
     "sizes": (pages, "plain_bytes"),
     "compress": (ParquetWriter, "_compress"),
     "assemble": (pages.ColumnPages, "write_chunk"),

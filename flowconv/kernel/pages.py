@@ -5,7 +5,7 @@ Every call lets other threads run. Arrays are C-contiguous; what a function writ
 
 import ctypes
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
@@ -54,9 +54,6 @@ _PAGES_AT_ONCE = 64
 _CHUNK_ROOM = 1024
 _PAGE_ROOM = 256
 
-# Stands for a buffer that Arrow left out, as there is nothing in it.
-_NOTHING = np.zeros(8, np.uint8)
-
 
 class _Column(ctypes.Structure):
     _fields_ = (
@@ -94,7 +91,16 @@ class DataPage(ctypes.Structure):
     greatest: int
 
 
-class _PackedPage(ctypes.Structure):
+class PackedPage(ctypes.Structure):
+    """A page as it lies in a file, or is to be compressed.
+
+    Attributes:
+        packed: Its address.
+        packed_bytes: Its size there.
+        checksum: Its CRC-32.
+        page: What it holds; of a dictionary page, `rows` are entries.
+    """
+
     _fields_ = (
         ("packed", ctypes.c_void_p),
         ("packed_bytes", ctypes.c_uint64),
@@ -103,12 +109,19 @@ class _PackedPage(ctypes.Structure):
         ("unused", ctypes.c_uint32),
         ("page", DataPage),
     )
+    packed: int
+    packed_bytes: int
+    checksum: int
+    page: DataPage
+
+
+_PAGE_SIZE = ctypes.sizeof(PackedPage)
 
 
 class _Chunk(ctypes.Structure):
     _fields_ = (
         ("column", ctypes.POINTER(_Column)),
-        ("pages", ctypes.POINTER(_PackedPage)),
+        ("pages", ctypes.POINTER(PackedPage)),
         ("name", ctypes.c_char_p),
         ("start", ctypes.c_uint64),
         ("name_bytes", ctypes.c_uint32),
@@ -124,46 +137,48 @@ class _Chunk(ctypes.Structure):
     )
 
 
-def read_texts(array: "pa.Array[Any]") -> Texts:
-    """Return where the texts of a utf8 or large_utf8 array lie; those of nulls may be anything."""
-    texts = np.empty(len(array), TEXT)
-    large = pa.types.is_large_string(array.type)
-    _, offsets, values = array.buffers()
-    if len(array) and offsets is not None:
-        function = _library().fc_texts_of_large_utf8 if large else _library().fc_texts_of_utf8
-        start = offsets.address + array.offset * (8 if large else 4)
-        address = values.address if values is not None else _address(_NOTHING)
-        _check(function(start, address or _address(_NOTHING), len(array), _address(texts)))
-    return texts
+class Batches:
+    """The rows of some tables, as the kernel reads them.
 
+    It keeps their memory, in which the texts of its columns lie.
 
-def number_rows(array: "pa.Array[Any]", first: int, numbers: Numbers) -> int:
-    """Write to `numbers` that rows have the entries `first`, `first + 1`, …; count the nulls."""
-    function = _library().fc_number_rows
-    found: int = function(_validity(array), array.offset, len(array), first, _address(numbers))
-    return found
-
-
-def number_indices(indices: "pa.Int32Array", entries: int, first: int, numbers: Numbers) -> int:
-    """Write to `numbers` what an array's indices say, plus `first`; count the nulls.
-
-    Raises:
-        ValueError: An index is not below `entries`.
+    Args:
+        tables: The tables; all have the same columns, each in one of these types: int32, int64,
+            timestamp, string, large_string, dictionaries of texts with int32 indices, and null.
     """
-    values = indices.buffers()[1]
-    if not len(indices) or values is None:
-        return 0
-    return _check(
-        _library().fc_number_indices(
-            values.address + 4 * indices.offset,
-            _validity(indices),
-            indices.offset,
-            len(indices),
-            entries,
-            first,
-            _address(numbers),
-        )
-    )
+
+    def __init__(self, tables: Iterable[pa.Table | pa.RecordBatch]) -> None:
+        self.rows = self._columns = 0
+        self._kept = []
+        addresses: list[int] = []
+        for table in tables:
+            for batch in table.to_batches() if isinstance(table, pa.Table) else [table]:
+                exported = batch.__arrow_c_array__()  # type: ignore[no-untyped-call]
+                self._kept.append(exported)
+                for capsule, name in zip(exported, (b"arrow_schema", b"arrow_array"), strict=True):
+                    addresses.append(_pointer_in(capsule, name))
+                self.rows += batch.num_rows
+                self._columns = batch.num_columns
+        self._batches = (ctypes.c_void_p * len(addresses))(*addresses)
+
+    def nulls(self) -> list[int]:
+        """Return how many nulls each column has, those of dictionaries not counted."""
+        nulls = (ctypes.c_uint64 * self._columns)()
+        _library().fc_count_nulls(self._batches, len(self._kept), self._columns, nulls)
+        return list(nulls)
+
+    def read(self, place: int, physical: PhysicalType) -> tuple[Entries, Numbers, int]:
+        """Return a column's entries, for each row the number of its entry, and its nulls.
+
+        Raises:
+            ValueError: An array is damaged.
+        """
+        column = (self._batches, len(self._kept), place, _TYPES[physical])
+        count = _check(_library().fc_count_entries(*column))
+        entries = np.empty(count, TEXT if physical == "text" else np.int64)
+        numbers = np.empty(self.rows, np.uint32)
+        nulls = _library().fc_read_column(*column, _address(entries), _address(numbers))
+        return entries, numbers, _check(nulls)
 
 
 def distinct_integers(entries: Integers, numbers: Numbers, limit: int) -> Integers | None:
@@ -264,6 +279,57 @@ class WrittenChunk:
     offset_index: bytes
 
 
+class CompressedPages:
+    """The pages of a chunk: the dictionary page if there is one, and all data pages.
+
+    Args:
+        compress: Returns compressed bytes, which are not those that it is given.
+    """
+
+    def __init__(self, compress: Callable[[memoryview], pa.Buffer]) -> None:
+        self._compress = compress
+        self._kept: list[pa.Buffer] = []
+        self.packed = (PackedPage * _PAGES_AT_ONCE)()
+
+    def __len__(self) -> int:
+        return len(self._kept)
+
+    @property
+    def size_bytes(self) -> int:
+        """What all of them take."""
+        return sum(page.size for page in self._kept)
+
+    def add(self, page: memoryview, held: DataPage) -> None:
+        """Compress a page, and add it."""
+        self.packed[len(self)] = PackedPage(packed_bytes=len(page), page=held)
+        self.compress(page, 1)
+
+    def room(self) -> tuple[Any, int]:
+        """Return where the next pages go, and how many may be added."""
+        if len(self) == len(self.packed):
+            grown = (PackedPage * (2 * len(self)))()
+            ctypes.memmove(grown, self.packed, ctypes.sizeof(self.packed))
+            self.packed = grown
+        used = len(self)
+        return ctypes.byref(self.packed, used * _PAGE_SIZE), len(self.packed) - used
+
+    def compress(self, pages: memoryview, count: int) -> None:
+        """Compress the pages that were written where the next ones go.
+
+        Args:
+            pages: Their bytes, one page behind another.
+            count: How many they are.
+        """
+        start = 0
+        for page in self.packed[len(self) : len(self) + count]:
+            stop = start + page.packed_bytes
+            packed = self._compress(pages[start:stop])
+            page.packed, page.packed_bytes = packed.address, packed.size
+            page.checksum = _crc32(packed)
+            self._kept.append(packed)
+            start = stop
+
+
 class ColumnPages:
     """Makes the pages of a column of a row group.
 
@@ -289,28 +355,35 @@ class ColumnPages:
             _address(entries), _address(numbers), len(numbers), _TYPES[physical], ranks, width
         )
 
-    @property
-    def has_dictionary(self) -> bool:
-        """Whether pages hold numbers of entries, and the entries stand in a page of their own."""
-        return bool(self._column.width)
+    def add_dictionary(self, size_bytes: int, pages: CompressedPages, buffer: PageBuffer) -> None:
+        """Add the page of all entries, which take so many bytes."""
+        pages.add(
+            self._encode_dictionary(size_bytes, buffer),
+            DataPage(size_bytes=size_bytes, rows=len(self._kept[0])),
+        )
 
-    def dictionary_page(self, size_bytes: int, buffer: PageBuffer) -> tuple[memoryview, DataPage]:
-        """Return the page of all entries, which take so many bytes; the next page overwrites it."""
+    def _encode_dictionary(self, size_bytes: int, buffer: PageBuffer) -> memoryview:
         address, memory = buffer.pages(size_bytes)
         entries = len(self._kept[0])
         written = _library().fc_dictionary_page(ctypes.byref(self._column), entries, address)
         assert written == size_bytes
-        return memory[:size_bytes], DataPage(size_bytes=size_bytes, rows=entries)
+        return memory[:size_bytes]
 
-    def data_pages(
-        self, most_rows: int, most_bytes: int, longest: int, buffer: PageBuffer
-    ) -> Iterator[tuple[memoryview, DataPage]]:
-        """Give the pages of all rows; each is valid until the next is asked for.
+    def add_data(
+        self,
+        most_rows: int,
+        most_bytes: int,
+        longest: int,
+        pages: CompressedPages,
+        buffer: PageBuffer,
+    ) -> None:
+        """Add the pages of all rows.
 
         Args:
             most_rows: The most rows of a page.
             most_bytes: The most that a page's values take, unless the first one takes more.
             longest: What the longest value takes.
+            pages: Compresses them.
             buffer: Memory for the pages.
         """
         width = self._column.width
@@ -318,14 +391,10 @@ class ColumnPages:
         capacity = max(capacity, _PAGES_BYTES)
         address, memory = buffer.pages(capacity)
         scratch = buffer.scratch(most_rows)
-        pages = (DataPage * _PAGES_AT_ONCE)()
         row = 0
         while row < self._column.rows:
             row, count = self._encode(row, most_rows, most_bytes, scratch, address, capacity, pages)
-            start = 0
-            for page in pages[:count]:
-                yield memory[start : start + page.size_bytes], page
-                start += page.size_bytes
+            pages.compress(memory, count)
 
     def _encode(
         self,
@@ -335,7 +404,7 @@ class ColumnPages:
         scratch: int,
         address: int,
         capacity: int,
-        pages: "ctypes.Array[DataPage]",
+        pages: CompressedPages,
     ) -> tuple[int, int]:
         """Write the pages from `row` on; return the row behind them, and how many they are."""
         count = ctypes.c_uint32()
@@ -348,8 +417,7 @@ class ColumnPages:
                 scratch,
                 address,
                 capacity,
-                pages,
-                len(pages),
+                *pages.room(),
                 ctypes.byref(count),
             )
         )
@@ -357,7 +425,7 @@ class ColumnPages:
 
     def write_chunk(
         self,
-        pages: Sequence[tuple[pa.Buffer, DataPage]],
+        pages: CompressedPages,
         *,
         name: bytes,
         codec: int,
@@ -365,10 +433,10 @@ class ColumnPages:
         filter_bytes: int,
         buffer: PageBuffer,
     ) -> tuple[WrittenChunk, memoryview]:
-        """Make a chunk of compressed pages.
+        """Make a chunk of its pages.
 
         Args:
-            pages: The dictionary page if there is one, and all data pages.
+            pages: All of them.
             name: The column's name.
             codec: Parquet's number of the compression.
             start: Where the chunk begins in its file.
@@ -378,21 +446,15 @@ class ColumnPages:
         Returns:
             What is said of it, and its bytes, which the next chunk overwrites.
         """
-        packed = (_PackedPage * len(pages))()
-        size_bytes = _CHUNK_ROOM
-        for place, (page_bytes, page) in zip(packed, pages, strict=True):
-            place.packed, place.packed_bytes = page_bytes.address, page_bytes.size
-            place.checksum = _crc32(page_bytes)
-            place.page = page
-            size_bytes += page_bytes.size + _PAGE_ROOM
+        size_bytes = _CHUNK_ROOM + pages.size_bytes + _PAGE_ROOM * len(pages)
         chunk = _Chunk(
             column=ctypes.pointer(self._column),
-            pages=packed,
+            pages=pages.packed,
             name=name,
             start=start,
             name_bytes=len(name),
             page_count=len(pages),
-            has_dictionary=self.has_dictionary,
+            has_dictionary=bool(self._column.width),
             codec=codec,
             filter_bytes=filter_bytes,
         )
@@ -410,6 +472,16 @@ class ColumnPages:
             offset_index=bytes(memory[chunk.column_index_end : needed]),
         )
         return written, memory[: chunk.size_bytes]
+
+
+def entry_bytes(entries: Entries, physical: PhysicalType) -> tuple[int, int]:
+    """Return what entries take, written one by one, and what the longest of them takes."""
+    column = _Column(_address(entries), None, 0, _TYPES[physical], 0, 0)
+    longest = ctypes.c_uint64()
+    size_bytes: int = _library().fc_entry_bytes(
+        ctypes.byref(column), len(entries), ctypes.byref(longest)
+    )
+    return size_bytes, longest.value
 
 
 def plain_bytes(entries: Entries, numbers: Numbers, physical: PhysicalType) -> int:
@@ -434,9 +506,15 @@ def _address(array: "npt.NDArray[Any]") -> int:
     return pa.py_buffer(array).address  # type: ignore[arg-type]
 
 
-def _validity(array: "pa.Array[Any]") -> int | None:
-    validity = array.buffers()[0] if array.null_count else None
-    return None if validity is None else validity.address
+def _pointer_in(capsule: object, name: bytes) -> int:
+    """Return the address that a capsule of Arrow's C data interface holds."""
+    pointer: int = _get_pointer(capsule, name)
+    return pointer
+
+
+_get_pointer = ctypes.PYFUNCTYPE(ctypes.c_void_p, ctypes.py_object, ctypes.c_char_p)(
+    ("PyCapsule_GetPointer", ctypes.pythonapi)
+)
 
 
 def _check(result: int) -> int:
@@ -447,6 +525,8 @@ def _check(result: int) -> int:
             raise ValueError("a dictionary array has an index beyond its dictionary")
         case -4:
             raise ValueError("the offsets of an array of texts do not ascend")
+        case -6:
+            raise ValueError("an array has another type than its column")
         case _ if result < 0:
             raise AssertionError(f"the native core returned {result}")
     return result
@@ -462,19 +542,16 @@ _ADDRESS, _U8, _U32, _U64, _I64 = (
 
 # Result and arguments of each function, as in src/flowconv.h.
 _FUNCTIONS: dict[str, tuple[Any, tuple[Any, ...]]] = {
-    "fc_texts_of_utf8": (ctypes.c_int, (_ADDRESS, _ADDRESS, _U32, _ADDRESS)),
-    "fc_texts_of_large_utf8": (ctypes.c_int, (_ADDRESS, _ADDRESS, _U32, _ADDRESS)),
-    "fc_number_rows": (_U32, (_ADDRESS, ctypes.c_size_t, _U32, _U32, _ADDRESS)),
-    "fc_number_indices": (
-        _I64,
-        (_ADDRESS, _ADDRESS, ctypes.c_size_t, _U32, _U32, _U32, _ADDRESS),
-    ),
+    "fc_count_nulls": (None, (_ADDRESS, _U32, _U32, _ADDRESS)),
+    "fc_count_entries": (_I64, (_ADDRESS, _U32, _U32, _U8)),
+    "fc_read_column": (_I64, (_ADDRESS, _U32, _U32, _U8, _ADDRESS, _ADDRESS)),
     "fc_distinct_integers": (_I64, (_ADDRESS, _ADDRESS, _U32, _U32, _U64, _ADDRESS)),
     "fc_distinct_texts": (_I64, (_ADDRESS, _U32, _ADDRESS, _U32, _U32, _U64, _ADDRESS)),
     "fc_sort": (ctypes.c_int, (_ADDRESS, _U32, _U32, _ADDRESS, _ADDRESS)),
     "fc_reorder": (None, (_ADDRESS, _ADDRESS, _U32, _ADDRESS)),
     "fc_longest_text": (_U64, (_ADDRESS, _U64, _U64)),
     "fc_plain_bytes": (_U64, (_ADDRESS,)),
+    "fc_entry_bytes": (_U64, (_ADDRESS, _U32, _ADDRESS)),
     "fc_page_capacity": (_U64, (_U32, _U8, _U64)),
     "fc_data_pages": (
         _I64,
@@ -486,7 +563,7 @@ _FUNCTIONS: dict[str, tuple[Any, tuple[Any, ...]]] = {
             _ADDRESS,
             _ADDRESS,
             _U64,
-            ctypes.POINTER(DataPage),
+            _ADDRESS,
             _U32,
             _ADDRESS,
         ),

@@ -1,20 +1,22 @@
 """A column of a row group -> a chunk: its pages, compressed, and what is said of them."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pyarrow as pa
 
+from flowconv.kernel import pages
 from flowconv.kernel.pages import (
     NO_INTEGERS,
     NO_NUMBERS,
     NO_TEXTS,
     NULL,
     ColumnPages,
+    CompressedPages,
     DataPage,
     PageBuffer,
     WrittenChunk,
 )
-from flowconv.parquet.columns import Column, dictionary_bytes, dictionary_width, longest_value
+from flowconv.parquet.columns import Column, dictionary_width
 from flowconv.parquet.thrift import varint
 from flowconv.parquet.types import ColumnType
 
@@ -54,25 +56,25 @@ def encode_chunk(
     Raises:
         ValueError: A text is too long for a page.
     """
-    longest = longest_value(column)
+    size_bytes, longest = pages.entry_bytes(column.entries, column.type.physical)
     if longest > _LARGEST_PAGE - PAGE_BYTES:
         raise ValueError(
             f"column {column.name}: a text has {longest - 4:,} bytes; a page of Parquet holds at "
             f"most {_LARGEST_PAGE - PAGE_BYTES:,}"
         )
+    width = dictionary_width(column, size_bytes)
     encoder = ColumnPages(
-        column.entries,
-        column.numbers,
-        column.type.physical,
-        ranks=column.ranks,
-        width=dictionary_width(column),
+        column.entries, column.numbers, column.type.physical, ranks=column.ranks, width=width
     )
-    pages = [
-        (compress(page), DataPage.from_buffer_copy(held))
-        for page, held in _pages(column, encoder, longest, buffer)
-    ]
+    made = CompressedPages(compress)
+    if width:
+        encoder.add_dictionary(size_bytes, made, buffer)
+    rows = len(column.numbers)
+    # There is nothing to skip in a chunk of one value, or none.
+    most_rows = rows if column.is_constant else min(rows, PAGE_ROWS)
+    encoder.add_data(most_rows, PAGE_BYTES, longest, made, buffer)
     return encoder.write_chunk(
-        pages,
+        made,
         name=column.name.encode(),
         codec=codec,
         start=start,
@@ -81,17 +83,20 @@ def encode_chunk(
     )
 
 
-def null_page(rows: int) -> tuple[bytes, DataPage]:
-    """Return the data page of rows without values: definition levels alone, one run of zeros."""
+def null_pages(rows: int, compress: Compress) -> CompressedPages:
+    """Return the page of rows without values: definition levels alone, one run of zeros."""
     levels = varint(rows << 1) + b"\0"
     page = len(levels).to_bytes(4, "little") + levels
-    return page, DataPage(size_bytes=len(page), rows=rows, nulls=rows, least=NULL, greatest=NULL)
+    held = DataPage(size_bytes=len(page), rows=rows, nulls=rows, least=NULL, greatest=NULL)
+    made = CompressedPages(compress)
+    made.add(memoryview(page), held)
+    return made
 
 
 def null_chunk(
     name: str,
     kind: ColumnType,
-    page: tuple[pa.Buffer, DataPage],
+    page: CompressedPages,
     buffer: PageBuffer,
     *,
     codec: int,
@@ -103,7 +108,7 @@ def null_chunk(
     Args:
         name: The column's name.
         kind: How it is stored.
-        page: The rows' `null_page`, compressed.
+        page: The rows' `null_pages`.
         buffer: As `encode_chunk`.
         codec: As `encode_chunk`.
         start: As `encode_chunk`.
@@ -112,21 +117,10 @@ def null_chunk(
     no_entries = NO_TEXTS if kind.physical == "text" else NO_INTEGERS
     encoder = ColumnPages(no_entries, NO_NUMBERS, kind.physical, ranks=True, width=0)
     return encoder.write_chunk(
-        [page],
+        page,
         name=name.encode(),
         codec=codec,
         start=start,
         filter_bytes=filter_bytes,
         buffer=buffer,
     )
-
-
-def _pages(
-    column: Column, encoder: ColumnPages, longest: int, buffer: PageBuffer
-) -> Iterator[tuple[memoryview, DataPage]]:
-    if encoder.has_dictionary:
-        yield encoder.dictionary_page(dictionary_bytes(column), buffer)
-    rows = len(column.numbers)
-    # There is nothing to skip in a chunk of one value, or none.
-    most_rows = rows if column.is_constant else min(rows, PAGE_ROWS)
-    yield from encoder.data_pages(most_rows, PAGE_BYTES, longest, buffer)

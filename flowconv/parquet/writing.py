@@ -8,12 +8,19 @@ import numpy as np
 import pyarrow as pa
 
 from flowconv.kernel import pages
-from flowconv.kernel.pages import NO_TEXTS, DataPage, Numbers, PageBuffer, WrittenChunk
+from flowconv.kernel.pages import (
+    NO_TEXTS,
+    Batches,
+    CompressedPages,
+    Numbers,
+    PageBuffer,
+    WrittenChunk,
+)
 from flowconv.parquet.bloom import bloom_filter
-from flowconv.parquet.chunks import encode_chunk, null_chunk, null_page
+from flowconv.parquet.chunks import encode_chunk, null_chunk, null_pages
 from flowconv.parquet.columns import (
     Column,
-    has_only_nulls,
+    as_stored,
     rank,
     rank_if_useful,
     read_column,
@@ -90,6 +97,7 @@ class ParquetWriter:
     ) -> None:
         self._file = file
         self._schema = schema
+        self._names = schema.names
         codec = _CODECS[compression]
         self._codec = codec.number
         self._compressor = pa.Codec(codec.name) if codec.name else None
@@ -100,7 +108,7 @@ class ParquetWriter:
         _check_filters(schema, self._types, self._filtered)
         self._created_by = created_by
         self._buffer = PageBuffer()
-        self._null_pages: dict[int, tuple[pa.Buffer, DataPage]] = {}
+        self._null_pages: dict[int, CompressedPages] = {}
         self._row_groups: list[RowGroup] = []
         self._size_bytes = 0
         self._metadata: dict[str, str] = {}
@@ -126,10 +134,10 @@ class ParquetWriter:
             ValueError: As `write_table`.
         """
         for table in tables:
-            if table.schema.names != self._schema.names:
+            if table.schema.names != self._names:
                 raise ValueError(
                     f"the table has the columns {', '.join(table.schema.names)}, but the file has "
-                    f"{', '.join(self._schema.names)}"
+                    f"{', '.join(self._names)}"
                 )
         if any(table.num_rows for table in tables):
             self._write_row_group(tables)
@@ -162,22 +170,23 @@ class ParquetWriter:
     def _write_row_group(self, tables: Sequence[pa.Table | pa.RecordBatch]) -> None:
         start = self._size_bytes
         rows = sum(table.num_rows for table in tables)
-        columns = [_parts(tables, place) for place in range(len(self._schema))]
+        batches = Batches(as_stored(table, self._types) for table in tables)
+        nulls = batches.nulls()
         # A log lacks most of a table's columns: what has no value is neither read nor sorted.
-        empty = {place for place, parts in enumerate(columns) if has_only_nulls(parts)}
+        empty = {place for place in range(len(self._schema)) if nulls[place] == rows}
         keys = {
-            place: self._read(place, columns[place])
+            place: self._read(place, batches)
             for place in self._sorting
             if place not in empty and not self._is_sorted
         }
         order = _order_of(list(keys.values()))
         chunks: list[WrittenChunk] = []
-        for place, parts in enumerate(columns):
+        for place in range(len(self._schema)):
             if place in empty:
                 chunk = self._write_nulls(place, rows)
             else:
                 # Read here, not before the loop: one column at a time is in memory.
-                column = keys.pop(place, None) or self._read(place, parts)
+                column = keys.pop(place, None) or self._read(place, batches)
                 chunk = self._write_column(place, column, order)
             chunks.append(chunk)
         self._row_groups.append(
@@ -190,18 +199,17 @@ class ParquetWriter:
             )
         )
 
-    def _read(self, place: int, parts: "list[pa.Array[Any]]") -> Column:
-        return read_column(self._schema.names[place], self._types[place], parts)
+    def _read(self, place: int, batches: Batches) -> Column:
+        return read_column(self._names[place], self._types[place], batches, place)
 
     def _write_nulls(self, place: int, rows: int) -> WrittenChunk:
         """Write the chunk of a column without values."""
         # Columns and row groups of as many rows share a page.
         if rows not in self._null_pages:
-            page, held = null_page(rows)
-            self._null_pages = {rows: (self._compress(memoryview(page)), held)}
+            self._null_pages = {rows: null_pages(rows, self._compress)}
         bits = self._filter(place, NO_TEXTS)
         chunk, written = null_chunk(
-            self._schema.names[place],
+            self._names[place],
             self._types[place],
             self._null_pages[rows],
             self._buffer,
@@ -249,21 +257,14 @@ class ParquetWriter:
 
 def sorted_order(table: pa.Table, sort_by: Sequence[str]) -> Numbers:
     """Return the order of rows in which a writer with this `sort_by` writes them."""
-    keys = []
-    for name in sort_by:
-        parts = _parts([table], _place(table.schema, name))
-        if not has_only_nulls(parts):
-            keys.append(read_column(name, column_type(table.schema.field(name)), parts))
+    types = [column_type(field) for field in table.select(sort_by).schema]
+    batches = Batches([as_stored(table.select(sort_by), types)])
+    keys = [
+        read_column(name, kind, batches, place)
+        for place, (name, kind) in enumerate(zip(sort_by, types, strict=True))
+    ]
     order = _order_of(keys)
     return np.arange(table.num_rows, dtype=np.uint32) if order is None else order
-
-
-def _parts(tables: Sequence[pa.Table | pa.RecordBatch], place: int) -> "list[pa.Array[Any]]":
-    parts: list[pa.Array[Any]] = []
-    for table in tables:
-        values: Any = table.column(place)
-        parts += [values] if isinstance(values, pa.Array) else values.chunks
-    return parts
 
 
 def _order_of(keys: Sequence[Column]) -> Numbers | None:

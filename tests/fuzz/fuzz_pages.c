@@ -29,6 +29,7 @@ typedef struct {
 typedef struct {
   uint8_t type;  /* enum fc_physical_type */
   bool by_index; /* rows have indices into a dictionary */
+  bool is_large; /* offsets of texts have 64 bits */
   bool plain;
   uint32_t limit; /* of distinct values */
   uint32_t page_rows;
@@ -72,6 +73,7 @@ static void begin(task *t, const uint8_t *input, size_t size) {
   *t = (task){
       .type = input[0] % 3,
       .by_index = input[0] & 64,
+      .is_large = input[0] & 32,
       .plain = input[0] & 128,
       .limit = input[1] * 4u,
       .page_rows = input[2] ? input[2] : 1000,
@@ -255,6 +257,10 @@ static void check_dictionary_page(const task *t, const fc_chunk *chunk,
     size += plain_size(t, &entries[i]);
   uint8_t *out = exactly(size);
   CHECK(fc_dictionary_page(chunk, count, out) == size);
+  uint64_t longest;
+  CHECK(fc_entry_bytes(chunk, count, &longest) == size);
+  for (uint32_t i = 0; i < count; i++)
+    CHECK(plain_size(t, &entries[i]) <= longest);
   bytes b = {out, out + size};
   for (uint32_t i = 0; i < count; i++) {
     value v = read_plain(t, &b);
@@ -266,15 +272,8 @@ static void check_dictionary_page(const task *t, const fc_chunk *chunk,
 /* Pages become a chunk that has them one behind the other, each behind its
  * header; what is said of them stands behind it, and too little room is
  * noticed. */
-static void check_chunk(const fc_chunk *chunk, const fc_page *pages,
-                        uint32_t count, const uint8_t *bytes_, uint64_t size) {
-  fc_packed_page packed[MOST_PAGES];
-  const uint8_t *at = bytes_;
-  for (uint32_t i = 0; i < count; i++) {
-    packed[i] = (fc_packed_page){
-        .packed = at, .packed_bytes = pages[i].size_bytes, .page = pages[i]};
-    at += pages[i].size_bytes;
-  }
+static void check_chunk(const fc_chunk *chunk, fc_packed_page *packed,
+                        uint32_t count, uint64_t size) {
   fc_written_chunk written = {.column = chunk,
                               .pages = packed,
                               .name = (const uint8_t *)"srcaddr",
@@ -313,7 +312,7 @@ static void check_pages(const task *t, const fc_chunk *chunk, uint32_t count) {
   uint64_t capacity = fc_page_capacity(t->page_rows, chunk->width, value_bytes);
   uint8_t *out = exactly(capacity);
   uint32_t *scratch = exactly(t->page_rows * sizeof *scratch);
-  fc_page pages[MOST_PAGES];
+  fc_packed_page pages[MOST_PAGES];
   uint32_t row = 0, found;
   while (row < t->rows) {
     int64_t next =
@@ -322,16 +321,17 @@ static void check_pages(const task *t, const fc_chunk *chunk, uint32_t count) {
     CHECK(next > row && next <= t->rows && found > 0 && found <= MOST_PAGES);
     const uint8_t *at = out;
     for (uint32_t i = 0; i < found; i++) {
-      CHECK(pages[i].rows > 0 && pages[i].rows <= t->page_rows);
-      CHECK(pages[i].size_bytes <= capacity - (uint64_t)(at - out));
-      check_page(t, t->values + row, &pages[i], at, chunk->width, entries,
-                 count);
-      check_bounds(t, t->values + row, &pages[i], entries);
-      at += pages[i].size_bytes;
-      row += pages[i].rows;
+      const fc_page *page = &pages[i].page;
+      CHECK(page->rows > 0 && page->rows <= t->page_rows);
+      CHECK(page->size_bytes <= capacity - (uint64_t)(at - out));
+      CHECK(pages[i].packed == at && pages[i].packed_bytes == page->size_bytes);
+      check_page(t, t->values + row, page, at, chunk->width, entries, count);
+      check_bounds(t, t->values + row, page, entries);
+      at += page->size_bytes;
+      row += page->rows;
     }
     CHECK(row == next);
-    check_chunk(chunk, pages, found, out, (uint64_t)(at - out));
+    check_chunk(chunk, pages, found, (uint64_t)(at - out));
   }
   if (chunk->width)
     check_dictionary_page(t, chunk, entries, count);
@@ -405,63 +405,157 @@ static void check_bloom_filter(const fc_text *texts, uint32_t count) {
 /* --- as Arrow has it
  * ------------------------------------------------------------------------- */
 
-/* Write where the texts lie by Arrow's offsets, from a copy of their bytes. */
-static uint8_t *texts_of(const task *t, fc_text *texts) {
-  int32_t *offsets = exactly((t->rows + 1) * sizeof *offsets);
-  int64_t *large = exactly((t->rows + 1) * sizeof *large);
+/* Rows before the first of an array, which are not read. */
+#define OFFSET 3
+
+/* A column in two batches, of which the second has the texts of the first where
+ * they lie, too. */
+typedef struct {
+  fc_arrow_batch batches[2];
+  struct ArrowSchema schema, column_schema, text_schema;
+  struct ArrowArray arrays[2], columns[2], texts[2];
+  struct ArrowSchema *schema_child;
+  struct ArrowArray *children[2];
+  const void *buffers[3], *text_buffers[3];
+  void *validity, *values, *offsets, *bytes;
+} arrow;
+
+static size_t offset_bytes(const task *t) { return t->is_large ? 8 : 4; }
+
+static void set_offset(const task *t, void *offsets, uint32_t i,
+                       int64_t value) {
+  if (t->is_large)
+    ((int64_t *)offsets)[i] = value;
+  else
+    ((int32_t *)offsets)[i] = (int32_t)value;
+}
+
+/* The texts, with `before` empty ones in front. */
+static void make_texts(const task *t, uint32_t before, arrow *a) {
   size_t size = 0;
   for (uint32_t i = 0; i < t->rows; i++)
     size += t->values[i].text.size_bytes;
-  uint8_t *all = exactly(size), *at = all;
-  for (uint32_t i = 0; i <= t->rows; i++) {
-    large[i] = offsets[i] = (int32_t)(at - all);
-    fc_text text = i < t->rows ? t->values[i].text : (fc_text){0};
+  a->offsets = exactly((before + t->rows + 1) * offset_bytes(t));
+  uint8_t *at = a->bytes = exactly(size);
+  for (uint32_t i = 0; i <= before + t->rows; i++) {
+    set_offset(t, a->offsets, i, at - (uint8_t *)a->bytes);
+    if (i < before || i == before + t->rows)
+      continue;
+    fc_text text = t->values[i - before].text;
     if (text.size_bytes)
       memcpy(at, text.bytes, text.size_bytes);
     at += text.size_bytes;
   }
-  CHECK(fc_texts_of_large_utf8(large, all, t->rows, texts) == 0);
-  memset(texts, 0, t->rows * sizeof *texts);
-  CHECK(fc_texts_of_utf8(offsets, all, t->rows, texts) == 0);
-  if (size) {
-    offsets[t->rows] = -1;
-    CHECK(fc_texts_of_utf8(offsets, all, t->rows, texts) == FC_BAD_OFFSETS);
-    offsets[t->rows] = (int32_t)size;
-    CHECK(fc_texts_of_utf8(offsets, all, t->rows, texts) == 0);
-  }
-  free(offsets);
-  free(large);
-  return all;
 }
 
-/* Number the rows, each by an entry of its own. The bitmap begins within a
- * byte. */
-static void number(const task *t, uint32_t *numbers) {
-  const size_t offset = 3;
-  size_t size = (offset + t->rows + 7) / 8;
-  uint8_t *validity = exactly(size);
-  int32_t *indices = exactly(t->rows * sizeof *indices);
+static void make_values(const task *t, arrow *a) {
+  bool is_wide = t->type == FC_PHYSICAL_INT64;
+  uint32_t rows = OFFSET + t->rows;
+  a->validity = exactly((rows + 7) / 8);
+  memset(a->validity, 0, (rows + 7) / 8);
+  a->values = exactly(rows * (is_wide ? 8u : 4u));
+  for (uint32_t i = 0; i < rows; i++) {
+    bool is_null = i < OFFSET || t->values[i - OFFSET].is_null;
+    int64_t value = is_null ? -1
+                    : t->type == FC_PHYSICAL_TEXT
+                        ? (int64_t)i - OFFSET
+                        : t->values[i - OFFSET].number;
+    if (is_wide)
+      ((int64_t *)a->values)[i] = value;
+    else
+      ((int32_t *)a->values)[i] = (int32_t)value;
+    if (!is_null)
+      ((uint8_t *)a->validity)[i / 8] |= (uint8_t)(1u << i % 8);
+  }
+}
+
+static void begin_arrow(const task *t, arrow *a) {
+  static const char *const formats[] = {"i", "tsu:UTC", "u"};
+  bool is_text = t->type == FC_PHYSICAL_TEXT;
+  bool is_dictionary = is_text && t->by_index;
+  *a = (arrow){0};
+  make_values(t, a);
+  make_texts(t, is_dictionary ? 0 : OFFSET, a);
+  const char *text = t->is_large ? "U" : "u";
+  a->text_schema = (struct ArrowSchema){.format = text};
+  a->column_schema = (struct ArrowSchema){
+      .format = is_dictionary ? "i"
+                : is_text     ? text
+                              : formats[t->type],
+      .dictionary = is_dictionary ? &a->text_schema : NULL};
+  a->schema_child = &a->column_schema;
+  a->schema =
+      (struct ArrowSchema){.n_children = 1, .children = &a->schema_child};
+  bool is_plain_text = is_text && !is_dictionary;
+  a->buffers[0] = a->validity;
+  a->buffers[1] = is_plain_text ? a->offsets : a->values;
+  a->buffers[2] = a->bytes;
+  a->text_buffers[1] = a->offsets;
+  a->text_buffers[2] = a->bytes;
+  uint32_t half = t->rows / 2;
+  for (int i = 0; i < 2; i++) {
+    a->texts[i] = (struct ArrowArray){.length = i ? t->rows : half,
+                                      .n_buffers = 3,
+                                      .buffers = a->text_buffers};
+    a->columns[i] =
+        (struct ArrowArray){.length = i ? t->rows - half : half,
+                            .null_count = -1,
+                            .offset = OFFSET + (i ? half : 0),
+                            .n_buffers = is_plain_text ? 3 : 2,
+                            .buffers = a->buffers,
+                            .dictionary = is_dictionary ? &a->texts[i] : NULL};
+    a->children[i] = &a->columns[i];
+    a->arrays[i] = (struct ArrowArray){.length = a->columns[i].length,
+                                       .n_children = 1,
+                                       .children = &a->children[i]};
+    a->batches[i] = (fc_arrow_batch){&a->schema, &a->arrays[i]};
+  }
+}
+
+static void free_arrow(arrow *a) {
+  free(a->validity);
+  free(a->values);
+  free(a->offsets);
+  free(a->bytes);
+}
+
+/* What is damaged is named. */
+static void check_damaged(const task *t, arrow *a, uint32_t nulls,
+                          void *entries, uint32_t *numbers) {
+  if (t->type == FC_PHYSICAL_TEXT) {
+    uint32_t last = t->rows + (t->by_index ? 0 : OFFSET);
+    int64_t size = t->is_large ? ((int64_t *)a->offsets)[last]
+                               : ((int32_t *)a->offsets)[last];
+    set_offset(t, a->offsets, last, -1);
+    CHECK(fc_read_column(a->batches, 2, 0, t->type, entries, numbers) ==
+          FC_BAD_OFFSETS);
+    set_offset(t, a->offsets, last, size);
+    a->texts[0].length = a->texts[1].length = 0;
+    if (t->by_index && t->rows > nulls)
+      CHECK(fc_read_column(a->batches, 2, 0, t->type, entries, numbers) ==
+            FC_BAD_INDEX);
+    a->texts[0].length = t->rows / 2;
+    a->texts[1].length = t->rows;
+  }
+  const char *format = a->column_schema.format;
+  a->column_schema.format = "z";
+  CHECK(fc_count_entries(a->batches, 2, 0, t->type) == FC_BAD_TYPE);
+  a->column_schema.format = format;
+}
+
+/* Read the column: each row has an entry of its own. */
+static void read_column(const task *t, arrow *a, void *entries,
+                        uint32_t *numbers) {
   uint32_t nulls = 0;
-  memset(validity, 0, size);
-  for (uint32_t i = 0; i < t->rows; i++) {
+  uint64_t counted = 0;
+  for (uint32_t i = 0; i < t->rows; i++)
     nulls += t->values[i].is_null;
-    indices[i] = t->values[i].is_null ? -1 : (int32_t)i;
-    if (!t->values[i].is_null)
-      validity[(offset + i) / 8] |= (uint8_t)(1u << (offset + i) % 8);
-  }
-  if (t->by_index) {
-    CHECK(fc_number_indices(indices, validity, offset, t->rows, t->rows, 0,
-                            numbers) == nulls);
-    if (t->rows > nulls)
-      CHECK(fc_number_indices(indices, validity, offset, t->rows, 0, 0,
-                              numbers) == FC_BAD_INDEX);
-    CHECK(fc_number_indices(indices, validity, offset, t->rows, t->rows, 0,
-                            numbers) == nulls);
-  } else {
-    CHECK(fc_number_rows(validity, offset, t->rows, 0, numbers) == nulls);
-  }
-  free(validity);
-  free(indices);
+  fc_count_nulls(a->batches, 2, 1, &counted);
+  CHECK(counted == nulls);
+  CHECK(fc_count_entries(a->batches, 2, 0, t->type) == t->rows);
+  if (t->rows)
+    check_damaged(t, a, nulls, entries, numbers);
+  CHECK(fc_read_column(a->batches, 2, 0, t->type, entries, numbers) == nulls);
 }
 
 static uint8_t width_of(uint32_t count) {
@@ -477,10 +571,9 @@ static void run(const task *t) {
   uint32_t limit = t->limit < t->rows ? t->limit : t->rows;
   void *entries = exactly(t->rows * item), *distinct = exactly(limit * item);
   uint32_t *numbers = exactly(t->rows * sizeof *numbers);
-  uint8_t *all = is_text ? texts_of(t, entries) : NULL;
-  for (uint32_t i = 0; i < t->rows && !is_text; i++)
-    ((int64_t *)entries)[i] = t->values[i].number;
-  number(t, numbers);
+  arrow column;
+  begin_arrow(t, &column);
+  read_column(t, &column, entries, numbers);
   fc_chunk chunk = {
       .entries = entries, .numbers = numbers, .rows = t->rows, .type = t->type};
   check_pages(t, &chunk, t->rows);
@@ -506,7 +599,7 @@ static void run(const task *t) {
   free(entries);
   free(distinct);
   free(numbers);
-  free(all);
+  free_arrow(&column);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *input, size_t size) {

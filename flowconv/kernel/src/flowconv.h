@@ -15,7 +15,7 @@
 #endif
 
 /* Raised whenever something in this file changes; the Python side refuses another library. */
-#define FC_API_VERSION 5
+#define FC_API_VERSION 6
 
 FC_API int32_t fc_api_version(void);
 
@@ -232,6 +232,7 @@ enum fc_failure {
     FC_BAD_INDEX = -3,    /* a row's index is beyond its dictionary */
     FC_BAD_OFFSETS = -4,  /* the offsets of texts do not ascend */
     FC_SMALL_BUFFER = -5, /* a page does not fit into the buffer for it */
+    FC_BAD_TYPE = -6,     /* an Arrow type that no column of its kind has */
 };
 
 /* A text; its bytes lie in an Arrow buffer. */
@@ -263,22 +264,58 @@ typedef struct {
 
 /* arrow.c */
 
-/* Find `count` texts by their `count + 1` offsets, as in Arrow's utf8 and large_utf8. */
-FC_API int fc_texts_of_utf8(const int32_t *offsets, const uint8_t *bytes, uint32_t count,
-                            fc_text *texts);
-FC_API int fc_texts_of_large_utf8(const int64_t *offsets, const uint8_t *bytes, uint32_t count,
-                                  fc_text *texts);
+/* Arrow's C data interface: https://arrow.apache.org/docs/format/CDataInterface.html */
+#ifndef ARROW_C_DATA_INTERFACE
+#define ARROW_C_DATA_INTERFACE
 
-/* Number rows `first`, `first + 1`, ...; null where the bit in `validity` (which may be NULL) is 0.
-`offset` is the bit of the first row. Returns the number of nulls. */
-FC_API uint32_t fc_number_rows(const uint8_t *validity, size_t offset, uint32_t rows,
-                               uint32_t first, uint32_t *numbers);
+struct ArrowSchema {
+    const char *format;
+    const char *name;
+    const char *metadata;
+    int64_t flags;
+    int64_t n_children;
+    struct ArrowSchema **children;
+    struct ArrowSchema *dictionary;
+    void (*release)(struct ArrowSchema *);
+    void *private_data;
+};
 
-/* Number rows by their indices into a dictionary of `entries` entries (at most INT32_MAX), of which
-the first has the number `first`. Returns the number of nulls, or a failure. */
-FC_API int64_t fc_number_indices(const int32_t *indices, const uint8_t *validity, size_t offset,
-                                 uint32_t rows, uint32_t entries, uint32_t first,
-                                 uint32_t *numbers);
+struct ArrowArray {
+    int64_t length;
+    int64_t null_count; /* -1: not known */
+    int64_t offset;
+    int64_t n_buffers;
+    int64_t n_children;
+    const void **buffers;
+    struct ArrowArray **children;
+    struct ArrowArray *dictionary;
+    void (*release)(struct ArrowArray *);
+    void *private_data;
+};
+
+#endif
+
+/* Rows: an array of structs, of which each child is a column. */
+typedef struct {
+    const struct ArrowSchema *schema;
+    const struct ArrowArray *array;
+} fc_arrow_batch;
+
+/* Count the nulls of `columns` columns of all batches, those of dictionaries not counted. */
+FC_API void fc_count_nulls(const fc_arrow_batch *batches, uint32_t count, uint32_t columns,
+                           uint64_t *nulls);
+
+/* Count the entries of a column of some batches: its rows if it has integers, else its texts. A
+dictionary that begins where that of the batch before lies has only its further texts counted.
+FC_BAD_TYPE if the column has another type than these: int32, or int64 and timestamp; utf8,
+large_utf8, and dictionaries of them with int32 indices; null. */
+FC_API int64_t fc_count_entries(const fc_arrow_batch *batches, uint32_t count, uint32_t place,
+                                uint8_t type);
+
+/* Read a column, an fc_physical_type: its entries, as many as were counted, and for each row the
+number of its entry. Returns the number of nulls, or a failure. Texts stay where they are. */
+FC_API int64_t fc_read_column(const fc_arrow_batch *batches, uint32_t count, uint32_t place,
+                              uint8_t type, void *entries, uint32_t *numbers);
 
 /* distinct.c */
 
@@ -312,14 +349,28 @@ FC_API uint64_t fc_longest_text(const uint8_t *page, uint64_t size_bytes, uint64
 /* Return the size of all values written PLAIN. */
 FC_API uint64_t fc_plain_bytes(const fc_chunk *column);
 
+/* Return the size of the first `count` entries written PLAIN; `longest` becomes that of the largest
+of them. */
+FC_API uint64_t fc_entry_bytes(const fc_chunk *column, uint32_t count, uint64_t *longest);
+
+/* A page as it lies in a file, or is to be compressed. */
+typedef struct {
+    const uint8_t *packed;
+    uint64_t packed_bytes;
+    uint64_t with_header_bytes; /* found by fc_write_chunk */
+    uint32_t checksum;          /* CRC-32 of `packed` */
+    uint32_t unused;
+    fc_page page; /* of a dictionary page, `rows` are entries, and the rest means nothing */
+} fc_packed_page;
+
 /* Write data pages (version 1, not compressed) one behind another: the rows from `first` on, until
 all are written, the next page does not fit, or there are `most_pages`. A page has `most_rows`, or
 fewer if their values would take more than `most_bytes`, but one at least. `scratch` has room for
-`most_rows`; `pages` gets what each page holds, `count` their number. Returns the row after the
-last, or FC_SMALL_BUFFER if not one page fits. */
+`most_rows`; `pages` gets where each page lies and what it holds, `count` their number. Returns the
+row after the last, or FC_SMALL_BUFFER if not one page fits. */
 FC_API int64_t fc_data_pages(const fc_chunk *column, uint32_t first, uint32_t most_rows,
                              uint64_t most_bytes, uint32_t *scratch, uint8_t *out,
-                             uint64_t capacity_bytes, fc_page *pages, uint32_t most_pages,
+                             uint64_t capacity_bytes, fc_packed_page *pages, uint32_t most_pages,
                              uint32_t *count);
 
 /* The most that a data page of `rows` takes, if its values take `value_bytes`. */
@@ -330,16 +381,6 @@ Returns its size. */
 FC_API uint64_t fc_dictionary_page(const fc_chunk *column, uint32_t count, uint8_t *out);
 
 /* chunks.c */
-
-/* A page as it lies in a file. */
-typedef struct {
-    const uint8_t *packed; /* compressed */
-    uint64_t packed_bytes;
-    uint64_t with_header_bytes; /* found by fc_write_chunk */
-    uint32_t checksum;          /* CRC-32 of `packed` */
-    uint32_t unused;
-    fc_page page; /* of a dictionary page, `rows` are entries, and the rest means nothing */
-} fc_packed_page;
 
 /* A chunk that is to be written, and where its parts lie then. */
 typedef struct {

@@ -40,6 +40,17 @@ uint64_t fc_plain_bytes(const fc_chunk *column) {
     return size_bytes;
 }
 
+uint64_t fc_entry_bytes(const fc_chunk *column, uint32_t count, uint64_t *longest) {
+    uint64_t size_bytes = 0;
+    *longest = 0;
+    for (uint32_t number = 0; number < count; number++) {
+        uint64_t entry = plain_size(column, number);
+        size_bytes += entry;
+        *longest = entry > *longest ? entry : *longest;
+    }
+    return size_bytes;
+}
+
 uint64_t fc_page_capacity(uint32_t rows, uint8_t width, uint64_t value_bytes) {
     uint64_t levels = 4 + hybrid_capacity(rows, 1);
     return levels + (width ? 1 + hybrid_capacity(rows, width) : value_bytes);
@@ -196,16 +207,18 @@ static int64_t encode_page(const fc_chunk *column, uint32_t first, uint32_t most
 
 int64_t fc_data_pages(const fc_chunk *column, uint32_t first, uint32_t most_rows,
                       uint64_t most_bytes, uint32_t *scratch, uint8_t *out, uint64_t capacity_bytes,
-                      fc_page *pages, uint32_t most_pages, uint32_t *count) {
+                      fc_packed_page *pages, uint32_t most_pages, uint32_t *count) {
     int64_t row = first;
     uint64_t size_bytes = 0;
     for (*count = 0; row < column->rows && *count < most_pages; ++*count) {
-        fc_page *page = &pages[*count];
+        fc_packed_page *page = &pages[*count];
+        *page = (fc_packed_page){.packed = out + size_bytes};
         int64_t next = encode_page(column, (uint32_t)row, most_rows, most_bytes, scratch,
-                                   out + size_bytes, capacity_bytes - size_bytes, page);
+                                   out + size_bytes, capacity_bytes - size_bytes, &page->page);
         if (next < 0)
             return *count ? row : next;
-        size_bytes += page->size_bytes;
+        page->packed_bytes = page->page.size_bytes;
+        size_bytes += page->packed_bytes;
         row = next;
     }
     return row;
