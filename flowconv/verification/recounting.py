@@ -26,7 +26,6 @@ from flowconv.errors import FlowconvError, UnreadableObjectError
 from flowconv.lake.converted_objects import counts_of
 from flowconv.lake.ledger import Ledger
 from flowconv.options import VerifyOptions
-from flowconv.rows.extracting import extract
 from flowconv.running import RunProgress, Stopped
 from flowconv.source.fetching import AHEAD_BYTES, AHEAD_OBJECTS, ObjectFetcher
 from flowconv.source.keys import LogObject
@@ -319,6 +318,9 @@ def _parse(
     logs: Source, log_object: LogObject, declared: DeclaredFormats, go_on: Callable[[], None]
 ) -> LineCounts:
     """Read an object as a run would, and count its lines by kind."""
+    # Here: most objects are counted without what parses them.
+    from flowconv.rows.extracting import extract
+
     total = LineCounts()
     with closing(ObjectFetcher(logs, [log_object])) as fetcher:
         for _, parsed in extract([log_object], fetcher.open, declared, must_fit=False):

@@ -42,7 +42,6 @@ from flowconv.verification.lake_files import (
 )
 from flowconv.verification.problems import ADVICE, Problem, VerifyReport, problem_of
 from flowconv.verification.recounting import SourceObjects, requests_ahead
-from flowconv.verification.repairing import repair_lake
 
 if TYPE_CHECKING:
     from concurrent.futures import Executor
@@ -120,6 +119,9 @@ def verify(
             report.problems += checked.problems
             report.lines = checked.lines
         if options.repair:
+            # Here: what writes lakes comes with it.
+            from flowconv.verification.repairing import repair_lake
+
             repair_lake(storage, layout, lake_now.ledger, run_id, objects, report, options.workers)
         else:
             _leave_out_work_under_way(storage, lake_now, report)

@@ -25,12 +25,20 @@ HEAVY = {
     *("flowconv.blocks.json_messages", "flowconv.blocks.parquet_objects"),
     # The tasks of a run.
     *("flowconv.conversion.attempt", "flowconv.kernel", "flowconv.parquet", "flowconv.rows"),
+    "flowconv.rows.parsing",
 }
 
 # What only a run with tasks takes.
 TASKS = {
     *("flowconv.conversion.attempt", "flowconv.kernel", "flowconv.parquet", "flowconv.rows"),
-    "pyarrow.compute",
+    *("flowconv.rows.parsing", "pyarrow.compute"),
+}
+
+# What a verification takes: neither what parses lines nor what writes files.
+CHECKS = {
+    *("flowconv.engines", "flowconv.kernel", "flowconv.rows", "flowconv.verification"),
+    *("multiprocessing", "dateutil"),
+    *("pyarrow.compute", "pyarrow.dataset", "pyarrow.fs", "pyarrow.parquet"),
 }
 
 _RUN = """
@@ -65,10 +73,12 @@ def places(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (["convert", "empty", "nothing", "--allow-empty", "--json"], set[str]()),
         (["convert", "logs", "other"], TASKS),
         (["status", "lake"], {"pyarrow.compute", "statistics"}),
+        (["verify", "lake"], CHECKS),
+        (["verify", "lake", "--source", "logs"], CHECKS),
     ],
     ids=[
         *("version", "status", "runs", "convert", "nothing new", "empty", "convert for people"),
-        "status for people",
+        *("status for people", "verify", "verify against a source"),
     ],
 )
 def test_heavy_modules(places: Path, arguments: list[str], allowed: set[str]) -> None:

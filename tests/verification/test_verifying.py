@@ -692,20 +692,23 @@ def test_count_lines(tmp_path: Path, body: bytes, lines: int) -> None:
     assert count_lines(source, log_object, lambda: None) == lines
 
 
+DECODERS = {
+    "flowconv.verification.recounting.gzip.GzipFile": gzip.compress(V2 + ROW),
+    "flowconv.verification.recounting.check_footer": parquet({"srcaddr": ["a"], "dstaddr": ["b"]}),
+    "flowconv.rows.extracting.extract": firehose([V2.decode(), ROW.decode()]),
+}
+
+
 @pytest.mark.parametrize(
     "error", [MemoryError(), OverflowError("odd"), RecursionError(), pa.ArrowException("odd")]
 )
-@pytest.mark.parametrize("decoder", ["gzip.GzipFile", "check_footer", "extract"])
+@pytest.mark.parametrize("decoder", DECODERS)
 def test_whatever_a_decoder_raises(tmp_path: Path, decoder: str, error: Exception) -> None:
-    bodies = {
-        "gzip.GzipFile": gzip.compress(V2 + ROW),
-        "check_footer": parquet({"srcaddr": ["a"], "dstaddr": ["b"]}),
-        "extract": firehose([V2.decode(), ROW.decode()]),
-    }
-    write_objects(tmp_path / "logs", {Key("a.log"): bodies[decoder], Key("b.log"): V2 + ROW})
+    body = DECODERS[decoder]
+    write_objects(tmp_path / "logs", {Key("a.log"): body, Key("b.log"): V2 + ROW})
     source, lake = str(tmp_path / "logs"), str(tmp_path / "lake")
     assert convert(source, lake).objects == 2
-    with mock.patch(f"flowconv.verification.recounting.{decoder}", side_effect=error):
+    with mock.patch(decoder, side_effect=error):
         (problem,) = flowconv.verify(lake, source=source).problems
     assert (problem.kind, problem.uri) == ("unreadable-object", f"{source}/a.log")
     assert problem.found == f"damaged data ({str(error) or type(error).__name__})"
