@@ -30,7 +30,7 @@ from bench_convert import Run, machine, print_table, print_target, run_process, 
 from counting_server import counting_server
 from datasets import CACHE
 from flowconv import CompactOptions, ConvertOptions, compact, convert
-from flowconv.answers.ddl import address_macro
+from flowconv.answers.ddl import CLICKHOUSE_SETTINGS, address_macro
 from flowconv.samples.generating import generate
 from flowconv.samples.options import GenerateOptions
 
@@ -253,7 +253,7 @@ def read_by_clickhouse(lake: Path, question: Question) -> tuple[int, tuple[Any, 
             f"SELECT {question.columns} "
             f"FROM url('{server.endpoint_url}/bucket/{{{','.join(paths)}}}', 'Parquet') "
             f"WHERE {condition} "
-            "SETTINGS use_hive_partitioning = 1, glob_expansion_max_elements = 100000, "
+            f"SETTINGS {CLICKHOUSE_SETTINGS}, glob_expansion_max_elements = 100000, "
             "max_query_size = 10000000"
         )
         return _read_by_clickhouse() - before, tuple(answer[0])

@@ -56,6 +56,10 @@ _TYPES: Mapping[str, Mapping[Kind, str]] = {
 
 _FIRST_FLOW_LOGS = date(2015, 6, 10)
 
+# By default ClickHouse fetches what lies between columns, too, if it is less than 4 MiB: of a
+# compacted lake most of each file (benchmarks/README.md, "compact").
+CLICKHOUSE_SETTINGS = "use_hive_partitioning = 1, remote_read_min_bytes_for_seek = 262144"
+
 
 def ddl(
     dest: str | os.PathLike[str],
@@ -235,7 +239,7 @@ FROM {function}(
   Parquet,
   {_text(structure)}
 )
-SETTINGS use_hive_partitioning = 1;
+SETTINGS {CLICKHOUSE_SETTINGS};
 """
 
 

@@ -20,10 +20,11 @@ from flowconv.parquet.writing import sorted_order
 from flowconv.rows.partitioning import indices
 from flowconv.storage.local_errors import storage_errors
 
-# Larger than those of other files: fewer footers, and readers skip pages within them. Of hourly
-# files polars then reads 20 % for an address, not 35 %, and DuckDB 9 % for an interface, not 14 %
-# (benchmarks/README.md, "compact").
-ROW_GROUP_ROWS = 512 << 10
+# Rows of a row group, about: those of a partition are equally large, 294,912 to 589,824 rows if it
+# has that many. More than in other files: fewer footers, and readers skip pages within them. Not so
+# few that polars also fetches what lies between an address and its bytes, since it is less than a
+# megabyte (benchmarks/README.md, "compact").
+ROW_GROUP_ROWS = 384 << 10
 
 # Rows that are sorted at once: some 250 MB with what sorting takes.
 ROWS_AT_ONCE = 768 << 10
@@ -67,15 +68,16 @@ def sort_rows(
         StorageError: The temporary files cannot be written.
     """
     keys = [name for name in sort_by if name in columns]
+    group_rows = -(-rows // max(1, round(rows / ROW_GROUP_ROWS)))
     if rows <= ROWS_AT_ONCE:
         tables = list(read(columns))
-        yield from _row_groups(keep(_sorted_pieces(tables, keys)))
+        yield from _row_groups(keep(_sorted_pieces(tables, keys)), group_rows)
         return
     with ExitStack() as stack:
         ranges = _Ranges(read, rows, keys, folder, stack)
         for table in read(columns):
             ranges.add(table)
-        yield from _row_groups(keep(ranges.sorted_pieces()))
+        yield from _row_groups(keep(ranges.sorted_pieces()), group_rows)
 
 
 def _sorted_pieces(tables: list[pa.Table], keys: Sequence[str]) -> Iterator[pa.Table]:
@@ -108,15 +110,15 @@ def _joined(chunks: "list[pa.Array[Any]]") -> Any:
     return chunked.unify_dictionaries().combine_chunks()
 
 
-def _row_groups(pieces: Iterable[pa.Table]) -> Iterator[list[pa.Table]]:
-    """Join and cut pieces, so that all row groups but the last are full."""
+def _row_groups(pieces: Iterable[pa.Table], group_rows: int) -> Iterator[list[pa.Table]]:
+    """Join and cut pieces, so that all row groups but the last have so many rows."""
     group: list[pa.Table] = []
-    room = ROW_GROUP_ROWS
+    room = group_rows
     for piece in pieces:
         rest = piece
         while rest.num_rows >= room:
             yield [*group, rest.slice(0, room)]
-            rest, group, room = rest.slice(room), [], ROW_GROUP_ROWS
+            rest, group, room = rest.slice(room), [], group_rows
         if rest.num_rows:
             group.append(rest)
             room -= rest.num_rows
