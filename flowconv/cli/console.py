@@ -4,6 +4,7 @@ Names and values come from others. All text for people goes through `Console`, w
 printable, and whole.
 """
 
+import os
 import sys
 from shutil import get_terminal_size
 from typing import TextIO
@@ -24,16 +25,22 @@ class Console:
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
         self.width = get_terminal_size().columns if stream.isatty() else None
+        # None: on terminals, that is.
+        is_plain = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb"
+        self._is_styled = False if is_plain else None
 
     def print(self, shown: str | TextTable = "", *, label: str = "") -> None:
         """Show a line, which the terminal wraps, with a label in red before it; or a table."""
         if isinstance(shown, TextTable):
-            # Off a terminal, `echo` leaves out what makes text bold.
             for line in shown.lines(self.width):
-                typer.echo(line, file=self._stream)
+                self._show(line)
         else:
             label = label and typer.style(label, fg=typer.colors.RED, bold=True)
-            typer.echo(label + printable(shown), file=self._stream)
+            self._show(label + printable(shown))
+
+    def _show(self, line: str) -> None:
+        # Where text is not styled, this leaves out what makes it red or bold.
+        typer.echo(line, file=self._stream, color=self._is_styled)
 
 
 def stdout() -> Console:

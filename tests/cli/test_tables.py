@@ -14,6 +14,7 @@ from flowconv.cli import console as consoles
 from flowconv.cli.console import Console
 from flowconv.cli.tables.conversion import print_report
 from flowconv.cli.tables.upkeep import print_expired
+from flowconv.cli.text_tables import TextTable
 from flowconv.fields import FIELDS
 from flowconv.lake.partitions import PartitionStatus
 from flowconv.upkeep.expiring import ExpireReport
@@ -80,3 +81,39 @@ def test_what_expired_is_counted(
     )
     print_expired(report)
     assert said in terminal.getvalue()
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize(
+    ("stream", "environment", "is_styled"),
+    [
+        (Terminal, {}, True),
+        (Terminal, {"NO_COLOR": "1"}, False),
+        (Terminal, {"TERM": "dumb"}, False),
+        (io.StringIO, {}, False),
+    ],
+    ids=["terminal", "no color", "dumb", "pipe"],
+)
+def test_what_is_red_or_bold(
+    monkeypatch: pytest.MonkeyPatch,
+    stream: type[io.StringIO],
+    environment: dict[str, str],
+    is_styled: bool,
+) -> None:
+    for name in ("NO_COLOR", "TERM"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    shown = stream()
+    console = Console(shown)
+    table = TextTable()
+    table.add_row("lake", "a\x1b[1m")
+    console.print(table)
+    console.print("b\x1b[1m", label="error: ")
+    bold, red, end = ("\x1b[1m", "\x1b[31m\x1b[1m", "\x1b[0m") if is_styled else ("", "", "")
+    lines = [f"{bold}lake{end}  a\\x1b[1m", f"{red}error: {end}b\\x1b[1m"]
+    assert shown.getvalue().splitlines() == lines
