@@ -332,7 +332,8 @@ def _convert_all(
 
     def planned() -> Iterator[Task | None]:
         nonlocal headers
-        for task in plan_pending(listing.items(), ledger, options, pending):
+        tasks = plan_pending(listing.items(), ledger, options, pending, converter.prepare)
+        for task in tasks:
             if task:
                 if not progress.total_objects:
                     headers = KnownHeaders(ledger.headers())

@@ -1,7 +1,7 @@
 """The objects that a run is to convert: those that the lake's ledger lacks, as tasks."""
 
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from itertools import chain
 
@@ -61,6 +61,7 @@ def plan_pending(
     ledger: Ledger,
     options: ConvertOptions,
     pending: Pending,
+    on_new: Callable[[], object] = bool,
 ) -> Iterator[Task | None]:
     """Plan objects that the ledger lacks, and objects to convert again.
 
@@ -69,6 +70,7 @@ def plan_pending(
         ledger: The ledger as it was before the first task is converted.
         options: The options of the run.
         pending: Filled with what is found.
+        on_new: Called once, at the first object that the ledger lacks.
 
     Yields:
         Tasks: those of days that have ended in their order, then the others, the largest first.
@@ -76,6 +78,7 @@ def plan_pending(
     """
     unconverted: defaultdict[DayEnd, list[LogObject]] = defaultdict(list)
     new_bytes = planned_bytes = 0
+    has_new = False
     again: dict[str, LogObject] = {}
     formats = options.declared_formats()
     converted, declared = etags_and_formats(ledger, with_formats=bool(formats.all))
@@ -96,6 +99,9 @@ def plan_pending(
             if expired.has_object(item):
                 pending.expired += 1
             else:
+                if not has_new:
+                    has_new = True
+                    on_new()
                 unconverted[day_of(item)].append(item)
                 new_bytes += item.size_bytes
         else:

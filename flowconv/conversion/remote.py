@@ -157,6 +157,9 @@ class RemoteConverter:
         self._requests = requests
         self._mutex = threading.Lock()
 
+    def prepare(self) -> None:
+        """Do nothing: the workers handle rows."""
+
     def convert(self, task: Task, progress: RunProgress) -> "AdoptedTask":
         """Have a task converted; see `TaskConverter.convert`.
 

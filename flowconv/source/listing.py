@@ -277,16 +277,20 @@ class _Listing:
             path = ""
         self.first = None
         above = _Place("", 0)
+        down: list[_Place] = []
         for name in path.split("/")[:-1]:
             place = _Place(f"{above.path}{name}/", 0)
             if not self._may_be_wanted(place):
-                return
+                break
             # The walk itself begins to list what is directly below the root.
             if above.path and place.path not in self.begun and _is_in_layout(self._folder(above)):
-                self.begun[place.path] = _Begun(self._begin(place))
+                down.append(place)
             if self._is_whole(place):
-                return
+                break
             above = place
+        # All wait for the last, which has the objects: it gets a connection that is open.
+        for place in reversed(down):
+            self.begun[place.path] = _Begun(self._begin(place))
 
     def _begin_ahead(self, places: Sequence[_Place]) -> None:
         """Begin to list what the walk comes to next, in its order; the last place is the next."""

@@ -202,12 +202,16 @@ class KeyListing:
         if not (levels or group):
             return [keys, rest, *self._guess(rest, keys)]
         rest.after = keys[-1].key
-        answers = [self._ask_folders(Prefix=level) for level in levels]
         steps: list[_Step] = [keys]
+        if not group:
+            inner = _Range(prefix=folder, after=rest.after, until=rest.until)
+            steps += [inner, *([] if inside else self._guess(inner, keys))]
+            # What is asked for first gets a connection that is open.
+            self._ask(inner)
+        # The lowest first: what follows mostly lies there.
+        answers = [self._ask_folders(Prefix=level) for level in reversed(levels)][::-1]
         if group:
             answers.append(self._ask_folders(Prefix=folder, StartAfter=rest.after))
-        else:
-            steps.append(_Range(prefix=folder, after=rest.after, until=rest.until))
         cut = _Cut(rest=rest, folder=folder, levels=levels, answers=answers, group=group)
         return [*steps, cut]
 

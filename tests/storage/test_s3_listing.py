@@ -189,6 +189,19 @@ def test_pages_of_one_folder_are_guessed() -> None:
     assert len(bucket.requests) <= 1.5 * 100
 
 
+def test_pages_of_a_folder_come_while_what_follows_it_is_looked_for() -> None:
+    first = [f"logs/2026/01/14/{number:04}" for number in range(600)]
+    bucket = Bucket([*first, "logs/2026/01/15/0000"], 100)
+    assert listed(bucket, "logs/") == bucket.keys
+    # The first page, all others of the day with the folders above it, and the next day.
+    assert bucket.round_trips == 3
+    # What is most waited for comes first.
+    assert [request["Prefix"] for request in bucket.requests[1:3]] == [
+        "logs/2026/01/14/",
+        "logs/2026/01/",
+    ]
+
+
 @pytest.mark.parametrize(
     "names",
     [
