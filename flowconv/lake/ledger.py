@@ -93,7 +93,7 @@ from flowconv.lake.ledger_records import (
 )
 from flowconv.lake.merging import Merging
 from flowconv.lake.paths import LEDGER, parse_record_path, record_path
-from flowconv.lake.snapshot import LedgerState, Snapshot
+from flowconv.lake.snapshot import LedgerState, RunEnd, Snapshot
 from flowconv.storage.interface import Storage
 
 # A run ends with a merge after so many records: a reader makes a request for each.
@@ -203,10 +203,11 @@ class Ledger:
         The task of a compacted file is "".
         """
         snapshot = self.snapshot()
+        files = snapshot.files()  # First: what has expired is read with it.
         expired = snapshot.expired()
         return {
             path: (file, task_id)
-            for path, (file, task_id) in snapshot.files().items()
+            for path, (file, task_id) in files.items()
             if file.is_written and not (expired and expired.has_file(path))
         }
 
@@ -385,7 +386,7 @@ class Ledger:
         assert run.ended
         with self._state.lock:
             number = self._append({"kind": "end", "run_id": run.run_id, "report": dict(run.report)})
-            self._state.end(number, run)
+            self._state.end(number, run.run_id, RunEnd(run.ended, run.report))
         self._merging.finish()
         self._last_number.note(number)
         if number - self._state.checkpoint.number >= RECORDS_PER_CHECKPOINT:
@@ -442,8 +443,7 @@ class Ledger:
                 run_id = record["run_id"]
                 self._state.begin(Run(run_id=run_id, began=time, host=record["host"]))
             elif kind == "end":
-                run = self._state.run(record["run_id"])
-                self._state.end(number, run and replace(run, ended=time, report=record["report"]))
+                self._state.end(number, record["run_id"], RunEnd(time, record["report"]))
             elif kind == "commit":
                 self._state.commit(number, commit_from_json(record))
             elif kind == "forget":

@@ -6,13 +6,21 @@ Both are the last checkpoint and what the records after it say.
 import threading
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
-from typing import NamedTuple
+from datetime import datetime
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 
 from flowconv.lake.checkpoints import Checkpoint, files_table, objects_table
 from flowconv.lake.expired import Expired
 from flowconv.lake.ledger_records import Commit, DataFile, Run, Swap
+
+
+class RunEnd(NamedTuple):
+    """The end of a run."""
+
+    ended: datetime
+    report: Mapping[str, Any]
 
 
 class Snapshot(NamedTuple):
@@ -26,7 +34,8 @@ class Snapshot(NamedTuple):
         replaced_files: Paths of files that were compacted, or written again, since then.
         merged_away: Numbers of the records since then that a merge removes.
         number: The last record.
-        runs_since: All runs since then, and those whose end is since then.
+        runs_since: All runs that began since then.
+        ends_since: Run id -> end and report, since then; also of runs that began before.
         expired_since: What has expired since then.
     """
 
@@ -38,6 +47,7 @@ class Snapshot(NamedTuple):
     merged_away: tuple[int, ...]
     number: int
     runs_since: Mapping[str, Run]
+    ends_since: Mapping[str, RunEnd]
     expired_since: Expired
 
     def expired(self) -> Expired:
@@ -71,9 +81,11 @@ class Snapshot(NamedTuple):
 
     def runs(self) -> list[Run]:
         """Return all runs, oldest first."""
-        return sorted(
-            (self.checkpoint.runs() | dict(self.runs_since)).values(), key=lambda run: run.began
-        )
+        runs = self.checkpoint.runs() | dict(self.runs_since)
+        # The begin of others is lost.
+        for run_id in runs.keys() & self.ends_since.keys():
+            runs[run_id] = replace(runs[run_id], **self.ends_since[run_id]._asdict())
+        return sorted(runs.values(), key=lambda run: run.began)
 
     def number_kept(self) -> int:
         """Return the number of the checkpoint's files of objects that a merge need not write."""
@@ -118,6 +130,7 @@ class LedgerState:
         self._replaced_files: list[str] = []
         self._merged_away: list[int] = []
         self._runs: dict[str, Run] = {}
+        self._ends: dict[str, RunEnd] = {}
         self._expired_since = Expired()
 
     @property
@@ -129,16 +142,12 @@ class LedgerState:
         """Apply the beginning of a run; its record stays when others are merged."""
         self._runs[run.run_id] = run
 
-    def end(self, number: int, run: Run | None) -> None:
-        """Apply the end of a run; None: its beginning is lost."""
-        if run:
-            self._runs[run.run_id] = run
+    def end(self, number: int, run_id: str, end: RunEnd) -> None:
+        """Apply the end of a run."""
+        # A long run merges before its end: its begin may be in the checkpoint, which a reader of
+        # files need not fetch for it.
+        self._ends[run_id] = end
         self._merged_away.append(number)
-
-    def run(self, run_id: str) -> Run | None:
-        """Return a run; None if there is none."""
-        # A long run merges before its end: its begin may be in the checkpoint.
-        return self._runs.get(run_id) or self.checkpoint.runs().get(run_id)
 
     def commit(self, number: int, commit: Commit) -> None:
         """Apply a commit."""
@@ -179,6 +188,7 @@ class LedgerState:
                 merged_away=tuple(self._merged_away),
                 number=self.number,
                 runs_since=dict(self._runs),
+                ends_since=dict(self._ends),
                 expired_since=self._expired_since,
             )
 

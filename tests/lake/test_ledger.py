@@ -14,7 +14,7 @@ import pytest
 from flowconv.blocks.counts import LineCounts
 from flowconv.errors import LakeError, StorageError
 from flowconv.lake import ledger as ledger_module
-from flowconv.lake.checkpoints import Checkpoint
+from flowconv.lake.checkpoints import Checkpoint, parse_part
 from flowconv.lake.checksums import seal
 from flowconv.lake.converted_objects import (
     DeclaredFor,
@@ -300,6 +300,31 @@ def test_a_run_with_many_records_before_it_merges_beside_itself(
     names = {file.path.rpartition("/")[2][:12] for file in storage.list_files(LEDGER)}
     assert names == {f"{number:012}" for number in (1, 3, 4)}
     assert len(Ledger.read(storage).files()) == 2
+
+
+def test_a_run_that_merged_before_its_end(
+    storage: LocalStorage, writer: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writer.commit(commit("one", converted("a")))
+    writer.merge()
+    writer.end(replace(RUN, ended=RUN.began, report={"rows": 1}))
+    again = Ledger.read(storage)
+    for ledger in (writer, again):
+        assert [(run.host, run.ended is not None, run.report) for run in ledger.runs()] == [
+            (RUN.host, True, {"rows": 1})
+        ]
+    # Whoever asks for files fetches that part alone, and once.
+    parts: list[str] = []
+
+    def fetch(self: LocalStorage, path: str) -> bytes | None:
+        if part := parse_part(path):
+            parts.append(part.part)
+        return read(self, path)
+
+    read = LocalStorage.read
+    monkeypatch.setattr(LocalStorage, "read", fetch)
+    assert Ledger.read(storage).files().keys() == {"vpc/one.parquet"}
+    assert parts == ["files"]
 
 
 LOSSES: dict[str, tuple[str, str]] = {
