@@ -13,7 +13,6 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 
 import typer
 
-from flowconv.options import ConvertOptions
 from flowconv.values import parse_storage_options
 
 Command = Callable[..., None]
@@ -61,6 +60,22 @@ def choice(choices: Sequence[str], *flags: str, **kwargs: Any) -> Any:
     )
 
 
+def option_of(field: "Field[Any]") -> Any:
+    """Return the option that a field becomes."""
+    annotation, default = _typed(field)
+    flags = [field.metadata.get("flag", f"--{field.name.replace('_', '-')}")]
+    if "short" in field.metadata:
+        flags.append(field.metadata["short"])
+    help_ = field.metadata["help"]
+    if get_origin(field.type) is Literal:
+        return choice(get_args(field.type), *flags, help=help_)
+    if annotation is bool:
+        if default:
+            flags = [f"{flags[0]}/--no-{flags[0].removeprefix('--')}"]
+        return typer.Option(*flags, help=help_)
+    return typer.Option(*flags, help=help_, metavar=field.metadata.get("metavar", "N"))
+
+
 def shows_examples(*commands: str, above: str = "") -> Callable[[Command], Command]:
     """Let a command's help end with examples; what stands above them is made by `listed`."""
     # click fills the lines of a paragraph unless it begins so.
@@ -95,7 +110,7 @@ def _parameter(field: "Field[Any]") -> Parameter:
         field.name,
         Parameter.KEYWORD_ONLY,
         default=default,
-        annotation=Annotated[annotation, _option(field)],
+        annotation=Annotated[annotation, option_of(field)],
     )
 
 
@@ -121,28 +136,7 @@ def _value(field: "Field[Any]", typed: Any) -> Any:
     return tuple(typed) if isinstance(typed, list) else typed
 
 
-def _option(field: "Field[Any]") -> Any:
-    annotation, default = _typed(field)
-    flags = [field.metadata.get("flag", f"--{field.name.replace('_', '-')}")]
-    if "short" in field.metadata:
-        flags.append(field.metadata["short"])
-    help_ = field.metadata["help"]
-    if get_origin(field.type) is Literal:
-        return choice(get_args(field.type), *flags, help=help_)
-    if annotation is bool:
-        if default:
-            flags = [f"{flags[0]}/--no-{flags[0].removeprefix('--')}"]
-        return typer.Option(*flags, help=help_)
-    return typer.Option(*flags, help=help_, metavar=field.metadata.get("metavar", "N"))
-
-
-_CONVERT = {field.name: field for field in fields(ConvertOptions)}
-
-# What other commands take too.
-FormatOption = Annotated[str | None, _option(_CONVERT["format"])]
-FormatsOption = Annotated[str | None, _option(_CONVERT["formats"])]
-UnknownFieldsOption = Annotated[list[str], _option(_CONVERT["allow_unknown_fields"])]
-SourceOptions = Annotated[list[str], _option(_CONVERT["source_options"])]
+# What many commands take.
 LakeArgument = Annotated[
     str,
     typer.Argument(

@@ -1,6 +1,5 @@
 """Stage 2, objects -> tasks: each task is converted and committed as a whole."""
 
-import hashlib
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date
@@ -173,6 +172,8 @@ def _chunks(group: Sequence[LogObject], limit: int) -> Iterable[list[LogObject]]
 
 
 def _task_id(log_objects: Sequence[LogObject], options: ConvertOptions, replaced: str = "") -> str:
+    from hashlib import sha256  # here: many runs find nothing new
+
     shape = (
         replaced,
         options.format,
@@ -185,7 +186,7 @@ def _task_id(log_objects: Sequence[LogObject], options: ConvertOptions, replaced
         options.target_file_size,
         options.formats_text,
     )
-    digest = hashlib.sha256(repr(shape).encode())
+    digest = sha256(repr(shape).encode())
     for log_object in log_objects:
         facts = (log_object.uri, log_object.size_bytes, log_object.etag)
         digest.update(repr(facts).encode())

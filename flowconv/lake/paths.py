@@ -15,7 +15,6 @@ _flowconv/
   set-aside/        files that no record names, kept by repairs
 """
 
-import hashlib
 import re
 from typing import NamedTuple
 
@@ -45,7 +44,9 @@ _OF_A_TASK = re.compile(
 
 def name_of(facts: tuple[object, ...], generation: int) -> str:
     """Return the beginning of a file's name: of what is special about it, and of its run."""
-    return f"{hashlib.sha256(repr(facts).encode()).hexdigest()[:20]}-{generation}"
+    from hashlib import sha256  # here: it takes longer than all other imports together
+
+    return f"{sha256(repr(facts).encode()).hexdigest()[:20]}-{generation}"
 
 
 def is_written_here(path: str) -> bool:

@@ -61,6 +61,7 @@ _MODULES = (
     "encodings.idna",
     "numpy.ma",
     "pyarrow.parquet",
+    "secrets",
 )
 
 # What stands for `flowconv` in a shell, and for `python -W error -c`.

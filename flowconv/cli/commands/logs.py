@@ -1,26 +1,21 @@
 """inspect, schema and generate: what flow logs hold, and samples of them."""
 
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from flowconv.cli.arguments import (
-    FormatOption,
-    FormatsOption,
-    JsonOption,
-    SourceOptions,
-    UnknownFieldsOption,
-    shows_examples,
-    takes_options,
-)
+from flowconv.cli.arguments import JsonOption, option_of, shows_examples, takes_options
 from flowconv.cli.failures import INCOMPLETE, explained
 from flowconv.cli.log import TextLog
 from flowconv.cli.streams import print_json
+from flowconv.options import ConvertOptions
 from flowconv.samples.options import GenerateOptions
 from flowconv.values import parse_storage_options
+
+_OF_CONVERT = {field.name: option_of(field) for field in fields(ConvertOptions) if field.init}
 
 
 @shows_examples(
@@ -36,13 +31,13 @@ def inspect(
             show_default=False,
         ),
     ],
-    format: FormatOption = None,
-    formats: FormatsOption = None,
-    allow_unknown_fields: UnknownFieldsOption = [],  # noqa: B006
+    format: Annotated[str | None, _OF_CONVERT["format"]] = None,
+    formats: Annotated[str | None, _OF_CONVERT["formats"]] = None,
+    allow_unknown_fields: Annotated[list[str], _OF_CONVERT["allow_unknown_fields"]] = [],  # noqa: B006
     rows: Annotated[
         int, typer.Option("--rows", "-n", min=0, metavar="N", help="Number of records to show.")
     ] = 5,
-    source_option: SourceOptions = [],  # noqa: B006
+    source_option: Annotated[list[str], _OF_CONVERT["source_options"]] = [],  # noqa: B006
     json_: JsonOption = False,
 ) -> None:
     """Show an object's fields, first records and bad lines.
