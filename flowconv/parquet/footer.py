@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from flowconv.kernel.pages import WrittenChunk
-from flowconv.parquet.thrift import EMPTY, Struct
+from flowconv.parquet.thrift import EMPTY, Struct, zigzag
 from flowconv.parquet.types import schema_element
 
 _VERSION = 2
@@ -17,6 +17,10 @@ _REQUIRED = 0
 
 # Texts compare byte by byte, integers with their sign.
 _ORDER_OF_TYPE = Struct().struct(1, EMPTY).done()
+
+# ColumnChunk. Field 2, an i64, is required, but no longer used; 3 is a struct; then places in the
+# file, i64, and sizes, i32, take turns.
+_FIELD_2, _FIELD_3, _FIELDS_4_TO_7 = b"\x26\x00", b"\x1c", (b"\x16", b"\x15", b"\x16", b"\x15")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,16 +83,12 @@ def end_of_file(
 def _column_chunk(
     chunk: WrittenChunk, column_index: tuple[int, int], offset_index: tuple[int, int]
 ) -> bytes:
-    return (
-        Struct()
-        .i64(2, 0)  # no longer used, but required
-        .struct(3, chunk.metadata)
-        .i64(4, offset_index[0])
-        .i32(5, offset_index[1])
-        .i64(6, column_index[0])
-        .i32(7, column_index[1])
-        .done()
-    )
+    # As a Struct makes it, in a quarter of the time: a file has thousands of them.
+    parts = [_FIELD_2, _FIELD_3, chunk.metadata]
+    for field, number in zip(_FIELDS_4_TO_7, (*offset_index, *column_index), strict=True):
+        parts += field, zigzag(number)
+    parts.append(EMPTY)
+    return b"".join(parts)
 
 
 def _row_group(

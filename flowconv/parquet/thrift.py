@@ -58,11 +58,11 @@ class Struct:
 
     def i32s(self, field: int, values: Sequence[int]) -> Self:
         """Add a list of integers of 32 bits."""
-        return self._list(field, _I32, [_zigzag(value) for value in values])
+        return self._list(field, _I32, [zigzag(value) for value in values])
 
     def i64s(self, field: int, values: Sequence[int]) -> Self:
         """Add a list of integers of 64 bits."""
-        return self._list(field, _I64, [_zigzag(value) for value in values])
+        return self._list(field, _I64, [zigzag(value) for value in values])
 
     def binaries(self, field: int, values: Sequence[bytes]) -> Self:
         """Add a list of bytes."""
@@ -78,7 +78,7 @@ class Struct:
 
     def _integer(self, field: int, kind: int, value: int) -> Self:
         self._field(field, kind)
-        # As `_zigzag`, but in place: headers and indexes of pages are thousands of integers a file,
+        # As `zigzag`, but in place: headers and indexes of pages are thousands of integers a file,
         # and this takes half the time.
         out = self._bytes
         left = value << 1 if value >= 0 else (-value << 1) - 1
@@ -114,7 +114,8 @@ def binary(value: bytes) -> bytes:
     return varint(len(value)) + value
 
 
-def _zigzag(value: int) -> bytes:
+def zigzag(value: int) -> bytes:
+    """Return a number with a sign: the absolutely small ones take few bytes."""
     return varint(value << 1 if value >= 0 else (-value << 1) - 1)
 
 

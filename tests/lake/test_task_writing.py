@@ -22,7 +22,11 @@ from flowconv import ConvertOptions, convert
 from flowconv.errors import StorageError
 from flowconv.fields import Table
 from flowconv.lake import writing
-from flowconv.lake.buffered_rows import with_own_dictionaries, without_dictionaries
+from flowconv.lake.buffered_rows import (
+    copied,
+    with_own_dictionaries,
+    without_dictionaries,
+)
 from flowconv.lake.writing import SORTED_BY, TaskWriter
 from flowconv.parquet.writing import ParquetWriter
 from flowconv.rows.partition_names import PartitionKey
@@ -267,6 +271,27 @@ def test_spread_rows_are_in_memory_once(tmp_path: Path, monkeypatch: pytest.Monk
     writer.discard()
     assert waiting > 8 << 20
     assert held[0] < 1.5 * waiting
+
+
+def test_copied_rows_keep_nothing_of_the_others() -> None:
+    rows = 10_000
+    texts = pa.array([f"text {row}" for row in range(rows)])
+    few = pa.array(["a", None, "b"] * rows).slice(0, rows)
+    table = pa.table(
+        {
+            "n": pa.array([*range(rows - 1), None]),
+            "many": texts.dictionary_encode(),
+            "few": few.dictionary_encode(),
+            "plain": texts,
+            "null": pa.nulls(rows),
+        }
+    )
+    for part in (table.slice(0, 10), table.slice(rows - 10), table.slice(rows - 1)):
+        copy = copied(part)
+        copy.validate(full=True)
+        assert without_dictionaries(copy).equals(without_dictionaries(part))
+        assert copy.get_total_buffer_size() < 1000
+        assert copied(copy).equals(copy)
 
 
 def test_own_dictionaries() -> None:
