@@ -135,6 +135,7 @@ class RowBuilder:
     ) -> None:
         self._columns = tuple(columns)
         self._timestamped = timestamped
+        self._schema = _schema(columns, timestamped=timestamped)
         squashed = [name.encode() for name in sorted(names)]
         offsets = np.cumsum([0, *map(len, squashed)], dtype=np.int32)
         plan = _Plan(
@@ -212,15 +213,14 @@ class RowBuilder:
         Raises:
             MemoryError: There is none.
         """
-        rows = len(self)
-        functions = _functions()
-        native = _Batch(functions.fc_take(self._native.pointer))
-        arrays = [native.array(index, column, rows) for index, column in enumerate(self._columns)]
-        batch = pa.RecordBatch.from_arrays(arrays, [column.name for column in self._columns])
-        lines = native.integers(functions.fc_line_numbers(native.pointer), rows)
-        times = None
-        if self._timestamped:
-            times = native.integers(functions.fc_event_times(native.pointer), rows)
+        exported = _ArrowArray()
+        if _functions().fc_take(self._native.pointer, ctypes.byref(exported)):
+            raise MemoryError
+        taken = pa.record_batch(_Exported(self._schema, ctypes.addressof(exported)))
+        columns = len(self._columns)
+        batch = taken.select(range(columns))
+        lines = _integers(taken.column(columns))
+        times = _integers(taken.column(columns + 1)) if self._timestamped else None
         return Rows(batch, lines, times)
 
 
@@ -266,14 +266,12 @@ class _Appended(ctypes.Structure):
     )
 
 
-class _Column(ctypes.Structure):
+class _ArrowArray(ctypes.Structure):
+    """Arrow's C data interface."""
+
     _fields_ = (
-        ("values", ctypes.c_void_p),
-        ("validity", ctypes.c_void_p),
-        ("nulls", ctypes.c_int64),
-        ("offsets", ctypes.c_void_p),
-        ("bytes", ctypes.c_void_p),
-        ("distinct", ctypes.c_int32),
+        ("counts", ctypes.c_int64 * 5),
+        ("pointers", ctypes.c_void_p * 5),
     )
 
 
@@ -299,52 +297,40 @@ class _Builder:
             _functions().fc_builder_free(self.pointer)
 
 
-class _Batch:
-    """A batch of the library; freed with the last array that lies in it."""
+class _Exported:
+    """Rows of the library, which pyarrow takes over."""
 
-    def __init__(self, pointer: int | None) -> None:
-        self.pointer = pointer
-        if not pointer:
-            raise MemoryError
+    def __init__(self, schema: pa.Schema, address: int) -> None:
+        self._schema = schema
+        self._address = address
 
-    def __del__(self) -> None:
-        if self.pointer:
-            _functions().fc_batch_free(self.pointer)
+    def __arrow_c_array__(self, requested_schema: object = None) -> tuple[object, object]:
+        """Return capsules of the schema and the rows."""
+        schema = self._schema.__arrow_c_schema__()
+        return schema, _new_capsule(self._address, _ARRAY_NAME, None)
 
-    def array(self, index: int, column: Column, rows: int) -> "pa.Array[Any]":
-        """Return a column's rows where they lie."""
-        found = _Column()
-        _functions().fc_get_column(self.pointer, index, ctypes.byref(found))
-        validity = self._buffer(found.validity, (rows + 7) // 8) if found.nulls else None
-        if column.type != pa.string():
-            size = rows * (8 if column.type == pa.int64() else 4)
-            buffers = [validity, self._buffer(found.values, size)]
-            return pa.Array.from_buffers(column.type, rows, buffers, found.nulls)
-        last = ctypes.c_int32.from_address(found.offsets + 4 * found.distinct).value
-        texts = pa.Array.from_buffers(
-            pa.string(),
-            found.distinct,
-            [
-                None,
-                self._buffer(found.offsets, 4 * (found.distinct + 1)),
-                self._buffer(found.bytes, last),
-            ],
-            0,
-        )
-        numbers = [validity, self._buffer(found.values, 4 * rows)]
-        indices = pa.Array.from_buffers(pa.int32(), rows, numbers, found.nulls)
-        # The numbers are the library's own; Arrow need not look at each.
-        return pa.DictionaryArray.from_arrays(indices, texts, safe=False)
 
-    def integers(self, address: int | None, rows: int) -> Integers:
-        """Return int64 numbers where they lie."""
-        numbers: Integers = np.frombuffer(memoryview(self._buffer(address, 8 * rows)), np.int64)
-        return numbers
+# A capsule keeps the address of its name.
+_ARRAY_NAME = b"arrow_array"
+_new_capsule = ctypes.PYFUNCTYPE(
+    ctypes.py_object, ctypes.c_void_p, ctypes.c_char_p, ctypes.c_void_p
+)(("PyCapsule_New", ctypes.pythonapi))
 
-    def _buffer(self, address: int | None, size_bytes: int) -> pa.Buffer:
-        if not address or not size_bytes:
-            return pa.py_buffer(b"")
-        return pa.foreign_buffer(address, size_bytes, self)
+
+def _schema(columns: Sequence[Column], *, timestamped: bool) -> pa.Schema:
+    """Return the columns of what the library exports: those of the rows, then its own."""
+    texts = pa.dictionary(pa.int32(), pa.string())
+    fields = [
+        pa.field(column.name, texts if column.type == pa.string() else column.type)
+        for column in columns
+    ]
+    return pa.schema([*fields, *[pa.field("", pa.int64())] * (1 + timestamped)])
+
+
+def _integers(column: "pa.Array[Any]") -> Integers:
+    """Return int64 numbers where they lie."""
+    values: Any = column.buffers()[1]
+    return np.frombuffer(values or b"", np.int64, len(column))
 
 
 @cache
@@ -362,12 +348,8 @@ def _functions() -> ctypes.CDLL:
             (pointer, pointer, size, size, flag, ctypes.POINTER(_Appended)),
         ),
         ("fc_truncate", None, (pointer, size)),
-        ("fc_take", pointer, (pointer,)),
-        ("fc_batch_free", None, (pointer,)),
+        ("fc_take", flag, (pointer, pointer)),
         ("fc_rows", size, (pointer,)),
-        ("fc_get_column", None, (pointer, flag, ctypes.POINTER(_Column))),
-        ("fc_line_numbers", pointer, (pointer,)),
-        ("fc_event_times", pointer, (pointer,)),
     ):
         function = getattr(loaded, name)
         function.restype, function.argtypes = result, arguments

@@ -15,15 +15,46 @@
 #endif
 
 /* Raised whenever something in this file changes; the Python side refuses another library. */
-#define FC_API_VERSION 6
+#define FC_API_VERSION 7
 
 FC_API int32_t fc_api_version(void);
+
+/* Arrow's C data interface: https://arrow.apache.org/docs/format/CDataInterface.html */
+#ifndef ARROW_C_DATA_INTERFACE
+#define ARROW_C_DATA_INTERFACE
+
+struct ArrowSchema {
+    const char *format;
+    const char *name;
+    const char *metadata;
+    int64_t flags;
+    int64_t n_children;
+    struct ArrowSchema **children;
+    struct ArrowSchema *dictionary;
+    void (*release)(struct ArrowSchema *);
+    void *private_data;
+};
+
+struct ArrowArray {
+    int64_t length;
+    int64_t null_count; /* -1: not known */
+    int64_t offset;
+    int64_t n_buffers;
+    int64_t n_children;
+    const void **buffers;
+    struct ArrowArray **children;
+    struct ArrowArray *dictionary;
+    void (*release)(struct ArrowArray *);
+    void *private_data;
+};
+
+#endif
 
 /* --- text -> columns (rows.c) ---------------------------------------------------------------- */
 
 /* A builder collects the rows of a batch. `fc_append` adds the rows of a piece of text; `fc_take`
- * makes a batch of them, and `fc_get_column` shows where a column lies, without a copy. The builder
- * goes on with the next batch, and knows the texts of the last. Nothing here keeps a pointer to
+ * makes a batch of them, without a copy. The builder goes on with the next batch, and knows the
+ * texts of the last. Nothing here keeps a pointer to
  * text. Lengths are in bytes, offsets count from the start of the text that was given, lines and
  * rows count from what the caller says. A builder is used by one thread at a time.
  */
@@ -104,21 +135,7 @@ typedef struct {
     const fc_rejected *rejections; /* until the builder is used again */
 } fc_appended;
 
-/* Where a column lies; until its batch is freed. Null rows hold 0. */
-typedef struct {
-    const void *values;      /* of the column's type; a row each */
-    const uint8_t *validity; /* a bit each, the first lowest: 1 is a value */
-    int64_t nulls;
-    const int32_t *offsets; /* FC_TEXT: distinct + 1 of them, into bytes */
-    const uint8_t *bytes;
-    int32_t distinct; /* texts in the dictionary, numbered in the order of the log */
-} fc_column;
-
 typedef struct fc_builder fc_builder;
-
-/* Rows that are complete. Batches share the texts that they have in common, with the builder, too;
- * each may be read and freed by another thread. */
-typedef struct fc_batch fc_batch;
 
 /* What FC_BEST stands for on this processor; FC_BEST itself if `speed` is not there. */
 FC_API int32_t fc_speed(int32_t speed);
@@ -143,22 +160,16 @@ FC_API void fc_truncate(fc_builder *builder, int64_t rows);
 
 FC_API int64_t fc_rows(const fc_builder *builder);
 
-/* Take the rows out of the builder, which has none then. The dictionaries of the next batch begin
- * with the texts of this one, unless these are very many. NULL if there is no memory: the builder
- * can only be freed. */
-FC_API fc_batch *fc_take(fc_builder *builder);
-
-FC_API void fc_batch_free(fc_batch *batch);
-
-/* Column `field` of the plan. */
-FC_API void fc_get_column(const fc_batch *batch, int32_t field, fc_column *column);
-
-/* The number of each row's line. */
-FC_API const int64_t *fc_line_numbers(const fc_batch *batch);
-
-/* When each row's event was, in milliseconds since 1970; -1 if there was no such time. NULL unless
- * the plan is timestamped. */
-FC_API const int64_t *fc_event_times(const fc_batch *batch);
+/* Take the rows out of the builder, which has none then, as an array of structs. Its columns are
+ * those of the plan: int64, int32, or dictionaries of utf8 with int32 indices, with the texts in
+ * the order of the log. Null rows hold 0. Then come the number of each row's line, int64, and, if
+ * the plan is timestamped, when each row's event was, int64, in milliseconds since 1970; -1 if
+ * there was no such time.
+ *
+ * The dictionaries of the next batch begin with the texts of this one, unless these are very many;
+ * they share their memory. Each may be read and released by another thread. FC_NO_MEMORY: the
+ * builder can only be freed, and nothing was written. */
+FC_API int32_t fc_take(fc_builder *builder, struct ArrowArray *rows);
 
 /* --- JSON -> the lines in its messages (json.c) ------------------------------------------------
  */
@@ -263,37 +274,6 @@ typedef struct {
 } fc_page;
 
 /* arrow.c */
-
-/* Arrow's C data interface: https://arrow.apache.org/docs/format/CDataInterface.html */
-#ifndef ARROW_C_DATA_INTERFACE
-#define ARROW_C_DATA_INTERFACE
-
-struct ArrowSchema {
-    const char *format;
-    const char *name;
-    const char *metadata;
-    int64_t flags;
-    int64_t n_children;
-    struct ArrowSchema **children;
-    struct ArrowSchema *dictionary;
-    void (*release)(struct ArrowSchema *);
-    void *private_data;
-};
-
-struct ArrowArray {
-    int64_t length;
-    int64_t null_count; /* -1: not known */
-    int64_t offset;
-    int64_t n_buffers;
-    int64_t n_children;
-    const void **buffers;
-    struct ArrowArray **children;
-    struct ArrowArray *dictionary;
-    void (*release)(struct ArrowArray *);
-    void *private_data;
-};
-
-#endif
 
 /* Rows: an array of structs, of which each child is a column. */
 typedef struct {

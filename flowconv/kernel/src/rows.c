@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "columns.h"
+#include "export.h"
 #include "memory.h"
 #include "stretch.h"
 #include "values.h"
@@ -22,14 +23,6 @@
  * longer than a new text does. */
 #define MOST_KEPT_TEXTS (128u << 10)
 #define MOST_KEPT_BYTES (4u << 20)
-
-struct fc_batch {
-    size_t field_count;
-    column *columns;
-    size_t rows;
-    int64_t *line_numbers;
-    int64_t *event_times;
-};
 
 struct fc_builder {
     reading how;
@@ -353,82 +346,43 @@ int64_t fc_rows(const fc_builder *b) {
 
 /* --- a batch --------------------------------------------------------------------------------- */
 
-fc_batch *fc_take(fc_builder *b) {
-    fc_batch *batch = calloc(1, sizeof(fc_batch));
-    column *columns = calloc(b->field_count, sizeof(column));
-    if (!batch || !columns) {
-        free(batch);
-        free(columns);
-        return NULL;
-    }
-    size_t texts = 0, bytes = 0;
+/* Whether the next batch is to know the texts of this one, and what these take. */
+static bool keeps_texts(const fc_builder *b, size_t *bytes) {
+    size_t texts = 0;
+    *bytes = 0;
     for (size_t i = 0; i < b->field_count; i++) {
         texts += b->columns[i].texts.count;
-        bytes += dictionary_bytes(&b->columns[i].texts);
+        *bytes += dictionary_bytes(&b->columns[i].texts);
     }
-    bool keeps_texts = texts <= MOST_KEPT_TEXTS && bytes <= MOST_KEPT_BYTES;
-    *batch = (fc_batch){
-        .columns = columns,
-        .rows = b->rows,
-        .line_numbers = b->line_numbers,
-        .event_times = b->event_times,
-    };
-    b->line_numbers = b->event_times = NULL;
-    b->line_numbers_room = b->event_times_room = 0;
-    b->expected_rows = b->rows + b->rows / 8; /* a few more must not copy all */
-    b->rows = 0;
-    b->text_bytes = keeps_texts ? bytes : 0;
-    for (; batch->field_count < b->field_count; batch->field_count++) {
-        column *c = &b->columns[batch->field_count];
-        if (!column_take(c, &columns[batch->field_count], keeps_texts, b->seed)) {
-            column_free(&columns[batch->field_count]);
-            fc_batch_free(batch);
-            return NULL;
+    return texts <= MOST_KEPT_TEXTS && *bytes <= MOST_KEPT_BYTES;
+}
+
+/* Move numbers of rows into a column. */
+static void take_numbers(int64_t **numbers, size_t *room, column *taken) {
+    *taken = (column){.type = FC_INT64, .values = *numbers};
+    *numbers = NULL;
+    *room = 0;
+}
+
+int32_t fc_take(fc_builder *b, struct ArrowArray *rows) {
+    batch *taken = batch_new(b->field_count + 1 + b->how.timestamped);
+    if (!taken)
+        return FC_NO_MEMORY;
+    size_t bytes;
+    bool keeps = keeps_texts(b, &bytes);
+    for (size_t i = 0; i < b->field_count; i++) {
+        if (!column_take(&b->columns[i], batch_column(taken, i), keeps, b->seed)) {
+            batch_free(taken);
+            return FC_NO_MEMORY;
         }
     }
-    return batch;
-}
-
-void fc_batch_free(fc_batch *batch) {
-    if (!batch)
-        return;
-    for (size_t i = 0; i < batch->field_count; i++)
-        column_free(&batch->columns[i]);
-    free(batch->columns);
-    free(batch->line_numbers);
-    free(batch->event_times);
-    free(batch);
-}
-
-static int64_t count_nulls(const uint8_t *validity, size_t rows) {
-    int64_t nulls = 0;
-    size_t row = 0;
-    for (; row + 64 <= rows; row += 64) {
-        uint64_t word = load_word(validity + row / 8);
-        if (word != UINT64_MAX)
-            nulls += __builtin_popcountll(~word);
-    }
-    for (; row < rows; row++)
-        nulls += ~validity[row / 8] >> row % 8 & 1;
-    return nulls;
-}
-
-void fc_get_column(const fc_batch *batch, int32_t field, fc_column *shown) {
-    const column *c = &batch->columns[field];
-    *shown = (fc_column){
-        .values = c->values,
-        .validity = c->validity,
-        .nulls = count_nulls(c->validity, batch->rows),
-        .offsets = c->texts.offsets,
-        .bytes = c->texts.bytes,
-        .distinct = (int32_t)c->texts.count,
-    };
-}
-
-const int64_t *fc_line_numbers(const fc_batch *batch) {
-    return batch->line_numbers;
-}
-
-const int64_t *fc_event_times(const fc_batch *batch) {
-    return batch->event_times;
+    take_numbers(&b->line_numbers, &b->line_numbers_room, batch_column(taken, b->field_count));
+    if (b->how.timestamped)
+        take_numbers(&b->event_times, &b->event_times_room,
+                     batch_column(taken, b->field_count + 1));
+    batch_export(taken, b->rows, rows);
+    b->expected_rows = b->rows + b->rows / 8; /* a few more must not copy all */
+    b->rows = 0;
+    b->text_bytes = keeps ? bytes : 0;
+    return FC_OK;
 }
