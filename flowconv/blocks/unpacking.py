@@ -173,6 +173,7 @@ class _Gunzip:
         self._packed = packed = _Packed(read, first)
         room = (_PACKED_ROOM_BYTES,) if _ISAL else ()
         self._members = _reader(packed, *room)
+        self._is_at_end = False
 
     def readinto(self, buffer: memoryview) -> int:
         """Fill the buffer, or as much of it as there is; 0 at the end.
@@ -182,7 +183,7 @@ class _Gunzip:
             CorruptObjectError: The data is damaged or ends early.
         """
         size = 0
-        while size < len(buffer):
+        while size < len(buffer) and not self._is_at_end:
             try:
                 count = self._members.readinto(buffer[size : size + _MOST_UNPACKED_BYTES])
             except Exception as error:  # whatever a decoder raises is for the data
@@ -191,8 +192,7 @@ class _Gunzip:
                     self._packed.failure = None
                     raise
                 raise _corrupt(self._uri, _what_is_wrong(error)) from None
-            if not count:
-                break
+            self._is_at_end = not count
             size += count
         return size
 
