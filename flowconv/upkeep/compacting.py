@@ -314,7 +314,6 @@ class _Run:
                 self._ledger.begin(run, asdict(self._layout))
                 begun = True
             remove_leftovers(self._storage, self._ledger, leftovers)
-            self._ledger.merge_if_many()
             self._run(partitions, on_progress)
         except BaseException as error:
             stopped = "stopped by a signal" if isinstance(error, KeyboardInterrupt) else ""
@@ -327,6 +326,10 @@ class _Run:
                 # Keep the first failure.
                 with suppress(*[FlowconvError] if failure else ()), uninterrupted():
                     self._ledger.end(replace(run, ended=datetime.now(UTC), report=summary))
+        if self._report.partitions:
+            # Readers make a request for each record: a lake of 30 days has 32 of them now.
+            with uninterrupted():
+                self._ledger.merge()
 
     def _run(
         self,

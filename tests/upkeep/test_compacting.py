@@ -31,6 +31,7 @@ from flowconv.lake.layout import read_layout
 from flowconv.lake.ledger import Ledger
 from flowconv.lake.remote import Places
 from flowconv.running import RunProgress
+from flowconv.storage.local import LocalStorage
 from flowconv.storage.opening import open_storage
 from flowconv.upkeep.merging import Partition
 from flowconv.upkeep.remote import Compaction
@@ -104,7 +105,9 @@ def convert(place: Place, **options: Any) -> flowconv.ConvertReport:
 
 
 def compact(place: Place, **options: Any) -> flowconv.CompactReport:
-    return flowconv.compact(str(place.lake), CompactOptions(**{"workers": 2, **options}))
+    """Compact, and leave the ledger's records, as if it was killed before it merges them."""
+    with mock.patch.object(Ledger, "merge"):
+        return flowconv.compact(str(place.lake), CompactOptions(**{"workers": 2, **options}))
 
 
 def rows_of(place: Place) -> Counter[Any]:
@@ -137,6 +140,22 @@ def assert_well(place: Place) -> None:
     assert files_of(place) == {p for p, (f, _) in ledger_of(place).files().items() if f.is_data}
     assert not flowconv.verify(str(place.lake), str(place.logs)).problems
     assert not list((place.lake / "_flowconv/staging").iterdir())
+
+
+def test_readers_then_make_few_requests(place: Place) -> None:
+    flowconv.compact(str(place.lake), CompactOptions(workers=2))
+    asked: list[str] = []
+
+    def fetch(self: LocalStorage, path: str) -> bytes | None:
+        asked.append(path)
+        return read(self, path)
+
+    read = LocalStorage.read
+    with mock.patch.object(LocalStorage, "read", fetch):
+        flowconv.scan(place.lake)
+    # The layout, the last number, and the files of the checkpoint.
+    assert len(asked) == 3
+    assert_well(place)
 
 
 @LEDGERS
