@@ -2,7 +2,7 @@
 
 import ctypes
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from functools import cache
@@ -203,7 +203,7 @@ class RowBuilder:
         _functions().fc_truncate(self._native.pointer, rows)
 
     def __len__(self) -> int:
-        return int(_functions().fc_rows(self._native.pointer))
+        return _number_of_rows()(self._native.pointer)
 
     def take(self) -> Rows:
         """Return the rows without a copy; the builder has none then.
@@ -349,8 +349,13 @@ def _functions() -> ctypes.CDLL:
         ),
         ("fc_truncate", None, (pointer, size)),
         ("fc_take", flag, (pointer, pointer)),
-        ("fc_rows", size, (pointer,)),
     ):
         function = getattr(loaded, name)
         function.restype, function.argtypes = result, arguments
     return loaded
+
+
+@cache
+def _number_of_rows() -> Callable[[int], int]:
+    """Return `fc_rows`, which takes less time than to let other threads run meanwhile."""
+    return ctypes.PYFUNCTYPE(ctypes.c_int64, ctypes.c_void_p)(("fc_rows", library()))

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from datetime import date, timedelta
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -36,7 +37,11 @@ def far_times(
         The objects that have such rows, and how many.
     """
     columns = [table[name] for name in TIME_COLUMNS if name in table.column_names]
-    given = [(log_object, rows, *_near(log_object, today)) for log_object, rows in sources if rows]
+    given = [
+        (log_object, rows, *_near(log_object.delivered, today))
+        for log_object, rows in sources
+        if rows
+    ]
     if not columns or not given:
         return []
     bounds = [bound for column in columns for bound in _bounds(column)]
@@ -61,9 +66,10 @@ def far_times(
     ]
 
 
-def _near(log_object: LogObject, today: date) -> tuple[int, int]:
-    """Return the first second that is near an object's delivery, and the one behind the last."""
-    day = log_object.delivered
+# The objects of a block are mostly of one day.
+@lru_cache(maxsize=64)
+def _near(day: date | None, today: date) -> tuple[int, int]:
+    """Return the first second that is near the day of a delivery, and the one behind the last."""
     if day is None:
         return _second(_FIRST_FLOW_LOG), _second(today) + 2 * _DAY
     return _second(day) - _NEAR_DAYS * _DAY, _second(day) + (_NEAR_DAYS + 1) * _DAY

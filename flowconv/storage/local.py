@@ -150,19 +150,18 @@ class LocalStorage:
         """See `Storage`."""
         pieces = []
         try:
-            # Calls of the system alone, and few: each lets go of the interpreter, which the threads
-            # of a run with many small objects wait for.
+            # Few calls of the system: each lets go of the interpreter, which the threads of a run
+            # with many small objects wait for.
             descriptor = os.open(self.location(path), _TO_READ)
             try:
-                status = os.fstat(descriptor)
-                if not stat.S_ISREG(status.st_mode):
-                    raise FetchError(_not_a_file(status.st_mode), uri=self.uri(path))
                 if start:
                     os.lseek(descriptor, start, os.SEEK_SET)
-                wanted = status.st_size - start if size is None else size
+                wanted = self._file_bytes(descriptor, path) - start if size is None else size
                 while wanted > 0 and (piece := os.read(descriptor, wanted)):
                     pieces.append(piece)
                     wanted -= len(piece)
+                if wanted:
+                    self._file_bytes(descriptor, path)
             finally:
                 os.close(descriptor)
         except OSError as exc:
@@ -272,6 +271,13 @@ class LocalStorage:
     def discard(self, unfinished: Sequence[Unfinished]) -> None:
         """See `Storage`."""
         self.delete([file.path for file in unfinished])
+
+    def _file_bytes(self, descriptor: int, path: str) -> int:
+        """Return the size of what is open; raise FetchError if it is no file."""
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            raise FetchError(_not_a_file(status.st_mode), uri=self.uri(path))
+        return status.st_size
 
     def _name(self, path: str) -> str:
         return f"{self._root.rstrip('/')}/{path}" if path else self._root
