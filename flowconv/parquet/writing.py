@@ -35,11 +35,15 @@ ROW_GROUP_ROWS = 128 << 10
 
 _MAGIC = b"PAR1"
 
+# Less than this waits for what follows: a row group of logs has 30 or more chunks, most of which
+# are short, and each write takes 20 us.
+_WRITTEN_AT_ONCE = 1 << 20
+
 
 class Output(Protocol):
     """What a file is written to."""
 
-    def write(self, data: bytes | memoryview, /) -> object:
+    def write(self, data: bytes | bytearray | memoryview, /) -> object:
         """Write all bytes; they may change afterwards."""
         ...
 
@@ -110,6 +114,8 @@ class ParquetWriter:
         self._buffer = PageBuffer()
         self._null_pages: dict[int, CompressedPages] = {}
         self._row_groups: list[RowGroup] = []
+        self._unwritten = bytearray()
+        self._read_as_is: pa.Schema | None = None
         self._size_bytes = 0
         self._metadata: dict[str, str] = {}
         self.is_open = True
@@ -146,6 +152,7 @@ class ParquetWriter:
         """Write bytes that no reader looks at, since no footer has them; return their place."""
         place = self._size_bytes
         self._write(data)
+        self._flush()
         return place
 
     def add_metadata(self, name: str, value: str) -> None:
@@ -166,11 +173,12 @@ class ParquetWriter:
             metadata=self._metadata,
         )
         self._write(end)
+        self._flush()
 
     def _write_row_group(self, tables: Sequence[pa.Table | pa.RecordBatch]) -> None:
         start = self._size_bytes
         rows = sum(table.num_rows for table in tables)
-        batches = Batches(as_stored(table, self._types) for table in tables)
+        batches = Batches(map(self._as_stored, tables))
         nulls = batches.nulls()
         # A log lacks most of a table's columns: what has no value is neither read nor sorted.
         empty = {place for place in range(len(self._schema)) if nulls[place] == rows}
@@ -198,6 +206,15 @@ class ParquetWriter:
                 chunks=chunks,
             )
         )
+        self._flush()
+
+    def _as_stored(self, table: pa.Table | pa.RecordBatch) -> pa.Table | pa.RecordBatch:
+        # Most tables have the schema of the one before.
+        if self._read_as_is is not None and table.schema.equals(self._read_as_is):
+            return table
+        stored = as_stored(table, self._types)
+        self._read_as_is = table.schema if stored is table else None
+        return stored
 
     def _read(self, place: int, batches: Batches) -> Column:
         return read_column(self._names[place], self._types[place], batches, place)
@@ -250,9 +267,19 @@ class ParquetWriter:
 
     def _write(self, *parts: bytes | memoryview) -> None:
         for data in parts:
-            if data:
+            self._size_bytes += len(data)
+            if len(self._unwritten) + len(data) > _WRITTEN_AT_ONCE:
+                self._flush()
+            if len(data) > _WRITTEN_AT_ONCE:
                 self._file.write(data)
-                self._size_bytes += len(data)
+            else:
+                self._unwritten += data
+
+    def _flush(self) -> None:
+        """Write what waits."""
+        if self._unwritten:
+            self._file.write(self._unwritten)
+            self._unwritten = bytearray()
 
 
 def sorted_order(table: pa.Table, sort_by: Sequence[str]) -> Numbers:
