@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal, Protocol
 
 import numpy as np
@@ -17,7 +18,7 @@ from flowconv.kernel.pages import (
     WrittenChunk,
 )
 from flowconv.parquet.bloom import bloom_filter
-from flowconv.parquet.chunks import encode_chunk, null_chunk, null_pages
+from flowconv.parquet.chunks import Compress, encode_chunk, null_chunk, null_pages
 from flowconv.parquet.columns import (
     Column,
     as_stored,
@@ -104,7 +105,7 @@ class ParquetWriter:
         self._names = schema.names
         codec = _CODECS[compression]
         self._codec = codec.number
-        self._compressor = pa.Codec(codec.name) if codec.name else None
+        self._compress = _compress_by(codec)
         self._sorting = [_place(schema, name) for name in sort_by]
         self._is_sorted = is_sorted
         self._filtered = {_place(schema, name) for name in bloom_filters}
@@ -260,11 +261,6 @@ class ParquetWriter:
         """Return the Bloom filter of a column's texts; empty if it gets none."""
         return bloom_filter(texts) if place in self._filtered else b""
 
-    def _compress(self, page: memoryview) -> pa.Buffer:
-        if self._compressor is None:
-            return pa.py_buffer(bytes(page))
-        return self._compressor.compress(page, asbytes=False)
-
     def _write(self, *parts: bytes | memoryview) -> None:
         for data in parts:
             self._size_bytes += len(data)
@@ -280,6 +276,13 @@ class ParquetWriter:
         if self._unwritten:
             self._file.write(self._unwritten)
             self._unwritten = bytearray()
+
+
+def _compress_by(codec: _Codec) -> Compress:
+    # Not a method: pages keep it, and with it a writer would stay, and its buffers.
+    if codec.name:
+        return partial(pa.Codec(codec.name).compress, asbytes=False)
+    return lambda page: pa.py_buffer(bytes(page))
 
 
 def sorted_order(table: pa.Table, sort_by: Sequence[str]) -> Numbers:

@@ -1,9 +1,11 @@
 """Files of the native writer, read by others: the same rows, and metadata that is true."""
 
 import datetime
+import gc
 import io
 import random
 import struct
+import weakref
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -344,6 +346,21 @@ def test_many_row_groups_and_batches() -> None:
     metadata = pq.read_metadata(io.BytesIO(data))
     assert metadata.num_row_groups == 400
     check_metadata(data, table)
+
+
+@pytest.mark.parametrize("compression", ["zstd", "none"])
+def test_a_writer_gives_its_buffers_back_at_once(compression: Compression) -> None:
+    table = pa.table({"n": pa.array([1, 2], pa.int32()), "t": pa.array([None, None], pa.string())})
+    gc.disable()  # Garbage of few objects waits long for it, whatever their size.
+    try:
+        writer = ParquetWriter(io.BytesIO(), table.schema, compression=compression)
+        writer.write_table(table)
+        writer.close()
+        kept = weakref.ref(writer)
+        del writer
+        assert kept() is None
+    finally:
+        gc.enable()
 
 
 def test_a_file_without_rows() -> None:
