@@ -45,8 +45,10 @@ class Expired:
 
         Records are of the day of their delivery, or of the day before.
         """
+        if not self.before:
+            return False
         days = [day for day in (log_object.day, log_object.delivered) if day]
-        return bool(self.before and days and max(days) < self.before)
+        return bool(days) and max(days) < self.before
 
     def __or__(self, other: "Expired") -> "Expired":
         """Return what either has; what the later day includes is not named any more."""
