@@ -44,7 +44,7 @@ STEPS: dict[str, tuple[Any, str]] = {
     "encode": (pages.ColumnPages, "_encode"),
     "dictionary": (pages.ColumnPages, "_encode_dictionary"),
     "sizes": (pages, "plain_bytes"),
-    "compress": (ParquetWriter, "_compress"),
+    "compress": (pages.CompressedPages, "compress"),
     "assemble": (pages.ColumnPages, "write_chunk"),
     "bloom": (writing, "bloom_filter"),
 }
