@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import gzip
 import json
 import shutil
@@ -321,6 +322,7 @@ def test_killed_at_any_step(
             place.assert_well()
             shutil.rmtree(place.lake)
     assert step > 10
+    gc.collect()  # Here, where such warnings are ignored, not in another test.
 
 
 def test_command(place: Place) -> None:
