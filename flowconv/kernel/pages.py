@@ -222,9 +222,9 @@ def sort(numbers: Numbers, ranks: int, order: Numbers | None) -> Numbers:
 
 
 def reorder(numbers: Numbers, order: Numbers) -> Numbers:
-    """Return numbers in an order of rows."""
-    reordered = np.empty(len(numbers), np.uint32)
-    _library().fc_reorder(_address(numbers), _address(order), len(numbers), _address(reordered))
+    """Return numbers in an order of rows, which may lack some."""
+    reordered = np.empty(len(order), np.uint32)
+    _library().fc_reorder(_address(numbers), _address(order), len(order), _address(reordered))
     return reordered
 
 

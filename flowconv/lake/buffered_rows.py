@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from flowconv.rows.partitioning import indices
+from flowconv.rows.partitioning import ChosenRows, indices
 
 
 @dataclass(slots=True)
@@ -15,21 +15,21 @@ class BufferedRows:
     """Rows of one partition, in their order.
 
     Attributes:
-        tables: The rows. Their texts may be plain or dictionaries, each in its own way, and what
+        pieces: The rows. Their texts may be plain or dictionaries, each in its own way, and what
             has no value may be of Arrow's type null.
         rows: How many there are.
         size_bytes: The memory that they keep.
     """
 
-    tables: list[pa.Table] = field(default_factory=list)
+    pieces: list[ChosenRows] = field(default_factory=list)
     rows: int = 0
     size_bytes: int = 0
 
-    def append(self, table: pa.Table) -> int:
+    def append(self, piece: ChosenRows) -> int:
         """Add rows; return the memory that they keep: all of a buffer, if they use some of it."""
-        size_bytes = table.get_total_buffer_size()
-        self.tables.append(table)
-        self.rows += table.num_rows
+        size_bytes = piece.table.get_total_buffer_size()
+        self.pieces.append(piece)
+        self.rows += len(piece)
         self.size_bytes += size_bytes
         return size_bytes
 

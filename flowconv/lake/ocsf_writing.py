@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from flowconv.kernel.pages import Numbers
 from flowconv.options import Compression
 from flowconv.rows.ocsf import to_ocsf
 from flowconv.rows.ocsf_schema import OCSF_SCHEMA
@@ -54,9 +55,16 @@ class OcsfWriter:
             store_schema=False,
         )
 
-    def write_row_group(self, tables: Sequence[pa.Table]) -> None:
-        """Write all rows of the file, in order of time; those without a time are last."""
+    def write_row_group(self, tables: Sequence[pa.Table], places: "Numbers | None" = None) -> None:
+        """Write all rows of the file, in order of time; those without a time are last.
+
+        Args:
+            tables: The rows.
+            places: Which of them, as `ParquetWriter.write_row_group`.
+        """
         rows = _joined(tables)
+        if places is not None:
+            rows = rows.take(indices(places))
         order = np.argsort(_times(rows), kind="stable")
         for start in range(0, len(order), _ROW_GROUP_ROWS):
             group = order[start : start + _ROW_GROUP_ROWS]

@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from flowconv.errors import StorageError
 from flowconv.fields import Table
+from flowconv.kernel.pages import Numbers
 from flowconv.lake.buffered_rows import (
     BufferedRows,
     copied,
@@ -25,7 +26,7 @@ from flowconv.lake.paths import STAGING
 from flowconv.options import ConvertOptions
 from flowconv.parquet.writing import ROW_GROUP_ROWS, ParquetWriter
 from flowconv.rows.partition_names import PartitionKey
-from flowconv.rows.partitioning import PartitionedRows, indices
+from flowconv.rows.partitioning import ChosenRows, PartitionedRows, indices
 from flowconv.rows.schema import table_schema
 from flowconv.storage.interface import StagedSink, Storage
 from flowconv.storage.local_errors import storage_errors
@@ -149,8 +150,10 @@ class TaskWriter:
         if len(rows.keys) <= _FEW_PARTITIONS:
             for key, piece in rows.pieces():
                 # A few rows past midnight must not keep the texts of a whole block in memory.
-                is_small = 2 * piece.num_rows < len(rows.codes)
-                self._buffer(key, without_dictionaries(piece) if is_small else piece)
+                is_small = 2 * len(piece) < len(rows.codes)
+                self._buffer(
+                    key, ChosenRows(without_dictionaries(piece.alone())) if is_small else piece
+                )
             return
         # Few rows of each partition share few texts.
         rows = replace(rows, rows=without_dictionaries(rows.rows))
@@ -165,18 +168,18 @@ class TaskWriter:
         Raises:
             StorageError: The lake cannot be written to.
         """
-        self._buffer(key, without_typed_nulls(rows))
+        self._buffer(key, ChosenRows(without_typed_nulls(rows)))
 
-    def _buffer(self, key: PartitionKey, rows: pa.Table) -> None:
-        whole = rows.num_rows
-        while rows.num_rows:
+    def _buffer(self, key: PartitionKey, rows: ChosenRows) -> None:
+        whole = len(rows)
+        while len(rows):
             pending = self._pending.setdefault(key, BufferedRows())
             # Row groups end at the same rows however these were cut into pieces.
-            piece = rows.slice(0, self._rows_at_once - pending.rows)
-            rows = rows.slice(piece.num_rows)
-            is_full = pending.rows + piece.num_rows == self._rows_at_once
-            if not is_full and 2 * piece.num_rows < whole:
-                piece = copied(piece)  # What waits must not keep what is written.
+            piece, rows = rows.cut(self._rows_at_once - pending.rows)
+            is_full = pending.rows + len(piece) == self._rows_at_once
+            if not is_full and 2 * len(piece) < whole:
+                # What waits must not keep what is written.
+                piece = ChosenRows(copied(piece.alone()))
             self._buffered_bytes += pending.append(piece)
             if is_full:
                 self._write_row_group(key)
@@ -264,25 +267,25 @@ class TaskWriter:
                 stop = bounds[place + 1] - bounds[begin]
                 for start in range(bounds[place] - bounds[begin], stop, self._rows_at_once):
                     group = piece.slice(start, min(self._rows_at_once, stop - start))
-                    self._write_rows(keys[place], [group])
+                    self._write_rows(keys[place], [ChosenRows(group)])
             begin = end
 
     def _write_row_group(self, key: PartitionKey) -> None:
         pending = self._pending.pop(key)
         self._buffered_bytes -= pending.size_bytes
-        self._write_rows(key, pending.tables)
+        self._write_rows(key, pending.pieces)
 
-    def _write_rows(self, key: PartitionKey, tables: Sequence[pa.Table]) -> None:
+    def _write_rows(self, key: PartitionKey, pieces: Sequence[ChosenRows]) -> None:
         self._settle()
         self._on_file()
         # Taken out and put back, so the first file is the least recently written.
         file = self._open.pop(key, None) or self._open_file(key)
         self._open[key] = file
-        file.rows += sum(table.num_rows for table in tables)
+        file.rows += sum(map(len, pieces))
 
         def encode() -> None:
             with storage_errors(file.sink.uri):
-                file.parquet.write_row_group(tables)
+                file.parquet.write_row_group(*_chosen(pieces))
 
         encoding = self._beside(encode)
         if encoding is not None:
@@ -345,6 +348,19 @@ class TaskWriter:
             crc32=file.sink.crc32,
         )
         self._staged.append(StagedFile(data_file, file.sink))
+
+
+def _chosen(pieces: Sequence[ChosenRows]) -> "tuple[list[pa.Table], Numbers | None]":
+    """Return the tables, and which of all their rows are to be written; None for all."""
+    tables = [piece.table for piece in pieces]
+    if all(piece.places is None for piece in pieces):
+        return tables, None
+    places, first = [], 0
+    for piece in pieces:
+        rows = np.arange(len(piece), dtype=np.uint32) if piece.places is None else piece.places
+        places.append(rows + np.uint32(first))
+        first += piece.table.num_rows
+    return tables, np.concatenate(places)
 
 
 def _joined(tables: list[pa.Table]) -> pa.Table:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
 from flowconv.kernel import pages
@@ -79,6 +80,13 @@ def read_column(name: str, kind: ColumnType, batches: Batches, place: int) -> Co
     """
     entries, numbers, nulls = batches.read(place, kind.physical)
     return Column(name=name, type=kind, entries=entries, numbers=numbers, nulls=nulls, kept=batches)
+
+
+def choose_rows(column: Column, places: Numbers) -> None:
+    """Keep the rows at some places."""
+    column.numbers = pages.reorder(column.numbers, places)
+    if column.nulls:
+        column.nulls = int(np.count_nonzero(column.numbers == pages.NULL))
 
 
 def rank(column: Column, limit: int) -> bool:

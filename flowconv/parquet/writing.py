@@ -22,6 +22,7 @@ from flowconv.parquet.chunks import Compress, encode_chunk, null_chunk, null_pag
 from flowconv.parquet.columns import (
     Column,
     as_stored,
+    choose_rows,
     rank,
     rank_if_useful,
     read_column,
@@ -134,8 +135,14 @@ class ParquetWriter:
         for start in range(0, table.num_rows, row_group_size):
             self.write_row_group([table.slice(start, row_group_size)])
 
-    def write_row_group(self, tables: Sequence[pa.Table | pa.RecordBatch]) -> None:
+    def write_row_group(
+        self, tables: Sequence[pa.Table | pa.RecordBatch], places: Numbers | None = None
+    ) -> None:
         """Write rows as one row group; a column may have another layout in each table.
+
+        Args:
+            tables: The rows.
+            places: Which of them, ascending, counted through all tables; None: all.
 
         Raises:
             ValueError: As `write_table`.
@@ -146,8 +153,9 @@ class ParquetWriter:
                     f"the table has the columns {', '.join(table.schema.names)}, but the file has "
                     f"{', '.join(self._names)}"
                 )
-        if any(table.num_rows for table in tables):
-            self._write_row_group(tables)
+        rows = sum(table.num_rows for table in tables) if places is None else len(places)
+        if rows:
+            self._write_row_group(tables, rows, places)
 
     def write_aside(self, data: bytes) -> int:
         """Write bytes that no reader looks at, since no footer has them; return their place."""
@@ -176,15 +184,16 @@ class ParquetWriter:
         self._write(end)
         self._flush()
 
-    def _write_row_group(self, tables: Sequence[pa.Table | pa.RecordBatch]) -> None:
+    def _write_row_group(
+        self, tables: Sequence[pa.Table | pa.RecordBatch], rows: int, places: Numbers | None
+    ) -> None:
         start = self._size_bytes
-        rows = sum(table.num_rows for table in tables)
         batches = Batches(map(self._as_stored, tables))
         nulls = batches.nulls()
         # A log lacks most of a table's columns: what has no value is neither read nor sorted.
-        empty = {place for place in range(len(self._schema)) if nulls[place] == rows}
+        empty = {place for place in range(len(self._schema)) if nulls[place] == batches.rows}
         keys = {
-            place: self._read(place, batches)
+            place: self._read(place, batches, places)
             for place in self._sorting
             if place not in empty and not self._is_sorted
         }
@@ -195,8 +204,11 @@ class ParquetWriter:
                 chunk = self._write_nulls(place, rows)
             else:
                 # Read here, not before the loop: one column at a time is in memory.
-                column = keys.pop(place, None) or self._read(place, batches)
-                chunk = self._write_column(place, column, order)
+                column = keys.pop(place, None) or self._read(place, batches, places)
+                if column.nulls == rows:
+                    chunk = self._write_nulls(place, rows)
+                else:
+                    chunk = self._write_column(place, column, order)
             chunks.append(chunk)
         self._row_groups.append(
             RowGroup(
@@ -217,8 +229,11 @@ class ParquetWriter:
         self._read_as_is = table.schema if stored is table else None
         return stored
 
-    def _read(self, place: int, batches: Batches) -> Column:
-        return read_column(self._names[place], self._types[place], batches, place)
+    def _read(self, place: int, batches: Batches, places: Numbers | None) -> Column:
+        column = read_column(self._names[place], self._types[place], batches, place)
+        if places is not None:
+            choose_rows(column, places)
+        return column
 
     def _write_nulls(self, place: int, rows: int) -> WrittenChunk:
         """Write the chunk of a column without values."""

@@ -40,22 +40,55 @@ class PartitionedRows:
     codes: "_Codes"
     rows: pa.Table
 
-    def pieces(self) -> Iterator[tuple[PartitionKey, pa.Table]]:
+    def pieces(self) -> Iterator[tuple[PartitionKey, "ChosenRows"]]:
         """Give every row once; rows of a partition keep their order, and no piece is empty."""
         if len(self.keys) < 2:
-            yield from ((key, self.rows) for key in self.keys)
+            yield from ((key, ChosenRows(self.rows)) for key in self.keys)
             return
         # Of 16 bits, numpy sorts by counting.
         codes = self.codes.astype(np.uint16) if len(self.keys) <= 1 << 16 else self.codes
         order = np.argsort(codes, kind="stable")
         bounds = np.searchsorted(self.codes[order], np.arange(len(self.keys) + 1))
         for key, (start, stop) in zip(self.keys, pairwise(bounds.tolist()), strict=True):
-            # Copies, not slices: a few rows past midnight that wait for their row group would keep
-            # whole blocks in memory.
-            yield key, self.rows.take(indices(order[start:stop]))
+            piece = ChosenRows(self.rows, order[start:stop].astype(np.uint32))
+            # A few rows past midnight that wait for their row group must not keep the whole block
+            # in memory; most rows of a block need not be copied for the sake of a few others.
+            yield key, ChosenRows(piece.alone()) if 2 * len(piece) < len(codes) else piece
 
 
-def indices(places: "npt.NDArray[np.signedinteger[Any]]") -> Any:
+@dataclass(frozen=True, slots=True)
+class ChosenRows:
+    """Some rows of a table.
+
+    Attributes:
+        table: The table.
+        places: Where they are, ascending; None: all of them.
+    """
+
+    table: pa.Table
+    places: "npt.NDArray[np.uint32] | None" = None
+
+    def __len__(self) -> int:
+        return self.table.num_rows if self.places is None else len(self.places)
+
+    def alone(self) -> pa.Table:
+        """Return a table of these rows alone."""
+        return self.table if self.places is None else self.table.take(indices(self.places))
+
+    def cut(self, rows: int) -> tuple["ChosenRows", "ChosenRows"]:
+        """Return the first rows, and the others."""
+        rows = min(rows, len(self))
+        if self.places is None:
+            return ChosenRows(self.table.slice(0, rows)), ChosenRows(self.table.slice(rows))
+        first, others = self.places[:rows], self.places[rows:]
+        end = int(others[0]) if len(others) else self.table.num_rows
+        return (
+            ChosenRows(self.table.slice(0, end), first),
+            ChosenRows(self.table.slice(end), others - np.uint32(end)),
+        )
+
+
+def indices(places: "npt.NDArray[np.integer[Any]]") -> Any:
     """Return places in a table as Arrow takes them, without a copy.
 
     `pa.array` would import numpy.ma.
@@ -93,7 +126,8 @@ def split_by_partition(
     batch: FlowBatch, partition_by: Sequence[str], account: str | None, region: str | None
 ) -> Iterator[tuple[PartitionKey, pa.Table]]:
     """Cut a batch into pieces that each belong to one partition; see `find_partitions`."""
-    return find_partitions(batch, partition_by, account, region).pieces()
+    pieces = find_partitions(batch, partition_by, account, region).pieces()
+    return ((key, piece.alone()) for key, piece in pieces)
 
 
 @dataclass(frozen=True, slots=True)

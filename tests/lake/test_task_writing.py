@@ -7,6 +7,7 @@ import itertools
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from flowconv.lake.buffered_rows import (
     without_dictionaries,
 )
 from flowconv.lake.writing import SORTED_BY, TaskWriter
+from flowconv.options import Order
 from flowconv.parquet.writing import ParquetWriter
 from flowconv.rows.partition_names import PartitionKey
 from flowconv.rows.partitioning import PartitionedRows
@@ -115,6 +117,34 @@ def test_bytes_depend_on_the_rows_alone(
         for start, stop, is_coded in zip(edges, edges[1:], layouts, strict=False)
     ]
     assert written(pieces, folder / "a", **options) == written([ROWS], folder / "b", **options)
+
+
+@given(
+    st.lists(st.integers(0, 350), max_size=6),
+    st.lists(st.integers(0, 350), max_size=40),
+    st.sampled_from(["sorted", "log"]),
+)
+@settings(max_examples=40)
+def test_rows_of_other_partitions_make_no_difference(
+    tmp_path_factory: pytest.TempPathFactory, cuts: list[int], changes: list[int], order: Order
+) -> None:
+    folder = tmp_path_factory.mktemp("lake")
+    codes = np.array([sum(row >= change for change in changes) % 2 for row in range(350)])
+    keys = [PartitionKey(Table.VPC, f"date={day}") for day in (1, 2)]
+    writer = TaskWriter(open_storage(str(folder), {}), "t", ConvertOptions(order=order))
+    for start, stop in pairwise([0, *sorted(cuts), 350]):
+        present, numbers = np.unique(codes[start:stop], return_inverse=True)
+        piece = CODED.slice(start, stop - start)
+        writer.write_all(PartitionedRows([keys[code] for code in present], numbers, piece))
+    contents = {}
+    for staged in writer.close():
+        staged.sink.publish()
+        contents[staged.file.path.split("/")[1]] = (folder / staged.file.path).read_bytes()
+    alone = {}
+    for day in (1, 2):
+        if rows := np.flatnonzero(codes == day - 1).tolist():
+            (alone[f"date={day}"],) = written([ROWS.take(rows)], folder / f"{day}", order=order)
+    assert contents == alone
 
 
 @pytest.mark.parametrize("table", Table)

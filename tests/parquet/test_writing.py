@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+import numpy as np
 import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -106,6 +107,20 @@ def test_bytes_depend_on_the_rows_alone(table: pa.Table) -> None:
         }
     )
     assert written(table) == written(plain) == written(coded)
+
+
+@given(tables().filter(len), st.data(), st.booleans())
+def test_rows_at_places_are_written_as_if_they_were_alone(
+    table: pa.Table, data: st.DataObject, is_sorted: bool
+) -> None:
+    places = sorted(data.draw(st.sets(st.integers(0, len(table) - 1), min_size=1)))
+    cut = data.draw(st.integers(0, len(table)))
+    options: Any = {"sort_by": table.column_names[:2] if is_sorted else ()}
+    file = io.BytesIO()
+    writer = ParquetWriter(file, table.schema, **options)
+    writer.write_row_group([table.slice(0, cut), table.slice(cut)], np.array(places, np.uint32))
+    writer.close()
+    assert file.getvalue() == written(as_read(table).take(places), **options)
 
 
 @given(tables(), st.lists(st.integers(0, 400), max_size=4), st.sampled_from(CODECS), st.booleans())
