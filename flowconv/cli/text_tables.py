@@ -62,7 +62,7 @@ class TextTable:
 def _wrapped(text: str, width: int | None) -> list[str]:
     if width is None or width < _LEAST_WRAPPED or _size(text) <= width:
         return [text]
-    return wrap(text, width, break_on_hyphens=False)
+    return wrap(text, width, break_on_hyphens=False) or [""]  # of blanks alone nothing is left
 
 
 def _size(text: str) -> int:

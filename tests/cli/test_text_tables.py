@@ -54,6 +54,10 @@ def test_last_column_is_wrapped(width: int | None, expected: list[str]) -> None:
     assert lines([["key", "one two-three four five six"]], width=width) == expected
 
 
+def test_blanks_alone() -> None:
+    assert lines([["key", " " * 70], ["other", "x"]], width=30) == ["key", "other  x"]
+
+
 def test_long_word_is_whole() -> None:
     first, *others = lines([["key", "x" * 70]], width=30)
     assert "".join([first, *others]).replace(" ", "") == "key" + "x" * 70
