@@ -6,7 +6,7 @@ groups of at most 256 MB
 them: the native writer is for flat columns.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 from urllib.parse import unquote
 
@@ -62,9 +62,7 @@ class OcsfWriter:
             tables: The rows.
             places: Which of them, as `ParquetWriter.write_row_group`.
         """
-        rows = _joined(tables)
-        if places is not None:
-            rows = rows.take(indices(places))
+        rows = _joined(tables if places is None else list(_chosen(tables, places)))
         order = np.argsort(_times(rows), kind="stable")
         for start in range(0, len(order), _ROW_GROUP_ROWS):
             group = order[start : start + _ROW_GROUP_ROWS]
@@ -87,6 +85,15 @@ class OcsfWriter:
 def _value(name: str) -> str | None:
     """Return the value of a partition's directory; None if it stands for none."""
     return None if name in (NULL_PARTITION, NO_ACCOUNT) else unquote(name)
+
+
+def _chosen(tables: Sequence[pa.Table], places: "Numbers") -> Iterator[pa.Table]:
+    """Give the rows at some places, table by table: joined, the others would be copied, too."""
+    first = 0
+    for table in tables:
+        start, stop = np.searchsorted(places, (first, first + table.num_rows))
+        yield table.take(indices(places[start:stop] - np.uint32(first)))
+        first += table.num_rows
 
 
 def _joined(tables: Sequence[pa.Table]) -> pa.Table:

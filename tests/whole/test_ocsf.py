@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+import numpy as np
 import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -349,6 +350,26 @@ def test_order_and_pages(monkeypatch: pytest.MonkeyPatch) -> None:
     assert sum(column[6] for column in addresses) > 5 << 20
     sizes = [page.size_bytes for column in addresses for page in pages(data, column)]
     assert max(sizes) <= 1 << 20
+
+
+def test_rows_at_places() -> None:
+    schema = table_schema(Table.VPC)
+    columns: dict[str, Any] = {name: pa.nulls(40) for name in schema.names}
+    rows = pa.table(columns | {"srcport": pa.array(range(40), pa.int32())})
+    places = np.array([0, 3, 9, 10, 11, 30, 39], np.uint32)
+    contents = []
+    for tables, chosen in (
+        ([rows.slice(0, 10), rows.slice(10, 15), rows.slice(25)], places),
+        ([rows.take(places.tolist())], None),
+    ):
+        buffer = pa.BufferOutputStream()
+        key = PartitionKey(Table.VPC, "region=eu-west-1/accountId=123/eventDay=19700101")
+        writer = OcsfWriter(buffer, key, "zstd")
+        writer.write_row_group(tables, chosen)
+        writer.close()
+        contents.append(pq.read_table(pa.BufferReader(buffer.getvalue())))
+    assert contents[0].num_rows == len(places)
+    assert contents[0].equals(contents[1])
 
 
 def test_other_readers(lake: Path) -> None:
