@@ -16,7 +16,7 @@ from flowconv.answers.descriptions import read_descriptions
 from flowconv.answers.name_tables import FOREVER, NameTables
 from flowconv.errors import UsageError
 from flowconv.lake.layout import read_flat_layout
-from flowconv.lake.locking import Lock
+from flowconv.lake.locking import Lock, new_run_id
 from flowconv.notebooks import InNotebooks
 from flowconv.storage.opening import open_storage
 from flowconv.values import parse_time, take_texts
@@ -88,7 +88,7 @@ def names(
         raise UsageError("no file is given. Give at least one, by --from.")
     described = read_descriptions(paths)
     read_flat_layout(storage, "A table of names")
-    run_id = f"{now:%Y%m%dT%H%M%SZ}-{os.urandom(3).hex()}"
+    run_id = new_run_id(now)
     with Lock(storage, run_id, wait=wait) as lock:
         known = NameTables.read(storage)
         if as_of <= known.described:

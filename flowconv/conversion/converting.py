@@ -35,7 +35,7 @@ from flowconv.lake.layout import Layout, ensure_layout, find_layout, list_tables
 from flowconv.lake.ledger import Ledger
 from flowconv.lake.ledger_records import Run
 from flowconv.lake.leftovers import Leftovers, list_leftovers, remove_leftovers
-from flowconv.lake.locking import Lock
+from flowconv.lake.locking import Lock, new_run_id
 from flowconv.lake.overlaps import MAX_LISTED, Overlap, merged, overlaps_of
 from flowconv.memory import giving_memory_back
 from flowconv.options import ConvertOptions
@@ -170,7 +170,7 @@ def _begun_report(logs: Source, lake: Storage, options: ConvertOptions) -> Conve
     report = ConvertReport(
         source=logs.root,
         lake=lake.root,
-        run_id=_new_run_id(),
+        run_id=new_run_id(),
         since=options.since,
         until=options.until,
     )
@@ -480,7 +480,3 @@ _IN_LEDGER = (
     "new_headers",
     "number_new_headers",
 )
-
-
-def _new_run_id() -> str:
-    return f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{os.urandom(3).hex()}"

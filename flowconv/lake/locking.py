@@ -90,6 +90,15 @@ class Holder:
         return f"run {self.run_id}, process {self.pid} on {self.host}, since {self.since}"
 
 
+def new_run_id(began: datetime | None = None) -> str:
+    """Return the id of a run, such as `20260114T020000Z-1a2b3c`: when it began, and chance.
+
+    Args:
+        began: In UTC; None is now.
+    """
+    return f"{began or datetime.now(UTC):%Y%m%dT%H%M%SZ}-{os.urandom(3).hex()}"
+
+
 class Lock:
     """Holds a lake's lock within a `with` block, and sends heartbeats.
 

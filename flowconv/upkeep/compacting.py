@@ -30,7 +30,7 @@ from flowconv.lake.layout import Layout, read_flat_layout
 from flowconv.lake.ledger import Ledger
 from flowconv.lake.ledger_records import DataFile, Duplicates, Run, Share, Swap
 from flowconv.lake.leftovers import list_leftovers, remove_leftovers
-from flowconv.lake.locking import Lock
+from flowconv.lake.locking import Lock, new_run_id
 from flowconv.lake.remote import Places, remove_lost_attempts, require_no_credentials
 from flowconv.lake.swapping import commit_swap
 from flowconv.lake.writing import SORTED_BY
@@ -189,7 +189,7 @@ def compact(
     _check_days(storage, layout, options)
     report = CompactReport(
         lake=storage.root,
-        run_id=f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{os.urandom(3).hex()}",
+        run_id=new_run_id(),
         dry_run=options.dry_run,
     )
     lock = nullcontext() if options.dry_run else Lock(storage, report.run_id, wait=options.wait)

@@ -10,14 +10,14 @@ import os
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from datetime import UTC, date, datetime
+from datetime import date, datetime
 from typing import Any
 
 from flowconv.lake.acknowledged import read_acknowledged, write_acknowledged
 from flowconv.lake.expired import Expired
 from flowconv.lake.layout import read_flat_layout
 from flowconv.lake.ledger import Ledger
-from flowconv.lake.locking import Lock
+from flowconv.lake.locking import Lock, new_run_id
 from flowconv.storage.interface import Storage
 from flowconv.storage.opening import open_storage, path_text
 from flowconv.upkeep.delivery_windows import check_windows, read_times
@@ -109,7 +109,7 @@ class _Acknowledged:
 
 def _acknowledge(storage: Storage, found: Sequence[Gap]) -> None:
     """Add gaps to those that were acknowledged."""
-    run_id = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{os.urandom(3).hex()}"
+    run_id = new_run_id()
     with Lock(storage, run_id, wait=True):
         before = read_acknowledged(storage)
         known = _Acknowledged(before)

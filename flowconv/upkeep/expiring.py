@@ -27,7 +27,7 @@ from flowconv.lake.layout import Layout, read_layout
 from flowconv.lake.ledger import Ledger
 from flowconv.lake.ledger_records import DataFile, Run
 from flowconv.lake.leftovers import list_leftovers, remove_leftovers
-from flowconv.lake.locking import Lock
+from flowconv.lake.locking import Lock, new_run_id
 from flowconv.lake.partitions import PartitionStatus, PartitionTotals, partitions_of
 from flowconv.notebooks import InNotebooks
 from flowconv.storage.interface import Storage
@@ -110,7 +110,7 @@ def expire(
             "can be removed from it.",
             uri=storage.root,
         )
-    run_id = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{os.urandom(3).hex()}"
+    run_id = new_run_id()
     with nullcontext() if dry_run else Lock(storage, run_id, wait=wait) as lock:
         ledger = lock.read_ledger() if lock else Ledger.read(storage)
         files = [file for file, _ in ledger.files().values()]

@@ -13,14 +13,13 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from flowconv.engines.engine import Remote, opened_engine
 from flowconv.errors import UsageError
 from flowconv.lake.layout import lost_layout, read_layout
 from flowconv.lake.ledger import Ledger
-from flowconv.lake.locking import Lock
+from flowconv.lake.locking import Lock, new_run_id
 from flowconv.lake.paths import LAYOUT, LOCK
 from flowconv.lake.remote import Places, require_no_credentials
 from flowconv.lake.status import read_lock
@@ -92,7 +91,7 @@ def verify(
     layout = lost or read_layout(storage)
     logs = None if source is None else open_source(source, options.source_options)
     report = VerifyReport(lake=storage.root, source=logs.root if logs else None)
-    run_id = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{os.urandom(3).hex()}"
+    run_id = new_run_id()
     if lost:
         found, expected = "no such file", "the lake's layout"
         report.problems.append(problem_of("missing-layout", storage, LAYOUT, found, expected))
