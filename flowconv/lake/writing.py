@@ -149,7 +149,8 @@ class TaskWriter:
         rows = replace(rows, rows=without_typed_nulls(rows.rows))
         if len(rows.keys) <= _FEW_PARTITIONS:
             for key, piece in rows.pieces():
-                # A few rows past midnight must not keep the texts of a whole block in memory.
+                # A few rows past midnight must not keep a whole block in memory, nor its texts; and
+                # most of its rows need not be copied for the sake of a few others.
                 is_small = 2 * len(piece) < len(rows.codes)
                 self._buffer(
                     key, ChosenRows(without_dictionaries(piece.alone())) if is_small else piece

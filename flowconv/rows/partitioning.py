@@ -50,10 +50,7 @@ class PartitionedRows:
         order = np.argsort(codes, kind="stable")
         bounds = np.searchsorted(self.codes[order], np.arange(len(self.keys) + 1))
         for key, (start, stop) in zip(self.keys, pairwise(bounds.tolist()), strict=True):
-            piece = ChosenRows(self.rows, order[start:stop].astype(np.uint32))
-            # A few rows past midnight that wait for their row group must not keep the whole block
-            # in memory; most rows of a block need not be copied for the sake of a few others.
-            yield key, ChosenRows(piece.alone()) if 2 * len(piece) < len(codes) else piece
+            yield key, ChosenRows(self.rows, order[start:stop].astype(np.uint32))
 
 
 @dataclass(frozen=True, slots=True)
