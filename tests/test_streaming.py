@@ -13,6 +13,7 @@ import pyarrow as pa
 import pytest
 
 import flowconv
+from flowconv import streaming
 from flowconv.blocks import reading
 from flowconv.errors import (
     CorruptObjectError,
@@ -188,16 +189,17 @@ def test_it_reads_no_further_than_asked(tmp_path: Path) -> None:
 
     with (
         mock.patch.object(local.LocalStorage, "fetch", counted),
-        mock.patch.object(reading, "BLOCK_BYTES", 20_000),
+        # So small that each object is a block, and a batch.
+        mock.patch.object(reading, "BLOCK_BYTES", len(V2 + ROW * 101)),
+        mock.patch.object(streaming, "_BATCHES_AHEAD", 2),
     ):
         reader = flowconv.read(source)
         assert fetched == []
-        first = reader.read_next_batch()
-        assert 0 < first.num_rows <= 300
-        assert len(fetched) < 10
-        rest = sum(batch.num_rows for batch in reader)
-        assert first.num_rows + rest == 3000
-        assert len(fetched) == 30
+        for given, batch in enumerate(reader, 1):
+            assert batch.num_rows == 100
+            # Besides those given: two wait, one waits for its place, and one is being read.
+            assert given <= len(fetched) <= given + 2 + 1 + 1
+        assert given == len(fetched) == 30
 
 
 def test_a_stream_may_be_left(tmp_path: Path) -> None:
