@@ -1,5 +1,6 @@
 """Runs jobs in threads: the tasks of a conversion, the checks of a verification."""
 
+import atexit
 import queue
 import signal
 import threading
@@ -9,6 +10,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import islice
 from typing import Any, Generic, TypeVar
 
@@ -322,24 +324,63 @@ def iterate_in_order(
     stop = threading.Event()
     to_begin = iter(jobs)
     under_way: deque[queue.Queue[tuple[Item, ...] | Exception]] = deque()
-    with ThreadPoolExecutor(workers, "flowconv-worker") as pool:
-        try:
-            while True:
-                for job in islice(to_begin, workers + 1 - len(under_way)):
-                    under_way.append(queue.Queue(items_ahead))
-                    pool.submit(_iterate, job, under_way[-1], stop)
-                if not under_way:
-                    return
-                item = under_way[0].get()
-                if isinstance(item, Exception):
-                    raise item
-                yield from item
-                if not item:
-                    under_way.popleft()
-        except BaseException:
-            stop.set()
-            on_stop()
-            raise
+    with _workers(workers, stop, on_stop) as begin:
+        while True:
+            for job in islice(to_begin, workers + 1 - len(under_way)):
+                under_way.append(queue.Queue(items_ahead))
+                begin(partial(_iterate, job, under_way[-1], stop))
+            if not under_way:
+                return
+            item = under_way[0].get()
+            if isinstance(item, Exception):
+                raise item
+            yield from item
+            if not item:
+                under_way.popleft()
+
+
+@contextmanager
+def _workers(
+    count: int, stop: threading.Event, on_stop: Callable[[], object]
+) -> Iterator[Callable[[Callable[[], None]], None]]:
+    """Yield what gives a call to one of some threads, which end with the block.
+
+    They are asked to stop where the block is left early, and at the end of the program: who keeps
+    an iterator and reads no further must not wait for ever.
+    """
+    calls: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+
+    def work() -> None:
+        while (call := calls.get()) is not None:
+            call()
+
+    threads = [
+        threading.Thread(target=work, name="flowconv-worker", daemon=True) for _ in range(count)
+    ]
+
+    def end() -> None:
+        for _ in threads:
+            calls.put(None)
+        for thread in threads:
+            thread.join()
+
+    def give_up() -> None:
+        stop.set()
+        on_stop()
+        end()
+
+    for thread in threads:
+        thread.start()
+    atexit.register(give_up)
+    try:
+        yield calls.put
+    except BaseException:
+        give_up()
+        raise
+    else:
+        end()
+    finally:
+        atexit.unregister(give_up)
 
 
 def _iterate(

@@ -1,6 +1,10 @@
 """read(): flow logs as a stream of Arrow batches, and who takes it."""
 
 import gzip
+import queue
+import subprocess
+import sys
+import threading
 from collections.abc import Callable
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -182,24 +186,53 @@ def test_it_reads_no_further_than_asked(tmp_path: Path) -> None:
     source = logs(tmp_path, *[gzip.compress(V2 + ROW * 100) for _ in range(30)])
     fetched: list[str] = []
     fetch = local.LocalStorage.fetch
+    is_full = threading.Event()
 
     def counted(self: local.LocalStorage, path: str, *place: Any) -> bytes:
         fetched.append(path)
         return fetch(self, path, *place)
+
+    class NotingQueue(queue.Queue[Any]):
+        def put(self, item: Any, block: bool = True, timeout: float | None = None) -> None:
+            try:
+                super().put(item, block, timeout)
+            except queue.Full:
+                is_full.set()
+                raise
 
     with (
         mock.patch.object(local.LocalStorage, "fetch", counted),
         # So small that each object is a block, and a batch.
         mock.patch.object(reading, "BLOCK_BYTES", len(V2 + ROW * 101)),
         mock.patch.object(streaming, "_BATCHES_AHEAD", 2),
+        mock.patch.object(queue, "Queue", NotingQueue),
     ):
         reader = flowconv.read(source)
         assert fetched == []
-        for given, batch in enumerate(reader, 1):
-            assert batch.num_rows == 100
-            # Besides those given: two wait, one waits for its place, and one is being read.
-            assert given <= len(fetched) <= given + 2 + 1 + 1
-        assert given == len(fetched) == 30
+        assert reader.read_next_batch().num_rows == 100
+        assert is_full.wait(60)
+        # One is given, two wait, and one waits for its place; its block ends where the next begins.
+        assert len(fetched) == 1 + 2 + 1 + 1
+        assert sum(batch.num_rows for batch in reader) == 29 * 100
+        assert len(fetched) == 30
+
+
+@pytest.mark.parametrize("end", ["", "raise SystemExit(0)", "raise MemoryError('of the program')"])
+def test_a_program_that_leaves_a_stream_ends(tmp_path: Path, end: str) -> None:
+    source = logs(tmp_path, *[V2 + ROW * 100 for _ in range(30)])
+    program = f"""if True:
+        import flowconv
+        from flowconv.blocks import reading
+        reading.BLOCK_BYTES = 20_000
+        reader = flowconv.read({source!r})
+        print(reader.read_next_batch().num_rows)
+        {end}
+    """
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, check=False, timeout=60, capture_output=True)
+    assert done.stdout == b"200\n"
+    assert done.returncode == ("MemoryError" in end)
+    assert done.stderr.count(b"Error") == ("MemoryError" in end)
 
 
 def test_a_stream_may_be_left(tmp_path: Path) -> None:
