@@ -55,7 +55,11 @@ class ImportedCommands(Mapping[str, Any]):
 def _imported(module: str, name: str) -> Any:
     from flowconv.cli.arguments import end_of_help
 
-    command = getattr(import_module(f"flowconv.cli.commands.{module}"), name)
+    try:
+        command = getattr(import_module(f"flowconv.cli.commands.{module}"), name)
+    except KeyError as error:
+        # A KeyError from here would mean that there is no such command.
+        raise ImportError(f"flowconv.cli.commands.{module}: {error!r}") from error
     alone = typer.Typer(add_completion=False, rich_markup_mode=None)
     alone.command(name, epilog=end_of_help(command))(command)
     return typer.main.get_command(alone)

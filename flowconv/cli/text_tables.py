@@ -1,6 +1,7 @@
 """Tables of text, whose columns stand below one another: no lines are drawn around them."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from copy import copy
 from textwrap import wrap
 from unicodedata import combining, east_asian_width
 
@@ -35,13 +36,37 @@ class TextTable:
         Args:
             width: The terminal's; longer texts in the last column are wrapped. None: nothing is.
         """
-        sizes = [max(map(_size, column)) for column in zip(*self._rows, strict=True)]
+        sizes = self._sizes()
         indent = sum(sizes[:-1]) + len(_GAP) * (len(sizes) - 1)
         for number, row in enumerate(self._rows):
             *cells, last = row
             first, *others = _wrapped(last, width and width - indent)
             yield self._line([*cells, first], sizes, is_header=self._has_headers and number == 0)
             yield from (" " * indent + part for part in others)
+
+    def in_parts(self, width: int | None) -> list["TextTable"]:
+        """Return tables of this width: the first column in each, and others while there is room.
+
+        Args:
+            width: The terminal's. None: the table stays whole.
+        """
+        sizes = self._sizes()
+        parts = [[0]]
+        for place in range(1, len(sizes)):
+            used = sum(sizes[other] + len(_GAP) for other in parts[-1])
+            if width is not None and len(parts[-1]) > 1 and used + sizes[place] > width:
+                parts.append([0])
+            parts[-1].append(place)
+        return [self._of_columns(places) for places in parts]
+
+    def _of_columns(self, places: Sequence[int]) -> "TextTable":
+        table = copy(self)
+        table._flush_right = [n for n, place in enumerate(places) if place in self._flush_right]
+        table._rows = [[row[place] for place in places] for row in self._rows]
+        return table
+
+    def _sizes(self) -> list[int]:
+        return [max(map(_size, column)) for column in zip(*self._rows, strict=True)]
 
     def _line(self, cells: list[str], sizes: list[int], *, is_header: bool) -> str:
         line = ""

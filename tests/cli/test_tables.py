@@ -65,6 +65,26 @@ def test_schema_breaks_meanings_alone(terminal: io.StringIO) -> None:
     assert all(len(line) <= 80 for line in lines)
 
 
+def test_records_stand_beside_one_another_as_far_as_there_is_room(
+    tmp_path: Path, terminal: io.StringIO
+) -> None:
+    path = tmp_path / "1.log"
+    path.write_bytes(V2 + b"".join(ROW.replace(b"10.0.0.1", b"10.0.0.%d" % n) for n in range(5)))
+    assert invoke(["inspect", str(path)]).exit_code == 0
+    shown = terminal.getvalue().splitlines()
+    rows = [line.split() for line in shown if line.startswith(("column", "srcaddr"))]
+    assert rows == [
+        ["column", "row", "1", "row", "2"],
+        ["srcaddr", "10.0.0.0", "10.0.0.1"],
+        ["column", "row", "3", "row", "4"],
+        ["srcaddr", "10.0.0.2", "10.0.0.3"],
+        ["column", "row", "5"],
+        ["srcaddr", "10.0.0.4"],
+    ]
+    begin = next(n for n, line in enumerate(shown) if line.startswith("column"))
+    assert all(len(line) <= 80 for line in shown[begin:])
+
+
 @pytest.mark.parametrize(
     ("numbers", "said"),
     [((1, 1), "1 row in 1 file, 9 bytes, was removed: b"), ((1000, 2), "1,000 rows in 2 files")],

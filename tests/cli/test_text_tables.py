@@ -15,6 +15,10 @@ def lines(rows: list[list[str]], *headers: str, width: int | None = None) -> lis
     table = TextTable(*headers)
     for row in rows:
         table.add_row(*row)
+    return plain(table, width)
+
+
+def plain(table: TextTable, width: int | None = None) -> list[str]:
     return [re.sub(r"\x1b\[[01]m", "", line) for line in table.lines(width)]
 
 
@@ -74,3 +78,15 @@ def test_nothing_is_lost(rows: list[list[str]]) -> None:
     for line, row in zip(shown[1:], rows, strict=True):
         assert line == line.rstrip(" ")
         assert line.split() == [printable(cell) for cell in row if cell]
+
+
+def test_a_table_in_parts() -> None:
+    table = TextTable("a", ">b", ">c", "d")
+    table.add_row("1234", "22", "333", "")
+    assert [plain(part) for part in table.in_parts(13)] == [
+        ["a      b    c", "1234  22  333"],
+        ["a     d", "1234"],
+    ]
+    # What is wider than the terminal stands beside the first column alone.
+    assert len(table.in_parts(1)) == 3
+    assert [plain(part) for part in table.in_parts(None)] == [plain(table)]

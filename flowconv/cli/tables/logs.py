@@ -52,8 +52,9 @@ def print_inspection(inspection: Inspection) -> None:
             values = [record[column] for record in inspection.records]
             if any(value is not None for value in values):
                 records.add_row(column, *("-" if v is None else cut(str(v)) for v in values))
-        console.print()
-        console.print(records)
+        for part in records.in_parts(console.width):
+            console.print()
+            console.print(part)
     for line in first(inspection.rejected):
         where = f" (field {line.field})" if line.field else ""
         console.print(f"line {line.line}: {line.reason}{where}")
