@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, wait
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple
 
@@ -204,7 +204,7 @@ class _BlockReader:
             at_end = self._fill(text)
         head = self._recognise(log_object, at_end=at_end)
         if head.shape in _READERS:
-            text.unread(bytes(self._view[head.start : self._end]))
+            text.unread(bytes(self._view[self._start + head.size_bytes : self._end]))
             self._end = self._start
             if self.spans:
                 yield self.take_block()
@@ -216,10 +216,11 @@ class _BlockReader:
         """Look at what waits: mostly it begins with the header of the object before."""
         known, start = self._known, self._start
         if known and self._buffer.startswith(known.line, start, self._end):
-            return replace(known.head, start=start + len(known.line))
+            return known.head
         head = recognise(log_object, self._buffer, start, self._end, self._declared, whole=at_end)
-        if head.shape is Shape.HEADER and head.lines == _HEADER_ALONE and head.start <= self._end:
-            self._known = _KnownHeader(bytes(self._view[start : head.start]), head)
+        stop = start + head.size_bytes
+        if head.shape is Shape.HEADER and head.lines == _HEADER_ALONE and stop <= self._end:
+            self._known = _KnownHeader(bytes(self._view[start:stop]), head)
         return head
 
     def _append_lines(
@@ -227,21 +228,21 @@ class _BlockReader:
     ) -> BlockReader:
         """Append an object's lines; the first wait in the buffer behind its head."""
         line, counts = head.lines.lines + 1, head.lines
+        start = self._start + head.size_bytes
         first_records = None
         if head.is_declared and head.format is not None:
             first_records = Plausibility(log_object, head.format, self._declared)
             if at_end:
                 # Before the lines are joined with those of other objects.
-                first_records.look_at(self._buffer, head.start, self._end, line)
+                first_records.look_at(self._buffer, start, self._end, line)
                 first_records.finish()
-        head_bytes = head.start - self._start
-        self._start = head.start
+        self._start = start
         fits = head.format is None or (head.shape, head.format) == (self._shape, self._format)
         if self.spans and not (at_end and fits):
             yield self.take_block()
         if head.format is not None:
             self._shape, self._format = head.shape, head.format
-        self._head_bytes += head_bytes
+        self._head_bytes += head.size_bytes
         self._move_to_front()
         while True:
             if at_end:

@@ -88,14 +88,14 @@ class Head:
     Attributes:
         shape: Its shape.
         format: The fields of its lines; None if it has none that needs one.
-        start: Offset of the first line that is read by the format.
+        size_bytes: Its length: the first line that is read by the format stands behind it.
         lines: The lines before it, by kind.
         is_declared: The format is a declared one, and no header's.
     """
 
     shape: Shape
     format: LogFormat | None
-    start: int
+    size_bytes: int
     lines: LineCounts
     is_declared: bool = False
 
@@ -124,7 +124,7 @@ def recognise(
             possible one.
     """
     if text.startswith(PARQUET_MAGIC, begin, end):
-        return _without_format(Shape.PARQUET, begin, LineCounts())
+        return _without_format(Shape.PARQUET, 0, LineCounts())
     _require_text(log_object, text, begin, end)
     start = begin + len(BOM) if text.startswith(BOM, begin, end) else begin
     lines = LineCounts()
@@ -134,14 +134,14 @@ def recognise(
     while start < end and lines.lines < MAX_HEAD_LINES:
         # All of a large object may be one line of JSON.
         if _JSON.match(text, start, end):
-            return _without_format(Shape.JSON, start, lines)
+            return _without_format(Shape.JSON, start - begin, lines)
         newline = text.find(b"\n", start, end)
         if newline < 0 and not whole:
             break
         newline = end if newline < 0 else newline
         if _CONSOLE_CSV.fullmatch(text, start, newline):
             lines += LineCounts(header=1)
-            return _without_format(Shape.CONSOLE_CSV, min(newline + 1, end), lines)
+            return _without_format(Shape.CONSOLE_CSV, min(newline + 1, end) - begin, lines)
         timed = _EXPORTED.match(text, start, newline) is not None
         shape = Shape.CLOUDWATCH_EXPORT if timed else shape
         line = bytes(text[start:newline])
@@ -154,7 +154,7 @@ def recognise(
                 return Head(
                     shape=shape if timed else Shape.HEADER,
                     format=format_,
-                    start=newline + 1,
+                    size_bytes=newline + 1 - begin,
                     lines=lines + LineCounts(header=1),
                 )
             unknown = unknown_names(split.tokens)
@@ -164,9 +164,9 @@ def recognise(
             commented = lines.lines
         start = newline + 1
     if start >= end and whole:
-        return _without_format(Shape.EMPTY, start, lines)
+        return _without_format(Shape.EMPTY, start - begin, lines)
     # A line that is not a header, is not text or has no end, or too many lines without values.
-    if head := _with_declared_format(log_object, declared, shape, start, lines):
+    if head := _with_declared_format(log_object, declared, shape, start - begin, lines):
         return head
     if commented is not None:
         raise _header_in_comment(log_object, commented)
@@ -190,7 +190,11 @@ def _header(
 
 
 def _with_declared_format(
-    log_object: LogObject, declared: DeclaredFormats, shape: Shape, start: int, lines: LineCounts
+    log_object: LogObject,
+    declared: DeclaredFormats,
+    shape: Shape,
+    size_bytes: int,
+    lines: LineCounts,
 ) -> Head | None:
     """Return the head of an object without a header, or None if no format is declared for it."""
     format_ = declared.find(log_object.path, log_object.flow_log_id, log_object.log_group)
@@ -198,11 +202,11 @@ def _with_declared_format(
         return None
     if shape is Shape.CLOUDWATCH_EXPORT:
         format_ = with_timestamp(format_)
-    return Head(shape=shape, format=format_, start=start, lines=lines, is_declared=True)
+    return Head(shape=shape, format=format_, size_bytes=size_bytes, lines=lines, is_declared=True)
 
 
-def _without_format(shape: Shape, start: int, lines: LineCounts) -> Head:
-    return Head(shape=shape, format=None, start=start, lines=lines)
+def _without_format(shape: Shape, size_bytes: int, lines: LineCounts) -> Head:
+    return Head(shape=shape, format=None, size_bytes=size_bytes, lines=lines)
 
 
 def _require_text(log_object: LogObject, text: bytearray, begin: int, end: int) -> None:
