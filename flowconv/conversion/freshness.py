@@ -3,8 +3,10 @@
 from datetime import UTC, datetime
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
+
+from flowconv.rows.times import known_times
 
 _SKIPDATA = "SKIPDATA"
 
@@ -25,13 +27,13 @@ class Freshness:
         """Add rows of a table."""
         start: Any = rows["start"]
         per_second = 1_000_000 if pa.types.is_timestamp(start.type) else 1
-        last = pc.max(start.cast(pa.int64())).as_py()
-        if last is not None and last > self._now_s * per_second:
+        times = known_times(start)
+        now = int(self._now_s * per_second)
+        if times.max(initial=0) > now:
             # A clock that is wrong must not hide that nothing comes any more.
-            past = pc.less_equal(start.cast(pa.int64()), pa.scalar(int(self._now_s * per_second)))
-            last = pc.max(start.cast(pa.int64()).filter(past)).as_py()
-        if last is not None:
-            self._newest_s = max(self._newest_s or 0, last / per_second)
+            times = times[times <= now]
+        if len(times):
+            self._newest_s = max(self._newest_s or 0, int(times.max()) / per_second)
         if "log_status" in rows.column_names:
             self.skipdata += sum(map(_count_skipdata, rows["log_status"].chunks))
 
@@ -44,10 +46,11 @@ class Freshness:
 def _count_skipdata(status: Any) -> int:
     if pa.types.is_null(status.type):
         return 0
-    if pa.types.is_dictionary(status.type):
-        if (place := status.dictionary.index(_SKIPDATA).as_py()) < 0:
-            return 0
-        status, value = status.indices, pa.scalar(place, status.indices.type)
-    else:
-        value = pa.scalar(_SKIPDATA, status.type)
-    return int(pc.sum(pc.equal(status, value)).as_py() or 0)
+    if not pa.types.is_dictionary(status.type):
+        status = status.dictionary_encode()
+    words = status.dictionary.to_pylist()
+    if _SKIPDATA not in words:
+        return 0
+    places = status.indices
+    known = places.drop_null() if places.null_count else places
+    return int(np.count_nonzero(known.to_numpy() == words.index(_SKIPDATA)))

@@ -108,13 +108,14 @@ def _distinct(column: Any, *, is_whole: bool) -> set[str]:
     """Return the values of a column, or of a part of it."""
     found: set[str] = set()
     for chunk in column.chunks:
-        values = chunk
-        if pa.types.is_dictionary(chunk.type):
+        if not pa.types.is_dictionary(chunk.type):
+            values = chunk.unique()
+        elif is_whole:
             values = chunk.dictionary
-            if not is_whole:
-                # A fifth of the time that Arrow takes for distinct values.
-                is_there = np.zeros(len(values), bool)
-                is_there[chunk.indices.drop_null().to_numpy()] = True
-                values = values.filter(pa.array(is_there))
-        found.update(values.unique().drop_null().to_pylist())
-    return found
+        else:
+            # A fifth of the time that Arrow takes for distinct values.
+            is_there = np.zeros(len(chunk.dictionary), bool)
+            is_there[chunk.indices.drop_null().to_numpy()] = True
+            values = chunk.dictionary.filter(pa.array(is_there))
+        found.update(values.to_pylist())
+    return found - {None}

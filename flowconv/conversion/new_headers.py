@@ -102,9 +102,10 @@ def _compare(
 
 def _distinct(batches: Iterable[pa.RecordBatch]) -> Iterator[tuple[str, str]]:
     """Give each prefix with each of its objects' joined headers, at least once."""
-    import pyarrow.compute as pc
-
     for batch in batches:
+        # Within the loop: a first run has no batches, and this takes an eighth of a short one.
+        import pyarrow.compute as pc
+
         prefixes: Any = pc.replace_substring_regex(batch["uri"], _PREFIX, r"\1")
         pairs = pa.table({"prefix": prefixes, "fields": batch["fields"].cast(pa.string())})
         for row in pairs.group_by(["prefix", "fields"]).aggregate([]).to_pylist():

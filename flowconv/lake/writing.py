@@ -23,6 +23,7 @@ from flowconv.lake.buffered_rows import (
 from flowconv.lake.expired import Expired
 from flowconv.lake.ledger_records import DataFile
 from flowconv.lake.paths import STAGING
+from flowconv.lake.taking import taken
 from flowconv.options import ConvertOptions
 from flowconv.parquet.writing import ROW_GROUP_ROWS, ParquetWriter
 from flowconv.rows.partition_names import PartitionKey
@@ -151,10 +152,10 @@ class TaskWriter:
             for key, piece in rows.pieces():
                 # A few rows past midnight must not keep a whole block in memory, nor its texts; and
                 # most of its rows need not be copied for the sake of a few others.
-                is_small = 2 * len(piece) < len(rows.codes)
-                self._buffer(
-                    key, ChosenRows(without_dictionaries(piece.alone())) if is_small else piece
-                )
+                if piece.places is None or 2 * len(piece) >= len(rows.codes):
+                    self._buffer(key, piece)
+                else:
+                    self._buffer(key, ChosenRows(taken(piece.table, piece.places)))
             return
         # Few rows of each partition share few texts.
         rows = replace(rows, rows=without_dictionaries(rows.rows))

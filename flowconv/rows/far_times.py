@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from flowconv.fields import MAX_SECONDS, TIME_COLUMNS
+from flowconv.rows.times import known_times
 from flowconv.source.keys import LogObject
 
 # AWS announced VPC Flow Logs on that day
@@ -44,10 +44,11 @@ def far_times(
     ]
     if not columns or not given:
         return []
-    bounds = [bound for column in columns for bound in _bounds(column)]
-    if not bounds or (
-        min(bounds) >= max(first for *_, first, _ in given)
-        and max(bounds) < min(stop for *_, stop in given)
+    latest_first, earliest_stop = max(near[2] for near in given), min(near[3] for near in given)
+    times = [known_times(column) for column in columns]
+    if all(
+        part.min(initial=latest_first) >= latest_first and part.max(initial=0) < earliest_stop
+        for part in times
     ):
         return []
     rows = [rows for _, rows, _, _ in given]
@@ -80,9 +81,3 @@ _DAY = 86_400
 
 def _second(day: date) -> int:
     return (day - date(1970, 1, 1)) // timedelta(seconds=1)
-
-
-def _bounds(times: "pa.ChunkedArray[Any]") -> tuple[int, ...]:
-    """Return the least and the largest of the times; none if all are null."""
-    bounds: Any = pc.min_max(times).as_py()
-    return () if bounds["min"] is None else (bounds["min"], bounds["max"])

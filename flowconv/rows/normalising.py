@@ -13,7 +13,6 @@ from flowconv.fields import FIELDS, MAX_SECONDS, TAG_FIELDS, TIME_COLUMNS, Table
 from flowconv.option_values import TimeType
 from flowconv.rows.batch import RawBatch
 from flowconv.rows.schema import FLOW_LOG_ID, SOURCE_COLUMNS, TIMESTAMP, UNKNOWN_FIELDS
-from flowconv.rows.unknown_fields import as_json
 from flowconv.source.keys import LogObject
 
 # The place of a text that is not there.
@@ -68,14 +67,20 @@ def normalise(batch: RawBatch, time_type: TimeType, *, with_source: bool = False
         else:
             columns[field.column] = raw[field.column]
     columns[FLOW_LOG_ID] = _of_sources(batch, lambda source: source.flow_log_id)
-    columns[UNKNOWN_FIELDS] = as_json(
-        {field.name: raw[field.column] for field in batch.format.unknown_fields}, raw.num_rows
-    )
+    columns[UNKNOWN_FIELDS] = _unknown_fields(batch) if batch.format.unknown_fields else nulls
     if with_source:
         uri, line = SOURCE_COLUMNS.names
         columns[uri] = _of_sources(batch, lambda source: source.uri)
         columns[line] = pa.chunked_array([pa.array(batch.lines, pa.int64())])
     return FlowBatch(batch.format.table, pa.table(columns), batch.sources, batch.events)
+
+
+def _unknown_fields(batch: RawBatch) -> "pa.ChunkedArray[Any]":
+    # Few logs have such, and Arrow's functions take long to import.
+    from flowconv.rows.unknown_fields import as_json
+
+    fields = {field.name: batch.table[field.column] for field in batch.format.unknown_fields}
+    return as_json(fields, batch.table.num_rows)
 
 
 def _of_sources(

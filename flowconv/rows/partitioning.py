@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from flowconv.rows.normalising import FlowBatch
 from flowconv.rows.partition_names import NO_ACCOUNT, PartitionKey, directory_name, encode_value
+from flowconv.rows.times import filled_times, known_times
 from flowconv.source.keys import LogObject
 
 _DAY = 86_400
@@ -198,20 +198,20 @@ def _of_time(
     name: Callable[[int], str],
 ) -> _Level:
     """Number the days or hours since 1970 in which the rows started; -1 where nothing says."""
-    start, units = _ticks(batch.rows["start"])
-    unit = seconds * units
+    start = batch.rows["start"]
+    unit = seconds * _per_second(start)
     if start.null_count == 0:
-        bounds: Any = pc.min_max(start).as_py()
-        least, most = bounds["min"] // unit, bounds["max"] // unit
+        times = known_times(start)
+        least, most = int(times.min()) // unit, int(times.max()) // unit
         if least == most:
             return _Level([name(least)], _NO_CODES)
-    numbers = _filled(start) // unit
+    numbers = filled_times(start) // unit
     if start.null_count:
         if batch.events is not None:
             numbers = np.where(numbers == -1, batch.events.times // (seconds * 1000), numbers)
-        ends, units = _ticks(batch.rows["end"])
-        end = _filled(ends) // (seconds * units)
-        numbers = np.where(numbers == -1, end, numbers)
+        end = batch.rows["end"]
+        ends = filled_times(end) // (seconds * _per_second(end))
+        numbers = np.where(numbers == -1, ends, numbers)
         fallback = [of_source(source) for source, _ in batch.sources]
         coded = _repeat(batch, [-1 if period is None else period for period in fallback])
         numbers = np.where(numbers == -1, coded, numbers)
@@ -232,16 +232,9 @@ def _distinct(numbers: _Codes) -> tuple[_Codes, _Codes]:
     return np.flatnonzero(is_there) + least, places[numbers - least]
 
 
-def _ticks(times: "pa.ChunkedArray[Any]") -> "tuple[pa.ChunkedArray[Any], int]":
-    """Return times since 1970 as numbers, and how many of these a second has."""
-    return times.cast(pa.int64()), 1_000_000 if pa.types.is_timestamp(times.type) else 1
-
-
-def _filled(times: "pa.ChunkedArray[Any]") -> _Codes:
-    """Return times as they are, and -1 for null."""
-    coalesced: Any = pc.coalesce(times, pa.scalar(-1, pa.int64()))
-    filled = coalesced.combine_chunks()
-    return np.frombuffer(filled.buffers()[1], np.int64, len(filled), 8 * filled.offset)
+def _per_second(times: "pa.ChunkedArray[Any]") -> int:
+    """Return how many of a column's units a second has."""
+    return 1_000_000 if pa.types.is_timestamp(times.type) else 1
 
 
 def _of_column(batch: FlowBatch, column: str) -> _Level:

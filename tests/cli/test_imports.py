@@ -31,7 +31,7 @@ HEAVY = {
 # What only a run with tasks takes.
 TASKS = {
     *("flowconv.conversion.attempt", "flowconv.kernel", "flowconv.parquet", "flowconv.rows"),
-    *("flowconv.rows.parsing", "pyarrow.compute"),
+    "flowconv.rows.parsing",
 }
 
 # What a verification takes: neither what parses lines nor what writes files.
