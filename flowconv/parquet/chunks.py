@@ -1,9 +1,5 @@
 """A column of a row group -> a chunk: its pages, compressed, and what is said of them."""
 
-from collections.abc import Callable
-
-import pyarrow as pa
-
 from flowconv.kernel import pages
 from flowconv.kernel.pages import (
     NO_INTEGERS,
@@ -17,6 +13,7 @@ from flowconv.kernel.pages import (
     WrittenChunk,
 )
 from flowconv.parquet.columns import Column, dictionary_width
+from flowconv.parquet.compression import Compress
 from flowconv.parquet.thrift import varint
 from flowconv.parquet.types import ColumnType
 
@@ -26,9 +23,6 @@ PAGE_BYTES = 1 << 20
 
 # Parquet's sizes of pages have 32 bits, with a sign.
 _LARGEST_PAGE = (1 << 31) - 1
-
-Compress = Callable[[memoryview], pa.Buffer]
-"""Returns compressed bytes."""
 
 
 def encode_chunk(

@@ -1,9 +1,7 @@
 """The writer: tables -> a Parquet file, a row group at a time."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import partial
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -18,7 +16,7 @@ from flowconv.kernel.pages import (
     WrittenChunk,
 )
 from flowconv.parquet.bloom import bloom_filter
-from flowconv.parquet.chunks import Compress, encode_chunk, null_chunk, null_pages
+from flowconv.parquet.chunks import encode_chunk, null_chunk, null_pages
 from flowconv.parquet.columns import (
     Column,
     as_stored,
@@ -27,10 +25,9 @@ from flowconv.parquet.columns import (
     rank_if_useful,
     read_column,
 )
+from flowconv.parquet.compression import NUMBERS, Compression, compress_by
 from flowconv.parquet.footer import RowGroup, end_of_file
 from flowconv.parquet.types import ColumnType, column_type
-
-Compression = Literal["zstd", "snappy", "gzip", "lz4", "none"]
 
 # Each row group has its own statistics and dictionaries.
 ROW_GROUP_ROWS = 128 << 10
@@ -48,24 +45,6 @@ class Output(Protocol):
     def write(self, data: bytes | bytearray | memoryview, /) -> object:
         """Write all bytes; they may change afterwards."""
         ...
-
-
-@dataclass(frozen=True, slots=True)
-class _Codec:
-    """A compression: its name in Arrow, None without one, and its number in Parquet."""
-
-    name: Any
-    number: int
-
-
-# Parquet's `LZ4` is an older format that few readers share; what Arrow calls lz4_raw replaces it.
-_CODECS: dict[Compression, _Codec] = {
-    "none": _Codec(None, 0),
-    "snappy": _Codec("snappy", 1),
-    "gzip": _Codec("gzip", 2),
-    "zstd": _Codec("zstd", 6),
-    "lz4": _Codec("lz4_raw", 7),
-}
 
 
 class ParquetWriter:
@@ -104,9 +83,8 @@ class ParquetWriter:
         self._file = file
         self._schema = schema
         self._names = schema.names
-        codec = _CODECS[compression]
-        self._codec = codec.number
-        self._compress = _compress_by(codec)
+        self._codec = NUMBERS[compression]
+        self._compress = compress_by(compression)
         self._sorting = [_place(schema, name) for name in sort_by]
         self._is_sorted = is_sorted
         self._filtered = {_place(schema, name) for name in bloom_filters}
@@ -291,13 +269,6 @@ class ParquetWriter:
         if self._unwritten:
             self._file.write(self._unwritten)
             self._unwritten = bytearray()
-
-
-def _compress_by(codec: _Codec) -> Compress:
-    # Not a method: pages keep it, and with it a writer would stay, and its buffers.
-    if codec.name:
-        return partial(pa.Codec(codec.name).compress, asbytes=False)
-    return lambda page: pa.py_buffer(bytes(page))
 
 
 def sorted_order(table: pa.Table, sort_by: Sequence[str]) -> Numbers:

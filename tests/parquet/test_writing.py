@@ -21,7 +21,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flowconv.parquet.chunks import PAGE_ROWS
-from flowconv.parquet.writing import Compression, ParquetWriter
+from flowconv.parquet.compression import Compression
+from flowconv.parquet.writing import ParquetWriter
 from support.parquet_file import footer, pages, struct_at
 from support.parquet_tables import as_read, large_table, long_texts, tables
 
