@@ -8,7 +8,8 @@ import json
 import sys
 import time
 from collections.abc import Callable
-from datetime import UTC, date, datetime, timedelta
+from contextlib import suppress
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -93,12 +94,9 @@ def from_lake_duckdb(folder: str) -> Answer:
 def from_iceberg(address: str) -> Answer:
     import polars as pl
 
-    # The table has no column `date`: it is partitioned by the day of `start`.
-    begin = datetime.combine(DAY, datetime.min.time(), UTC)
-    is_of_day = (pl.col("start") >= begin) & (pl.col("start") < begin + timedelta(1))
-    answer = with_polars(lambda: pl.scan_iceberg(address))
-    of_day = with_polars(lambda: pl.scan_iceberg(address).filter(is_of_day))
-    return lambda sql: of_day(sql.replace(DAY_IS, "TRUE")) if DAY_IS in sql else answer(sql)
+    with suppress(ModuleNotFoundError):
+        import polars_iceberg  # noqa: F401 (polars imports it when it plans)
+    return with_polars(lambda: pl.scan_iceberg(address))
 
 
 READERS: dict[str, Callable[[str], Answer]] = {

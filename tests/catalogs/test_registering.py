@@ -16,13 +16,13 @@ import polars as pl
 import pyarrow as pa
 import pytest
 from pyiceberg.catalog import load_catalog
-from pyiceberg.manifest import ManifestEntryStatus
+from pyiceberg.manifest import ManifestEntryStatus, ManifestFile
 from pyiceberg.table import StaticTable
 from pyiceberg.utils.config import Config
 
 import flowconv
 from flowconv import CatalogError, ConvertOptions, LakeError, UsageError, register
-from flowconv.catalogs import live_tables
+from flowconv.catalogs import iceberg, live_tables
 from flowconv.catalogs.manifests import live_paths
 from flowconv.catalogs.registered import RegisteredTable
 from flowconv.options import CatalogKind
@@ -467,15 +467,68 @@ def test_iceberg_skips_files_by_partition_and_time(lake: Path) -> None:
         assert len(list(table.scan(row_filter=condition).plan_files())) == files, condition
 
 
+def manifests(table: StaticTable) -> list[ManifestFile]:
+    snapshot = table.current_snapshot()
+    assert snapshot
+    return snapshot.manifests(table.io)
+
+
+def test_iceberg_manifests_of_few_days(
+    logs: Path, lake: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those of other days are not read, and what leads to the last snapshot is forgotten."""
+    monkeypatch.setattr(iceberg, "_ENTRIES", 2)
+    for day in range(2, 7):
+        write_day(logs, day)
+    convert(logs, lake)
+    first = StaticTable.from_metadata(published("iceberg", lake).address)
+    assert [len(live_paths(manifest, first.io)) for manifest in manifests(first)] == [1, 2, 2, 2]
+    scan = first.scan("date = '2026-01-15'")
+    with mock.patch.object(ManifestFile, "fetch_manifest_entry", autospec=True) as fetch:
+        list(scan.plan_files())
+    assert fetch.call_count == 1
+    assert len(first.snapshots()) == 1
+
+    write_day(logs, 1, rows=5)
+    for day in range(7, 12):
+        write_day(logs, day)
+    convert(logs, lake, reprocess=True)
+    table = published("iceberg", lake)
+    assert changes(table) == (12, 6, 1)
+    assert len(StaticTable.from_metadata(table.address).snapshots()) == 2
+
+
+def test_iceberg_snapshots_are_forgotten(
+    logs: Path, lake: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = published("iceberg", lake)
+    monkeypatch.setattr(iceberg, "_SNAPSHOTS_STAY", timedelta(days=-1))
+    versions = [int(first.version)]
+    for day in (2, 3, 4):
+        write_day(logs, day)
+        convert(logs, lake)
+        table = published("iceberg", lake)
+        versions.append(int(table.version))
+        found = StaticTable.from_metadata(table.address)
+        assert [snapshot.snapshot_id for snapshot in found.snapshots()] == versions[-2:]
+    # Those with a name stay.
+    catalog = load_catalog("flowconv", type="sql", uri=f"sqlite:///{lake}/iceberg/catalog.db")
+    with catalog.load_table(table.name).manage_snapshots() as manage:
+        manage.create_tag(versions[-2], "mine")
+    catalog.close()
+    write_day(logs, 5)
+    convert(logs, lake)
+    found = StaticTable.from_metadata(published("iceberg", lake).address)
+    assert versions[-2] in {snapshot.snapshot_id for snapshot in found.snapshots()}
+
+
 def test_paths_in_iceberg_manifests(logs: Path, lake: Path) -> None:
     published("iceberg", lake)
     write_day(logs, 1, rows=5)
     convert(logs, lake, reprocess=True)
     table = StaticTable.from_metadata(published("iceberg", lake).address)
-    snapshot = table.current_snapshot()
-    assert snapshot
     entries = []
-    for manifest in snapshot.manifests(table.io):
+    for manifest in manifests(table):
         live = manifest.fetch_manifest_entry(table.io)
         assert live_paths(manifest, table.io) == [entry.data_file.file_path for entry in live]
         entries += manifest.fetch_manifest_entry(table.io, discard_deleted=False)
