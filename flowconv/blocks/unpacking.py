@@ -18,11 +18,9 @@ _reader: Any = import_module("isal.isal_zlib" if _ISAL else "gzip")._GzipReader
 
 _GZIP_MAGIC = b"\x1f\x8b"
 
-# A member's header must fit into the decoder's room. What is given to it, and what it unpacks at
-# once, stay in the caches.
+# A member's header must fit into the decoder's room. What it is given at once stays in the caches.
 _PACKED_ROOM_BYTES = 1 << 20
-_MOST_PACKED_BYTES = 64 << 10
-_MOST_UNPACKED_BYTES = 256 << 10
+_MOST_PACKED_BYTES = 256 << 10
 
 
 class Readable(Protocol):
@@ -185,7 +183,7 @@ class _Gunzip:
         size = 0
         while size < len(buffer) and not self._is_at_end:
             try:
-                count = self._members.readinto(buffer[size : size + _MOST_UNPACKED_BYTES])
+                count = self._members.readinto(buffer[size:])
             except Exception as error:  # whatever a decoder raises is for the data
                 if error is self._packed.failure:
                     # It leads to this frame, and so to isal's reader: another such circle.

@@ -1,10 +1,13 @@
-"""The compiled library, loaded once."""
+"""The compiled library, loaded once, and its functions."""
 
 import ctypes
 import os
 import sys
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, NamedTuple
 
 from flowconv.errors import KernelError
 
@@ -17,9 +20,34 @@ _API_VERSION = 7
 LIBRARY_VARIABLE = "FLOWCONV_KERNEL_LIBRARY"
 
 
+class Function(NamedTuple):
+    """A function's result and arguments, as in src/flowconv.h.
+
+    Attributes:
+        result: The type of its result; None: it has none.
+        arguments: The types of its arguments.
+        keeps_lock: No other thread runs Python meanwhile. For what takes some 10 us: who lets
+            others run may have to wait ten times as long until it is their turn again.
+    """
+
+    result: Any
+    arguments: tuple[Any, ...]
+    keeps_lock: bool = False
+
+
+def functions(declared: Mapping[str, Function]) -> Any:
+    """Return the library's functions, as attributes."""
+    found = SimpleNamespace()
+    for name, function in declared.items():
+        kind = ctypes.PYFUNCTYPE if function.keeps_lock else ctypes.CFUNCTYPE
+        prototype = kind(function.result, *function.arguments)
+        setattr(found, name, prototype((name, library())))
+    return found
+
+
 @cache
 def library() -> ctypes.CDLL:
-    """Return the library; its functions let other threads run.
+    """Return the library.
 
     Raises:
         KernelError: It is missing, does not load, or is of another release.

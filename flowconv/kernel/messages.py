@@ -4,12 +4,13 @@ import ctypes
 from dataclasses import dataclass
 from enum import IntEnum
 from functools import cache
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from flowconv.kernel.library import library
+from flowconv.kernel.library import Function, functions
 
 Integers = npt.NDArray[np.int64]
 
@@ -150,16 +151,15 @@ def _name(names: int, start: int, size: int) -> str | None:
 
 
 @cache
-def _functions() -> ctypes.CDLL:
-    """Return the library with the types of its functions."""
-    loaded = library()
+def _functions() -> Any:
+    """Return the functions that read JSON."""
     pointer, size, flag = ctypes.c_void_p, ctypes.c_int64, ctypes.c_int32
-    for name, result, arguments in (
-        ("fc_json_new", pointer, ()),
-        ("fc_json_free", None, (pointer,)),
-        ("fc_read_messages", flag, (pointer, pointer, size, flag, ctypes.POINTER(_Messages))),
-        ("fc_count", size, (pointer, size, ctypes.c_uint8)),
-    ):
-        function = getattr(loaded, name)
-        function.restype, function.argtypes = result, arguments
-    return loaded
+    messages = ctypes.POINTER(_Messages)
+    return functions(
+        {
+            "fc_json_new": Function(pointer, ()),
+            "fc_json_free": Function(None, (pointer,)),
+            "fc_read_messages": Function(flag, (pointer, pointer, size, flag, messages)),
+            "fc_count": Function(size, (pointer, size, ctypes.c_uint8)),
+        }
+    )

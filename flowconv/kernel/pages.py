@@ -1,6 +1,6 @@
 """Columns of Arrow -> pages of Parquet: what `src/flowconv.h` declares, with Python's types.
 
-Every call lets other threads run. Arrays are C-contiguous; what a function writes to, it says.
+Arrays are C-contiguous; what a function writes to, it says.
 """
 
 import ctypes
@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from flowconv.kernel.library import library
+from flowconv.kernel.library import Function, functions
 
 Numbers = npt.NDArray[np.uint32]
 """For each row the number of its entry; NULL for none."""
@@ -284,20 +284,20 @@ class CompressedPages:
 
     Args:
         compress: Returns compressed bytes, which are not those that it is given.
+
+    Attributes:
+        packed: The pages; behind them there may be room.
+        size_bytes: What all of them take.
     """
 
     def __init__(self, compress: Callable[[memoryview], pa.Buffer]) -> None:
         self._compress = compress
         self._kept: list[pa.Buffer] = []
         self.packed = (PackedPage * _PAGES_AT_ONCE)()
+        self.size_bytes = 0
 
     def __len__(self) -> int:
         return len(self._kept)
-
-    @property
-    def size_bytes(self) -> int:
-        """What all of them take."""
-        return sum(page.size for page in self._kept)
 
     def add(self, page: memoryview, held: DataPage) -> None:
         """Compress a page, and add it."""
@@ -327,6 +327,7 @@ class CompressedPages:
             page.packed, page.packed_bytes = packed.address, packed.size
             page.checksum = _crc32(packed)
             self._kept.append(packed)
+            self.size_bytes += packed.size
             start = stop
 
 
@@ -540,45 +541,28 @@ _ADDRESS, _U8, _U32, _U64, _I64 = (
     ctypes.c_int64,
 )
 
-# Result and arguments of each function, as in src/flowconv.h.
-_FUNCTIONS: dict[str, tuple[Any, tuple[Any, ...]]] = {
-    "fc_count_nulls": (None, (_ADDRESS, _U32, _U32, _ADDRESS)),
-    "fc_count_entries": (_I64, (_ADDRESS, _U32, _U32, _U8)),
-    "fc_read_column": (_I64, (_ADDRESS, _U32, _U32, _U8, _ADDRESS, _ADDRESS)),
-    "fc_distinct_integers": (_I64, (_ADDRESS, _ADDRESS, _U32, _U32, _U64, _ADDRESS)),
-    "fc_distinct_texts": (_I64, (_ADDRESS, _U32, _ADDRESS, _U32, _U32, _U64, _ADDRESS)),
-    "fc_sort": (ctypes.c_int, (_ADDRESS, _U32, _U32, _ADDRESS, _ADDRESS)),
-    "fc_reorder": (None, (_ADDRESS, _ADDRESS, _U32, _ADDRESS)),
-    "fc_longest_text": (_U64, (_ADDRESS, _U64, _U64)),
-    "fc_plain_bytes": (_U64, (_ADDRESS,)),
-    "fc_entry_bytes": (_U64, (_ADDRESS, _U32, _ADDRESS)),
-    "fc_page_capacity": (_U64, (_U32, _U8, _U64)),
-    "fc_data_pages": (
-        _I64,
-        (
-            _ADDRESS,
-            _U32,
-            _U32,
-            _U64,
-            _ADDRESS,
-            _ADDRESS,
-            _U64,
-            _ADDRESS,
-            _U32,
-            _ADDRESS,
-        ),
+_FUNCTIONS = {
+    "fc_count_nulls": Function(None, (_ADDRESS, _U32, _U32, _ADDRESS), keeps_lock=True),
+    "fc_count_entries": Function(_I64, (_ADDRESS, _U32, _U32, _U8), keeps_lock=True),
+    "fc_read_column": Function(_I64, (_ADDRESS, _U32, _U32, _U8, _ADDRESS, _ADDRESS)),
+    "fc_distinct_integers": Function(_I64, (_ADDRESS, _ADDRESS, _U32, _U32, _U64, _ADDRESS)),
+    "fc_distinct_texts": Function(_I64, (_ADDRESS, _U32, _ADDRESS, _U32, _U32, _U64, _ADDRESS)),
+    "fc_sort": Function(ctypes.c_int, (_ADDRESS, _U32, _U32, _ADDRESS, _ADDRESS)),
+    "fc_reorder": Function(None, (_ADDRESS, _ADDRESS, _U32, _ADDRESS)),
+    "fc_longest_text": Function(_U64, (_ADDRESS, _U64, _U64)),
+    "fc_plain_bytes": Function(_U64, (_ADDRESS,)),
+    "fc_entry_bytes": Function(_U64, (_ADDRESS, _U32, _ADDRESS), keeps_lock=True),
+    "fc_page_capacity": Function(_U64, (_U32, _U8, _U64), keeps_lock=True),
+    "fc_data_pages": Function(
+        _I64, (_ADDRESS, _U32, _U32, _U64, _ADDRESS, _ADDRESS, _U64, _ADDRESS, _U32, _ADDRESS)
     ),
-    "fc_write_chunk": (_U64, (_ADDRESS, _ADDRESS, _U64)),
-    "fc_dictionary_page": (_U64, (_ADDRESS, _U32, _ADDRESS)),
-    "fc_bloom_filter": (None, (_ADDRESS, _U32, _ADDRESS, _U32)),
+    "fc_write_chunk": Function(_U64, (_ADDRESS, _ADDRESS, _U64), keeps_lock=True),
+    "fc_dictionary_page": Function(_U64, (_ADDRESS, _U32, _ADDRESS)),
+    "fc_bloom_filter": Function(None, (_ADDRESS, _U32, _ADDRESS, _U32)),
 }
 
 
 @cache
-def _library() -> ctypes.CDLL:
-    """Return the library with the types of its functions."""
-    loaded = library()
-    for name, (result, arguments) in _FUNCTIONS.items():
-        function = getattr(loaded, name)
-        function.restype, function.argtypes = result, arguments
-    return loaded
+def _library() -> Any:
+    """Return the functions that make pages."""
+    return functions(_FUNCTIONS)

@@ -2,7 +2,7 @@
 
 import ctypes
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from functools import cache
@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from flowconv.kernel.library import library
+from flowconv.kernel.library import Function, functions
 
 Integers = npt.NDArray[np.int64]
 
@@ -203,7 +203,8 @@ class RowBuilder:
         _functions().fc_truncate(self._native.pointer, rows)
 
     def __len__(self) -> int:
-        return _number_of_rows()(self._native.pointer)
+        rows: int = _functions().fc_rows(self._native.pointer)
+        return rows
 
     def take(self) -> Rows:
         """Return the rows without a copy; the builder has none then.
@@ -334,28 +335,18 @@ def _integers(column: "pa.Array[Any]") -> Integers:
 
 
 @cache
-def _functions() -> ctypes.CDLL:
-    """Return the library with the types of its functions."""
-    loaded = library()
+def _functions() -> Any:
+    """Return the functions that read rows."""
     pointer, size, flag = ctypes.c_void_p, ctypes.c_int64, ctypes.c_int32
-    for name, result, arguments in (
-        ("fc_speed", flag, (flag,)),
-        ("fc_builder_new", pointer, (ctypes.POINTER(_Plan),)),
-        ("fc_builder_free", None, (pointer,)),
-        (
-            "fc_append",
-            flag,
-            (pointer, pointer, size, size, flag, ctypes.POINTER(_Appended)),
-        ),
-        ("fc_truncate", None, (pointer, size)),
-        ("fc_take", flag, (pointer, pointer)),
-    ):
-        function = getattr(loaded, name)
-        function.restype, function.argtypes = result, arguments
-    return loaded
-
-
-@cache
-def _number_of_rows() -> Callable[[int], int]:
-    """Return `fc_rows`, which takes less time than to let other threads run meanwhile."""
-    return ctypes.PYFUNCTYPE(ctypes.c_int64, ctypes.c_void_p)(("fc_rows", library()))
+    appended = ctypes.POINTER(_Appended)
+    return functions(
+        {
+            "fc_speed": Function(flag, (flag,), keeps_lock=True),
+            "fc_builder_new": Function(pointer, (ctypes.POINTER(_Plan),)),
+            "fc_builder_free": Function(None, (pointer,)),
+            "fc_append": Function(flag, (pointer, pointer, size, size, flag, appended)),
+            "fc_truncate": Function(None, (pointer, size)),
+            "fc_rows": Function(size, (pointer,), keeps_lock=True),
+            "fc_take": Function(flag, (pointer, pointer)),
+        }
+    )
