@@ -120,7 +120,7 @@ import sys
 import flowconv
 before = set(sys.modules)
 flowconv.FlowconvError
-print(sorted(before & {"pyarrow", "polars", "numpy", "s3fs", "obstore"}))
+print(sorted(before & {"pyarrow", "polars", "numpy", "s3fs", "botocore"}))
 print(sorted(name for name in set(sys.modules) - before if name.startswith("flowconv")))
 """
 

@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
-import obstore.exceptions
 from botocore import exceptions as botocore_errors  # type: ignore[import-untyped]
 from botocore.parsers import ResponseParserError  # type: ignore[import-untyped]
 
@@ -17,14 +16,12 @@ class WrongLengthError(OSError):
     """A body has another length than was asked for."""
 
 
-# Of obstore's errors only FileNotFoundError is an OSError.
 CLIENT_ERRORS = (
     OSError,
     RecursionError,
     ResponseParserError,
     botocore_errors.BotoCoreError,
     botocore_errors.ClientError,
-    obstore.exceptions.BaseError,
 )
 
 _ELSEWHERE = "the bucket is in another region. Set region=… to it."
@@ -39,8 +36,6 @@ _OF_BUCKET = {
     "InvalidToken": "the session token is not valid. Renew the credentials.",
     "NoCredentialsError": "no credentials were found. Set AWS_PROFILE or another of AWS's ways, "
     "or the storage options profile=… or key=… and secret=…; anon=true for a public bucket.",
-    # obstore's.
-    "UnauthenticatedError": "the credentials were refused or could not be loaded. Renew them.",
     "PermanentRedirect": _ELSEWHERE,
     "TemporaryRedirect": _ELSEWHERE,
     **dict.fromkeys(("301", "302", "307", "308"), _ELSEWHERE),
@@ -61,7 +56,6 @@ _TOO_SHORT = "the object has no such bytes; it was replaced since it was listed.
 # These concern one object.
 _OF_OBJECT = {
     "NoSuchKey": _GONE,
-    "FileNotFoundError": _GONE,
     "404": "there is no such bucket or object. Check the name.",
     "AccessDenied": _DENIED,
     "403": _DENIED,
@@ -96,10 +90,9 @@ _NO_WHOLE_ANSWER = (
     botocore_errors.IncompleteReadError,
     TimeoutError,
     ConnectionError,
-    obstore.exceptions.GenericError,
 )
 
-# By the exception's name; obstore's kinds of errors are given botocore's names.
+# By the exception's name.
 _REASONS = {
     "EndpointConnectionError": "the endpoint cannot be reached",
     "ConnectTimeoutError": "the endpoint cannot be reached",
@@ -108,12 +101,6 @@ _REASONS = {
     "ReadTimeoutError": "no answer came in time",
     "TimeoutError": "no whole answer came in time",
     "ResponseParserError": "the answer is damaged",
-}
-_OBSTORE_KINDS = {
-    "Connect": "EndpointConnectionError",
-    "Timeout": "ReadTimeoutError",
-    "Interrupted": "ConnectionClosedError",
-    "Request": "ConnectionClosedError",
 }
 
 
@@ -156,13 +143,9 @@ def reason_of(exc: BaseException) -> str:
     code = code_of(exc)
     if answer := answer_of(exc):
         return f"S3 answers {code}: {answer['Error'].get('Message', '')}".rstrip(" .:")
-    if message := re.search(r"<Message>([^<]*)</Message>", str(exc)):
-        return f"S3 answers {code}: {message[1]}".rstrip(" .:")
-    if status := _status(exc):
-        return f"S3 answers {status}"
     if isinstance(exc, WrongLengthError):
         return str(exc)
-    text = re.sub(r"\s+", " ", _text(exc)).strip(" .")
+    text = re.sub(r"\s+", " ", str(exc)).strip(" .")
     return _REASONS.get(code) or f"the request failed: {text[:300] or code}"
 
 
@@ -194,19 +177,9 @@ def concerns_bucket(exc: BaseException) -> bool:
 
 
 def code_of(exc: BaseException) -> str:
-    """Return S3's error code, else HTTP's status, else the exception's name."""
+    """Return S3's error code, which may be HTTP's status, else the exception's name."""
     if answer := answer_of(exc):
         return str(answer["Error"].get("Code", ""))
-    if isinstance(exc, obstore.exceptions.BaseError | FileNotFoundError):
-        # obstore's errors have only text.
-        if "redirect" in _text(exc):
-            return "PermanentRedirect"
-        for pattern in (r"<Code>(\w+)</Code>", r"status code: (\d+)"):
-            if match := re.search(pattern, str(exc)):
-                return match[1]
-        for kind, code in _OBSTORE_KINDS.items():
-            if f"kind: {kind}," in str(exc):
-                return code
     return type(exc).__name__
 
 
@@ -214,12 +187,7 @@ def _status(exc: BaseException) -> int | None:
     """Return HTTP's status; None without an answer."""
     if answer := answer_of(exc):
         return int(answer.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)) or None
-    match = re.search(r"status code: (\d+)", _text(exc))
-    return int(match[1]) if match else None
-
-
-def _text(exc: BaseException) -> str:
-    return str(exc).partition("Debug source:")[0]
+    return None
 
 
 def answer_of(exc: BaseException) -> dict[str, Any]:

@@ -1,8 +1,7 @@
-"""Requests to S3: calls that block -> futures of their answers.
+"""Requests to S3 -> futures of their answers.
 
-Each call has a thread. Here it is decided how many are made at once, when one is repeated (with
-`retrying`), when it is hedged, that is made once more beside itself, and when it has taken too
-long.
+Here it is decided how many are made at once, when one is repeated (with `retrying`), when it is
+hedged, that is made once more beside itself, and when it has taken too long.
 """
 
 import math
@@ -50,6 +49,27 @@ REQUESTS_AT_ONCE = 64
 
 Answer = TypeVar("Answer")
 
+# Takes the answer, or else the error.
+Done = Callable[[Answer | None, BaseException | None], None]
+
+
+def in_thread(call: Callable[[], Answer]) -> Callable[[Done[Answer]], None]:
+    """Return what makes a call, which blocks, in a thread."""
+
+    def begin(done: Done[Answer]) -> None:
+        threads().begin(partial(_call, call, done))
+
+    return begin
+
+
+def _call(call: Callable[[], Answer], done: Done[Answer]) -> None:
+    try:
+        answer = call()
+    except BaseException as exc:  # noqa: BLE001 - whoever waits for the future gets it
+        done(None, exc)
+    else:
+        done(answer, None)
+
 
 @dataclass(slots=True, eq=False, kw_only=True)
 class Request(Generic[Answer]):
@@ -58,7 +78,7 @@ class Request(Generic[Answer]):
     Attributes:
         method: Its name in botocore.
         uri: What it concerns.
-        call: Makes it, and blocks until there is an answer.
+        begin: Begins it, and does not block; what it is given is called once, in any thread.
         limit: Which limit holds; see `Requests`.
         sent_bytes: Size of its body.
         received_bytes: Size of the answer, as far as it is known.
@@ -70,7 +90,7 @@ class Request(Generic[Answer]):
 
     method: str
     uri: str
-    call: Callable[[], Answer]
+    begin: Callable[[Done[Answer]], None]
     limit: str = "others"
     sent_bytes: int = 0
     received_bytes: int = 0
@@ -87,7 +107,7 @@ class Request(Generic[Answer]):
 
 @dataclass(slots=True, eq=False)
 class _Attempt:
-    """An attempt of a request, made by one call, or two if it is hedged; the first end counts."""
+    """An attempt of a request, begun once, or twice if it is hedged; the first end counts."""
 
     request: Request[Any]
     cuts: int
@@ -123,16 +143,14 @@ class Requests:
 
     def start(self, request: Request[Answer]) -> "Future[Answer]":
         """Make a request as soon as there is room, and repeat it where that may help."""
-        self._limits[request.limit].begin(partial(self._begin, request))
+        self._limits[request.limit].begin(partial(self._attempt, request))
         return request.future
 
-    def _begin(self, request: Request[Any], cuts: int) -> None:
-        threads().begin(partial(self._attempt, request, cuts))
-
     def _attempt(self, request: Request[Any], cuts: int) -> None:
-        """Make an attempt, in a thread of its own."""
+        """Make an attempt."""
         if not request.failures and not request.future.set_running_or_notify_cancel():
-            self._limits[request.limit].leave()
+            # Not here: the next one, for which there is room then, may be cancelled, too.
+            threads().begin(self._limits[request.limit].leave)
             return
         if request.backoff is None:
             request.backoff = self.retries.begin(request.method, request.uri)
@@ -140,15 +158,13 @@ class Requests:
         with self._lock:
             self.times.begin(request.kind)
             self._watch(attempt)
-        self._call(attempt)
+        self._begin(attempt)
 
-    def _call(self, attempt: _Attempt) -> None:
+    def _begin(self, attempt: _Attempt) -> None:
         try:
-            answer = attempt.request.call()
+            attempt.request.begin(partial(self._end, attempt))
         except BaseException as exc:  # noqa: BLE001 - whoever waits for the future gets it
             self._end(attempt, None, exc)
-        else:
-            self._end(attempt, answer, None)
 
     def _end(self, attempt: _Attempt, answer: Any, failure: BaseException | None) -> None:
         """End an attempt, unless it is over: answer its request, or make the next attempt."""
@@ -169,7 +185,12 @@ class Requests:
         )
         if failure is None:
             request.future.set_result(answer)
-        elif self._waits_to_repeat(request, failure):
+        else:
+            threads().begin(partial(self._repeat, request, failure))
+
+    def _repeat(self, request: Request[Any], failure: BaseException) -> None:
+        """Make the next attempt of a request, or answer it."""
+        if self._waits_to_repeat(request, failure):
             self.start(request)
         else:
             request.future.set_exception(request.explain(failure))
@@ -208,7 +229,7 @@ class Requests:
                     return
                 calls = self._calls_for_slow_ones(time.monotonic())
             for call in calls:
-                threads().begin(call)
+                call()
 
     def _calls_for_slow_ones(self, now: float) -> list[Callable[[], None]]:
         """Return the second calls of attempts, and the ends of those that have taken too long.
@@ -225,7 +246,7 @@ class Requests:
             elif not attempt.is_hedged and waited_s > self._patience_s(request):
                 attempt.is_hedged = True
                 self.times.hedge(request.kind)
-                calls.append(partial(self._call, attempt))
+                calls.append(partial(self._begin, attempt))
         return calls
 
     def _patience_s(self, request: Request[Any]) -> float:
@@ -252,7 +273,7 @@ def _sockets_allowed() -> int:
     """Return how many connections may be open beside files."""
     try:
         import resource
-    except ImportError:  # Windows has no such limit.
-        return sys.maxsize
+    except ImportError:  # Windows has no such limit, but its `select` takes 512.
+        return 256
     files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     return sys.maxsize if files == resource.RLIM_INFINITY else max(1, files // 2)

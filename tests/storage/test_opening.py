@@ -77,7 +77,7 @@ def test_neither_import_nor_opening_loads_the_clients_or_connects() -> None:
         "import sys; import flowconv.source.listing\n"
         "from flowconv.storage.opening import open_storage\n"
         "open_storage('x')\n"
-        "print(sorted({'asyncio', 'obstore', 'botocore'} & set(sys.modules)))"
+        "print(sorted({'asyncio', 'botocore'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"

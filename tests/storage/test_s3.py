@@ -434,11 +434,12 @@ def test_both_clients_sign_for_the_region(region: str | None) -> None:
 
     def answer(request: BaseHTTPRequestHandler) -> None:
         scopes.append(request.headers["Authorization"].split("/")[2])
-        _answer(request, 200, b"0", {"Content-Length": "1", **_HEADERS})
+        _answer_ok(request)
 
     with _server(answer) as options:
         storage = open_storage("s3://bucket", options | ({"region": region} if region else {}))
-        assert storage.fetch("x") == storage.fetch("x//y") == b"0"
+        assert storage.fetch("x") == b"0"
+        storage.delete(["x"])
     assert scopes == [region or "us-east-1"] * 2
 
 
@@ -452,11 +453,12 @@ def test_bucket_at_aws_is_used_where_it_is(status: int, monkeypatch: pytest.Monk
             _answer(request, status, b"", {"x-amz-bucket-region": "eu-central-1"})
         else:
             scopes.append(request.headers["Authorization"].split("/")[2])
-            _answer(request, 200, b"0", {"Content-Length": "1", **_HEADERS})
+            _answer_ok(request)
 
     with _server(answer) as options:
         storage = open_storage("s3://bucket", options | {"region": "us-west-2"})
-        assert storage.fetch("x") == storage.fetch("x//y") == b"0"
+        assert storage.fetch("x") == b"0"
+        storage.delete(["x"])
     assert scopes == ["eu-central-1"] * 2
 
 
@@ -486,7 +488,7 @@ def test_a_bucket_in_another_region(status: int, code: str, region: str | None) 
         for use in (
             lambda storage: list(storage.list_files("")),
             lambda storage: storage.fetch("x"),
-            lambda storage: storage.fetch("x//y"),
+            lambda storage: storage.delete(["x"]),
         ):
             storage = open_storage("s3://bucket", options | {"region": "us-west-2"})
             with pytest.raises(FlowconvError, match=r"in another region\. Set region=… to it\."):
@@ -511,13 +513,13 @@ def test_endpoints_of_aws(endpoint_url: str, is_aws: bool) -> None:
 
 @contextmanager
 def _server(answer: Callable[[BaseHTTPRequestHandler], None]) -> Iterator[dict[str, str]]:
-    """Run an HTTP server that answers each GET, HEAD and PUT so; give the options to reach it."""
+    """Run an HTTP server that answers each request so; give the options to reach it."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             answer(self)
 
-        do_HEAD = do_PUT = do_GET  # noqa: N815  # http.server calls them so.
+        do_DELETE = do_HEAD = do_PUT = do_GET  # noqa: N815  # http.server calls them so.
 
         def log_message(self, format: str, *args: object) -> None:
             pass
@@ -550,14 +552,20 @@ def _answer(
 _HEADERS = {"ETag": '"x"', "Last-Modified": "Wed, 14 Jan 2026 00:00:00 GMT"}
 
 
-@pytest.mark.parametrize("path", ["x", "x//y"], ids=["obstore", "botocore"])
+def _answer_ok(request: BaseHTTPRequestHandler) -> None:
+    """Answer that it is done; an object is "0"."""
+    body = b"0" if request.command == "GET" else b""
+    _answer(request, 200, body, {"Content-Length": str(len(body)), **_HEADERS})
+
+
+@pytest.mark.parametrize("is_proxied", [False, True], ids=["direct", "proxy"])
 @pytest.mark.parametrize(
     ("sent", "announced"),
     [(b"01234", 10), (b"01234", 5), (b"0123456789ab", 12)],
     ids=["broken off", "short", "long"],
 )
 def test_body_of_the_wrong_length(
-    sent: bytes, announced: int, path: str, monkeypatch: pytest.MonkeyPatch
+    sent: bytes, announced: int, monkeypatch: pytest.MonkeyPatch, *, is_proxied: bool
 ) -> None:
     monkeypatch.setattr(retrying, "ATTEMPTS", 2)
     requests = 0
@@ -570,16 +578,17 @@ def test_body_of_the_wrong_length(
         _answer(request, 206, sent, headers)
 
     with _server(answer) as options:
-        storage = open_storage("s3://bucket", options)
+        reached = _behind_a_proxy(options, monkeypatch) if is_proxied else options
+        storage = open_storage("s3://bucket", reached)
         with pytest.raises(FetchError) as caught:
-            storage.fetch(path, 0, 10)
+            storage.fetch("x", 0, 10)
     assert requests >= 2
-    assert str(caught.value).startswith(f"s3://bucket/{path}: ")
+    assert str(caught.value).startswith("s3://bucket/x: ")
     assert len(str(caught.value)) < 400
 
 
-@pytest.mark.parametrize("path", ["x", "x//y"], ids=["obstore", "botocore"])
-def test_fetch_survives_what_passes(path: str) -> None:
+@pytest.mark.parametrize("is_proxied", [False, True], ids=["direct", "proxy"])
+def test_fetch_survives_what_passes(monkeypatch: pytest.MonkeyPatch, *, is_proxied: bool) -> None:
     requests = 0
 
     def answer(request: BaseHTTPRequestHandler) -> None:
@@ -600,8 +609,54 @@ def test_fetch_survives_what_passes(path: str) -> None:
             _answer(request, 206, body, headers | range_)
 
     with _server(answer) as options:
-        assert open_storage("s3://bucket", options).fetch(path, 0, 10) == b"0123456789"
+        reached = _behind_a_proxy(options, monkeypatch) if is_proxied else options
+        assert open_storage("s3://bucket", reached).fetch("x", 0, 10) == b"0123456789"
     assert requests >= 4
+
+
+def _behind_a_proxy(options: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    """Make a server a proxy; return the options to reach what only it reaches."""
+    monkeypatch.setenv("http_proxy", options["endpoint_url"])
+    monkeypatch.delenv("no_proxy", raising=False)
+    return options | {"endpoint_url": "http://s3.invalid"}
+
+
+@pytest.mark.parametrize(
+    ("status", "range_", "start", "size", "is_right"),
+    [
+        (206, "bytes 2-4/9", 2, 3, True),
+        (206, "bytes 0-2/9", 2, 3, False),
+        (206, "bytes 20-22/99", 2, 3, False),
+        (206, None, 2, 3, False),
+        (206, "bytes 2-4/9", 2, None, True),
+        # The server does not know ranges.
+        (200, None, 2, 3, False),
+        (200, None, 0, 3, True),
+        (200, None, 0, None, True),
+    ],
+)
+def test_other_bytes_than_were_asked_for(
+    status: int,
+    range_: str | None,
+    start: int,
+    size: int | None,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    is_right: bool,
+) -> None:
+    monkeypatch.setattr(retrying, "ATTEMPTS", 1)
+
+    def answer(request: BaseHTTPRequestHandler) -> None:
+        headers = {"Content-Range": range_} if range_ else {}
+        _answer(request, status, b"abc", {"Content-Length": "3", **_HEADERS, **headers})
+
+    with _server(answer) as options:
+        storage = open_storage("s3://bucket", options)
+        if is_right:
+            assert storage.fetch("x", start, size) == b"abc"
+        else:
+            with pytest.raises(FetchError, match="the answer is damaged"):
+                storage.fetch("x", start, size)
 
 
 def test_certificates_that_are_no_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -631,11 +686,12 @@ def test_requester_pays_is_said_by_both_clients() -> None:
 
     def answer(request: BaseHTTPRequestHandler) -> None:
         payers.append(request.headers["x-amz-request-payer"])
-        _answer(request, 200, b"0", {"Content-Length": "1", **_HEADERS})
+        _answer_ok(request)
 
     with _server(answer) as options:
         storage = open_storage("s3://bucket", options | {"requester_pays": "true"})
-        assert storage.fetch("x") == storage.fetch("x//y") == b"0"
+        assert storage.fetch("x") == b"0"
+        storage.delete(["x"])
     assert payers == ["requester", "requester"]
 
 

@@ -11,7 +11,7 @@ import pytest
 from flowconv.storage import s3_requests
 from flowconv.storage.retrying import GIVE_UP_AFTER_S
 from flowconv.storage.s3_errors import WrongLengthError
-from flowconv.storage.s3_requests import Request, Requests
+from flowconv.storage.s3_requests import Request, Requests, in_thread
 
 
 @pytest.fixture(autouse=True)
@@ -25,7 +25,9 @@ def _requests(max_requests: int = 64) -> Requests:
 
 
 def _get(call: Callable[[], bytes], **more: Any) -> Request[bytes]:
-    return Request(method="get_object", uri="s3://bucket/x", call=call, limit="fetches", **more)
+    return Request(
+        method="get_object", uri="s3://bucket/x", begin=in_thread(call), limit="fetches", **more
+    )
 
 
 class _Answers:
@@ -158,7 +160,7 @@ def test_few_calls_are_made_again_beside_themselves(monkeypatch: pytest.MonkeyPa
 def test_a_call_that_takes_too_long_is_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(s3_requests, "ANSWER_TIMEOUT_S", 0.05)
     requests, call = _requests(), _HangsOnce()
-    put: Request[bytes] = Request(method="put_object", uri="s3://bucket/x", call=call)
+    put: Request[bytes] = Request(method="put_object", uri="s3://bucket/x", begin=in_thread(call))
     assert requests.start(put).result(60) == b"body"
     call.go_on.set()
     assert requests.retries.count >= 1

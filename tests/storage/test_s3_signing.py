@@ -1,0 +1,103 @@
+"""Requests are signed as by botocore."""
+
+from __future__ import annotations
+
+import datetime
+import time
+from typing import Any
+
+import pytest
+from botocore.auth import S3SigV4Auth  # type: ignore[import-untyped]
+from botocore.awsrequest import AWSRequest  # type: ignore[import-untyped]
+from botocore.credentials import ReadOnlyCredentials  # type: ignore[import-untyped]
+from botocore.exceptions import NoCredentialsError  # type: ignore[import-untyped]
+from hypothesis import given
+from hypothesis import strategies as st
+
+from flowconv.storage.s3_signing import GetRequests
+
+KEYS = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=30)
+
+
+def _parts(request: bytes) -> tuple[str, dict[str, str]]:
+    first, *lines = request.decode("ascii").removesuffix("\r\n\r\n").split("\r\n")
+    method, path, version = first.split(" ")
+    assert (method, version) == ("GET", "HTTP/1.1")
+    return path, dict(line.split(": ", 1) for line in lines)
+
+
+def _by_botocore(monkeypatch: pytest.MonkeyPatch, url: str, headers: dict[str, str]) -> str:
+    """Return the authorization of a request with these headers."""
+    stamp = headers["x-amz-date"]
+    now = datetime.datetime.strptime(stamp, "%Y%m%dT%H%M%SZ")  # noqa: DTZ007
+    monkeypatch.setattr("botocore.auth.get_current_datetime", lambda *_: now)
+    credentials = ReadOnlyCredentials("AKIAKEY", "TOPSECRET", headers.get("x-amz-security-token"))
+    added = {n: v for n, v in headers.items() if n == "x-amz-request-payer"}
+    request = AWSRequest(method="GET", url=url, headers=added)
+    S3SigV4Auth(credentials, "s3", "eu-west-1").add_auth(request)
+    authorization: str = request.headers["Authorization"]
+    return authorization
+
+
+@given(
+    token=st.sampled_from([None, "TOKEN"]),
+    endpoint_url=st.sampled_from(["http://127.0.0.1:9000", "https://s3.example/a b/"]),
+    requester_pays=st.booleans(),
+    key=KEYS,
+)
+def test_signatures(endpoint_url: str, token: str | None, requester_pays: bool, key: str) -> None:
+    requests = GetRequests(
+        endpoint_url,
+        "bucket",
+        "eu-west-1",
+        lambda: ReadOnlyCredentials("AKIAKEY", "TOPSECRET", token),
+        requester_pays=requester_pays,
+    )
+    requests.renew()
+    path, headers = _parts(requests.make(key, "bytes=0-9"))
+    assert headers["host"] in ("127.0.0.1:9000", "s3.example")
+    assert headers["range"] == "bytes=0-9"
+    assert headers.get("x-amz-request-payer") == ("requester" if requester_pays else None)
+    url = "/".join(endpoint_url.split("/")[:3]) + path
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        assert headers["authorization"] == _by_botocore(monkeypatch, url, headers)
+
+
+@pytest.mark.parametrize(
+    ("endpoint_url", "host"),
+    [
+        ("http://store:80", "store"),
+        ("https://store:443/", "store"),
+        ("https://store:80", "store:80"),
+        ("http://[::1]:9000", "[::1]:9000"),
+        ("https://[::1]", "[::1]"),
+    ],
+)
+def test_public_buckets(endpoint_url: str, host: str) -> None:
+    requests = GetRequests(endpoint_url, "bucket", "eu-west-1", None, requester_pays=False)
+    assert requests.is_fresh
+    path, headers = _parts(requests.make("a/é", None))
+    assert path == "/bucket/a/%C3%A9"
+    assert headers == {"host": host, "user-agent": "flowconv"}
+
+
+def test_credentials_are_asked_for_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Any] = [ReadOnlyCredentials(name, "s", None) for name in ("ONE", "TWO")]
+    requests = GetRequests("http://s", "b", "r", lambda: asked.pop(0), requester_pays=False)
+    requests.renew()
+    assert b"Credential=ONE/" in requests.make("x", None)
+    now = time.monotonic()
+    monkeypatch.setattr(time, "monotonic", lambda: now + 3600)
+    assert not requests.is_fresh
+    requests.renew()
+    assert b"Credential=TWO/" in requests.make("x", None)
+
+
+def test_credentials_that_cannot_be_had() -> None:
+    def fail() -> None:
+        raise NoCredentialsError
+
+    requests = GetRequests("http://s", "b", "r", fail, requester_pays=False)
+    with pytest.raises(NoCredentialsError):
+        requests.renew()
+    assert not requests.is_fresh
