@@ -15,6 +15,7 @@ from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs
 
 import pytest
 
@@ -249,6 +250,44 @@ def test_credentials_of_a_process_are_used_by_both_clients(
     options = {"profile": "p", "endpoint_url": s3.endpoint_url, "region": s3.region}
     _assert_works(open_storage(f"s3://{s3.make_bucket(0)}/p", options))
     assert log.read_text() == "once\n"
+
+
+# What AWS's token service says to who takes a role.
+_ROLE = """<{0}Response><{0}Result><Credentials><AccessKeyId>ROLEKEY</AccessKeyId>
+<SecretAccessKey>s</SecretAccessKey><SessionToken>t</SessionToken>
+<Expiration>2999-01-01T00:00:00Z</Expiration></Credentials></{0}Result></{0}Response>"""
+
+
+@pytest.mark.parametrize("action", ["AssumeRole", "AssumeRoleWithWebIdentity"])
+def test_credentials_of_a_role(
+    action: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    asked = []
+
+    def answer(request: BaseHTTPRequestHandler) -> None:
+        if request.command == "POST":
+            asked.append(parse_qs(request.rfile.read(int(request.headers["Content-Length"]))))
+            body = _ROLE.format(action).encode()
+        else:
+            assert "Credential=ROLEKEY/" in request.headers["Authorization"]
+            assert request.headers["x-amz-security-token"] == "t"
+            body = b"0"
+        _answer(request, 200, body, {"Content-Length": str(len(body)), **_HEADERS})
+
+    role = "role_arn=arn:aws:iam::123456789012:role/r"
+    (tmp_path / "token").write_text("token")
+    (tmp_path / "config").write_text(
+        f"[profile AssumeRole]\n{role}\nsource_profile=base\n"
+        "[profile base]\naws_access_key_id=k\naws_secret_access_key=s\n"
+        f"[profile AssumeRoleWithWebIdentity]\n{role}\n"
+        f"web_identity_token_file={tmp_path / 'token'}\n"
+    )
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
+    with _server(answer) as options:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", options["endpoint_url"])
+        storage = open_storage("s3://bucket", {"profile": action, "region": "eu-west-1"})
+        assert storage.fetch("x") == storage.fetch("x//y") == b"0"
+    assert [form[b"Action"] for form in asked] == [[action.encode()]]
 
 
 def test_options_go_before_the_environment(s3: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -519,7 +558,7 @@ def _server(answer: Callable[[BaseHTTPRequestHandler], None]) -> Iterator[dict[s
         def do_GET(self) -> None:
             answer(self)
 
-        do_DELETE = do_HEAD = do_PUT = do_GET  # noqa: N815  # http.server calls them so.
+        do_DELETE = do_HEAD = do_POST = do_PUT = do_GET  # noqa: N815  # http.server calls them so.
 
         def log_message(self, format: str, *args: object) -> None:
             pass
