@@ -73,10 +73,8 @@ def find_layout(storage: Storage) -> Layout | None:
 
 
 def _written_layout(storage: Storage) -> bytes | None:
-    # In S3 both are under way together: one tells nothing if there is no lake.
-    records = storage.list_files(LEDGER)
     written = storage.read(LAYOUT)
-    if written is None and next(records, None):
+    if written is None and next(storage.list_files(LEDGER), None):
         written = storage.read(LAYOUT)  # A run may have begun the lake in this moment.
         if written is None:
             raise LakeError(
