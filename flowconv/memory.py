@@ -1,6 +1,7 @@
-"""Memory: room that threads share; what comes from the system late, and is given back early."""
+"""Memory: room that threads share, what comes late from the system and goes back early, garbage."""
 
 import ctypes
+import gc
 import sys
 import threading
 from collections.abc import Iterator
@@ -45,6 +46,21 @@ def unwritten(size_bytes: int) -> bytearray:
 _make_bytearray = ctypes.PYFUNCTYPE(ctypes.py_object, ctypes.c_void_p, ctypes.c_ssize_t)(
     ("PyByteArray_FromStringAndSize", ctypes.pythonapi)
 )
+
+
+@contextmanager
+def uncollected() -> Iterator[None]:
+    """Look for no garbage meanwhile: a large import makes many objects and none of it.
+
+    Of botocore's import that is a third. Threads may be within this at once.
+    """
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
 
 
 @contextmanager

@@ -13,6 +13,7 @@ from flowconv.lake.gone import gone_partitions, missing_paths
 from flowconv.lake.layout import Layout, read_flat_layout
 from flowconv.lake.ledger import Ledger
 from flowconv.lake.ledger_records import DataFile
+from flowconv.memory import uncollected
 from flowconv.option_values import TimeType
 from flowconv.rows.partition_names import NULL_PARTITION, directory_name, encode_value
 from flowconv.rows.schema import UNKNOWN_FIELDS, table_schema
@@ -62,7 +63,8 @@ def scan(
         TypeError: An argument has another type, such as an account that is a number.
         StorageError: The lake does not answer.
     """
-    import polars as pl
+    with uncollected():
+        import polars as pl
 
     chosen = choose_files(
         dest,

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from urllib.parse import unquote
 
 from flowconv.errors import UsageError, WrongTypeError, quote
+from flowconv.memory import uncollected
 from flowconv.storage.aws import S3_OPTION_NAMES, check_options
 from flowconv.storage.interface import Storage
 from flowconv.storage.local import LocalStorage
@@ -42,7 +43,8 @@ def open_storage(
     require(options, Mapping, "options")
     check_options(options, S3_OPTION_NAMES, "storage option")
     if url.startswith("s3://"):
-        from flowconv.storage.s3 import S3Storage
+        with uncollected():
+            from flowconv.storage.s3 import S3Storage
 
         return S3Storage(url, options, max_requests)
     if options:

@@ -30,6 +30,7 @@ from botocore.parsers import ResponseParserError, create_parser  # type: ignore[
 from botocore.utils import get_environ_proxies  # type: ignore[import-untyped]
 
 from flowconv.errors import UsageError, quote
+from flowconv.memory import uncollected
 from flowconv.storage.aws_descriptions import s3_loader
 from flowconv.storage.http_answers import Answer
 from flowconv.storage.http_gets import CONNECT_TIMEOUT_S, Get, gets
@@ -170,7 +171,8 @@ class Connection:
     def _connect(self) -> _Clients:
         with self._lock:
             if self._clients is None:
-                self._clients = self._make_clients()
+                with uncollected():
+                    self._clients = self._make_clients()
             return self._clients
 
     def _make_clients(self) -> _Clients:
