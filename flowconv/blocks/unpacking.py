@@ -5,6 +5,7 @@ gzip is unpacked too.
 """
 
 from collections.abc import Callable
+from functools import partial
 from importlib import import_module
 from importlib.util import find_spec
 from typing import Any, Protocol
@@ -62,10 +63,10 @@ class Unpacked:
         self._read = stored.readinto
         self.likely_size = log_object.size_bytes
         if first[:2] == _GZIP_MAGIC:
-            self._read = self._begin_gzip
+            is_whole = len(first) == log_object.size_bytes
+            self._read = partial(self._begin_gzip, first if is_whole else None)
             # The last four bytes are the size of the last member.
-            whole = len(first) == log_object.size_bytes
-            hint = int.from_bytes(first[-4:], "little") if whole else 1 << 32
+            hint = int.from_bytes(first[-4:], "little") if is_whole else 1 << 32
             self.likely_size = max(hint, len(first))
 
     def readinto(self, buffer: memoryview) -> int:
@@ -101,9 +102,9 @@ class Unpacked:
         """Give up what was fetched ahead."""
         self._stored.close()
 
-    def _begin_gzip(self, buffer: memoryview) -> int:
+    def _begin_gzip(self, whole: bytes | None, buffer: memoryview) -> int:
         """Fill the buffer for the first time, and look whether that is gzip itself."""
-        outer = _Gunzip(self._uri, self._stored.readinto)
+        outer = _Gunzip(self._uri, self._stored.readinto, whole=whole)
         self._read = outer.readinto
         # However little room there is, it must be enough to tell.
         room = (
@@ -164,13 +165,26 @@ class _Gunzip:
         uri: The object, for messages.
         read: Fills a buffer with what is packed; 0 at the end.
         first: What was read of it before.
+        whole: All that is packed, if it is known.
     """
 
-    def __init__(self, uri: str, read: Callable[[memoryview], int], first: bytes = b"") -> None:
+    def __init__(
+        self,
+        uri: str,
+        read: Callable[[memoryview], int],
+        first: bytes = b"",
+        *,
+        whole: bytes | None = None,
+    ) -> None:
         self._uri = uri
-        self._packed = packed = _Packed(read, first)
-        room = (_PACKED_ROOM_BYTES,) if _ISAL else ()
-        self._members = _reader(packed, *room)
+        self._packed = _Packed(read, first)
+        if not _ISAL:
+            self._members = _reader(self._packed)
+        elif whole is None:
+            self._members = _reader(self._packed, _PACKED_ROOM_BYTES)
+        else:
+            # Asks for Python's lock once in place of four times: most objects are small.
+            self._members = _reader(whole)
         self._is_at_end = False
 
     def readinto(self, buffer: memoryview) -> int:
@@ -183,14 +197,15 @@ class _Gunzip:
         size = 0
         while size < len(buffer) and not self._is_at_end:
             try:
-                count = self._members.readinto(buffer[size:])
+                count = self._members.readinto(room := buffer[size:])
             except Exception as error:  # whatever a decoder raises is for the data
                 if error is self._packed.failure:
                     # It leads to this frame, and so to isal's reader: another such circle.
                     self._packed.failure = None
                     raise
                 raise _corrupt(self._uri, _what_is_wrong(error)) from None
-            self._is_at_end = not count
+            # isal's fills the room unless the data ends.
+            self._is_at_end = count < len(room) if _ISAL else not count
             size += count
         return size
 

@@ -45,7 +45,7 @@ MEMBERS = st.builds(
 )
 
 
-@given(st.lists(MEMBERS, min_size=1, max_size=4), st.integers(1, 64), st.integers(1, 64))
+@given(st.lists(MEMBERS, min_size=1, max_size=4), st.integers(1, 400), st.integers(1, 64))
 @settings(max_examples=200)
 def test_headers_pieces_and_reads(members: list[bytes], piece_bytes: int, read_bytes: int) -> None:
     stored = b"".join(members) + bytes(piece_bytes % 3)
@@ -59,12 +59,12 @@ def test_headers_pieces_and_reads(members: list[bytes], piece_bytes: int, read_b
 def test_every_cut_is_noticed(first: bytes, second: bytes) -> None:
     stored = first + second
     for end in range(2, len(stored)):
-        for read_bytes in (1, 100):
+        for piece_bytes, read_bytes in ((5, 1), (5, 100), (1 << 20, 1), (1 << 20, 100)):
             if end == len(first):
-                assert unpack(stored[:end], 5, read_bytes) == gzip.decompress(first)
+                assert unpack(stored[:end], piece_bytes, read_bytes) == gzip.decompress(first)
                 continue
             with pytest.raises(CorruptObjectError, match="ends early"):
-                unpack(stored[:end], 5, read_bytes)
+                unpack(stored[:end], piece_bytes, read_bytes)
 
 
 @pytest.mark.parametrize("short", range(24))
