@@ -3,8 +3,8 @@
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, wait
-from contextlib import contextmanager
+from concurrent.futures import Future
+from contextlib import contextmanager, suppress
 
 from flowconv.errors import FetchError
 from flowconv.source.keys import LogObject
@@ -165,7 +165,9 @@ class FetchedObject:
         self._on_piece(self.log_object, len(piece))
 
     def _await(self, waiting: "Future[bytes]") -> bytes:
-        while not (waiting.done() or wait([waiting], _TICK_S).done):
+        while not waiting.done():
+            with suppress(TimeoutError):
+                return waiting.result(_TICK_S)
             self._on_piece(self.log_object, 0)
         return waiting.result()
 

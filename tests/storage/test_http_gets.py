@@ -6,6 +6,8 @@ import datetime
 import os
 import socket
 import ssl
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
@@ -368,6 +370,39 @@ def test_a_server_without_tls(gets: Gets, certificate: Path) -> None:
         host = Host("localhost", port, ssl.create_default_context(cafile=certificate))
         with pytest.raises(botocore_errors.EndpointConnectionError):
             _begin(gets, host).result(60)
+
+
+_IN_A_FORK = """
+import os, sys
+from concurrent.futures import Future
+from flowconv.storage.http_gets import Get, gets
+from flowconv.storage.http_hosts import Host
+
+def fetch():
+    body = Future()
+    host = Host("127.0.0.1", int(sys.argv[1]), None)
+    done = lambda answer, failure: body.set_result(answer and answer.body)
+    gets().begin(Get(host=host, request=b"GET / HTTP/1.1\\r\\n\\r\\n", timeout_s=60, done=done))
+    return body.result(60)
+
+print(fetch(), flush=True)
+if pid := os.fork():
+    os.waitpid(pid, 0)
+    print(fetch(), flush=True)
+else:
+    print(fetch(), flush=True)
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="the system has no forks")
+def test_a_fork_has_connections_of_its_own() -> None:
+    def serve(connection: socket.socket, number: int) -> None:
+        _always(b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n%d" % number)(connection, number)
+
+    with _server(serve) as port:
+        command = [sys.executable, "-c", _IN_A_FORK, str(port)]
+        done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout.split() == ["b'0'", "b'1'", "b'0'"]
 
 
 def test_an_error_of_ours_ends_the_get(gets: Gets, monkeypatch: pytest.MonkeyPatch) -> None:
