@@ -107,6 +107,8 @@ def _distinct(batches: Iterable[pa.RecordBatch]) -> Iterator[tuple[str, str]]:
         import pyarrow.compute as pc
 
         prefixes: Any = pc.replace_substring_regex(batch["uri"], _PREFIX, r"\1")
-        pairs = pa.table({"prefix": prefixes, "fields": batch["fields"].cast(pa.string())})
-        for row in pairs.group_by(["prefix", "fields"]).aggregate([]).to_pylist():
-            yield row["prefix"], row["fields"]
+        prefixes, headers = (column.dictionary_encode() for column in (prefixes, batch["fields"]))
+        # To group a table takes as long for many objects, and 0.02 s of imports.
+        numbers = (column.indices.to_numpy().tolist() for column in (prefixes, headers))
+        for prefix, header in set(zip(*numbers, strict=True)):
+            yield prefixes.dictionary[prefix].as_py(), headers.dictionary[header].as_py()

@@ -8,7 +8,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import chain
+from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -134,19 +136,25 @@ def check_sums(storage: Storage, lake: LakeNow) -> Iterator[Problem]:
     for note in lake.ledger.notes():
         for entry in note.duplicates:
             in_files[entry.task_id]["rows"] += entry.rows
-    sums = (
-        lake.ledger.objects("task_id", "rows", "rejected", "dropped")
-        .group_by("task_id")
-        .aggregate([("rows", "sum"), ("rejected", "sum"), ("dropped", "sum")])
-    )
-    for task in sums.to_pylist():
-        kept = task["rejected_sum"] - task["dropped_sum"]
-        of_objects = {"rows": task["rows_sum"], "rejected lines": kept}
+    for task_id, rows, rejected, dropped in _sums_of_tasks(lake.ledger):
+        of_objects = {"rows": rows, "rejected lines": rejected - dropped}
         for what, number in of_objects.items():
-            if in_files[task["task_id"]][what] != number:
-                found = f"task {task['task_id']} has {in_files[task['task_id']][what]:,} {what}"
+            if in_files[task_id][what] != number:
+                found = f"task {task_id} has {in_files[task_id][what]:,} {what}"
                 expected = f"{number:,}, as its objects have"
-                yield problem_of("wrong-rows", storage, LEDGER, found, expected, task["task_id"])
+                yield problem_of("wrong-rows", storage, LEDGER, found, expected, task_id)
+
+
+def _sums_of_tasks(ledger: Ledger) -> Iterator[tuple[str, int, int, int]]:
+    """Give each task, and the rows, rejected and dropped lines of its objects."""
+    counted = ("rows", "rejected", "dropped")
+    objects = ledger.objects("task_id", *counted)
+    tasks: Any = objects["task_id"].dictionary_encode().combine_chunks()
+    # By numpy: to group a table takes 0.015 s of imports.
+    sums = np.zeros((len(counted), len(tasks.dictionary)), np.int64)
+    for sum_, name in zip(sums, counted, strict=True):
+        np.add.at(sum_, tasks.indices.to_numpy(), objects[name].to_numpy())
+    yield from zip(tasks.dictionary.to_pylist(), *sums.tolist(), strict=True)
 
 
 def file_checks(lake: LakeNow, problems: Iterable[Problem]) -> list[Check]:
