@@ -482,7 +482,8 @@ class CompactOptions:
     )
     compression: Compression = described("Compression of the Parquet files.", default="zstd")
     bloom_filters: bool = described(
-        "Add Bloom filters, as for flowconv convert.",
+        "Add Bloom filters of interfaces and of packets' addresses, too, as flowconv convert does; "
+        "those of srcaddr and dstaddr are always there.",
         default=False,
     )
     workers: int = described(

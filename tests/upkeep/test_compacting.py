@@ -8,7 +8,7 @@ import gzip
 import json
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -31,6 +31,7 @@ from flowconv.lake.compacted import write_parts
 from flowconv.lake.layout import read_layout
 from flowconv.lake.ledger import Ledger
 from flowconv.lake.remote import Places
+from flowconv.lake.writing import FILTERED, FILTERED_IF_COMPACTED
 from flowconv.running import RunProgress
 from flowconv.storage.local import LocalStorage
 from flowconv.storage.opening import open_storage
@@ -227,6 +228,19 @@ def test_rows_are_sorted(place: Place) -> None:
         assert [column.column_index for column in sorting] == [
             rows_column(path, name) for name in rows.columns
         ]
+
+
+@pytest.mark.parametrize(
+    ("bloom_filters", "filtered"), [(False, FILTERED_IF_COMPACTED), (True, FILTERED)]
+)
+def test_bloom_filters(place: Place, bloom_filters: bool, filtered: Collection[str]) -> None:
+    """Readers find out by few bytes that a row group lacks an address."""
+    compact(place, bloom_filters=bloom_filters)
+    for path in data_files(place.lake):
+        group = pq.read_metadata(path).row_group(0)
+        chunks: list[Any] = [group.column(number) for number in range(group.num_columns)]
+        has_filter = {chunk.path_in_schema for chunk in chunks if chunk.bloom_filter_offset}
+        assert has_filter == set(filtered)
 
 
 def rows_column(path: Path, name: str) -> int:
