@@ -1,14 +1,14 @@
 """A GET of an object -> the bytes of its request, signed as S3 wants (AWS Signature Version 4).
 
 See https://docs.aws.amazon.com/AmazonS3/latest/API/sig-v4-header-based-auth.html. botocore takes
-0.4 ms to make and sign a request, this 10 us.
+0.4 ms to make and sign a request, this 5 us.
 """
 
 import hashlib
 import hmac
 import time
-from collections.abc import Callable
-from functools import lru_cache
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote, urlsplit
 
@@ -49,6 +49,7 @@ class GetRequests:
         self._credentials: Any = None
         self._fresh_until = 0.0
         self._payer = {"x-amz-request-payer": "requester"} if requester_pays else {}
+        self._signing: _Signing | None = None
 
     @property
     def is_fresh(self) -> bool:
@@ -59,42 +60,73 @@ class GetRequests:
         """Ask for the credentials; raises botocore's errors."""
         if self._ask is not None:
             self._credentials = self._ask()
+            self._signing = None
             self._fresh_until = time.monotonic() + _FRESH_S
 
     def make(self, key: str, range_: str | None) -> bytes:
         """Return the request for an object, or for a range of its bytes."""
         path = quote(self._folder + key, safe="/-._~")
-        headers = {"host": self._host, "user-agent": "flowconv", **self._payer}
-        if self._ask is not None:
-            headers |= self._signature(path)
+        request = f"GET {path} HTTP/1.1\r\nhost: {self._host}\r\nuser-agent: flowconv\r\n"
         if range_:
-            headers["range"] = range_
-        lines = [f"GET {path} HTTP/1.1", *(f"{name}: {v}" for name, v in headers.items()), "", ""]
-        return "\r\n".join(lines).encode("latin-1")
+            request += f"range: {range_}\r\n"
+        if self._ask is not None:
+            second = int(time.time())
+            signing = self._signing
+            if signing is None or signing.second != second:
+                signing = self._signing = self._signing_at(second)
+            request += signing.headers_of(path)
+        else:
+            request += _lines(self._payer)
+        return f"{request}\r\n".encode("latin-1")
 
-    def _signature(self, path: str) -> dict[str, str]:
-        """Return the headers that sign a request."""
+    def _signing_at(self, second: int) -> "_Signing":
         credentials = self._credentials
-        now = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
-        signed = {"host": self._host, "x-amz-content-sha256": _NO_BODY, "x-amz-date": now}
-        signed |= self._payer
+        now = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(second))
+        scope = f"{now[:8]}/{self._region}/s3/aws4_request"
+        signed = {"x-amz-content-sha256": _NO_BODY, "x-amz-date": now, **self._payer}
         if credentials.token:
             signed["x-amz-security-token"] = credentials.token
-        names = ";".join(signed)  # They are in order.
-        lines = "\n".join(f"{name}:{value}" for name, value in signed.items())
-        canonical = f"GET\n{path}\n\n{lines}\n\n{names}\n{_NO_BODY}"
-        scope = f"{now[:8]}/{self._region}/s3/aws4_request"
-        digest = hashlib.sha256(canonical.encode()).hexdigest()
-        text = f"AWS4-HMAC-SHA256\n{now}\n{scope}\n{digest}"
-        key = _signing_key(credentials.secret_key, now[:8], self._region)
-        signature = hmac.digest(key, text.encode(), "sha256").hex()
-        return signed | {
-            "authorization": f"AWS4-HMAC-SHA256 Credential={credentials.access_key}/{scope}, "
-            f"SignedHeaders={names}, Signature={signature}"
-        }
+        names = ";".join(["host", *signed])  # They are in order.
+        lines = "".join(f"{name}:{value}\n" for name, value in signed.items())
+        return _Signing(
+            second=second,
+            key=_signing_key(credentials.secret_key, now[:8], self._region),
+            after_path=f"\n\nhost:{self._host}\n{lines}\n{names}\n{_NO_BODY}",
+            before_digest=f"AWS4-HMAC-SHA256\n{now}\n{scope}\n",
+            headers=f"{_lines(signed)}authorization: AWS4-HMAC-SHA256 "
+            f"Credential={credentials.access_key}/{scope}, SignedHeaders={names}, Signature=",
+        )
 
 
-@lru_cache(maxsize=16)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Signing:
+    """What all requests of a second have in common.
+
+    Attributes:
+        second: Since 1970.
+        key: Signs.
+        after_path: Of the text whose digest is signed.
+        before_digest: Of the text that is signed.
+        headers: All but the signature, which comes last.
+    """
+
+    second: int
+    key: bytes
+    after_path: str
+    before_digest: str
+    headers: str
+
+    def headers_of(self, path: str) -> str:
+        """Return the headers that sign a request."""
+        digest = hashlib.sha256(f"GET\n{path}{self.after_path}".encode()).hexdigest()
+        signature = hmac.digest(self.key, f"{self.before_digest}{digest}".encode(), "sha256").hex()
+        return f"{self.headers}{signature}\r\n"
+
+
+def _lines(headers: Mapping[str, str]) -> str:
+    return "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+
+
 def _signing_key(secret_key: str, day: str, region: str) -> bytes:
     key = f"AWS4{secret_key}".encode()
     for part in (day, region, "s3", "aws4_request"):
