@@ -473,16 +473,18 @@ def manifests(table: StaticTable) -> list[ManifestFile]:
     return snapshot.manifests(table.io)
 
 
+@pytest.mark.parametrize(("most", "entries"), [(20, [1, 2, 2, 2]), (2, [3, 4])])
 def test_iceberg_manifests_of_few_days(
-    logs: Path, lake: Path, monkeypatch: pytest.MonkeyPatch
+    most: int, entries: list[int], logs: Path, lake: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Those of other days are not read, and what leads to the last snapshot is forgotten."""
     monkeypatch.setattr(iceberg, "_ENTRIES", 2)
+    monkeypatch.setattr(iceberg, "_MOST_MANIFESTS", most)
     for day in range(2, 7):
         write_day(logs, day)
     convert(logs, lake)
     first = StaticTable.from_metadata(published("iceberg", lake).address)
-    assert [len(live_paths(manifest, first.io)) for manifest in manifests(first)] == [1, 2, 2, 2]
+    assert [len(live_paths(manifest, first.io)) for manifest in manifests(first)] == entries
     scan = first.scan("date = '2026-01-15'")
     with mock.patch.object(ManifestFile, "fetch_manifest_entry", autospec=True) as fetch:
         list(scan.plan_files())
