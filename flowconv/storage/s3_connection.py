@@ -396,7 +396,10 @@ def _host(session: Any, endpoint_url: str) -> Host:
 @cache
 def _tls(authorities: str) -> ssl.SSLContext:
     """Return what checks certificates; to read those of the authorities takes 10 ms."""
-    tls = ssl.create_default_context(cafile=authorities)
+    # As strict as botocore: `ssl.create_default_context` refuses more from Python 3.13 on.
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    tls.minimum_version = ssl.TLSVersion.TLSv1_2
+    tls.load_verify_locations(authorities)
     tls.set_alpn_protocols(["http/1.1"])
     return tls
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
 import os
 import socket
 import ssl
@@ -17,15 +16,12 @@ from pathlib import Path
 import pytest
 from botocore import exceptions as botocore_errors  # type: ignore[import-untyped]
 from botocore.parsers import ResponseParserError  # type: ignore[import-untyped]
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 
 from flowconv.storage import http_gets
 from flowconv.storage.http_answers import Answer
 from flowconv.storage.http_gets import Get, Gets
 from flowconv.storage.http_hosts import Addresses, Host
+from support.certificates import tls_of_server, write_certificate
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
@@ -288,38 +284,7 @@ def test_addresses_are_looked_up_again(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A file with the key and the certificate of "localhost", signed by itself."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
-    today = datetime.datetime.now(datetime.UTC)
-    made = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(1)
-        .not_valid_before(today - datetime.timedelta(days=1))
-        .not_valid_after(today + datetime.timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    path = tmp_path_factory.mktemp("tls") / "localhost.pem"
-    path.write_bytes(
-        key.private_bytes(
-            serialization.Encoding.PEM,
-            serialization.PrivateFormat.PKCS8,
-            serialization.NoEncryption(),
-        )
-        + made.public_bytes(serialization.Encoding.PEM)
-    )
-    return path
-
-
-def _of_server(certificate: Path) -> ssl.SSLContext:
-    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    tls.load_cert_chain(certificate)
-    return tls
+    return write_certificate(tmp_path_factory.mktemp("tls") / "localhost.pem")
 
 
 def test_tls(gets: Gets, certificate: Path) -> None:
@@ -331,7 +296,7 @@ def test_tls(gets: Gets, certificate: Path) -> None:
         connections.add(number)
         _always(answer)(connection, number)
 
-    with _server(serve, _of_server(certificate)) as port:
+    with _server(serve, tls_of_server(certificate)) as port:
         host = Host("localhost", port, ssl.create_default_context(cafile=certificate))
         for _ in range(3):
             assert _begin(gets, host).result(60).body == body
@@ -345,7 +310,7 @@ def test_tls_that_breaks_off(gets: Gets, certificate: Path) -> None:
         _read_request(connection)
         connection.sendall(OK[:-1])
 
-    with _server(serve, _of_server(certificate)) as port:
+    with _server(serve, tls_of_server(certificate)) as port:
         host = Host("localhost", port, ssl.create_default_context(cafile=certificate))
         with pytest.raises(botocore_errors.ConnectionClosedError):
             _begin(gets, host).result(60)
@@ -355,7 +320,7 @@ def test_tls_that_breaks_off(gets: Gets, certificate: Path) -> None:
 def test_certificates_are_checked(gets: Gets, certificate: Path, name: str) -> None:
     """One that nobody vouches for, and one of another name."""
     authorities = None if name == "localhost" else certificate
-    with _server(_always(OK), _of_server(certificate)) as port:
+    with _server(_always(OK), tls_of_server(certificate)) as port:
         host = Host(name, port, ssl.create_default_context(cafile=authorities))
         with pytest.raises(botocore_errors.SSLError, match="certificate"):
             _begin(gets, host).result(60)

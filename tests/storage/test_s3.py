@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import socket
+import ssl
 import subprocess
 import sys
 import threading
@@ -24,6 +25,7 @@ from flowconv.storage import retrying, s3, s3_connection
 from flowconv.storage.interface import Folder, Storage
 from flowconv.storage.names import to_text
 from flowconv.storage.opening import open_storage
+from support.certificates import tls_of_server, write_certificate
 from support.faulty_proxy import Fault, faulty_proxy
 from support.s3_servers import S3Server
 
@@ -551,7 +553,9 @@ def test_endpoints_of_aws(endpoint_url: str, is_aws: bool) -> None:
 
 
 @contextmanager
-def _server(answer: Callable[[BaseHTTPRequestHandler], None]) -> Iterator[dict[str, str]]:
+def _server(
+    answer: Callable[[BaseHTTPRequestHandler], None], tls: ssl.SSLContext | None = None
+) -> Iterator[dict[str, str]]:
     """Run an HTTP server that answers each request so; give the options to reach it."""
 
     class Handler(BaseHTTPRequestHandler):
@@ -564,11 +568,13 @@ def _server(answer: Callable[[BaseHTTPRequestHandler], None]) -> Iterator[dict[s
             pass
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        if tls:
+            server.socket = tls.wrap_socket(server.socket, server_side=True)
         thread = threading.Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
         try:
             yield {
-                "endpoint_url": f"http://127.0.0.1:{server.server_port}",
+                "endpoint_url": f"{'https' if tls else 'http'}://localhost:{server.server_port}",
                 "key": "AKIAKEY",
                 "secret": "TOPSECRET",
             }
@@ -704,6 +710,25 @@ def test_certificates_that_are_no_file(monkeypatch: pytest.MonkeyPatch, tmp_path
     options = {"key": "k", "secret": "s", "region": "us-east-1", "endpoint_url": "https://[::1]:9"}
     with pytest.raises(UsageError, match=r"AWS_CA_BUNDLE.* is not a file"):
         open_storage("s3://bucket", options).read("x")
+
+
+def test_authorities_of_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Both clients use them, and no others."""
+    certificate = write_certificate(tmp_path / "localhost.pem")
+    with _server(_answer_ok, tls_of_server(certificate)) as options:
+        storage = open_storage("s3://bucket", options)
+        actions: list[Callable[[], object]] = [
+            partial(storage.fetch, "x"),
+            partial(storage.delete, ["x"]),
+        ]
+        for action in actions:
+            with pytest.raises(FlowconvError, match=r"certificate is not trusted.* AWS_CA_BUNDLE"):
+                action()
+        assert storage.retries == 0
+        monkeypatch.setenv("AWS_CA_BUNDLE", str(certificate))
+        storage = open_storage("s3://bucket", options)
+        assert storage.fetch("x") == b"0"
+        storage.delete(["x"])
 
 
 def test_a_body_is_sent_at_once() -> None:
