@@ -120,8 +120,8 @@ _PAGE_SIZE = ctypes.sizeof(PackedPage)
 
 class _Chunk(ctypes.Structure):
     _fields_ = (
-        ("column", ctypes.POINTER(_Column)),
-        ("pages", ctypes.POINTER(PackedPage)),
+        ("column", ctypes.c_void_p),
+        ("pages", ctypes.c_void_p),
         ("name", ctypes.c_char_p),
         ("start", ctypes.c_uint64),
         ("name_bytes", ctypes.c_uint32),
@@ -239,7 +239,7 @@ class PageBuffer:
     """Memory for the pages and the bytes of one chunk at a time, used again. For one thread."""
 
     def __init__(self) -> None:
-        self._memory = [np.empty(0, np.uint8) for _ in range(3)]
+        self._memory = [(0, memoryview(b""))] * 3
 
     def pages(self, size_bytes: int) -> tuple[int, memoryview]:
         """Return memory for pages that are not compressed: its address, and its bytes."""
@@ -254,10 +254,10 @@ class PageBuffer:
         return self._reserve(2, size_bytes)
 
     def _reserve(self, place: int, size_bytes: int) -> tuple[int, memoryview]:
-        if len(self._memory[place]) < size_bytes:
-            self._memory[place] = np.empty(size_bytes, np.uint8)
-        memory = self._memory[place]
-        return _address(memory), memory.data
+        if len(self._memory[place][1]) < size_bytes:
+            memory = np.empty(size_bytes, np.uint8)
+            self._memory[place] = _address(memory), memory.data
+        return self._memory[place]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -449,8 +449,8 @@ class ColumnPages:
         """
         size_bytes = _CHUNK_ROOM + pages.size_bytes + _PAGE_ROOM * len(pages)
         chunk = _Chunk(
-            column=ctypes.pointer(self._column),
-            pages=pages.packed,
+            column=ctypes.addressof(self._column),
+            pages=ctypes.addressof(pages.packed),
             name=name,
             start=start,
             name_bytes=len(name),

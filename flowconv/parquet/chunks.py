@@ -1,5 +1,7 @@
 """A column of a row group -> a chunk: its pages, compressed, and what is said of them."""
 
+from functools import cache
+
 from flowconv.kernel import pages
 from flowconv.kernel.pages import (
     NO_INTEGERS,
@@ -10,6 +12,7 @@ from flowconv.kernel.pages import (
     CompressedPages,
     DataPage,
     PageBuffer,
+    PhysicalType,
     WrittenChunk,
 )
 from flowconv.parquet.columns import Column, dictionary_width
@@ -108,9 +111,7 @@ def null_chunk(
         start: As `encode_chunk`.
         filter_bytes: As `encode_chunk`.
     """
-    no_entries = NO_TEXTS if kind.physical == "text" else NO_INTEGERS
-    encoder = ColumnPages(no_entries, NO_NUMBERS, kind.physical, ranks=True, width=0)
-    return encoder.write_chunk(
+    return _no_values(kind.physical).write_chunk(
         page,
         name=name.encode(),
         codec=codec,
@@ -118,3 +119,10 @@ def null_chunk(
         filter_bytes=filter_bytes,
         buffer=buffer,
     )
+
+
+# Half of all columns have no values.
+@cache
+def _no_values(physical: PhysicalType) -> ColumnPages:
+    no_entries = NO_TEXTS if physical == "text" else NO_INTEGERS
+    return ColumnPages(no_entries, NO_NUMBERS, physical, ranks=True, width=0)

@@ -30,7 +30,7 @@ def compress_by(compression: Compression) -> Compress:
 
 
 class _Thread(local):
-    """What a thread keeps: zstd's memory, which is for one thread, is as much as ten pages."""
+    """What a thread keeps: zstd's memory, 1.4 MB at most, is for one thread."""
 
     def __init__(self) -> None:
         self.zstd = zstandard.ZstdCompressor(level=1)
