@@ -26,7 +26,7 @@ from flowconv.blocks.formats import (
     split_line,
     squash,
 )
-from flowconv.blocks.shapes import find_header
+from flowconv.blocks.shapes import find_header, is_timed
 from flowconv.errors import FormatError
 from flowconv.fields import TEXT, TIME_COLUMNS
 from flowconv.kernel.rows import REASONS, REJECTED, Column, RowBuilder
@@ -223,6 +223,8 @@ class _LogBlockParser:
             self._count(header=1)
             self._change_fields(header)
             return True
+        if format_.timestamped and not is_timed(split.tokens[0]):
+            return False
         if len(split.tokens) - format_.timestamped < 2 * len(format_.fields) - 1:
             return False
         records = glued_records.divide(line.removesuffix(b"\r"), format_)

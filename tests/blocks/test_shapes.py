@@ -539,6 +539,8 @@ some_csv = st.builds(
 
 @settings(max_examples=100 + MORE_EXAMPLES)
 @given(body=st.one_of(some_csv, damaged(some_csv)), format=st.sampled_from([FORMAT, None]))
+# Several records behind what is no time.
+@example(b"timestamp,message\n1742570569000,2 A 5 3 B 6\nx,2 A 5 3 B 6 4\n", FORMAT)
 def test_csv_of_the_console(body: bytes, format: str | None) -> None:
     assert_as_reference([body, b"\n# a\n" + body], format)
     with mock.patch.object(console_csv, "_PIECE_BYTES", 30):
