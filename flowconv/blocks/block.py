@@ -2,7 +2,7 @@
 
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Self
+from typing import NamedTuple, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -18,8 +18,7 @@ from flowconv.source.keys import LogObject
 BLOCK_BYTES = 8 << 20
 
 
-@dataclass(frozen=True, slots=True)
-class Events:
+class Events(NamedTuple):
     """The events that lines were logged in: one value per line, or per row of a batch.
 
     Attributes:
@@ -63,8 +62,7 @@ class Span:
     ends_object: bool
 
 
-@dataclass(frozen=True, slots=True)
-class BlockEnd:
+class BlockEnd(NamedTuple):
     """Where an object goes on behind a block, as the parser found it; the reader needs it.
 
     Attributes:

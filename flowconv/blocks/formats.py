@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
+from typing import NamedTuple
 
 import pyarrow as pa
 
@@ -68,8 +69,7 @@ class LogFormat:
         return tuple(field for field in self.fields if field.version == 0)
 
 
-@dataclass(frozen=True, slots=True)
-class SplitLine:
+class SplitLine(NamedTuple):
     """A line's values, and whether a comment was cut off behind them."""
 
     tokens: tuple[bytes, ...]

@@ -10,7 +10,6 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, wait
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple
 
@@ -157,8 +156,7 @@ _spare = _SpareBuffer()
 _HEADER_ALONE = LineCounts(header=1)
 
 
-@dataclass(frozen=True, slots=True)
-class _KnownHeader:
+class _KnownHeader(NamedTuple):
     """A first line that is a header, with its newline, and what it says."""
 
     line: bytes

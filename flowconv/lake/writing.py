@@ -4,9 +4,9 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, wait
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -69,8 +69,7 @@ FILTERED = ("srcaddr", "dstaddr", "pkt_srcaddr", "pkt_dstaddr", "interface_id")
 FILTERED_IF_COMPACTED = ("srcaddr", "dstaddr")
 
 
-@dataclass(frozen=True, slots=True)
-class StagedFile:
+class StagedFile(NamedTuple):
     """A complete Parquet file; readers see it once its sink is published."""
 
     file: DataFile
@@ -151,7 +150,7 @@ class TaskWriter:
         """
         if self._expired:
             rows = self._without_expired(rows)
-        rows = replace(rows, rows=without_typed_nulls(rows.rows))
+        rows = rows._replace(rows=without_typed_nulls(rows.rows))
         if len(rows.keys) <= _FEW_PARTITIONS:
             for key, piece in rows.pieces():
                 # A few rows past midnight must not keep a whole block in memory, nor its texts; and
@@ -162,7 +161,7 @@ class TaskWriter:
                     self._buffer(key, ChosenRows(taken(piece.table, piece.places)))
             return
         # Few rows of each partition share few texts.
-        rows = replace(rows, rows=without_dictionaries(rows.rows))
+        rows = rows._replace(rows=without_dictionaries(rows.rows))
         self._spread.append(rows)
         self._spread_bytes += rows.rows.nbytes
         if self._spread_bytes > _SPREAD_BYTES:

@@ -1,8 +1,7 @@
 """Stage 5, raw batches -> flow batches: the table's columns, types and times."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import unquote_to_bytes
 
 import numpy as np
@@ -19,8 +18,7 @@ from flowconv.source.keys import LogObject
 _NO_TEXT = -1
 
 
-@dataclass(frozen=True, slots=True)
-class FlowBatch:
+class FlowBatch(NamedTuple):
     """Rows as the table has them, in the order of the log.
 
     Done: the table's columns in its order, its types, UTC times, nulls for what the log lacks,

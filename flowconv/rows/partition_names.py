@@ -1,8 +1,8 @@
 """What partitions are called: the names of their directories, as Hive writes them."""
 
 import re
-from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 from flowconv.fields import OCSF_FOLDER, Table
 from flowconv.option_values import OCSF_PARTITIONS, TIME_PARTITIONS
@@ -17,8 +17,7 @@ NO_ACCOUNT = "external"
 _MAX_VALUE_BYTES = 200
 
 
-@dataclass(frozen=True, slots=True)
-class PartitionKey:
+class PartitionKey(NamedTuple):
     """A directory of a table.
 
     Attributes:

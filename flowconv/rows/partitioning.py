@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from itertools import pairwise
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -26,8 +26,7 @@ _HOUR = 3_600
 _Codes = npt.NDArray[np.int64]
 
 
-@dataclass(frozen=True, slots=True)
-class PartitionedRows:
+class PartitionedRows(NamedTuple):
     """Rows of one table, and the partition of each.
 
     Attributes:
@@ -127,8 +126,7 @@ def split_by_partition(
     return ((key, piece.alone()) for key, piece in pieces)
 
 
-@dataclass(frozen=True, slots=True)
-class _Level:
+class _Level(NamedTuple):
     """The values of one partition name; `codes` says which of them a row has."""
 
     values: list[str | None]

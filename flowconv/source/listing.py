@@ -156,8 +156,7 @@ _TEST_OBJECT = "aws-logs-write-test"
 LAKE_FOLDER = "_flowconv"
 
 
-@dataclass(frozen=True, slots=True)
-class _Place:
+class _Place(NamedTuple):
     """A folder to be listed.
 
     Attributes:

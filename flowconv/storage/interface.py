@@ -6,7 +6,7 @@ Paths are relative to the storage's root. They are names; `root` and `uri` are t
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 import pyarrow as pa
 
@@ -17,8 +17,7 @@ from flowconv.storage.request_times import RequestTimes
 PART_BYTES = 5 << 20
 
 
-@dataclass(frozen=True, slots=True)
-class StoredFile:
+class StoredFile(NamedTuple):
     """An object in S3, or a local file.
 
     Attributes:
@@ -34,8 +33,7 @@ class StoredFile:
     target: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Folder:
+class Folder(NamedTuple):
     """A local folder, or a prefix in S3.
 
     Attributes:
@@ -47,8 +45,7 @@ class Folder:
     target: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class UnreadableEntry:
+class UnreadableEntry(NamedTuple):
     """An entry of a folder that is neither file nor folder: a dangling link, a named pipe.
 
     Attributes:
@@ -87,8 +84,7 @@ class BegunListing(Iterator[Entry], Generic[Entry]):
         return next(self._entries)
 
 
-@dataclass(frozen=True, slots=True)
-class Unfinished:
+class Unfinished(NamedTuple):
     """A file that is being written, or that a killed writer left; it does not count yet.
 
     Attributes:
