@@ -35,7 +35,7 @@ from flowconv.storage.aws_descriptions import s3_loader
 from flowconv.storage.http_answers import Answer
 from flowconv.storage.http_gets import CONNECT_TIMEOUT_S, Get, gets
 from flowconv.storage.http_hosts import Host
-from flowconv.storage.s3_errors import CLIENT_ERRORS, WrongLengthError, answer_of, code_of
+from flowconv.storage.s3_errors import WrongLengthError, answer_of, code_of
 from flowconv.storage.s3_pages import read_pages_of
 from flowconv.storage.s3_requests import (
     ANSWER_TIMEOUT_S,
@@ -333,10 +333,7 @@ class _Range:
             WrongLengthError: The answer has more or fewer.
         """
         if answer.status not in (200, 206):
-            raw = {"status_code": answer.status, "headers": answer.headers, "body": answer.body}
-            exc = botocore_errors.ClientError(
-                create_parser("rest-xml").parse(raw, None), "GetObject"
-            )
+            exc = _error_of(answer)
             _raise_missing(exc)
             raise exc
         sent = answer.headers.get("content-range", "") if answer.status == 206 else "bytes 0-"
@@ -344,6 +341,24 @@ class _Range:
             raise ResponseParserError(f"{self.header} was asked for, and {sent} came")
         self.check(answer.body)
         return answer.body
+
+
+def _error_of(answer: Answer) -> Exception:
+    """Return the error of an answer that is none of an object."""
+    raw = {"status_code": answer.status, "headers": answer.headers, "body": answer.body}
+    try:
+        parsed = create_parser("rest-xml").parse(raw, None)
+        code = parsed["Error"]["Code"]
+    except (AttributeError, LookupError, TypeError, ResponseParserError):
+        # botocore is not ready for every XML, nor for a success that S3 does not know.
+        code = None
+    if not isinstance(code, str):
+        parsed = {
+            "Error": {"Code": str(answer.status), "Message": ""},
+            "ResponseMetadata": {"HTTPStatusCode": answer.status},
+        }
+    error: Exception = botocore_errors.ClientError(parsed, "GetObject")
+    return error
 
 
 def _begin_get(
@@ -356,7 +371,7 @@ def _begin_get(
         if answer is not None:
             try:
                 body = range_.body_of(answer)
-            except CLIENT_ERRORS as exc:
+            except Exception as exc:  # noqa: BLE001 - whoever waits for the body gets it
                 failure = exc
         done(body, failure)
 

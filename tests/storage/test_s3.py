@@ -667,6 +667,31 @@ def _behind_a_proxy(options: dict[str, str], monkeypatch: pytest.MonkeyPatch) ->
 
 
 @pytest.mark.parametrize(
+    ("status", "body", "told"),
+    [
+        (202, b"", "S3 answers 202"),
+        (400, b"<E><Error>x</Error><RequestId/></E>", "S3 answers 400"),
+        (400, b"<Error><Code/></Error>", "S3 answers 400"),
+        (400, b"<Error><Code><x/></Code></Error>", "S3 answers 400"),
+        (400, b"<Error><Code>Odd</Code><Message>So.</Message></Error>", "S3 answers Odd: So"),
+        (400, b"<Error", "S3 answers 400"),
+        (404, b"no XML", "no such bucket or object"),
+        (500, b"no XML", "S3 answers 500"),
+    ],
+)
+def test_answers_that_are_no_object(
+    status: int, body: bytes, told: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(retrying, "ATTEMPTS", 1)
+
+    def answer(request: BaseHTTPRequestHandler) -> None:
+        _answer(request, status, body, {"Content-Length": str(len(body))})
+
+    with _server(answer) as options, pytest.raises(FetchError, match=told):
+        open_storage("s3://bucket", options).fetch("x", 0, 3)
+
+
+@pytest.mark.parametrize(
     ("status", "range_", "start", "size", "is_right"),
     [
         (206, "bytes 2-4/9", 2, 3, True),
