@@ -232,7 +232,7 @@ def test_a_program_that_leaves_a_stream_ends(tmp_path: Path, end: str) -> None:
     done = subprocess.run(command, check=False, timeout=60, capture_output=True)
     assert done.stdout == b"200\n"
     assert done.returncode == ("MemoryError" in end)
-    assert done.stderr.count(b"Error") == ("MemoryError" in end)
+    assert done.stderr.count(b"Traceback") == ("MemoryError" in end)
 
 
 def test_a_stream_may_be_left(tmp_path: Path) -> None:
