@@ -27,6 +27,21 @@ def taken(table: pa.Table, places: _Places) -> pa.Table:
     return pa.table(columns, names=table.column_names)
 
 
+def with_own_dictionary(array: "pa.DictionaryArray[Any, Any]") -> "pa.DictionaryArray[Any, Any]":
+    """Return texts whose dictionary has no others."""
+    numbers = _numbers(array.buffers()[1], array, np.int32)
+    # Of a null there may be any number.
+    is_known = _flags(array) if array.null_count else np.ones(len(array), bool)
+    is_used = np.zeros(len(array.dictionary), bool)
+    is_used[numbers[is_known]] = True
+    own = np.zeros(len(array), np.int32)
+    own[is_known] = (np.cumsum(is_used, dtype=np.int32) - np.int32(1))[numbers[is_known]]
+    places = np.flatnonzero(is_used)
+    texts = _values(array.dictionary, places, np.ones(len(places), bool))
+    indices = pa.Array.from_buffers(pa.int32(), len(own), _buffers(is_known, own))
+    return pa.DictionaryArray.from_arrays(indices, texts)
+
+
 def _taken(column: "pa.ChunkedArray[Any]", places: _Places) -> Any:
     # A chunk alone would be copied.
     array = column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
@@ -38,10 +53,9 @@ def _values(array: Any, places: _Places, is_known: _Flags) -> Any:
     kind = array.type
     if pa.types.is_null(kind):
         return pa.nulls(len(places))
-    validity, *data = array.buffers()
+    data = array.buffers()[1:]
     if array.null_count:
-        bits = np.unpackbits(np.frombuffer(validity, np.uint8), bitorder="little")
-        is_known = is_known & bits[array.offset + places].astype(bool)
+        is_known = is_known & _flags(array)[places]
     if pa.types.is_dictionary(kind):
         # Of a null there may be any number.
         numbers = np.where(is_known, _numbers(data[0], array, np.int32)[places], 0)
@@ -53,9 +67,18 @@ def _values(array: Any, places: _Places, is_known: _Flags) -> Any:
         chosen = _texts(array, places)
     else:
         chosen = [_numbers(data[0], array, f"i{kind.bit_width // 8}")[places]]
+    return pa.Array.from_buffers(kind, len(places), _buffers(is_known, *chosen))
+
+
+def _buffers(is_known: _Flags, *data: npt.NDArray[Any]) -> "list[pa.Buffer | None]":
     flags = None if is_known.all() else np.packbits(is_known, bitorder="little")
-    buffers = [part if part is None else pa.py_buffer(part.data) for part in (flags, *chosen)]
-    return pa.Array.from_buffers(kind, len(places), buffers)
+    return [part if part is None else pa.py_buffer(part.data) for part in (flags, *data)]
+
+
+def _flags(array: Any) -> _Flags:
+    """Tell of each value whether it is none of the nulls, of which there are some."""
+    bits = np.unpackbits(np.frombuffer(array.buffers()[0], np.uint8), bitorder="little")
+    return bits[array.offset : array.offset + len(array)].view(bool)
 
 
 def _texts(array: Any, places: _Places) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.uint8]]:

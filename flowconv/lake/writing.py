@@ -23,7 +23,6 @@ from flowconv.lake.buffered_rows import (
 from flowconv.lake.expired import Expired
 from flowconv.lake.ledger_records import DataFile
 from flowconv.lake.paths import STAGING
-from flowconv.lake.taking import taken
 from flowconv.options import ConvertOptions
 from flowconv.parquet.writing import ROW_GROUP_ROWS, ParquetWriter
 from flowconv.rows.partition_names import PartitionKey
@@ -158,7 +157,7 @@ class TaskWriter:
                 if piece.places is None or 2 * len(piece) >= len(rows.codes):
                     self._buffer(key, piece)
                 else:
-                    self._buffer(key, ChosenRows(taken(piece.table, piece.places)))
+                    self._buffer(key, ChosenRows(copied(piece)))
             return
         # Few rows of each partition share few texts.
         rows = rows._replace(rows=without_dictionaries(rows.rows))
@@ -184,7 +183,7 @@ class TaskWriter:
             is_full = pending.rows + len(piece) == self._rows_at_once
             if not is_full and 2 * len(piece) < whole:
                 # What waits must not keep what is written.
-                piece = ChosenRows(copied(piece.alone()))
+                piece = ChosenRows(copied(piece))
             self._buffered_bytes += pending.append(piece)
             if is_full:
                 self._write_row_group(key)

@@ -1,5 +1,6 @@
 """What commands on folders import: a short run is mostly its start."""
 
+import gzip
 import json
 import subprocess
 import sys
@@ -8,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from flowconv import convert
+from flowconv.parquet.writing import ROW_GROUP_ROWS
 from flowconv.samples.generating import generate
 from flowconv.samples.options import GenerateOptions
 from support.s3_servers import S3Server
@@ -59,7 +61,19 @@ def places(tmp_path_factory: pytest.TempPathFactory) -> Path:
     convert(str(folder / "logs"), str(folder / "lake"))
     generate(folder / "more", GenerateOptions(objects=2, records=50, seed=2))
     (folder / "empty").mkdir()
+    write_long_object(folder / "long" / "same day.log.gz", rows_past_midnight=0)
+    write_long_object(folder / "long" / "past midnight.log.gz", rows_past_midnight=9)
     return folder
+
+
+def write_long_object(path: Path, rows_past_midnight: int) -> None:
+    """Write a few rows more than a row group has, with more addresses than those few."""
+    rows = ROW_GROUP_ROWS + 50
+    first = 1_767_225_600 + 86_400 - rows + rows_past_midnight
+    lines = ["srcaddr dstaddr start"]
+    lines += [f"10.0.{row % 200}.1 10.0.0.{row % 200} {first + row}" for row in range(rows)]
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(gzip.compress("\n".join(lines).encode(), 1))
 
 
 @pytest.mark.parametrize(
@@ -70,6 +84,7 @@ def places(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (["status", "lake", "--json"], {"pyarrow.compute", "statistics"}),
         (["status", "lake", "--runs", "3", "--json"], {"pyarrow.compute", "statistics"}),
         (["convert", "logs", "new", "--workers", "2", "--json"], TASKS),
+        (["convert", "long", "long lake", "--json"], TASKS),
         (["convert", "logs", "lake", "--json"], {"pyarrow.compute"}),
         # Its headers are compared with those of a million objects.
         (["convert", "more", "lake", "--json"], TASKS | {"pyarrow.compute"}),
@@ -85,6 +100,7 @@ def places(tmp_path_factory: pytest.TempPathFactory) -> Path:
             "status",
             "runs",
             "convert",
+            "long objects",
             "nothing new",
             "more",
             "empty",

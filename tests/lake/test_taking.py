@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flowconv.lake.buffered_rows import without_dictionaries
+from flowconv.lake.buffered_rows import with_own_dictionaries, without_dictionaries
 from flowconv.lake.taking import taken
 from flowconv.rows.schema import TIMESTAMP
 
@@ -49,6 +49,13 @@ def test_rows_are_those_that_arrow_takes(table: pa.Table, data: st.DataObject) -
     rows = taken(table, places)
     rows.validate(full=True)
     assert rows.equals(without_dictionaries(table.take(places)))
+
+
+@given(tables())
+def test_own_dictionaries_have_the_same_rows(table: pa.Table) -> None:
+    own = with_own_dictionaries(table)
+    own.validate(full=True)
+    assert without_dictionaries(own).equals(without_dictionaries(table))
 
 
 def test_nothing_of_the_others_is_kept() -> None:

@@ -32,7 +32,7 @@ from flowconv.lake.writing import SORTED_BY, TaskWriter
 from flowconv.options import Order
 from flowconv.parquet.writing import ParquetWriter
 from flowconv.rows.partition_names import PartitionKey
-from flowconv.rows.partitioning import PartitionedRows
+from flowconv.rows.partitioning import ChosenRows, PartitionedRows
 from flowconv.rows.schema import table_schema
 from flowconv.storage.opening import open_storage
 from support.lakes import aws_key, data_files, sorted_rows, write_objects
@@ -316,12 +316,14 @@ def test_copied_rows_keep_nothing_of_the_others() -> None:
             "null": pa.nulls(rows),
         }
     )
-    for part in (table.slice(0, 10), table.slice(rows - 10), table.slice(rows - 1)):
+    parts = [ChosenRows(table.slice(first, 10)) for first in (0, rows - 10, rows - 1)]
+    parts.append(ChosenRows(table, np.arange(5, 15, dtype=np.uint32)))
+    for part in parts:
         copy = copied(part)
         copy.validate(full=True)
-        assert without_dictionaries(copy).equals(without_dictionaries(part))
+        assert without_dictionaries(copy).equals(without_dictionaries(part.alone()))
         assert copy.get_total_buffer_size() < 1000
-        assert copied(copy).equals(copy)
+        assert copied(ChosenRows(copy)).equals(copy)
 
 
 def test_own_dictionaries() -> None:
