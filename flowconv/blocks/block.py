@@ -2,7 +2,7 @@
 
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple, Self
+from typing import NamedTuple, Self, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -177,7 +177,10 @@ Block = LogBlock | RowBlock
 BlockReader = Generator[Block, BlockEnd, None]
 
 
-def next_block(blocks: BlockReader, end: BlockEnd | None) -> Block | None:
+_Item = TypeVar("_Item")
+
+
+def next_block(blocks: "Generator[_Item, BlockEnd, None]", end: BlockEnd | None) -> _Item | None:
     """Return a reader's next block; None at the end.
 
     Args:

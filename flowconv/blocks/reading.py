@@ -2,18 +2,26 @@
 
 Real prefixes are thousands of small objects, and a parser needs megabytes to run at full speed, so
 objects with the same fields are joined into one block (benchmarks/README.md, "small"). Whatever
-the input's size, a reader holds one block of text, or two where a core is idle that can unpack the
+the input's size, a reader holds one block of text, or two where a core is idle that can read the
 next one meanwhile, and one piece of an object's bytes.
 """
 
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import Future, wait
 from contextlib import contextmanager
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple, Protocol, TypeVar
 
-from flowconv.blocks.block import BLOCK_BYTES, BlockEnd, BlockReader, LogBlock, Span, next_block
+from flowconv.blocks.block import (
+    BLOCK_BYTES,
+    Block,
+    BlockEnd,
+    BlockReader,
+    LogBlock,
+    Span,
+    next_block,
+)
 from flowconv.blocks.counts import LineCounts
 from flowconv.blocks.declared_formats import DeclaredFormats
 from flowconv.blocks.formats import declared_format
@@ -33,7 +41,20 @@ class _Filled(NamedTuple):
     at_end: bool
 
 
-BeginBeside = Callable[[Callable[[], _Filled]], "Future[_Filled] | None"]
+_Result = TypeVar("_Result")
+
+
+class BeginBeside(Protocol):
+    """Where a call goes that another core can do beside the caller's work."""
+
+    def __call__(self, call: Callable[[], _Result], /) -> "Future[_Result] | None":
+        """Begin a call; None, and nothing is called, if no core is idle."""
+        ...
+
+
+def no_core_is_idle(_: Callable[[], _Result], /) -> "Future[_Result] | None":
+    """Begin nothing."""
+    return None
 
 
 def read_blocks(
@@ -42,7 +63,7 @@ def read_blocks(
     declared: DeclaredFormats,
     on_failure: Callable[[LogObject, UnreadableObjectError], None],
     max_object_bytes: int | None = None,
-    begin_beside: BeginBeside = lambda _: None,
+    begin_beside: BeginBeside = no_core_is_idle,
 ) -> BlockReader:
     """Read objects in their order, joining those with the same fields.
 
@@ -55,8 +76,7 @@ def read_blocks(
         on_failure: Hears of the objects that could not be read; nothing of them was given out.
         max_object_bytes: Largest size of an object's text; a larger one is unreadable. None sets no
             limit.
-        begin_beside: Begins a call beside the caller's work; None, and nothing is called, if no
-            core is idle. A large object is unpacked there, a block ahead.
+        begin_beside: Reads the next block while the caller has one.
 
     Yields:
         Blocks, each valid until the next is asked for, with where the parser says that it ends:
@@ -66,20 +86,38 @@ def read_blocks(
         UnreadableObjectError: An object failed after lines of it had been given out. What was made
             of them must be thrown away.
     """
-    reader = _BlockReader(declared, begin_beside)
+    reader = _BlockReader(declared)
+    found = _read_all(reader, log_objects, open_object, max_object_bytes)
+    ahead: Future[Block | _Failure | None] | None = None
+    end: BlockEnd | None = None
     try:
-        yield from _read_all(reader, log_objects, open_object, on_failure, max_object_bytes)
+        while (item := ahead.result() if ahead else next_block(found, end)) is not None:
+            ahead = None
+            if isinstance(item, _Failure):
+                on_failure(item.log_object, item.error)
+                continue
+            ahead = reader.begin_ahead(begin_beside, item, partial(next_block, found, None))
+            end = yield item
     finally:
+        # Whoever ends here closes the object next.
+        reader.wait_ahead(ahead)
+        found.close()
         reader.close()
+
+
+class _Failure(NamedTuple):
+    """An object that cannot be read."""
+
+    log_object: LogObject
+    error: UnreadableObjectError
 
 
 def _read_all(
     reader: "_BlockReader",
     log_objects: Sequence[LogObject],
     open_object: Callable[[LogObject], Readable],
-    on_failure: Callable[[LogObject, UnreadableObjectError], None],
     max_object_bytes: int | None,
-) -> BlockReader:
+) -> Generator[Block | _Failure, BlockEnd | None, None]:
     """Read objects with a reader; see `read_blocks`."""
     for log_object in log_objects:
         given_out = False
@@ -104,7 +142,7 @@ def _read_all(
                 raise
             failure = error.to_keep()
         if failure is not None:
-            on_failure(log_object, failure)
+            yield _Failure(log_object, failure)
     if reader.spans:
         yield reader.take_block()
 
@@ -173,10 +211,12 @@ class _BlockReader:
     is moved to the front.
     """
 
-    def __init__(self, declared: DeclaredFormats, begin_beside: BeginBeside) -> None:
+    def __init__(self, declared: DeclaredFormats) -> None:
         self.spans: list[Span] = []
-        self._begin_beside = begin_beside
         self._spare: bytearray | None = None
+        # The object that goes on behind the block that was given out, and what follows of it.
+        self._unfinished: Unpacked | None = None
+        self._filling: Future[_Filled] | None = None
         self._declared = declared
         self._shape = Shape.EMPTY
         self._format = declared_format("default")
@@ -268,16 +308,34 @@ class _BlockReader:
             self._size = self._start = stop
             if at_end:
                 return
-            block = self.take_block()
-            ahead = self._begin_beside(partial(self._fill_spare, text))
-            try:
-                behind = yield block
-            finally:
-                if ahead:
-                    # Whoever ends here closes the object next.
-                    wait([ahead])
+            self._unfinished = text
+            behind = yield self.take_block()
+            self._unfinished = None
             self._format, line, counts = behind.format, behind.line, LineCounts()
-            at_end = self._take(ahead.result()) if ahead else self._fill(text)
+            at_end = self._take_spare() if self._filling else self._fill(text)
+
+    def begin_ahead(
+        self,
+        begin_beside: BeginBeside,
+        block: Block,
+        read_next: Callable[[], Block | _Failure | None],
+    ) -> "Future[Block | _Failure | None] | None":
+        """Begin to read behind a block that is given out, if a core is idle.
+
+        Returns:
+            What comes next; None if the caller is to read that, for lack of a core or because it
+            depends on how the block's last object ends.
+        """
+        if self._unfinished is not None:
+            self._filling = begin_beside(partial(self._fill_spare, self._unfinished))
+        elif isinstance(block, LogBlock) and block.buffer is self._buffer:
+            return begin_beside(partial(self._read_into_spare, read_next))
+        return None
+
+    def wait_ahead(self, ahead: "Future[Block | _Failure | None] | None") -> None:
+        """Wait until nothing is being read."""
+        reading: list[Future[Any]] = [begun for begun in (ahead, self._filling) if begun]
+        wait(reading)
 
     def take_block(self) -> LogBlock:
         """Return what has been gathered, and start again."""
@@ -301,18 +359,36 @@ class _BlockReader:
 
     def _fill_spare(self, text: Unpacked) -> _Filled:
         """Fill the spare buffer with what follows the block that is given out."""
-        self._spare = self._spare or unwritten(BLOCK_BYTES + 1)
-        view, waiting = memoryview(self._spare), self._view[self._start : self._end]
-        view[: len(waiting)] = waiting
-        return _fill_up(text, view, len(waiting))
+        spare, end = self._with_what_waits()
+        return _fill_up(text, spare, end)
 
-    def _take(self, filled: _Filled) -> bool:
-        """Go on with the spare buffer; return whether the object ends in it."""
+    def _take_spare(self) -> bool:
+        """Go on with the spare buffer that was filled; return whether the object ends in it."""
+        assert self._filling is not None
+        filled, self._filling = self._filling.result(), None
+        self._turn_to_spare(filled.end)
+        return filled.at_end
+
+    def _read_into_spare(
+        self, read_next: Callable[[], Block | _Failure | None]
+    ) -> Block | _Failure | None:
+        """Read what comes next while the block that was given out stays as it is."""
+        self._turn_to_spare(self._with_what_waits()[1])
+        return read_next()
+
+    def _with_what_waits(self) -> tuple[memoryview, int]:
+        """Return the spare buffer, beginning with what waits, and where that ends."""
+        self._spare = self._spare or unwritten(BLOCK_BYTES + 1)
+        spare, waiting = memoryview(self._spare), self._view[self._start : self._end]
+        spare[: len(waiting)] = waiting
+        return spare, len(waiting)
+
+    def _turn_to_spare(self, end: int) -> None:
+        """Go on with the spare buffer, whose text ends there."""
         assert self._spare is not None
         self._buffer, self._spare = self._spare, self._buffer
         self._view = memoryview(self._buffer)
-        self._start, self._end = 0, filled.end
-        return filled.at_end
+        self._start, self._end = 0, end
 
     def _move_to_front(self) -> None:
         """Move what waits to where the spans end."""

@@ -83,7 +83,7 @@ class Cores:
         self.count = count
         self._idle = threading.Semaphore(count)
         self._threads = ThreadPoolExecutor(count, "flowconv-core")
-        self._unpacking = ThreadPoolExecutor(count, "flowconv-unpacking")
+        self._reading = ThreadPoolExecutor(count, "flowconv-reading")
         self._tasks = 0
         self._lock = threading.Lock()
 
@@ -104,17 +104,17 @@ class Cores:
         begun.add_done_callback(lambda _: self._idle.release())
         return begun
 
-    def begin_unpacking(self, function: Callable[[], _Result]) -> "Future[_Result] | None":
+    def begin_reading(self, function: Callable[[], _Result]) -> "Future[_Result] | None":
         """Begin a call if there are fewer tasks than cores; None, and nothing is called, if not.
 
-        It has a thread of its own: a core that encodes is soon idle, and unpacking is short.
+        It has a thread of its own: a core that encodes is soon idle, and what is read is short.
         """
-        return self._unpacking.submit(function) if self._tasks < self.count else None
+        return self._reading.submit(function) if self._tasks < self.count else None
 
     def close(self) -> None:
         """Let the threads end."""
         self._threads.shutdown()
-        self._unpacking.shutdown()
+        self._reading.shutdown()
 
     def _count(self, tasks: int) -> None:
         with self._lock:
@@ -269,7 +269,7 @@ class TaskConverter:
                 self._declared,
                 on_failure,
                 max_object_bytes=self._options.max_object_size,
-                begin_beside=self._cores.begin_unpacking,
+                begin_beside=self._cores.begin_reading,
             ):
                 if not attempt.is_spoilt:
                     attempt.add(block, parsed)

@@ -9,7 +9,7 @@ from datetime import date
 
 from flowconv.blocks.block import Block, BlockEnd, RowBlock, next_block
 from flowconv.blocks.declared_formats import DeclaredFormats
-from flowconv.blocks.reading import BeginBeside, only_unreadable, read_blocks
+from flowconv.blocks.reading import BeginBeside, no_core_is_idle, only_unreadable, read_blocks
 from flowconv.blocks.unpacking import Readable
 from flowconv.errors import FormatError, UnreadableObjectError
 from flowconv.rows.batch import ParsedBlock
@@ -34,7 +34,7 @@ def extract(
     max_object_bytes: int | None = None,
     today: date | None = None,
     must_fit: bool = True,
-    begin_beside: BeginBeside = lambda _: None,
+    begin_beside: BeginBeside = no_core_is_idle,
 ) -> Iterator[tuple[Block, ParsedBlock]]:
     """Read and parse objects in their order.
 

@@ -1,10 +1,10 @@
-"""A large object is unpacked a block ahead where a core is idle, and nothing else changes."""
+"""The next block is read where a core is idle, and nothing else changes."""
 
 from __future__ import annotations
 
 import gzip
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
@@ -13,7 +13,7 @@ import pytest
 from flowconv.blocks import reading
 from flowconv.blocks.block import BlockEnd, LogBlock, next_block
 from flowconv.blocks.declared_formats import DeclaredFormats
-from flowconv.blocks.reading import BeginBeside, read_blocks
+from flowconv.blocks.reading import BeginBeside, no_core_is_idle, read_blocks
 from flowconv.conversion.task import Cores
 from flowconv.errors import UnreadableObjectError
 from flowconv.source.keys import LogObject
@@ -38,8 +38,21 @@ def _fail(_: LogObject, error: UnreadableObjectError) -> None:
     raise error
 
 
+def at_once(call: Callable[[], Any]) -> Future[Any]:
+    """An idle core that has always done what it was asked for before the caller goes on."""
+    done: Future[Any] = Future()
+    try:
+        done.set_result(call())
+    except UnreadableObjectError as error:
+        done.set_exception(error)
+    return done
+
+
 def _blocks(
-    bodies: Sequence[bytes], begin_beside: BeginBeside, max_object_bytes: int | None = None
+    bodies: Sequence[bytes],
+    begin_beside: BeginBeside,
+    max_object_bytes: int | None = None,
+    on_failure: Callable[[LogObject, UnreadableObjectError], None] = _fail,
 ) -> Iterator[tuple[bytes, list[tuple[str, int, bool]]]]:
     """The text of each block, and what its spans say."""
     objects = {log_object(f"o{number}", len(body)): body for number, body in enumerate(bodies)}
@@ -47,7 +60,7 @@ def _blocks(
         list(objects),
         lambda listed: Stored(objects[listed], 700),
         DeclaredFormats(),
-        _fail,
+        on_failure,
         max_object_bytes,
         begin_beside,
     )
@@ -65,15 +78,54 @@ BODIES = {
     "gzip": [gzip.compress(TEXT.encode()), gzip.compress(TEXT[:5000].encode())],
     "without a last newline": [TEXT[:-1].encode()],
     "as long as some blocks": [TEXT[:30_000].encode()],
+    "small ones": [TEXT[: 900 + 37 * number].encode() for number in range(60)],
+    "small ones of two formats": [
+        (TEXT if number % 7 else "version start\n2 1700000000\n")[: 900 + 37 * number].encode()
+        for number in range(60)
+    ],
+    "small ones whose sizes are known late": [
+        gzip.compress(TEXT[: 2000 + 300 * number].encode()) + gzip.compress(b"2 1 eni-1\n")
+        for number in range(30)
+    ],
+    "large ones behind small ones": [
+        (TEXT[:25_000] if number % 5 == 4 else TEXT[:2500]).encode() for number in range(20)
+    ],
 }
 
 
 @pytest.mark.parametrize("bodies", BODIES.values(), ids=BODIES)
 def test_the_same_blocks_come(bodies: list[bytes], threads: ThreadPoolExecutor) -> None:
-    wanted = list(_blocks(bodies, lambda _: None))
+    wanted = list(_blocks(bodies, no_core_is_idle))
     assert len(wanted) > 3 or len(bodies[0]) == 30_000
     assert list(_blocks(bodies, threads.submit)) == wanted
+    assert list(_blocks(bodies, at_once)) == wanted
     assert list(_blocks(bodies, now_and_then())) == wanted
+
+
+@pytest.mark.parametrize("is_idle", [False, True])
+def test_objects_that_fail_are_told_of_before_the_rows_behind_them(is_idle: bool) -> None:
+    small = gzip.compress(TEXT[:3000].encode())
+    damaged = small[:100] + bytes(20) + small[120:]
+    bodies = [small] * 10 + [damaged] + [small] * 10 + [damaged] * 2
+    came: list[str] = []
+    blocks = _blocks(
+        bodies,
+        at_once if is_idle else no_core_is_idle,
+        on_failure=lambda failed, _: came.append(f"failed {failed.uri}"),
+    )
+    for _, spans in blocks:
+        came += [uri for uri, _, _ in spans]
+    listed = [f"o{number}" for number in range(23)]
+    # A block has room for three: o9 waits while o10 fails, o19 and o20 while the last two do.
+    assert came == [
+        *listed[:9],
+        f"failed {listed[10]}",
+        listed[9],
+        *listed[11:19],
+        f"failed {listed[21]}",
+        f"failed {listed[22]}",
+        *listed[19:21],
+    ]
 
 
 @pytest.mark.parametrize(
@@ -90,12 +142,12 @@ def test_the_same_errors_come(
     body: bytes, max_object_bytes: int | None, threads: ThreadPoolExecutor
 ) -> None:
     found = []
-    for begin_beside in (lambda _: None, threads.submit):
+    for begin_beside in (no_core_is_idle, threads.submit, at_once):
         came: list[Any] = []
         with pytest.raises(UnreadableObjectError) as caught:
             came.extend(_blocks([body], begin_beside, max_object_bytes))
         found.append((came, str(caught.value)))
-    assert found[0] == found[1]
+    assert found[0] == found[1] == found[2]
     assert len(found[0][0]) > 1
 
 
@@ -114,12 +166,12 @@ def test_who_stops_waits_for_what_is_being_read(threads: ThreadPoolExecutor) -> 
     assert [call.done() for call in begun] == [True]
 
 
-def test_cores_unpack_ahead_if_there_are_fewer_tasks() -> None:
+def test_cores_read_ahead_if_there_are_fewer_tasks() -> None:
     cores = Cores(2)
     try:
 
         def ahead() -> int | None:
-            begun = cores.begin_unpacking(lambda: 1)
+            begun = cores.begin_reading(lambda: 1)
             return begun.result() if begun else None
 
         assert cores.run(ahead) == 1
