@@ -189,7 +189,8 @@ def _converting(
 ) -> Iterator["TaskConverter | RemoteConverter"]:
     """Open what converts tasks: this process, or an engine, whose requests are counted."""
     if engine is None:
-        yield TaskConverter(logs, lake, run, cores)
+        with closing(TaskConverter(logs, lake, run, cores)) as converter:
+            yield converter
         return
     from flowconv.conversion.remote import Conversion, RemoteConverter
     from flowconv.engines.engine import Remote, opened_engine

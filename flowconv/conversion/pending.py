@@ -61,7 +61,7 @@ def plan_pending(
     ledger: Ledger,
     options: ConvertOptions,
     pending: Pending,
-    on_new: Callable[[], object] = bool,
+    on_new: Callable[[LogObject], bool] = lambda log_object: False,  # noqa: ARG005
 ) -> Iterator[Task | None]:
     """Plan objects that the ledger lacks, and objects to convert again.
 
@@ -70,7 +70,7 @@ def plan_pending(
         ledger: The ledger as it was before the first task is converted.
         options: The options of the run.
         pending: Filled with what is found.
-        on_new: Called once, at the first object that the ledger lacks.
+        on_new: Called with each object that the ledger lacks, as long as it returns True.
 
     Yields:
         Tasks: those of days that have ended in their order, then the others, the largest first.
@@ -78,7 +78,7 @@ def plan_pending(
     """
     unconverted: defaultdict[DayEnd, list[LogObject]] = defaultdict(list)
     new_bytes = planned_bytes = 0
-    has_new = False
+    tells_new = True
     again: dict[str, LogObject] = {}
     formats = options.declared_formats()
     converted, declared = etags_and_formats(ledger, with_formats=bool(formats.all))
@@ -99,9 +99,7 @@ def plan_pending(
             if expired.has_object(item):
                 pending.expired += 1
             else:
-                if not has_new:
-                    has_new = True
-                    on_new()
+                tells_new = tells_new and on_new(item)
                 unconverted[day_of(item)].append(item)
                 new_bytes += item.size_bytes
         else:

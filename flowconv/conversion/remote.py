@@ -17,6 +17,7 @@ from flowconv.engines.workers import CutOffError, threads_of_worker, worker_name
 from flowconv.lake.remote import LockWatch, Places, WatchedProgress
 from flowconv.option_values import available_cores
 from flowconv.running import RunProgress
+from flowconv.source.keys import LogObject
 from flowconv.source.opening import Source
 from flowconv.storage.interface import HandedOver, Publishable, Storage
 from flowconv.storage.request_times import RequestTimes
@@ -157,8 +158,9 @@ class RemoteConverter:
         self._requests = requests
         self._mutex = threading.Lock()
 
-    def prepare(self) -> None:
-        """Do nothing: the workers handle rows."""
+    def prepare(self, log_object: LogObject) -> bool:  # noqa: ARG002
+        """Do nothing, once: the workers fetch objects and handle rows."""
+        return False
 
     def convert(self, task: Task, progress: RunProgress) -> "AdoptedTask":
         """Have a task converted; see `TaskConverter.convert`.

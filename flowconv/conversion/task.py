@@ -16,7 +16,7 @@ from flowconv.errors import UnreadableObjectError
 from flowconv.events import log_event
 from flowconv.memory import Room
 from flowconv.running import RunProgress
-from flowconv.source.fetching import ObjectFetcher
+from flowconv.source.fetching import FirstObjects, ObjectFetcher
 from flowconv.source.keys import LogObject
 from flowconv.source.opening import Source
 from flowconv.storage.interface import Storage
@@ -142,11 +142,24 @@ class TaskConverter:
         self.places = cores.count * (1 + BESIDE_EACH_CORE)
         """Number of tasks that may be under way at once."""
         self._cores = cores
+        self._first = FirstObjects(source)
 
-    def prepare(self) -> None:
-        """Import what handles rows: 0.1 s, in which others answer. Runs often find nothing new."""
+    def prepare(self, log_object: LogObject) -> bool:
+        """Begin to fetch one of the first new objects; return whether to do so with the next.
+
+        Behind the last of them import what handles rows: 0.1 s, in which the source answers. Runs
+        often find nothing new.
+        """
+        if self._first.begin(log_object):
+            return True
         import flowconv.conversion.attempt
         import flowconv.rows.extracting  # noqa: F401
+
+        return False
+
+    def close(self) -> None:
+        """Forget what was begun; call it when no task is under way."""
+        self._first.close()
 
     def convert(self, task: Task, progress: RunProgress) -> "Attempt":
         """Convert a task's objects to files that are complete, and not visible yet.
@@ -205,7 +218,7 @@ class TaskConverter:
         return self._cores.begin(timed)
 
     def _fetcher(self, log_objects: Sequence[LogObject], attempt: "Attempt") -> ObjectFetcher:
-        return ObjectFetcher(self._source, log_objects, attempt.add_source_bytes)
+        return ObjectFetcher(self._source, log_objects, attempt.add_source_bytes, self._first)
 
     def _read(
         self,

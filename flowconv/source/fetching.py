@@ -5,6 +5,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
+from itertools import chain
 
 from flowconv.errors import FetchError
 from flowconv.source.keys import LogObject
@@ -15,11 +16,14 @@ from flowconv.source.opening import PIECE_BYTES, Source
 AHEAD_OBJECTS = 512
 AHEAD_BYTES = 2 * PIECE_BYTES
 
-# For a task that waits for its worker.
+# For a task that waits for its worker, and for the first objects of a run.
 BEGUN_BYTES = AHEAD_BYTES // 4
 
 # How often a waiting reader checks whether the run is to end.
 _TICK_S = 0.5
+
+
+_Requests = Iterator[Callable[[], "Future[bytes]"]]
 
 
 @contextmanager
@@ -35,6 +39,47 @@ def _ignore(log_object: LogObject, size_bytes: int, /) -> None:
     """Ignore a piece."""
 
 
+class FirstObjects:
+    """The first objects of a run; fetched before it is known which task has which of them.
+
+    One thread begins, any takes.
+
+    Args:
+        source: Where the objects are.
+    """
+
+    def __init__(self, source: Source) -> None:
+        self._source = source
+        self._begun: dict[str, tuple[Future[bytes], _Requests]] = {}
+        self._objects = self._bytes = 0
+
+    def begin(self, log_object: LogObject) -> bool:
+        """Begin to fetch an object; return whether another one may be begun."""
+        if self._source.is_local:
+            return False
+        requests = self._source.requests(log_object)
+        request = next(requests, None)
+        if request:
+            self._begun[log_object.uri] = request(), requests
+            self._objects += 1
+            self._bytes += min(PIECE_BYTES, log_object.size_bytes)
+        return self._objects < AHEAD_OBJECTS and self._bytes < BEGUN_BYTES
+
+    def take(self, log_object: LogObject) -> "_Requests":
+        """Give an object's requests, as `Source.requests`; once, the first is begun already."""
+        begun = self._begun.pop(log_object.uri, None)
+        if begun is None:
+            return self._source.requests(log_object)
+        first, others = begun
+        return chain([lambda: first], others)
+
+    def close(self) -> None:
+        """Cancel the requests that no task took."""
+        for first, _ in self._begun.values():
+            first.cancel()
+        self._begun.clear()
+
+
 class ObjectFetcher:
     """Opens a task's objects in order, while the next ones are being fetched.
 
@@ -43,6 +88,7 @@ class ObjectFetcher:
         log_objects: The objects that will be opened, in this order.
         on_piece: Called with the object and the size of each piece when the reader gets it, and
             with 0 now and then while the reader waits. It ends the wait by raising.
+        first: Objects that may be among them.
 
     Attributes:
         waited_s: For how long readers have waited for pieces, in seconds.
@@ -53,8 +99,10 @@ class ObjectFetcher:
         source: Source,
         log_objects: Sequence[LogObject],
         on_piece: Callable[[LogObject, int], None] = _ignore,
+        first: FirstObjects | None = None,
     ) -> None:
         self._source = source
+        self._requests = first.take if first else source.requests
         self._rest = iter(log_objects)
         self._ahead: deque[FetchedObject] = deque()
         self._ahead_bytes = 0
@@ -87,7 +135,13 @@ class ObjectFetcher:
             log_object = next(self._rest, None)
             if log_object is None:
                 return
-            opened = FetchedObject(self._source, log_object, self._on_piece, self._note_wait)
+            opened = FetchedObject(
+                log_object,
+                self._requests(log_object),
+                self._on_piece,
+                self._note_wait,
+                is_local=self._source.is_local,
+            )
             self._ahead.append(opened)
             self._ahead_bytes += opened.first_bytes
 
@@ -100,15 +154,17 @@ class FetchedObject:
 
     def __init__(
         self,
-        source: Source,
         log_object: LogObject,
+        requests: "_Requests",
         on_piece: Callable[[LogObject, int], None],
         on_wait: Callable[[float], None],
+        *,
+        is_local: bool,
     ) -> None:
         self.log_object = log_object
         self.first_bytes = min(PIECE_BYTES, log_object.size_bytes)
-        self._requests = source.requests(log_object)
-        self._is_local = source.is_local
+        self._requests = requests
+        self._is_local = is_local
         self._on_piece = on_piece
         self._on_wait = on_wait
         self._next = None if self._is_local else self._begin_next()

@@ -26,6 +26,10 @@ GIVE_UP_AFTER_S = 180.0
 # The bound at first: what one round trip of any store bears.
 _FIRST_BOUND = 64
 
+# What each request that succeeds adds to it. With one, 512 are under way only after eight round
+# trips: a new connection takes one of its own.
+_FIRST_STEP = 3
+
 # After the store has asked to slow down, the bound rises by one after this many requests succeed at
 # the bound. With fewer, a store that takes four at once would refuse about one request in ten.
 _REQUESTS_PER_STEP = 50
@@ -102,8 +106,8 @@ class Backoff:
 class RequestLimit:
     """Bounds the number of concurrent requests by the store's answers; shared by threads.
 
-    - At first each request that succeeds at the bound raises it by one: it doubles with each round
-      trip, until it is the highest allowed.
+    - At first each request that succeeds at the bound raises it by three: it is four times as high
+      after each round trip, until it is the highest allowed.
     - An answer that asks to slow down halves the bound, or the number under way if that is lower.
       Of requests made together only the first such answer counts. So does a request that fails
       twice, once, whatever the error: some servers only break off connections beyond a number.
@@ -159,7 +163,8 @@ class RequestLimit:
                 # Success with fewer requests says nothing about the bound.
                 self._successes += self._under_way >= self.bound
                 if self._successes >= (_REQUESTS_PER_STEP if self._cuts else 1):
-                    self._change(min(self.bound + 1, self._most))
+                    step = 1 if self._cuts else _FIRST_STEP
+                    self._change(min(self.bound + step, self._most))
             elif is_second or self._asks_to_slow_down(failure):
                 self._cut(cuts)
             self._under_way -= 1

@@ -206,6 +206,28 @@ def test_tasks_of_days_that_have_ended_are_those_of_the_whole_listing(
     assert plan(listing, known, options)[1] == tasks
 
 
+def test_the_first_new_objects_are_told_at_once(tmp_path: Path) -> None:
+    converted = log_object("/logs/a", 7, etag="etag")
+    objects = [converted, *days_of_sizes([(4, 1)])]
+    told: list[LogObject] = []
+    planned_after: list[int] = []
+
+    def on_new(log_object: LogObject) -> bool:
+        told.append(log_object)
+        return len(told) < 3
+
+    def listing() -> Iterator[LogObject]:
+        for listed in objects:
+            planned_after.append(len(told))
+            yield listed
+
+    known = ledger(tmp_path, {"one": "a"})
+    list(plan_pending(listing(), known, ConvertOptions(), Pending(), on_new))
+    assert told == objects[1:4]
+    # Each before the next one is listed.
+    assert planned_after == [0, 0, 1, 2, 3]
+
+
 @pytest.mark.parametrize("most", [1, 0])
 def test_a_day_is_planned_when_it_has_ended(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, most: int

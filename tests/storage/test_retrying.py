@@ -110,15 +110,15 @@ def test_a_request_that_fails_twice_halves_the_limit() -> None:
         bound = limit.bound
 
 
-def test_the_limit_doubles_with_each_round_trip_at_first() -> None:
+def test_the_limit_rises_fourfold_with_each_round_trip_at_first() -> None:
     limit = _limit(most=300)
     requests = _Requests(limit)
     bounds = [limit.bound]
     requests.ask(1000)
-    for _ in range(3):
+    for _ in range(2):
         requests.succeed(len(requests.under_way))
         bounds.append(limit.bound)
-    assert bounds == [64, 128, 256, 300]
+    assert bounds == [64, 256, 300]
     assert len(requests.under_way) == 300
 
 
