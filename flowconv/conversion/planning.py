@@ -186,8 +186,6 @@ def _task_id(log_objects: Sequence[LogObject], options: ConvertOptions, replaced
         options.target_file_size,
         options.formats_text,
     )
-    digest = sha256(repr(shape).encode())
-    for log_object in log_objects:
-        facts = (log_object.uri, log_object.size_bytes, log_object.etag)
-        digest.update(repr(facts).encode())
-    return digest.hexdigest()[:20]
+    objects = [(o.uri, o.size_bytes, o.etag) for o in log_objects]
+    text = "".join(map(repr, [shape, *objects]))
+    return sha256(text.encode()).hexdigest()[:20]

@@ -26,6 +26,7 @@ from flowconv.source.keys import (
     LogObject,
     folder_and_name,
     parse_key,
+    parse_name,
     period_of,
     service_of,
 )
@@ -129,15 +130,12 @@ def choose_listed(
     listing = _Listing(storage=storage, selection=selection, left_out=left_out, unreadable=None)
     root = _Place("", 0)
     last: DayEnd | None = None
-    for file in files:
-        if listing._is_of_lake(file.path):
-            continue
-        for log_object in listing._choose(file, root):
-            day = day_of(log_object)
-            if last and last != day and None not in last:
-                yield last
-            last = day
-            yield log_object
+    for log_object in listing._chosen_without_lakes(files, root):
+        day = day_of(log_object)
+        if last and last != day and None not in last:
+            yield last
+        last = day
+        yield log_object
     if last and None not in last:
         yield last
 
@@ -169,6 +167,24 @@ class _Place(NamedTuple):
     depth: int
     real: str = ""
 
+
+class _Above(NamedTuple):
+    """The folder of a file: what all of its files' paths, uris and keys begin with.
+
+    Attributes:
+        path: With a slash at its end, if it is not the root.
+        text: The path's text.
+        uri: With a slash at its end.
+        facts: What the keys' folder says.
+    """
+
+    path: str | None
+    text: str
+    uri: str
+    facts: KeyFacts
+
+
+_NOWHERE = _Above(None, "", "", KeyFacts())
 
 _Entry = StoredFile | Folder | UnreadableEntry
 
@@ -205,6 +221,8 @@ class _Listing:
         unreadable: Reasons.
         since: First day.
         until: Last day.
+        has_days: Whether there is one of the two.
+        above: The folder of the last file.
         targets: Places outside the root that links have led to.
         lake: Folder of the lake that the listing is in.
         refused: The pattern and folder that were counted last.
@@ -219,6 +237,8 @@ class _Listing:
     unreadable: dict[str, str] | None
     since: date = field(init=False)
     until: date = field(init=False)
+    has_days: bool = field(init=False)
+    above: _Above = _NOWHERE
     targets: set[str] = field(default_factory=set)
     lake: str | None = None
     refused: tuple[str, str] | None = None
@@ -229,6 +249,7 @@ class _Listing:
     def __post_init__(self) -> None:
         self.since = self.selection.since or date.min
         self.until = self.selection.until or date.max
+        self.has_days = (self.since, self.until) != (date.min, date.max)
 
     def walk(self, places: list[_Place]) -> Iterator[LogObject | DayEnd]:
         """List the chosen objects of the places, the last of them first."""
@@ -352,17 +373,14 @@ class _Listing:
         begun = self.begun.pop(place.path, None)
         entries = begun.entries if begun else self._begin(place)
         if self._is_whole(place):
-            for file in entries:
-                if not self._is_of_lake(file.path):
-                    assert isinstance(file, StoredFile)
-                    yield from self._choose(file, place)
+            yield from self._chosen_without_lakes(entries, place)
             return
         folders = []
         for entry in entries:
             if isinstance(entry, Folder):
                 folders.append(entry)
-            else:
-                yield from self._choose(entry, place)
+            elif log_object := self._chosen(entry, place):
+                yield log_object
         if _is_lake(folders):
             self.left_out["lakes"] += 1
         below += self._below(place, folders)
@@ -420,45 +438,68 @@ class _Listing:
         reals = ((entry, self._real(entry, place)) for entry in folders)
         return [_Place(entry.path, depth, real) for entry, real in reals if real is not None]
 
-    def _choose(self, entry: StoredFile | UnreadableEntry, place: _Place) -> Iterator[LogObject]:
-        """Give the entry's object, if it is chosen."""
+    def _chosen_without_lakes(self, files: Iterable[_Entry], place: _Place) -> Iterator[LogObject]:
+        """Give the chosen objects of a listing of all files in order."""
+        for file in files:
+            assert isinstance(file, StoredFile)
+            if not self._is_of_lake(file.path) and (log_object := self._chosen(file, place)):
+                yield log_object
+
+    def _chosen(self, entry: StoredFile | UnreadableEntry, place: _Place) -> LogObject | None:
+        """Return the entry's object, if it is chosen."""
         real = "" if isinstance(entry, UnreadableEntry) else self._real(entry, place)
         if real is None:
-            return
-        uri = to_text(real) if real else self.storage.uri(entry.path)
-        if self._is_within_lake(uri):
-            return
-        key = self.storage.key(entry.path)
-        if self._is_refused(entry.path or _name(key)):
-            return
-        name = entry.path.rpartition("/")[2]
-        if (entry.path and name in ("", _TEST_OBJECT)) or name.startswith(("_", ".")):
+            return None
+        uri, path, facts, name = self._named(entry.path)
+        uri = to_text(real) if real else uri
+        if self._is_within_lake(uri) or self._is_refused(entry.path or name):
+            return None
+        if path and (name in ("", _TEST_OBJECT) or name.startswith(("_", "."))):
             self.left_out["not_logs"] += 1
-            return
-        facts = parse_key(key)
+            return None
         if facts.service not in (None, SERVICE):
             self.left_out["other_services"] += 1
-            return
-        if (self.since, self.until) != (date.min, date.max):
-            if facts.day is None:
-                self.left_out["undated"] += 1
-                return
-            if not self.since <= facts.day <= self.until:
-                return
+            return None
+        named = parse_name(name)
+        day = facts.day or (named.time and named.time.date())
+        if self.has_days and not self._is_of_wanted_day(day):
+            return None
         if isinstance(entry, UnreadableEntry):
             self._note(FolderError(entry.reason, uri=uri))
-            return
-        yield LogObject(
+            return None
+        return LogObject(
             uri=uri,
-            path=to_text(entry.path),
+            path=path,
             size_bytes=entry.size_bytes,
             etag=entry.etag,
-            account_id=facts.account_id,
-            region=facts.region,
-            flow_log_id=facts.flow_log_id,
-            day=facts.day,
-            time=facts.time,
+            account_id=facts.account_id or named.account_id,
+            region=facts.region or named.region,
+            flow_log_id=named.flow_log_id,
+            day=day,
+            time=named.time,
         )
+
+    def _named(self, path: str) -> tuple[str, str, KeyFacts, str]:
+        """Return an entry's uri, its path's text, what its folder says, and its name's text."""
+        if not path:  # The root is this object.
+            folder, _, name = self.storage.key("").rpartition("/")
+            return self.storage.uri(""), "", parse_key(f"{folder}/"), name
+        name = path.rpartition("/")[2]
+        folder = path.removesuffix(name)
+        above = self.above
+        if folder != above.path:
+            # Of a path that ends with a slash, some storages leave it out.
+            uri, key = (
+                of(f"{folder}-").removesuffix("-") for of in (self.storage.uri, self.storage.key)
+            )
+            self.above = above = _Above(folder, to_text(folder), uri, parse_key(key))
+        text = to_text(name)
+        return above.uri + text, above.text + text, above.facts, text
+
+    def _is_of_wanted_day(self, day: date | None) -> bool:
+        if day is None:
+            self.left_out["undated"] += 1
+        return day is not None and self.since <= day <= self.until
 
     def _real(self, entry: StoredFile | Folder, place: _Place) -> str | None:
         """Return an entry's absolute path without links; "" if it was reached by no link.
@@ -492,7 +533,7 @@ class _Listing:
 
     def _is_within_lake(self, uri: str) -> bool:
         lake = self.selection.leave_out
-        return lake is not None and f"{uri}/".startswith(f"{lake}/")
+        return lake is not None and uri.startswith(lake) and f"{uri}/".startswith(f"{lake}/")
 
     def _is_of_lake(self, path: str) -> bool:
         """Tell whether a file belongs to a lake, in a listing of all files in order.

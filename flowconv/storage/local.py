@@ -124,7 +124,7 @@ class LocalStorage:
         kind = FolderError if below else StorageError
         try:
             with os.scandir(self.location(below)) as entries:
-                found = sorted(map(_Entry, entries), key=lambda entry: entry.sort_key)
+                found = sorted((_sort_key(entry), entry) for entry in entries)
         except FileNotFoundError as exc:
             advice = "It was removed or renamed during the run." if below else "Check the name."
             reason = f"there is no such folder or file. {advice}"
@@ -137,8 +137,8 @@ class LocalStorage:
         except OSError as exc:
             raise kind(explain_os_error(exc), uri=self.uri(below)) from exc
         prefix = f"{below.rstrip('/')}/" if below else ""
-        for entry in found:
-            if listed := entry.listed(prefix):
+        for sort_key, entry in found:
+            if listed := _listed(entry, sort_key, prefix):
                 yield listed
 
     def list_directories(self, below: str = "") -> list[str]:
@@ -434,53 +434,44 @@ class _StagedFile:
 _NO_HARD_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
 
 
-class _Entry:
-    """An entry of a folder; asks the system for its kind once."""
+def _sort_key(entry: "os.DirEntry[str]") -> bytes:
+    """Return the name's bytes, a folder's with its slash: S3's order of whole paths."""
+    name = os.fsencode(entry.name)
+    try:
+        return name + b"/" if entry.is_dir() else name
+    except OSError:
+        return name  # To ask again fails, too.
 
-    def __init__(self, entry: "os.DirEntry[str]") -> None:
-        self._entry = entry
-        self._name = from_system(entry.name)
-        self._error: OSError | None = None
-        try:
-            self._is_folder = entry.is_dir()
-        except OSError as exc:
-            self._is_folder, self._error = False, exc
 
-    @property
-    def sort_key(self) -> bytes:
-        """The name's bytes, a folder's with its slash: S3's order of whole paths."""
-        name = os.fsencode(self._entry.name)
-        return name + b"/" if self._is_folder else name
+def _listed(
+    entry: "os.DirEntry[str]", sort_key: bytes, prefix: str
+) -> StoredFile | Folder | UnreadableEntry | None:
+    """Return a folder's entry for a listing; None if it is unfinished, or was deleted just now."""
+    name = from_system(entry.name)
+    path = prefix + name
+    try:
+        target = _target(entry) if entry.is_symlink() else ""
+        if sort_key.endswith(b"/"):
+            return Folder(f"{path}/", target)
+        if _UNFINISHED.fullmatch(name):
+            return None
+        status = entry.stat()
+    except FileNotFoundError:
+        if not entry.is_symlink():
+            return None
+        return UnreadableEntry(
+            path,
+            "this link is broken: its target does not exist. Remove it, or restore the target.",
+        )
+    except OSError as exc:
+        return UnreadableEntry(path, explain_os_error(exc))
+    if stat.S_ISREG(status.st_mode):
+        return _stored_file(path, status, target)
+    return UnreadableEntry(path, _not_a_file(status.st_mode))
 
-    def listed(self, prefix: str) -> StoredFile | Folder | UnreadableEntry | None:
-        """Return it for a listing; None if it is unfinished, or was deleted just now."""
-        path = prefix + self._name
-        try:
-            if self._error:
-                raise self._error
-            target = self._target()
-            if self._is_folder:
-                return Folder(f"{path}/", target)
-            if _UNFINISHED.fullmatch(self._name):
-                return None
-            status = self._entry.stat()
-        except FileNotFoundError:
-            if not self._entry.is_symlink():
-                return None
-            return UnreadableEntry(
-                path,
-                "this link is broken: its target does not exist. Remove it, or restore the target.",
-            )
-        except OSError as exc:
-            return UnreadableEntry(path, explain_os_error(exc))
-        if stat.S_ISREG(status.st_mode):
-            return _stored_file(path, status, target)
-        return UnreadableEntry(path, _not_a_file(status.st_mode))
 
-    def _target(self) -> str:
-        if not self._entry.is_symlink():
-            return ""
-        return from_system(Path(os.path.realpath(self._entry.path)).as_posix())
+def _target(link: "os.DirEntry[str]") -> str:
+    return from_system(Path(os.path.realpath(link.path)).as_posix())
 
 
 def _not_a_file(mode: int) -> str:
