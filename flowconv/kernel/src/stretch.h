@@ -1,4 +1,4 @@
-/* A stretch of text, about a megabyte: which of its lines are rows, and where their values are. */
+/* A stretch of text, hundreds of lines: which of its lines are rows, and where their values are. */
 #ifndef FLOWCONV_STRETCH_H
 #define FLOWCONV_STRETCH_H
 
