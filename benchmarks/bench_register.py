@@ -90,7 +90,7 @@ def _link(lake: Path, written: DataFile, folder: str, number: int) -> DataFile:
     path = f"{folder}/{number:020x}-0-0000.parquet"
     (lake / path).parent.mkdir(parents=True, exist_ok=True)
     os.link(lake / written.path, lake / path)
-    return replace(written, path=path)
+    return written._replace(path=path)
 
 
 def register(kind: str, lake: Path, added: int) -> Measured:

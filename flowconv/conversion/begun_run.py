@@ -1,13 +1,12 @@
 """What a task, in this process or on an engine, must know of its run."""
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from flowconv.lake.expired import Expired
 from flowconv.options import ConvertOptions
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BegunRun:
+class BegunRun(NamedTuple):
     """What must be known of a run that has begun to convert its tasks; small, and picklable.
 
     Attributes:

@@ -2,7 +2,7 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import chain
 
 from flowconv.blocks.declared_formats import DeclaredFormats
@@ -260,7 +260,7 @@ def _replacements(
             log_object = again[task_object.uri]
             if task_object.etag == log_object.etag:
                 # Sizes listed in CloudWatch Logs are estimates; the ledger has the size.
-                log_object = replace(log_object, size_bytes=task_object.size_bytes)
+                log_object = log_object._replace(size_bytes=task_object.size_bytes)
             elif task_object.rows:
                 with_rows.add(task_object.uri)
             log_objects.append(log_object)

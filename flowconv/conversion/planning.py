@@ -1,9 +1,9 @@
 """Stage 2, objects -> tasks: each task is converted and committed as a whole."""
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from datetime import date
 from itertools import groupby
+from typing import NamedTuple
 
 from flowconv.options import MB, ConvertOptions
 from flowconv.source.keys import LogObject
@@ -16,8 +16,7 @@ _LEAST_TASK_BYTES = 16 * MB
 _GZIP_BYTES_PER_PARQUET_BYTE = 1.5
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Task:
+class Task(NamedTuple):
     """Objects of one account, region and day; small, picklable, and safe to run twice.
 
     Attributes:

@@ -2,17 +2,15 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import date
-from typing import Any
+from typing import Any, NamedTuple
 
 from flowconv.source.keys import LogObject
 
 _DAY = re.compile(r"/(?:date=([0-9]{4}-[0-9]{2}-[0-9]{2})|eventDay=([0-9]{8}))(?=/|$)")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Expired:
+class Expired(NamedTuple):
     """What was removed from a lake on purpose.
 
     Attributes:

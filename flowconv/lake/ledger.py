@@ -69,7 +69,6 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, Self
 
@@ -321,7 +320,7 @@ class Ledger:
             record = {"kind": "commit", **commit_to_json(commit)}
             number = self._append(record)
             committed = datetime.fromisoformat(record["at"])
-            kept = replace(commit, objects=PackedObjects(record), committed=committed)
+            kept = commit._replace(objects=PackedObjects(record), committed=committed)
             self._state.commit(number, kept)
             is_due = self._is_merge_due()
         if is_due:

@@ -4,7 +4,7 @@ import json
 import pickle
 import zlib
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from datetime import date, datetime
 from itertools import chain
 from typing import Any, NamedTuple
@@ -39,8 +39,7 @@ class Duplicates(NamedTuple):
     rows: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DataFile:
+class DataFile(NamedTuple):
     """A file with what a task read: Parquet of a table, or rejected lines.
 
     Or a compacted file, with rows of many tasks: it is of no task, and has their shares. Or a note,
@@ -169,8 +168,7 @@ class Run:
     report: Mapping[str, Any] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Commit:
+class Commit(NamedTuple):
     """A task that is done.
 
     Attributes:
@@ -275,7 +273,7 @@ def commit_to_json(commit: Commit) -> dict[str, Any]:
 
 def file_to_json(file: DataFile) -> dict[str, Any]:
     """Return a file as records and checkpoints have it."""
-    plain = asdict(file)
+    plain = file._asdict()
     if not file.shares:
         del plain["shares"], plain["sorted_by"], plain["is_deduped"]
     if not file.duplicates:

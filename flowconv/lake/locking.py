@@ -12,12 +12,11 @@ import threading
 import time
 from concurrent.futures import Future
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import NamedTuple, Self
 
 from flowconv.errors import FlowconvError, LakeError, StorageError
 from flowconv.lake.checksums import seal, unseal
@@ -36,8 +35,7 @@ LEASE_S = 120.0
 SETTLE_S = 0.5
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Holder:
+class Holder(NamedTuple):
     """The run that holds a lake's lock.
 
     Attributes:
@@ -251,7 +249,7 @@ class Lock:
             try:
                 if not self._is_ours(read_holder(self._storage)):
                     return  # Taken over: the next commit fails.
-                self._storage.write(LOCK, _encode(replace(self._holder, heartbeat=_now())))
+                self._storage.write(LOCK, _encode(self._holder._replace(heartbeat=_now())))
             except FlowconvError:
                 continue  # The lake does not answer just now.
 
@@ -278,7 +276,7 @@ def read_holder(storage: Storage) -> Holder | None:
 
 
 def _encode(holder: Holder) -> bytes:
-    return seal(asdict(holder))
+    return seal(holder._asdict())
 
 
 def _now() -> str:

@@ -5,7 +5,6 @@ A note is named like a file of its partition, so it expires with it, and is repl
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable
-from dataclasses import replace
 
 from flowconv.lake.ledger_records import DataFile, Duplicates
 from flowconv.lake.paths import name_of
@@ -40,7 +39,7 @@ def notes_without(
             name = name_of((note.path, sorted(task_ids)), generation)
             left = make_note(note.path.rpartition("/")[0], name, duplicates)
             rows = sum(share.rows for share in shares)
-            rest.append(replace(left, rows=rows, shares=shares))
+            rest.append(left._replace(rows=rows, shares=shares))
     return rest
 
 

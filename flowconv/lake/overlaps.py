@@ -1,9 +1,8 @@
 """Overlapping flow logs: pairs that logged the same interfaces at once, as runs have found them."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, replace
 from datetime import datetime
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 from flowconv.lake.ledger_records import Run
 
@@ -11,8 +10,7 @@ from flowconv.lake.ledger_records import Run
 MAX_LISTED = 100
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Overlap:
+class Overlap(NamedTuple):
     """Two flow logs that logged the same interfaces at once.
 
     Attributes:
@@ -37,7 +35,7 @@ class Overlap:
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for JSON."""
         times = {name: getattr(self, name).isoformat() for name in ("first", "last")}
-        plain = asdict(self) | times | {"flow_logs": list(self.flow_logs)}
+        plain = self._asdict() | times | {"flow_logs": list(self.flow_logs)}
         return plain | {"is_lasting": self.is_lasting}
 
     @classmethod
@@ -64,8 +62,7 @@ def merged(overlaps: Iterable[Overlap]) -> list[Overlap]:
     by_pair: dict[tuple[str, str], Overlap] = {}
     for found in overlaps:
         known = by_pair.get(found.flow_logs, found)
-        by_pair[found.flow_logs] = replace(
-            found,
+        by_pair[found.flow_logs] = found._replace(
             interfaces=max(known.interfaces, found.interfaces),
             first=min(known.first, found.first),
             last=max(known.last, found.last),

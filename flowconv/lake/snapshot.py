@@ -155,7 +155,7 @@ class LedgerState:
         compacted = tuple(file for file in commit.files if file.is_of_many_tasks)
         own = tuple(file for file in commit.files if not file.is_of_many_tasks)
         self.forget(number, commit.replaces, Swap(compacted, commit.replaced_files))
-        self._commits[commit.task_id] = replace(commit, files=own)
+        self._commits[commit.task_id] = commit._replace(files=own)
         self.unmerged_objects += len(commit.objects)
 
     def forget(self, number: int, task_ids: Iterable[str], swap: Swap) -> None:

@@ -69,7 +69,7 @@ class LockStatus:
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for JSON."""
-        return {"state": self.state, "holder": self.holder and asdict(self.holder)}
+        return {"state": self.state, "holder": self.holder and self.holder._asdict()}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)

@@ -16,7 +16,7 @@ import re
 import zlib
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 from urllib.parse import unquote_plus
@@ -123,7 +123,7 @@ def list_inventory(
             yield item
     del table
     if selection.until is None or selection.until >= first:
-        later = replace(selection, since=max(selection.since or date.min, first))
+        later = selection._replace(since=max(selection.since or date.min, first))
         undated: Counter[str] = Counter()
         yield from list_with_day_ends(storage, later, undated, unreadable)
 

@@ -1,12 +1,9 @@
 """A key or path -> what it says about its object: account, region, day, flow log."""
 
 import re
-from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from functools import lru_cache
 from typing import NamedTuple
-
-from flowconv.pickling import quickly_pickled
 
 SERVICE = "vpcflowlogs"
 
@@ -14,8 +11,7 @@ SERVICE = "vpcflowlogs"
 CLOUDWATCH = "cloudwatch:"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class KeyFacts:
+class KeyFacts(NamedTuple):
     """What a key or path says about the object; None where it says nothing.
 
     Attributes:
@@ -35,9 +31,7 @@ class KeyFacts:
     service: str | None = None
 
 
-@quickly_pickled
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LogObject:
+class LogObject(NamedTuple):
     """One object of flow logs, with what its key says; see `KeyFacts`.
 
     Attributes:

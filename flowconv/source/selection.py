@@ -1,14 +1,13 @@
 """Days, patterns and a lake -> which objects of a source are chosen."""
 
-from dataclasses import dataclass
 from datetime import date
+from typing import NamedTuple
 
 from flowconv.errors import UsageError
 from flowconv.source.patterns import Patterns
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Selection:
+class Selection(NamedTuple):
     """Which objects of a source are listed.
 
     Attributes:

@@ -5,7 +5,6 @@ Paths are relative to the storage's root. They are names; `root` and `uri` are t
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 import pyarrow as pa
@@ -96,23 +95,22 @@ class Unfinished(NamedTuple):
     upload_id: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HandedOver:
+class HandedOver(NamedTuple):
     """A complete file that is not visible yet, and that another process publishes.
 
     Attributes:
         path: Where it will be visible, relative to the storage's root.
+        size_bytes: Its size.
         staged: Locally, where it is until then; relative to the storage's root.
         upload_id: S3's id of the upload.
         part_etags: The ETags of the upload's parts, in their order.
-        size_bytes: Its size.
     """
 
     path: str
+    size_bytes: int
     staged: str = ""
     upload_id: str = ""
     part_etags: tuple[str, ...] = ()
-    size_bytes: int
 
 
 class Publishable(Protocol):

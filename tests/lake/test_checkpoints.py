@@ -50,7 +50,7 @@ def commit(task_id: str) -> Commit:
         unfit=(("/app", NEW),),
     )
     file = DataFile(path=f"vpc/{task_id}.parquet", rows=2, size_bytes=10, crc32=2**32 - 1)
-    rejected = replace(file, path=f"_flowconv/quarantine/{task_id}.jsonl")
+    rejected = file._replace(path=f"_flowconv/quarantine/{task_id}.jsonl")
     return Commit(task_id=task_id, run_id="first", objects=(converted,), files=(file, rejected))
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from unittest import mock
@@ -53,7 +52,7 @@ def logs(tmp_path: Path) -> Path:
 def hold(storage: LocalStorage, holder: Holder, silent_s: float = 0) -> None:
     """Write a lock whose holder has said nothing for a while."""
     heartbeat = datetime.now(UTC) - timedelta(seconds=silent_s)
-    written = asdict(holder) | {"heartbeat": heartbeat.isoformat(timespec="seconds")}
+    written = holder._asdict() | {"heartbeat": heartbeat.isoformat(timespec="seconds")}
     storage.write(LOCK, seal(written))
 
 
@@ -142,8 +141,8 @@ def test_dead_on_the_same_machine(storage: LocalStorage, logs: Path, runs: Runs)
         living = read_holder(storage)
         assert living
         assert not living.is_dead
-        assert replace(living, process_start="1").is_dead
-        hold(storage, replace(living, run_id="gone", process_start="1"))
+        assert living._replace(process_start="1").is_dead
+        hold(storage, living._replace(run_id="gone", process_start="1"))
         with Lock(storage, "second"):
             pass
 
@@ -157,10 +156,10 @@ def test_dead_on_the_same_machine(storage: LocalStorage, logs: Path, runs: Runs)
         b"\xff\x00",
         b"[" * 100_000,
         b'{"run_id": "x"}',
-        seal(asdict(OTHER) | {"heartbeat": "yesterday"}),
-        seal(asdict(OTHER) | {"heartbeat": "2026-01-14T02:31:00"}),
-        seal(asdict(OTHER) | {"heartbeat": 7}),
-        seal(asdict(OTHER) | {"later": 1}),
+        seal(OTHER._asdict() | {"heartbeat": "yesterday"}),
+        seal(OTHER._asdict() | {"heartbeat": "2026-01-14T02:31:00"}),
+        seal(OTHER._asdict() | {"heartbeat": 7}),
+        seal(OTHER._asdict() | {"later": 1}),
     ],
     ids=[
         *("empty", "cut", "list", "bytes", "deep", "lacks-all", "no-time", "no-zone", "number"),
