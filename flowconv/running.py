@@ -53,7 +53,7 @@ class RunProgress:
     rows: int = 0
     text_bytes: int = 0
     _lock: threading.Lock = field(default_factory=threading.Lock)
-    _stop: threading.Event = field(default_factory=threading.Event)
+    _is_stopped: bool = False
 
     def add(
         self,
@@ -70,7 +70,7 @@ class RunProgress:
         Raises:
             Stopped: The run is to end; the job must clean up and return.
         """
-        if self._stop.is_set():
+        if self._is_stopped:
             raise Stopped
         with self._lock:
             self.objects += objects
@@ -82,7 +82,7 @@ class RunProgress:
 
     def stop(self) -> None:
         """Ask all jobs to stop."""
-        self._stop.set()
+        self._is_stopped = True
 
 
 def started(call: Callable[[], Result]) -> "Future[Result]":

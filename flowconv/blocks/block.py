@@ -41,14 +41,14 @@ class Events(NamedTuple):
         return Events(self.times[places], self.owners[places], self.accounts)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Span:
+class Span(NamedTuple):
     """The part of a block that comes from one object.
 
     Attributes:
         log_object: The object.
         start: Offset of its first byte in the block.
-        stop: Offset behind its last byte; the same as `start` if it has nothing but a header.
+        stop: Offset behind its last byte, a newline; the same as `start` if it has nothing but a
+            header.
         first_line: Number in the object, from 1, of the line at `start`.
         head: Lines of the object that stand before `start` in this block.
         ends_object: The object's last line is in this block.
@@ -76,17 +76,18 @@ class BlockEnd(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LogBlock:
-    """Whole lines of text with the same fields, from one object or several; headers are cut off.
+    """Whole lines of text with the same fields, from one object or several.
 
     The buffer belongs to the reader and is overwritten when the next block is asked for.
 
     Attributes:
         buffer: Starts with the block; ignore what follows it.
-        size: Length of the block in bytes; if it is not 0, the last byte is a newline.
+        size: Length of the block in bytes.
         shape: The shape of its objects; empty ones are among those of any other shape.
         format: The fields of the lines at each span's start.
-        spans: Where the block's bytes come from, in their order, without gaps.
-        text_bytes: Length of the block with the headers that were cut off.
+        spans: Where its lines are, and what objects they come from, in their order. Headers may
+            stand between them, and are not to be read again.
+        text_bytes: Length of the objects' text, with their headers.
         damaged: Offsets of lines that are no message of the JSON that they stand in.
         events: The event of each line, if they came in events whose facts do not stand in them.
         left_out: Name of a log group -> lines of it that stand before the block and are not read.
@@ -124,7 +125,7 @@ class LogBlock:
         assert self.events is None
         for span in self.spans:
             text = bytes(memoryview(self.buffer)[span.start : span.stop])
-            moved = replace(span, start=0, stop=len(text))
+            moved = span._replace(start=0, stop=len(text))
             yield replace(self, buffer=text, size=len(text), spans=(moved,), text_bytes=len(text))
 
     def of_spans(self, spans: Sequence[Span]) -> "LogBlock":

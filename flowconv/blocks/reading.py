@@ -7,10 +7,10 @@ next one meanwhile, and one piece of an object's bytes.
 """
 
 import threading
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from concurrent.futures import Future, wait
-from contextlib import contextmanager
 from functools import partial
+from types import TracebackType
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 from flowconv.blocks.block import (
@@ -123,20 +123,18 @@ def _read_all(
         given_out = False
         failure: UnreadableObjectError | None = None
         try:
+            # Nothing is thrown in where blocks are given out, but what closes this.
             with only_unreadable(log_object):
                 text = Unpacked(log_object, open_object(log_object), max_object_bytes)
-            try:
-                blocks = reader.append(log_object, text)
-                end: BlockEnd | None = None
-                while True:
-                    with only_unreadable(log_object):
-                        block = next_block(blocks, end)
-                    if block is None:
-                        break
-                    given_out |= log_object in block.log_objects
-                    end = yield block
-            finally:
-                text.close()
+                try:
+                    blocks = reader.append(log_object, text)
+                    block = next(blocks, None)
+                    while block is not None:
+                        # What waited before it may be given out first.
+                        given_out |= block.log_objects[-1] is log_object
+                        block = next_block(blocks, (yield block))
+                finally:
+                    text.close()
         except UnreadableObjectError as error:
             if given_out:
                 raise
@@ -147,29 +145,41 @@ def _read_all(
         yield reader.take_block()
 
 
-@contextmanager
-def only_unreadable(log_object: LogObject) -> Iterator[None]:
+class only_unreadable:  # noqa: N801  # Named as contextlib's are; its own take 5 us an object.
     """Take whatever a reader did not expect for the object's fault, so that the run goes on.
 
     Raises:
         CorruptObjectError: It raised an error that is neither ours nor the system's.
     """
-    try:
-        yield
-    except (FlowconvError, Stopped):
-        raise
-    except Exception as error:
+
+    __slots__ = ("_log_object",)
+
+    def __init__(self, log_object: LogObject) -> None:
+        self._log_object = log_object
+
+    def __enter__(self) -> None:
+        """Begin."""
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """See above."""
+        if not isinstance(error, Exception) or isinstance(error, FlowconvError | Stopped):
+            return
         # What the system raises has a number; decoders' own, such as Arrow's, have none.
         if isinstance(error, OSError) and error.errno is not None:
-            raise
-        frame = error.__traceback__
+            return
+        frame = trace
         while frame is not None and frame.tb_next is not None:
             frame = frame.tb_next
         module = "?" if frame is None else frame.tb_frame.f_globals.get("__name__", "?")
         raise CorruptObjectError(
             f"the object cannot be read ({type(error).__name__} in {module}). Nothing of this "
             "object was converted; look at it, or leave it out with --exclude.",
-            uri=log_object.uri,
+            uri=self._log_object.uri,
         ) from None
 
 
@@ -204,11 +214,11 @@ class _KnownHeader(NamedTuple):
 class _BlockReader:
     """A buffer that is filled, given out as a block, and filled again.
 
-        | spans of whole lines | waiting: read, in no span yet | room |
-        0                _size = _start                       _end   BLOCK_BYTES
+        | spans of whole lines, headers | waiting: read, in no span yet | room |
+        0                         _size = _start                       _end   BLOCK_BYTES
 
-    Once a block is given out, or a header is cut off, `_start` lies behind `_size` until what waits
-    is moved to the front.
+    Once a block is given out, or a header is passed, `_start` lies behind `_size`. What waits is
+    moved to the front when the block was given out, or room is needed.
     """
 
     def __init__(self, declared: DeclaredFormats) -> None:
@@ -220,7 +230,7 @@ class _BlockReader:
         self._declared = declared
         self._shape = Shape.EMPTY
         self._format = declared_format("default")
-        self._head_bytes = 0
+        self._text_bytes = 0
         self._size = self._start = self._end = 0
         self._buffer = _spare.take()
         self._view = memoryview(self._buffer)
@@ -278,16 +288,16 @@ class _BlockReader:
         fits = head.format is None or (head.shape, head.format) == (self._shape, self._format)
         if self.spans and not (at_end and fits):
             yield self.take_block()
+            self._move_to_front()
         if head.format is not None:
             self._shape, self._format = head.shape, head.format
-        self._head_bytes += head.size_bytes
-        self._move_to_front()
+        self._text_bytes += head.size_bytes
         while True:
             if at_end:
                 self._end_line()
             stop = self._end if at_end else self._buffer.rfind(b"\n", self._start, self._end) + 1
             if stop <= self._start and not at_end:
-                if self._end == BLOCK_BYTES:
+                if self._end - self._start == BLOCK_BYTES:
                     raise _line_too_long(log_object, line)
                 at_end = self._fill(text)
                 continue
@@ -305,6 +315,7 @@ class _BlockReader:
                     ends_object=at_end,
                 )
             )
+            self._text_bytes += stop - self._start
             self._size = self._start = stop
             if at_end:
                 return
@@ -345,10 +356,10 @@ class _BlockReader:
             shape=self._shape,
             format=self._format,
             spans=tuple(self.spans),
-            text_bytes=self._head_bytes + self._size,
+            text_bytes=self._text_bytes,
         )
         self.spans = []
-        self._size = self._head_bytes = 0
+        self._size = self._text_bytes = 0
         return block
 
     def _fill(self, text: Unpacked) -> bool:
@@ -392,10 +403,10 @@ class _BlockReader:
 
     def _move_to_front(self) -> None:
         """Move what waits to where the spans end."""
-        waiting = self._view[self._start : self._end]
         if self._start != self._size:
-            self._view[self._size : self._size + len(waiting)] = waiting
-        self._start, self._end = self._size, self._size + len(waiting)
+            waiting = self._view[self._start : self._end]
+            self._start, self._end = self._size, self._size + len(waiting)
+            self._view[self._start : self._end] = waiting
 
     def _end_line(self) -> None:
         """Write the newline that an object's last line may lack."""
@@ -406,12 +417,8 @@ class _BlockReader:
 
 def _fill_up(text: Unpacked, view: memoryview, end: int) -> _Filled:
     """Read text into a buffer, from where its text ends."""
-    while end < BLOCK_BYTES:
-        count = text.readinto(view[end:BLOCK_BYTES])
-        if count == 0:
-            return _Filled(end, at_end=True)
-        end += count
-    return _Filled(end, at_end=False)
+    end += text.readinto(view[end:BLOCK_BYTES])
+    return _Filled(end, at_end=end < BLOCK_BYTES)
 
 
 # Objects that are no lines have readers of their own, imported when there is one: that takes long.

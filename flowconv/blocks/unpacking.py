@@ -4,6 +4,7 @@ Firehose compresses what a subscription of CloudWatch Logs has compressed alread
 gzip is unpacked too.
 """
 
+import io
 from collections.abc import Callable
 from functools import partial
 from importlib import import_module
@@ -60,9 +61,9 @@ class Unpacked:
         self._size = _Size(log_object.uri, max_bytes)
         self._ungot = memoryview(b"")
         first = stored.fetch_first()
-        self._read = stored.readinto
+        self._read: Callable[[memoryview], int] = partial(_fill, stored.readinto)
         self.likely_size = log_object.size_bytes
-        if first[:2] == _GZIP_MAGIC:
+        if first.startswith(_GZIP_MAGIC):
             is_whole = len(first) == log_object.size_bytes
             self._read = partial(self._begin_gzip, first if is_whole else None)
             # The last four bytes are the size of the last member.
@@ -70,21 +71,22 @@ class Unpacked:
             self.likely_size = max(hint, len(first))
 
     def readinto(self, buffer: memoryview) -> int:
-        """Fill the buffer, or as much of it as there is; 0 at the end.
+        """Fill the buffer; only at the end there is less for it.
 
         Raises:
             FetchError: The object could not be fetched.
             CorruptObjectError: Its gzip data is damaged or ends early.
             FormatError: It is too large, or packed by gzip more than twice.
         """
+        again = 0
         if self._ungot:
-            count = min(len(buffer), len(self._ungot))
-            buffer[:count] = self._ungot[:count]
-            self._ungot = self._ungot[count:]
-            return count
+            again = min(len(buffer), len(self._ungot))
+            buffer[:again] = self._ungot[:again]
+            self._ungot = self._ungot[again:]
+            buffer = buffer[again:]
         count = self._read(buffer)
-        self.count(count)
-        return count
+        self._size.add(count)
+        return again + count
 
     def count(self, size_bytes: int) -> None:
         """Count what the object unpacks to; of compressed columns, the caller does so.
@@ -104,7 +106,7 @@ class Unpacked:
 
     def _begin_gzip(self, whole: bytes | None, buffer: memoryview) -> int:
         """Fill the buffer for the first time, and look whether that is gzip itself."""
-        outer = _Gunzip(self._uri, self._stored.readinto, whole=whole)
+        outer = _Gunzip(self._uri, whole or _Packed(self._stored.readinto))
         self._read = outer.readinto
         # However little room there is, it must be enough to tell.
         room = (
@@ -123,7 +125,7 @@ class Unpacked:
                 unpacked.add(count)
                 return count
 
-            inner = _Gunzip(self._uri, read_outer, bytes(room[:size]))
+            inner = _Gunzip(self._uri, _Packed(read_outer, bytes(room[:size])))
             self._read = inner.readinto
             size = inner.readinto(room)
             if room[:size][: len(_GZIP_MAGIC)] == _GZIP_MAGIC:
@@ -137,6 +139,14 @@ class Unpacked:
             size = min(size, len(buffer))
             buffer[:size] = room[:size]
         return size
+
+
+def _fill(read: Callable[[memoryview], int], buffer: memoryview) -> int:
+    """Fill the buffer with pieces; only at the end there is less for it."""
+    size = 0
+    while size < len(buffer) and (count := read(buffer[size:])):
+        size += count
+    return size
 
 
 class _Size:
@@ -163,45 +173,35 @@ class _Gunzip:
 
     Args:
         uri: The object, for messages.
-        read: Fills a buffer with what is packed; 0 at the end.
-        first: What was read of it before.
-        whole: All that is packed, if it is known.
+        packed: All that is packed, or what reads it.
     """
 
-    def __init__(
-        self,
-        uri: str,
-        read: Callable[[memoryview], int],
-        first: bytes = b"",
-        *,
-        whole: bytes | None = None,
-    ) -> None:
+    def __init__(self, uri: str, packed: "bytes | _Packed") -> None:
         self._uri = uri
-        self._packed = _Packed(read, first)
-        if not _ISAL:
-            self._members = _reader(self._packed)
-        elif whole is None:
-            self._members = _reader(self._packed, _PACKED_ROOM_BYTES)
+        self._packed = packed
+        if not isinstance(packed, bytes):
+            self._members = _reader(packed, _PACKED_ROOM_BYTES) if _ISAL else _reader(packed)
         else:
-            # Asks for Python's lock once in place of four times: most objects are small.
-            self._members = _reader(whole)
+            # isal's asks for Python's lock once in place of four times: most objects are small.
+            self._members = _reader(packed if _ISAL else io.BytesIO(packed))
         self._is_at_end = False
 
     def readinto(self, buffer: memoryview) -> int:
-        """Fill the buffer, or as much of it as there is; 0 at the end.
+        """Fill the buffer; only at the end there is less for it.
 
         Raises:
             FetchError: The object could not be fetched.
             CorruptObjectError: The data is damaged or ends early.
         """
         size = 0
-        while size < len(buffer) and not self._is_at_end:
+        while not self._is_at_end and (room := buffer[size:]):
             try:
-                count = self._members.readinto(room := buffer[size:])
+                count = self._members.readinto(room)
             except Exception as error:  # whatever a decoder raises is for the data
-                if error is self._packed.failure:
+                packed = self._packed
+                if isinstance(packed, _Packed) and error is packed.failure:
                     # It leads to this frame, and so to isal's reader: another such circle.
-                    self._packed.failure = None
+                    packed.failure = None
                     raise
                 raise _corrupt(self._uri, _what_is_wrong(error)) from None
             # isal's fills the room unless the data ends.
@@ -213,11 +213,15 @@ class _Gunzip:
 class _Packed:
     """Packed bytes as decoders read them.
 
+    Args:
+        read: Fills a buffer with what is packed; 0 at the end.
+        first: What was read of it before.
+
     Attributes:
         failure: Why they could not be fetched.
     """
 
-    def __init__(self, read: Callable[[memoryview], int], first: bytes) -> None:
+    def __init__(self, read: Callable[[memoryview], int], first: bytes = b"") -> None:
         self._read = read
         self._first = memoryview(first)
         self.failure: Exception | None = None

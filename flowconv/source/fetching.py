@@ -116,7 +116,9 @@ class ObjectFetcher:
 
     def open(self, log_object: LogObject) -> "FetchedObject":
         """Return the next object; `log_object` must be the next in order."""
-        self._fetch_ahead(0 if self._source.is_local else AHEAD_BYTES)
+        if self._source.is_local:
+            return self._opened(log_object)
+        self._fetch_ahead(AHEAD_BYTES)
         opened = self._ahead.popleft()
         assert opened.log_object is log_object
         self._ahead_bytes -= opened.first_bytes
@@ -135,40 +137,50 @@ class ObjectFetcher:
             log_object = next(self._rest, None)
             if log_object is None:
                 return
-            opened = FetchedObject(
-                log_object,
-                self._requests(log_object),
-                self._on_piece,
-                self._note_wait,
-                is_local=self._source.is_local,
-            )
+            opened = self._opened(log_object)
             self._ahead.append(opened)
             self._ahead_bytes += opened.first_bytes
+
+    def _opened(self, log_object: LogObject) -> "FetchedObject":
+        pieces = self._source.pieces(log_object)
+        requests = iter(()) if pieces else self._requests(log_object)
+        return FetchedObject(log_object, pieces, requests, self._on_piece, self._note_wait)
 
     def _note_wait(self, seconds: float) -> None:
         self.waited_s += seconds
 
 
 class FetchedObject:
-    """An object's bytes as stored, fetched piece by piece."""
+    """An object's bytes as stored, piece by piece.
+
+    Args:
+        log_object: The object.
+        pieces: Reads its pieces, if they are read where they are used.
+        requests: Else its requests, as `Source.requests`; the first is begun at once.
+        on_piece: See `ObjectFetcher`.
+        on_wait: Called with the time in seconds that a piece took.
+    """
 
     def __init__(
         self,
         log_object: LogObject,
+        pieces: Iterator[bytes] | None,
         requests: "_Requests",
         on_piece: Callable[[LogObject, int], None],
         on_wait: Callable[[float], None],
-        *,
-        is_local: bool,
     ) -> None:
         self.log_object = log_object
-        self.first_bytes = min(PIECE_BYTES, log_object.size_bytes)
+        self._pieces = pieces
         self._requests = requests
-        self._is_local = is_local
         self._on_piece = on_piece
         self._on_wait = on_wait
-        self._next = None if self._is_local else self._begin_next()
+        self._next = self._begin_next()
         self._current = memoryview(b"")
+
+    @property
+    def first_bytes(self) -> int:
+        """The size of the first piece."""
+        return min(PIECE_BYTES, self.log_object.size_bytes)
 
     def fetch_first(self) -> bytes:
         """Fetch and return the first piece: the whole object up to PIECE_BYTES.
@@ -198,27 +210,33 @@ class FetchedObject:
         """Cancel the next request and drop the buffers."""
         if self._next:
             self._next.cancel()
-        self._next = None
+        self._next = self._pieces = None
         # Callers may keep this object for long.
         self._current = memoryview(b"")
         self._requests = iter(())
 
     def _advance(self) -> None:
-        """Get the piece that was requested before, and request the next one."""
+        """Get the next piece."""
         began = time.perf_counter()
-        waiting = self._begin_next() if self._is_local else self._next
-        if waiting is None:
-            self._current = memoryview(b"")
-            return
         try:
-            piece = self._await(waiting)
+            piece = next(self._pieces, None) if self._pieces else self._fetch_next()
         except FetchError as error:
             error.at(self.log_object.uri)
             raise
+        if piece is None:
+            self._current = memoryview(b"")
+            return
         self._on_wait(time.perf_counter() - began)
-        self._next = None if self._is_local else self._begin_next()
         self._current = memoryview(piece)
         self._on_piece(self.log_object, len(piece))
+
+    def _fetch_next(self) -> bytes | None:
+        """Wait for the piece that was requested before, and request the next one."""
+        if self._next is None:
+            return None
+        piece = self._await(self._next)
+        self._next = self._begin_next()
+        return piece
 
     def _await(self, waiting: "Future[bytes]") -> bytes:
         while not waiting.done():

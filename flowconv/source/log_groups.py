@@ -137,6 +137,9 @@ class CloudWatchSource:
         """See `opening.Source`: a day's streams are not neighbours, so none is known to end."""
         return self.list_objects(selection, left_out, unreadable)
 
+    def pieces(self, log_object: LogObject) -> None:
+        """See `Source`."""
+
     def requests(self, log_object: LogObject) -> Iterator[Callable[[], "Future[bytes]"]]:
         """See `opening.Source`."""
         stream, _, day = log_object.path.rpartition("/")

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
 from functools import partial
+from itertools import starmap
 from typing import Protocol
 
 from flowconv.errors import FolderError, UsageError
@@ -74,6 +75,14 @@ class Source(Protocol):
         unreadable: dict[str, str] | None = None,
     ) -> Iterator[LogObject | DayEnd]:
         """Do as `list_objects`, and tell which days are listed; see `listing`."""
+        ...
+
+    def pieces(self, log_object: LogObject) -> Iterator[bytes] | None:
+        """Read an object's bytes where they are used, piece by piece; None unless it `is_local`.
+
+        Raises:
+            FetchError: The object cannot be read.
+        """
         ...
 
     def requests(self, log_object: LogObject) -> Iterator[Callable[[], "Future[bytes]"]]:
@@ -170,13 +179,14 @@ class StorageSource:
         self._refuse_lakes()
         yield from listed
 
+    def pieces(self, log_object: LogObject) -> Iterator[bytes] | None:
+        """See `Source`."""
+        return starmap(self._storage.fetch, _ranges(log_object)) if self.is_local else None
+
     def requests(self, log_object: LogObject) -> Iterator[Callable[[], "Future[bytes]"]]:
         """See `Source`."""
-        path = from_text(log_object.path)
-        size_bytes = log_object.size_bytes
-        for start in range(0, size_bytes, PIECE_BYTES):
-            size = min(PIECE_BYTES, size_bytes - start)
-            yield partial(self._storage.start_fetch, path, start, size)
+        for piece in _ranges(log_object):
+            yield partial(self._storage.start_fetch, *piece)
 
     def is_within(self, lake: Storage) -> bool:
         """See `Source`."""
@@ -201,3 +211,10 @@ class StorageSource:
                     )
             except FolderError:
                 continue  # The source itself is denied then, too.
+
+
+def _ranges(log_object: LogObject) -> Iterator[tuple[str, int, int]]:
+    """Give an object's path, and the start and size of each piece."""
+    path, size_bytes = from_text(log_object.path), log_object.size_bytes
+    for start in range(0, size_bytes, PIECE_BYTES):
+        yield path, start, min(PIECE_BYTES, size_bytes - start)

@@ -53,8 +53,8 @@ def _blocks(
     begin_beside: BeginBeside,
     max_object_bytes: int | None = None,
     on_failure: Callable[[LogObject, UnreadableObjectError], None] = _fail,
-) -> Iterator[tuple[bytes, list[tuple[str, int, bool]]]]:
-    """The text of each block, and what its spans say."""
+) -> Iterator[tuple[bytes, list[tuple[str, int, bool]], int]]:
+    """The text of each block, what its spans say, and its size with headers."""
     objects = {log_object(f"o{number}", len(body)): body for number, body in enumerate(bodies)}
     blocks = read_blocks(
         list(objects),
@@ -68,7 +68,8 @@ def _blocks(
     while (block := next_block(blocks, end)) is not None:
         assert isinstance(block, LogBlock)
         spans = [(s.log_object.uri, s.first_line, s.ends_object) for s in block.spans]
-        yield bytes(block.buffer[: block.size]), spans
+        text = b"".join(block.buffer[s.start : s.stop] for s in block.spans)
+        yield text, spans, block.text_bytes
         end = BlockEnd(block.format, block.spans[-1].first_line + 100)
 
 
@@ -100,6 +101,9 @@ def test_the_same_blocks_come(bodies: list[bytes], threads: ThreadPoolExecutor) 
     assert list(_blocks(bodies, threads.submit)) == wanted
     assert list(_blocks(bodies, at_once)) == wanted
     assert list(_blocks(bodies, now_and_then())) == wanted
+    texts = [gzip.decompress(b) if b.startswith(b"\x1f\x8b") else b for b in bodies]
+    texts = [text if text.endswith(b"\n") or not text else text + b"\n" for text in texts]
+    assert sum(text_bytes for *_, text_bytes in wanted) == sum(map(len, texts))
 
 
 @pytest.mark.parametrize("is_idle", [False, True])
@@ -113,7 +117,7 @@ def test_objects_that_fail_are_told_of_before_the_rows_behind_them(is_idle: bool
         at_once if is_idle else no_core_is_idle,
         on_failure=lambda failed, _: came.append(f"failed {failed.uri}"),
     )
-    for _, spans in blocks:
+    for _, spans, _ in blocks:
         came += [uri for uri, _, _ in spans]
     listed = [f"o{number}" for number in range(23)]
     # A block has room for three: o9 waits while o10 fails, o19 and o20 while the last two do.

@@ -1,4 +1,4 @@
-"""The first objects of a run, fetched before their tasks are known."""
+"""Objects are fetched piece by piece; a run's first ones before their tasks are known."""
 
 from __future__ import annotations
 
@@ -9,13 +9,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from flowconv.source import fetching
+from flowconv.source import fetching, opening
 from flowconv.source.fetching import FirstObjects, ObjectFetcher
-from flowconv.source.opening import PIECE_BYTES
+from flowconv.source.opening import PIECE_BYTES, StorageSource
+from flowconv.storage.local import LocalStorage
 from support.in_memory import log_object
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     from flowconv.source.keys import LogObject
     from flowconv.source.opening import Source
@@ -29,6 +31,9 @@ class _Store:
     def __init__(self) -> None:
         self.asked: list[tuple[str, int]] = []
         self.answers: list[Future[bytes]] = []
+
+    def pieces(self, _: LogObject) -> None:
+        pass
 
     def requests(self, wanted: LogObject) -> Iterator[Callable[[], Future[bytes]]]:
         for start in range(0, wanted.size_bytes, PIECE_BYTES):
@@ -51,6 +56,29 @@ def store() -> _Store:
 @pytest.fixture
 def source(store: _Store) -> Source:
     return store  # type: ignore[return-value]
+
+
+@pytest.mark.parametrize("size_bytes", [0, 5, 8, 9, 24])
+def test_a_local_object_is_read_piece_by_piece(
+    tmp_path: Path, size_bytes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(opening, "PIECE_BYTES", 8)
+    body = bytes(range(size_bytes))
+    (tmp_path / "x").write_bytes(body)
+    listed = log_object("x", size_bytes)
+    pieces: list[tuple[LogObject, int]] = []
+    source = StorageSource(LocalStorage(str(tmp_path)))
+    fetcher = ObjectFetcher(source, [listed], on_piece=lambda *piece: pieces.append(piece))
+    with closing(fetcher), closing(fetcher.open(listed)) as opened:
+        assert opened.fetch_first() == body[:8]
+        buffer = memoryview(bytearray(size_bytes + 1))
+        count = 0
+        while read := opened.readinto(buffer[count:]):
+            count += read
+        assert bytes(buffer[:count]) == body
+    assert pieces == [(listed, len(body[n : n + 8])) for n in range(0, size_bytes, 8)]
+    assert opened.readinto(buffer) == 0
+    assert fetcher.waited_s > 0 or not size_bytes
 
 
 @pytest.mark.parametrize("size_bytes", [10, PIECE_BYTES, 2 * PIECE_BYTES + 1])
