@@ -154,31 +154,40 @@ class PartFile(NamedTuple):
     size_bytes: int
 
 
-def objects_table(commit: Commit) -> pa.Table:
-    """Return a commit's objects, in `OBJECTS_SCHEMA`."""
+def objects_table(commit: Commit, columns: Sequence[str] = OBJECTS_SCHEMA.names) -> pa.Table:
+    """Return columns of a commit's objects, as `OBJECTS_SCHEMA` has them."""
     # From lists to columns: objects in between took two thirds of a merge's time.
     record = record_of_objects(commit)
-    rows = record["objects"]
-    columns = zip(*rows, strict=True) if rows else [()] * (4 + len(record["kinds"]) + 3)
-    uris, sizes, etags, days, *counts, headers, declared, unfit = columns
-    by_kind = dict(zip(record["kinds"], counts, strict=True))
-    texts = pa.array(record["headers"], pa.string())
-    return pa.table(
-        [
-            [commit.task_id] * len(rows),
-            uris,
-            sizes,
-            etags,
-            pa.array(days, pa.string()).cast(pa.date32()),
-            *(by_kind.get(kind, [0] * len(rows)) for kind, _ in _COUNTS),
-            *(
-                texts.take(pa.array(numbers, pa.int32())).dictionary_encode()
-                for numbers in (headers, declared, unfit)
-            ),
-            [commit.committed] * len(rows),
-        ],
-        schema=OBJECTS_SCHEMA,
-    )
+    rows, kinds = record["objects"], record["kinds"]
+    listed = zip(*rows, strict=True) if rows else [()] * (4 + len(kinds) + 3)
+    uris, sizes, etags, days, *counts, headers, declared, unfit = listed
+    values = {
+        "task_id": [commit.task_id] * len(rows),
+        "uri": uris,
+        "size_bytes": sizes,
+        "etag": etags,
+        "day": days,
+        **{kind: [0] * len(rows) for kind, _ in _COUNTS},
+        **dict(zip(kinds, counts, strict=True)),
+        "fields": headers,
+        "declared": declared,
+        "unfit": unfit,
+        "committed": [commit.committed] * len(rows),
+    }
+
+    def column(field: "pa.Field[Any]") -> Any:
+        chosen = values[field.name]
+        if pa.types.is_dictionary(field.type):
+            places = {number: place for place, number in enumerate(dict.fromkeys(chosen))}
+            texts = pa.array([record["headers"][number] for number in places], pa.string())
+            codes = pa.array([places[number] for number in chosen], pa.int32())
+            return pa.DictionaryArray.from_arrays(codes, texts)
+        if pa.types.is_date(field.type):
+            return pa.array(chosen, pa.string()).cast(field.type)
+        return pa.array(chosen, field.type)
+
+    schema = pa.schema([OBJECTS_SCHEMA.field(name) for name in columns])
+    return pa.table([column(field) for field in schema], schema=schema)
 
 
 def files_table(files: Iterable[tuple[DataFile, str]]) -> pa.Table:

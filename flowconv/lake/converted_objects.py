@@ -30,9 +30,8 @@ def etags_and_formats(
     converted: dict[str, str] = {}
     declared: dict[str, DeclaredFor] = {}
     columns = ["uri", "etag", *(["declared", "unfit"] if with_formats else [])]
-    snapshot = ledger.snapshot()
     # Batch by batch: the result alone takes 400 MB for a million objects.
-    for batch in snapshot.checkpoint.object_batches(snapshot.replaced, columns):
+    for batch in ledger.object_batches(*columns):
         uris: Any = batch["uri"].to_pylist()
         versions: Any = batch["etag"].to_pylist()
         converted.update(zip(uris, versions, strict=True))
@@ -44,13 +43,6 @@ def etags_and_formats(
                 for uri, *both in zip(uris, formats, unfit, strict=True)
                 if any(both)
             }
-    for commit in snapshot.commits.values():
-        converted |= {found.uri: found.etag for found in commit.objects}
-        declared |= {
-            found.uri: DeclaredFor(found.declared, found.unfit)
-            for found in commit.objects
-            if found.declared or found.unfit
-        }
     return converted, declared
 
 

@@ -190,17 +190,22 @@ class Commit(NamedTuple):
     committed: datetime | None = None
 
 
-class PackedObjects(Collection[ConvertedObject]):
-    """The objects of a commit in 40 bytes each, in place of 700; each use unpacks them.
+class RecordedObjects(Collection[ConvertedObject]):
+    """The objects of a commit as its record has them; each use makes them anew.
+
+    Most readers of a ledger want none of them, or columns of them.
 
     Args:
         record: The commit's record.
+
+    Raises:
+        ValueError, KeyError, TypeError, IndexError: It is not the record of a commit.
     """
 
     def __init__(self, record: Mapping[str, Any]) -> None:
+        _require_objects(record)
         self._number = len(record["objects"])
-        recorded = {name: record[name] for name in _OF_OBJECTS}
-        self._packed = zlib.compress(pickle.dumps(recorded), 1)
+        self._keep({name: record[name] for name in _OF_OBJECTS})
 
     def __len__(self) -> int:
         return self._number
@@ -213,14 +218,28 @@ class PackedObjects(Collection[ConvertedObject]):
 
     def record(self) -> Mapping[str, Any]:
         """Return what the commit's record has of them."""
+        return self._recorded
+
+    def _keep(self, recorded: Mapping[str, Any]) -> None:
+        self._recorded = recorded
+
+
+class PackedObjects(RecordedObjects):
+    """The same in 40 bytes each, in place of 700; each use unpacks them."""
+
+    def record(self) -> Mapping[str, Any]:
+        """See `RecordedObjects`."""
         recorded: Mapping[str, Any] = pickle.loads(zlib.decompress(self._packed))
         return recorded
+
+    def _keep(self, recorded: Mapping[str, Any]) -> None:
+        self._packed = zlib.compress(pickle.dumps(recorded), 1)
 
 
 def record_of_objects(commit: Commit) -> Mapping[str, Any]:
     """Return what a commit's record has of its objects."""
     objects = commit.objects
-    return objects.record() if isinstance(objects, PackedObjects) else commit_to_json(commit)
+    return objects.record() if isinstance(objects, RecordedObjects) else commit_to_json(commit)
 
 
 def join_headers(headers: Iterable[str]) -> str:
@@ -321,7 +340,7 @@ def commit_from_json(record: Mapping[str, Any]) -> Commit:
     return Commit(
         task_id=record["task_id"],
         run_id=record["run_id"],
-        objects=tuple(_objects_from_json(record)),
+        objects=RecordedObjects(record),
         files=tuple(map(file_from_json, record["files"])),
         replaces=tuple(record["replaces"]),
         replaced_files=tuple(record.get("replaced_files", ())),
@@ -331,6 +350,24 @@ def commit_from_json(record: Mapping[str, Any]) -> Commit:
 
 # What a record has of its objects.
 _OF_OBJECTS = ("kinds", "headers", "objects")
+
+
+def _require_objects(record: Mapping[str, Any]) -> None:
+    """Check what a record has of its objects, without a step for each; raise if it is damaged."""
+    kinds, texts, objects = (record[name] for name in _OF_OBJECTS)
+    LineCounts(**dict.fromkeys(kinds, 0))
+    "".join(texts)
+    if not objects:
+        return
+    _, _, _, days, *counts, headers, declared, unfit = zip(*objects, strict=True)
+    if len(counts) != len(kinds):
+        raise ValueError(f"{len(counts)} counts of {len(kinds)} kinds of lines")
+    for day in {*days} - {None}:
+        date.fromisoformat(day)
+    for number in {*headers, *declared, *unfit}:
+        texts[number]
+    for number in {*unfit}:
+        split_unfit(texts[number])
 
 
 def _objects_from_json(record: Mapping[str, Any]) -> Iterator[ConvertedObject]:

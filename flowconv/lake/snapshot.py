@@ -101,7 +101,7 @@ class Snapshot(NamedTuple):
         """
         yield from self.checkpoint.object_batches(self.replaced, columns, after_files)
         for commit in self.commits.values():
-            yield from objects_table(commit).select(list(columns)).to_batches()
+            yield from objects_table(commit, columns).to_batches()
 
 
 class LedgerState:

@@ -4,7 +4,7 @@ import pickle
 import threading
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import fields, replace
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
@@ -41,6 +41,7 @@ from flowconv.storage.local import LocalStorage
 
 UNFIT = (("/app", "srcaddr"), ("/b, c", "srcaddr dstaddr"))
 OLD, NEW = "srcaddr start end", "srcaddr start end vpc-id"
+KINDS = [kind.name for kind in fields(LineCounts)]
 RUN = Run(run_id="run", began=datetime(2026, 1, 14, tzinfo=UTC), host="host")
 LAYOUT = {"partition_by": ["date"]}
 
@@ -402,4 +403,26 @@ def test_a_commit_as_json() -> None:
     unfit = '{"/app": "srcaddr", "/b, c": "srcaddr dstaddr"}'
     assert record["headers"] == [f"{OLD}, {NEW}", NEW, unfit, OLD, ""]
     assert [row[-3:] for row in record["objects"]] == [[0, 1, 2], [3, 4, 4], [4, 4, 4]]
-    assert commit_from_json(record) == whole
+    read = commit_from_json(record)
+    assert read._replace(objects=tuple(read.objects)) == whole
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        {"kinds": ["rows"]},
+        {"kinds": ["of the future", *KINDS[1:]]},
+        {"headers": []},
+        {"headers": [1, 2, 3]},
+        {"objects": [["s3://logs/a"]]},
+        {"objects": [["s3://logs/a", 1, "", "2026-13-01", *[0] * len(KINDS), 0, 1, 1]]},
+        {"objects": [["s3://logs/a", 1, "", None, *[0] * len(KINDS), 0, 1, 0]]},
+        {"objects": 1},
+    ],
+    ids=str,
+)
+def test_a_record_is_damaged_before_its_objects_are_asked_for(damage: dict[str, Any]) -> None:
+    record = commit_to_json(commit("one", converted("a", headers=(OLD,))))
+    assert len(commit_from_json(record).objects) == 1
+    with pytest.raises((ValueError, KeyError, TypeError, IndexError)):
+        commit_from_json(record | damage)
