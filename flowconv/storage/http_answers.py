@@ -6,13 +6,14 @@ from botocore.parsers import ResponseParserError  # type: ignore[import-untyped]
 
 _MOST_HEAD_BYTES = 64 << 10
 
+_FIRST_LINE = re.compile(r"HTTP/1\.([01]) ([1-9][0-9]{2})(?!\S)")
+
 
 class Answer:
     """An answer, which is being received.
 
     Attributes:
         status: HTTP's; 0 before it is known.
-        headers: By their names in small letters.
         is_whole: Whether all of it has come.
         may_follow: Whether the connection takes another request when this is whole.
         missing_bytes: Of the body, as far as it is known.
@@ -20,10 +21,10 @@ class Answer:
 
     def __init__(self) -> None:
         self.status = 0
-        self.headers: dict[str, str] = {}
         self.is_whole = False
         self.may_follow = False
         self.missing_bytes = 0
+        self._head = self._small_head = ""
         self._pieces: list[bytes] = []
         self._unread = b""  # What has come of the head, or of a chunk.
         self._is_chunked = False
@@ -33,6 +34,21 @@ class Answer:
     def body(self) -> bytes:
         """The bytes of the body."""
         return self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """All headers, by their names in small letters."""
+        _, *lines = self._head.split("\r\n")
+        fields = (line.partition(":") for line in lines)
+        return {name.lower(): value.strip() for name, _, value in fields}
+
+    def header(self, name: str) -> str | None:
+        """Return what a header says, the last of its name; to find a few takes less than all."""
+        start = self._small_head.rfind(f"\r\n{name}:")
+        if start < 0:
+            return None
+        value, _, _ = self._head[start + len(name) + 3 :].partition("\r\n")
+        return value.strip()
 
     def add(self, data: bytes) -> None:
         """Take what came next.
@@ -67,31 +83,30 @@ class Answer:
             self._unread = head
             return b""
         self._unread = b""
-        first, *lines = head.decode("latin-1").split("\r\n")
-        match = re.match(r"HTTP/1\.([01]) ([1-9]\d\d)(?!\S)", first)
+        self._head = head.decode("latin-1")
+        match = _FIRST_LINE.match(self._head)
         if not match:
             raise ResponseParserError("this is not HTTP")
-        if match[2].startswith("1"):  # The answer comes after it.
+        is_new, status = match[1] == "1", int(match[2])
+        if status < 200:  # The answer comes after it.
             return self._add_to_head(rest)
-        for line in lines:
-            name, _, value = line.partition(":")
-            self.headers[name.lower()] = value.strip()
-        self._read_framing(is_new=match[1] == "1")
-        self.status = int(match[2])
+        self._small_head = self._head.lower()
+        self._read_framing(is_new=is_new)
+        self.status = status
         return rest
 
     def _read_framing(self, *, is_new: bool) -> None:
         """Read how the body ends; see https://www.rfc-editor.org/rfc/rfc9112#section-6.3."""
-        connection = self.headers.get("connection", "").lower()
+        connection = (self.header("connection") or "").lower()
         self.may_follow = "close" not in connection and (is_new or "keep-alive" in connection)
-        length = self.headers.get("content-length")
-        if (coding := self.headers.get("transfer-encoding")) is not None:
+        length = self.header("content-length")
+        if (coding := self.header("transfer-encoding")) is not None:
             if coding.lower() != "chunked":
                 raise ResponseParserError("the body has an unknown coding")
             self._is_chunked = True
         elif length is None:
             self._ends_with_connection = True
-        elif re.fullmatch(r"[0-9]{1,18}", length):
+        elif length.isascii() and length.isdigit() and len(length) <= 18:
             self.missing_bytes = int(length)
         else:
             raise ResponseParserError("the length is no number")

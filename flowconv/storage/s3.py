@@ -177,12 +177,12 @@ class S3Storage:
             nothing: Future[bytes] = Future()
             nothing.set_result(b"")
             return nothing
-        uri = self.uri(path)
 
         def explain(exc: BaseException) -> BaseException:
             if not isinstance(exc, CLIENT_ERRORS):
                 return exc
-            error = explained(exc, StorageError if concerns_bucket(exc) else FetchError, uri)
+            kind = StorageError if concerns_bucket(exc) else FetchError
+            error = explained(exc, kind, self.uri(path))
             error.__cause__ = exc
             return error
 

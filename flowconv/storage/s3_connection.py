@@ -336,7 +336,7 @@ class _Range:
             exc = _error_of(answer)
             _raise_missing(exc)
             raise exc
-        sent = answer.headers.get("content-range", "") if answer.status == 206 else "bytes 0-"
+        sent = (answer.header("content-range") or "") if answer.status == 206 else "bytes 0-"
         if not sent.startswith(f"bytes {self.start}-"):
             raise ResponseParserError(f"{self.header} was asked for, and {sent} came")
         self.check(answer.body)

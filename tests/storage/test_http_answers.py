@@ -69,6 +69,21 @@ def test_headers() -> None:
     assert answer.headers == {"x-amz-a": "b:c", "content-length": "0"}
 
 
+@given(
+    lines=st.lists(
+        st.tuples(
+            st.sampled_from(["Etag", "etag", "X-Etag", "E", "Etag ", "\xc0"]),
+            st.text(st.characters(max_codepoint=255, exclude_characters="\r\n"), max_size=9),
+        )
+    )
+)
+def test_one_header_is_that_of_all(lines: list[tuple[str, str]]) -> None:
+    head = "".join(f"{name}:{value}\r\n" for name, value in lines).encode("latin-1")
+    answer = _read([OK + head + b"Content-Length: 0\r\n\r\n"])
+    for name in ("etag", "x-etag", "e", "\xe0", "content-length", "http/1.1 200 ok"):
+        assert answer.header(name) == answer.headers.get(name)
+
+
 def test_what_follows_an_answer_is_no_part_of_it() -> None:
     answer = _read([OK + b"Content-Length: 3\r\n\r\nabcHTTP"])
     assert (answer.is_whole, answer.may_follow, answer.body) == (True, False, b"abc")
@@ -85,6 +100,8 @@ def test_what_follows_an_answer_is_no_part_of_it() -> None:
         OK + b"Content-Length: -1\r\n\r\n",
         OK + b"Content-Length: 1, 1\r\n\r\n",
         OK + b"Content-Length: 1e3\r\n\r\n",
+        OK + b"Content-Length: \xb9\r\n\r\n",
+        OK + b"Content-Length: 1000000000000000000\r\n\r\n",
         OK + b"Transfer-Encoding: gzip, chunked\r\n\r\n",
         CHUNKED + b"x\r\n",
         CHUNKED + b"+1\r\na\r\n",

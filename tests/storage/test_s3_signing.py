@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hmac
 import time
 from typing import Any
 
@@ -13,7 +14,7 @@ from botocore.exceptions import NoCredentialsError  # type: ignore[import-untype
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flowconv.storage.s3_signing import GetRequests
+from flowconv.storage.s3_signing import GetRequests, _Signer
 
 KEYS = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=30)
 
@@ -105,3 +106,10 @@ def test_credentials_that_cannot_be_had() -> None:
     with pytest.raises(NoCredentialsError):
         requests.renew()
     assert not requests.is_fresh
+
+
+@given(key=st.binary(max_size=64), texts=st.lists(st.binary(), min_size=1, max_size=3))
+def test_a_signer_signs_again_and_again(key: bytes, texts: list[bytes]) -> None:
+    signer = _Signer(key)
+    for text in texts:
+        assert signer.sign(text) == hmac.digest(key, text, "sha256").hex()
