@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from contextlib import closing
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 from flowconv.blocks.counts import LineCounts
@@ -65,7 +65,7 @@ class Inspection(InNotebooks):
             "shape": self.shape,
             "sign": self.sign,
             "unreadable": self.unreadable,
-            "lines": {"lines": self.lines.lines, **asdict(self.lines)},
+            "lines": {"lines": self.lines.lines, **self.lines._asdict()},
             "formats": [
                 {
                     "table": str(format_.table),

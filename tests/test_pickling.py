@@ -2,7 +2,6 @@
 
 import pickle
 from dataclasses import FrozenInstanceError, fields
-from typing import Any
 
 import pytest
 
@@ -21,8 +20,8 @@ CONVERTED = ConvertedObject(
 )
 
 
-@pytest.mark.parametrize("record", [CONVERTED, LineCounts(), CONVERTED.counts])
-def test_records_arrive_as_they_were(record: Any) -> None:
+def test_records_arrive_as_they_were() -> None:
+    record = CONVERTED
     again = pickle.loads(pickle.dumps(record))
     # Not all fields are compared by ==.
     for field in fields(record):

@@ -1,14 +1,10 @@
 """Lines of an object, counted by kind."""
 
-from dataclasses import dataclass, fields
-from operator import add, attrgetter
-
-from flowconv.pickling import quickly_pickled
+from operator import add
+from typing import NamedTuple
 
 
-@quickly_pickled
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LineCounts:
+class LineCounts(NamedTuple):
     """Lines of an object by kind; every line counts once, in one of the first five.
 
     Attributes:
@@ -41,19 +37,9 @@ class LineCounts:
         read = self.header + self.blank + self.comment + self.rows + self.rejected - self.split
         return read + self.left_out
 
-    def by_kind(self) -> tuple[int, ...]:
-        """Return the numbers in the order of the attributes."""
-        numbers: tuple[int, ...] = _numbers_of(self)
-        return numbers
-
-    def __add__(self, other: "LineCounts") -> "LineCounts":
-        sums = map(add, _numbers_of(self), _numbers_of(other))
-        return LineCounts(**dict(zip(_KINDS, sums, strict=True)))
-
-
-# Known once: there are counts of each object, and thousands of small objects.
-_KINDS = tuple(f.name for f in fields(LineCounts))
-_numbers_of = attrgetter(*_KINDS)
+    def __add__(self, other: "LineCounts") -> "LineCounts":  # type: ignore[override]
+        """Return the sums, kind by kind."""
+        return LineCounts._make(map(add, self, other))
 
 
 # Names of log groups that a report has; those beyond are counted together.

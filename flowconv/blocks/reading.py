@@ -276,7 +276,8 @@ class _BlockReader:
     ) -> BlockReader:
         """Append an object's lines; the first wait in the buffer behind its head."""
         line, counts = head.lines.lines + 1, head.lines
-        start = self._start + head.size_bytes
+        # A header may lack the newline that its size counts.
+        start = min(self._start + head.size_bytes, self._end)
         first_records = None
         if head.is_declared and head.format is not None:
             first_records = Plausibility(log_object, head.format, self._declared)

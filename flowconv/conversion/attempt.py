@@ -240,7 +240,7 @@ class Attempt:
             size_bytes=self.source_bytes[log_object],
             etag=log_object.etag,
             day=log_object.day,
-            counts=replace(counts, dropped=self._quarantine.dropped[log_object]),
+            counts=counts._replace(dropped=self._quarantine.dropped[log_object]),
             headers=headers,
             declared=tuple(filter(self._declared_names.__contains__, headers))
             if is_declared

@@ -262,7 +262,7 @@ class ConvertReport(InNotebooks):
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for JSON; keys are this class's attributes."""
         plain = {f.name: getattr(self, f.name) for f in fields(self)}
-        lines = {f.name: getattr(self.lines, f.name) for f in fields(LineCounts)}
+        lines = self.lines._asdict()
         return plain | {
             "lines": {"lines": self.lines.lines, **lines},
             "since": self.since and self.since.isoformat(),

@@ -71,8 +71,7 @@ class Column:
     is_time: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Appended:
+class Appended(NamedTuple):
     """What became of a text. Lines = rows + blank + comment + rejected.
 
     Attributes:
@@ -169,33 +168,47 @@ class RowBuilder:
             MemoryError: There is none.
         """
         buffer = pa.py_buffer(text)
-        found = _Appended()
+        found = np.empty(_APPENDED_NUMBERS, np.int64)
         status = _functions().fc_append(
             self._native.pointer,
             buffer.address,
             buffer.size,
             first_line,
             settled,
-            ctypes.byref(found),
+            found.ctypes.data,
         )
-        if status == _FULL:
-            raise OverflowError(f"more than {MOST_TEXT_BYTES} bytes of text")
-        if status == _NO_MEMORY:
-            raise MemoryError
-        rejected = _NO_LINES
-        if found.rejected:
-            rejected = np.empty(found.rejected, REJECTED)
-            ctypes.memmove(rejected.ctypes.data, found.rejections, rejected.nbytes)
-        return Appended(
-            consumed=found.consumed,
-            question=status == _QUESTION,
-            lines=found.lines,
-            rows=found.rows,
-            blank=found.blank,
-            comment=found.comment,
-            milliseconds=found.milliseconds,
-            rejected=rejected,
+        return _appended(found.tolist(), status)
+
+    def append_parts(self, text: bytes | bytearray | memoryview, parts: Integers) -> list[Appended]:
+        """Add the rows of parts of a text, up to the first that leaves something to do.
+
+        Python's lock is asked for once: a block may have thousands of small objects.
+
+        Args:
+            text: Valid until the call returns.
+            parts: For each its offset, its size, and the number of its first line.
+
+        Returns:
+            As `append` does for each; none but the last has a question or lines that do not fit.
+            The parts behind it were not read.
+
+        Raises:
+            OverflowError: See `append`.
+            MemoryError: There is none.
+        """
+        buffer = pa.py_buffer(text)
+        found = np.empty((len(parts), _APPENDED_NUMBERS), np.int64)
+        status = ctypes.c_int32()
+        read = _functions().fc_append_parts(
+            self._native.pointer,
+            buffer.address,
+            parts.ctypes.data,
+            len(parts),
+            found.ctypes.data,
+            ctypes.byref(status),
         )
+        *plain, last = found[:read].tolist()
+        return [*(_appended(numbers, _OK) for numbers in plain), _appended(last, status.value)]
 
     def truncate(self, rows: int) -> None:
         """Forget the rows behind the first `rows`."""
@@ -232,7 +245,7 @@ def speeds() -> tuple[Speed, ...]:
 # Texts whose values collide in a hash table cannot be made by those who do not know it.
 _SEED = int.from_bytes(os.urandom(8), "little")
 
-_QUESTION, _FULL, _NO_MEMORY = 1, 2, 3
+_OK, _QUESTION, _FULL, _NO_MEMORY = 0, 1, 2, 3
 
 
 class _Field(ctypes.Structure):
@@ -253,16 +266,35 @@ class _Plan(ctypes.Structure):
     )
 
 
-class _Appended(ctypes.Structure):
-    _fields_ = (
-        ("consumed", ctypes.c_int64),
-        ("lines", ctypes.c_int64),
-        ("rows", ctypes.c_int64),
-        ("blank", ctypes.c_int64),
-        ("comment", ctypes.c_int64),
-        ("milliseconds", ctypes.c_int64),
-        ("rejected", ctypes.c_int64),
-        ("rejections", ctypes.c_void_p),
+# What fc_appended has.
+_APPENDED_NUMBERS = 8
+
+
+def _appended(numbers: Sequence[int], status: int) -> Appended:
+    """Return an fc_appended with Python's types.
+
+    Raises:
+        OverflowError: There was too much text.
+        MemoryError: There is none.
+    """
+    if status == _FULL:
+        raise OverflowError(f"more than {MOST_TEXT_BYTES} bytes of text")
+    if status == _NO_MEMORY:
+        raise MemoryError
+    consumed, lines, rows, blank, comment, milliseconds, count, rejections = numbers
+    rejected = _NO_LINES
+    if count:
+        rejected = np.empty(count, REJECTED)
+        ctypes.memmove(rejected.ctypes.data, rejections, rejected.nbytes)
+    return Appended(
+        consumed=consumed,
+        question=status == _QUESTION,
+        lines=lines,
+        rows=rows,
+        blank=blank,
+        comment=comment,
+        milliseconds=milliseconds,
+        rejected=rejected,
     )
 
 
@@ -337,13 +369,15 @@ def _integers(column: "pa.Array[Any]") -> Integers:
 def _functions() -> Any:
     """Return the functions that read rows."""
     pointer, size, flag = ctypes.c_void_p, ctypes.c_int64, ctypes.c_int32
-    appended = ctypes.POINTER(_Appended)
     return functions(
         {
             "fc_speed": Function(flag, (flag,), keeps_lock=True),
             "fc_builder_new": Function(pointer, (ctypes.POINTER(_Plan),)),
             "fc_builder_free": Function(None, (pointer,)),
-            "fc_append": Function(flag, (pointer, pointer, size, size, flag, appended)),
+            "fc_append": Function(flag, (pointer, pointer, size, size, flag, pointer)),
+            "fc_append_parts": Function(
+                size, (pointer, pointer, pointer, size, pointer, ctypes.POINTER(flag))
+            ),
             "fc_truncate": Function(None, (pointer, size)),
             "fc_rows": Function(size, (pointer,), keeps_lock=True),
             "fc_take": Function(flag, (pointer, pointer)),

@@ -21,7 +21,7 @@ import json
 import re
 import zlib
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from itertools import chain
 from typing import Any, Literal, NamedTuple
@@ -55,7 +55,7 @@ _BYTES_FOR_THREADS = 1 << 20
 
 Part = Literal["objects", "files", "runs"]
 
-_COUNTS = [(kind.name, pa.int64()) for kind in fields(LineCounts)]
+_COUNTS = [(kind, pa.int64()) for kind in LineCounts._fields]
 
 OBJECTS_SCHEMA: pa.Schema = pa.schema(
     [  # type: ignore[arg-type]

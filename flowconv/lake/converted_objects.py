@@ -1,7 +1,6 @@
 """The converted objects that a ledger names: which were converted, how, and by which task."""
 
 from collections.abc import Callable, Collection
-from dataclasses import fields
 from typing import Any, NamedTuple
 
 import pyarrow as pa
@@ -58,7 +57,7 @@ def counts_of(
     """Return uri -> lines by kind, and the formats declared for the object."""
     import pyarrow.compute as pc
 
-    kinds = [kind.name for kind in fields(LineCounts)]
+    kinds = LineCounts._fields
     objects = ledger.objects("uri", *kinds, "declared")
     chosen = objects.filter(pc.is_in(objects["uri"], pa.array(list(uris), pa.string())))
     return {

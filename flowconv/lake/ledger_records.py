@@ -4,7 +4,7 @@ import json
 import pickle
 import zlib
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from datetime import date, datetime
 from itertools import chain
 from typing import Any, NamedTuple
@@ -278,7 +278,7 @@ def commit_to_json(commit: Commit) -> dict[str, Any]:
     return {
         "task_id": commit.task_id,
         "run_id": commit.run_id,
-        "kinds": [kind.name for kind in fields(LineCounts)],
+        "kinds": [*LineCounts._fields],
         "headers": list(texts),
         "objects": [
             [*row[:-_SHARED_TEXTS], *(numbers[text] for text in row[-_SHARED_TEXTS:])]
@@ -324,7 +324,7 @@ def _object_to_json(converted: ConvertedObject) -> list[Any]:
         converted.size_bytes,
         converted.etag,
         converted.day and converted.day.isoformat(),
-        *converted.counts.by_kind(),
+        *converted.counts,
         join_headers(converted.headers),
         join_headers(converted.declared),
         join_unfit(converted.unfit),

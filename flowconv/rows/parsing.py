@@ -4,8 +4,8 @@ The native core reads the lines. What may be a header, or several records in one
 a question, and is decided here.
 """
 
-from collections import Counter
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, date, datetime
 from functools import lru_cache
@@ -29,7 +29,7 @@ from flowconv.blocks.formats import (
 from flowconv.blocks.shapes import find_header, is_timed
 from flowconv.errors import FormatError
 from flowconv.fields import TEXT, TIME_COLUMNS
-from flowconv.kernel.rows import REASONS, REJECTED, Column, RowBuilder
+from flowconv.kernel.rows import REASONS, REJECTED, Appended, Column, RowBuilder
 from flowconv.rows import glued_records
 from flowconv.rows.batch import ParsedBlock, RawBatch, RejectedLines, RejectedPart
 from flowconv.rows.far_times import far_times
@@ -119,21 +119,22 @@ class _LogBlockParser:
         # The object that is read, its next line, and its lines so far.
         self._place = 0
         self._line = 1
-        self._counts: Counter[str] = Counter()
+        self._counts = LineCounts()
 
     def parse(self) -> ParsedBlock:
         counts = []
+        small, large = self._small_spans()
+        appended: deque[Appended] = deque()
         for place, span in enumerate(self._block.spans):
-            self._place, self._line, self._counts = place, span.first_line, Counter()
+            self._place, self._line, self._counts = place, span.first_line, span.head
             # The object before may have ended with other fields.
             self._change_format(self._block.format)
-            for start, stop, are_lines in self._parts(span):
-                if are_lines:
-                    self._read(start, stop)
-                else:
-                    self._reject_damaged(start, stop)
+            if not appended and place not in large:
+                behind = next((number for number in large if number > place), None)
+                appended.extend(self._section.builder.append_parts(self._text, small[place:behind]))
+            self._read_span(span, appended.popleft() if appended else None)
             self._end_object()
-            counts.append((span.log_object, span.head + LineCounts(**self._counts)))
+            counts.append((span.log_object, self._counts))
         return ParsedBlock(
             batches=tuple(self._batch(section) for section in self._sections),
             counts=tuple(counts),
@@ -145,6 +146,23 @@ class _LogBlockParser:
         batch = section.batch(self._block)
         self._builders.give_back(section.format, section.builder)
         return batch
+
+    def _small_spans(self) -> tuple[npt.NDArray[np.int64], Sequence[int]]:
+        """Return all spans as the builder takes them, and the places of those that it does not."""
+        spans = self._block.spans
+        parts = [(span.start, span.stop - span.start, span.first_line) for span in spans]
+        if self._block.damaged:
+            return np.empty((0, 3), np.int64), range(len(spans))
+        # A block has room for few of these.
+        large = [place for place, (_, size, _) in enumerate(parts) if size > TEXT_BYTES]
+        return np.array(parts, np.int64), large
+
+    def _read_span(self, span: Span, found: Appended | None) -> None:
+        for start, stop, are_lines in self._parts(span):
+            if are_lines:
+                self._read(start, stop, found)
+            else:
+                self._reject_damaged(start, stop)
 
     def _parts(self, span: Span) -> Iterator[tuple[int, int, bool]]:
         """Cut a span into lines to be read, and lines that are no message of their JSON."""
@@ -158,15 +176,16 @@ class _LogBlockParser:
         for start, stop in pairwise(edges):
             yield start, stop, bool(are_lines[np.searchsorted(starts, start)])
 
-    def _read(self, start: int, stop: int) -> None:
-        """Add the rows of some lines."""
+    def _read(self, start: int, stop: int, found: Appended | None) -> None:
+        """Add the rows of some lines; `found` is what became of the first, if they are added."""
         settled = False
         while start < stop:
-            found = self._section.builder.append(
+            found = found or self._section.builder.append(
                 self._text[start : self._end_of_lines(start, stop)],
                 first_line=self._line,
                 settled=settled,
             )
+            self._section.rows += found.rows
             self._count(
                 blank=found.blank,
                 comment=found.comment,
@@ -181,6 +200,7 @@ class _LogBlockParser:
             settled = False
             if found.question:
                 start, settled = self._answer(start, stop)
+            found = None
 
     def _answer(self, start: int, stop: int) -> tuple[int, bool]:
         """Read lines that may be headers or several records.
@@ -283,8 +303,7 @@ class _LogBlockParser:
             self._rejected.append(part)
 
     def _count(self, **lines: int) -> None:
-        for kind, number in lines.items():
-            self._counts[kind] += number
+        self._counts += LineCounts(**lines)
 
     def _add_glued(self, records: list[bytes], start: int, end: int) -> None:
         """Add the records of one line, or none of them if one does not fit."""
@@ -300,6 +319,7 @@ class _LogBlockParser:
                 self._reject(lines)
                 return
             milliseconds += found.milliseconds
+        self._section.rows += len(records)
         self._count(rows=len(records), split=len(records) - 1, milliseconds=milliseconds)
 
     def _reject_damaged(self, start: int, stop: int) -> None:
@@ -343,19 +363,22 @@ class _Builders:
 
 
 class _Section:
-    """The rows of lines that have the same fields."""
+    """The rows of lines that have the same fields.
+
+    Attributes:
+        rows: How many are of the object that is read; others may be there already.
+    """
 
     def __init__(self, format_: LogFormat, builder: RowBuilder) -> None:
         self.format = format_
         self.builder = builder
+        self.rows = 0
         self._sources: list[tuple[LogObject, int]] = []
-        self._rows = 0
 
     def end_object(self, log_object: LogObject) -> None:
         """Say of which object the rows since the last are."""
-        rows = len(self.builder)
-        self._sources.append((log_object, rows - self._rows))
-        self._rows = rows
+        self._sources.append((log_object, self.rows))
+        self.rows = 0
 
     def batch(self, block: LogBlock) -> RawBatch:
         """Return the rows; nothing can be added any more."""

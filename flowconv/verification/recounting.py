@@ -13,7 +13,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -53,7 +53,7 @@ class SourceObjects:
     ) -> None:
         self._logs = logs
         self._all = options.since is None and options.until is None and not options.patterns
-        kinds = [f.name for f in fields(LineCounts)]
+        kinds = LineCounts._fields
         self._converted = {
             row["uri"]: (row["etag"], LineCounts(**{kind: row[kind] for kind in kinds}).lines)
             for batch in ledger.objects("uri", "etag", *kinds).to_batches()

@@ -68,6 +68,7 @@ def _blocks(
     while (block := next_block(blocks, end)) is not None:
         assert isinstance(block, LogBlock)
         spans = [(s.log_object.uri, s.first_line, s.ends_object) for s in block.spans]
+        assert all(span.start <= span.stop for span in block.spans)
         text = b"".join(block.buffer[s.start : s.stop] for s in block.spans)
         yield text, spans, block.text_bytes
         end = BlockEnd(block.format, block.spans[-1].first_line + 100)
@@ -79,6 +80,7 @@ BODIES = {
     "gzip": [gzip.compress(TEXT.encode()), gzip.compress(TEXT[:5000].encode())],
     "without a last newline": [TEXT[:-1].encode()],
     "as long as some blocks": [TEXT[:30_000].encode()],
+    "a header without a newline": [TEXT[:9000].encode(), HEADER.strip().encode()] * 9,
     "small ones": [TEXT[: 900 + 37 * number].encode() for number in range(60)],
     "small ones of two formats": [
         (TEXT if number % 7 else "version start\n2 1700000000\n")[: 900 + 37 * number].encode()

@@ -3,11 +3,12 @@
 import random
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flowconv.blocks.formats import LogFormat, with_timestamp
+from flowconv.blocks.formats import KNOWN_NAMES, LogFormat, with_timestamp
 from flowconv.blocks.shapes import find_header, is_timed
 from flowconv.kernel.rows import RowBuilder, Speed, speeds
 from flowconv.rows.parsing import kernel_columns
@@ -263,3 +264,33 @@ def test_very_many_texts_are_forgotten(texts: list[str]) -> None:
     builder.append(b"a 1 2\n")
     found: Any = builder.take().batch["srcaddr"]
     assert found.dictionary.to_pylist() == ["a"]
+
+
+@given(texts=st.lists(TEXTS, min_size=1, max_size=8), gap=st.integers(0, 3))
+def test_parts_are_read_as_texts_are(texts: list[bytes], gap: int) -> None:
+    """Up to the first that has a question or lines that do not fit, and that one too."""
+    format_ = format_of(SMALL)
+    whole, parts = b"", []
+    for number, text in enumerate(texts):
+        whole += b"x" * gap
+        parts.append((len(whole), len(text), 1 + 10 * number))
+        whole += text
+    together, alone = (RowBuilder(kernel_columns(format_), names=KNOWN_NAMES) for _ in range(2))
+    found = together.append_parts(whole, np.array(parts, np.int64))
+    for place, (part, text) in enumerate(zip(found, texts, strict=False)):
+        wanted = alone.append(text, first_line=1 + 10 * place)
+        assert part[:-1] == wanted[:-1]
+        assert part.rejected.tolist() == wanted.rejected.tolist()
+        is_odd = part.question or len(part.rejected) > 0
+        assert is_odd <= (place == len(found) - 1)
+    assert len(found) == len(texts) or is_odd
+    got, expected = together.take(), alone.take()
+    assert got.batch.equals(expected.batch)
+    assert got.lines.tolist() == expected.lines.tolist()
+
+
+def test_parts_that_are_too_large() -> None:
+    builder = RowBuilder(kernel_columns(format_of(SMALL)))
+    parts = np.array([(0, 6, 1), (0, 1 << 31, 1), (0, 6, 1)], np.int64)
+    with pytest.raises(OverflowError, match="of text"):
+        builder.append_parts(b"a 1 2\n", parts)

@@ -4,7 +4,7 @@ import pickle
 import threading
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import fields, replace
+from dataclasses import replace
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
@@ -41,7 +41,7 @@ from flowconv.storage.local import LocalStorage
 
 UNFIT = (("/app", "srcaddr"), ("/b, c", "srcaddr dstaddr"))
 OLD, NEW = "srcaddr start end", "srcaddr start end vpc-id"
-KINDS = [kind.name for kind in fields(LineCounts)]
+KINDS = [*LineCounts._fields]
 RUN = Run(run_id="run", began=datetime(2026, 1, 14, tzinfo=UTC), host="host")
 LAYOUT = {"partition_by": ["date"]}
 

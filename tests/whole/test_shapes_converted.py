@@ -50,7 +50,7 @@ def test_inspect(tmp_path: Path, shape: Shape) -> None:
     path.write_bytes(gzip_members([OBJECTS[shape][:half], OBJECTS[shape][half:]]))
     found = inspect_object(str(path), format=FORMAT)
     assert (found.shape, found.sign) == (shape, SIGNS[shape])
-    assert found.lines.by_kind() == (0, 1, 1, 3, 1, 1, 1, 0, 0, 0)
+    assert found.lines == (0, 1, 1, 3, 1, 1, 1, 0, 0, 0)
     assert [format_.names for format_ in found.formats] == [FORMAT]
     assert [record["type"] for record in found.records] == ["A", "B", "C"]
     assert [(line.line, line.reason) for line in found.rejected] == [(5, "not-a-number")]
@@ -102,7 +102,7 @@ def test_source_columns(tmp_path: Path) -> None:
     lake = str(tmp_path / "lake")
     options = ConvertOptions(format=FORMAT, with_source=True)
     report = convert(str(tmp_path / "logs"), lake, options)
-    assert report.lines.by_kind() == (0, 4, 4, 12, 4, 4, 4, 0, 0, 0)
+    assert report.lines == (0, 4, 4, 12, 4, 4, 4, 0, 0, 0)
     columns = ["source_uri", "source_line", "type"]
     rows = scan(lake).select(columns).collect().sort(columns).rows()
     assert rows == [

@@ -333,6 +333,20 @@ int32_t fc_append(fc_builder *b, const uint8_t *text, int64_t text_size, int64_t
     return FC_OK;
 }
 
+int64_t fc_append_parts(fc_builder *b, const uint8_t *text, const fc_part *parts, int64_t count,
+                        fc_appended *appended, int32_t *status) {
+    *status = FC_OK;
+    int64_t read = 0;
+    while (read < count) {
+        const fc_part *part = &parts[read];
+        fc_appended *found = &appended[read++];
+        *status = fc_append(b, text + part->start, part->size, part->first_line, 0, found);
+        if (*status != FC_OK || found->rejected)
+            break;
+    }
+    return read;
+}
+
 void fc_truncate(fc_builder *b, int64_t rows) {
     if (rows < 0 || (size_t)rows >= b->rows)
         return;
