@@ -1,8 +1,8 @@
 """Stage 2, objects -> tasks: each task is converted and committed as a whole."""
 
+from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from datetime import date
-from itertools import groupby
 from typing import NamedTuple
 
 from flowconv.options import MB, ConvertOptions
@@ -57,10 +57,11 @@ def plan_tasks(
         Tasks, the largest first. The same objects and options give the same tasks on any machine,
         in whatever order the objects come.
     """
-    ordered = sorted(log_objects, key=_group_and_place)
-    limit = _limit(planned_bytes + _size(ordered), options)
-    groups = groupby(ordered, key=lambda o: _group_and_place(o)[:6])
-    tasks = [task for _, group in groups for task in _tasks(list(group), limit, options)]
+    groups: defaultdict[object, list[LogObject]] = defaultdict(list)
+    for log_object in log_objects:
+        groups[log_object.account_id, log_object.region, log_object.day].append(log_object)
+    limit = _limit(planned_bytes + sum(map(_size, groups.values())), options)
+    tasks = [task for group in groups.values() for task in _tasks(group, limit, options)]
     return sorted(tasks, key=lambda task: (-task.size_bytes, task.id))
 
 
@@ -77,12 +78,12 @@ def plan_day(
     Returns:
         The tasks that `plan_tasks` makes of them; None if those depend on the other objects.
     """
-    ordered = sorted(log_objects, key=_group_and_place)
-    size = _size(ordered)
+    group = list(log_objects)
+    size = _size(group)
     limit, highest = _limit(least_bytes, options), _limit(None, options)
     if _number_of_chunks(size, limit) != _number_of_chunks(size, highest):
         return None
-    return list(_tasks(ordered, limit, options))
+    return list(_tasks(group, limit, options))
 
 
 def plan_replacement(
@@ -112,9 +113,14 @@ def plan_replacement(
     )
 
 
+def _place(log_object: LogObject) -> tuple[str, str]:
+    """Return a key to sort the objects of a group by."""
+    # Those of a flow log share a header, and are neighbours.
+    return log_object.flow_log_id or "", log_object.uri
+
+
 def _group_and_place(log_object: LogObject) -> tuple[bool, str, bool, str, bool, date, str, str]:
-    """Return a key to sort by: its first six values are the same for a group of objects."""
-    # None sorts first. Objects of a flow log share a header, and are neighbours in their group.
+    """Return a key to sort objects of several groups by; None comes first."""
     return (
         log_object.account_id is not None,
         log_object.account_id or "",
@@ -122,8 +128,7 @@ def _group_and_place(log_object: LogObject) -> tuple[bool, str, bool, str, bool,
         log_object.region or "",
         log_object.day is not None,
         log_object.day or date.min,
-        log_object.flow_log_id or "",
-        log_object.uri,
+        *_place(log_object),
     )
 
 
@@ -139,8 +144,8 @@ def _size(log_objects: Iterable[LogObject]) -> int:
     return sum(log_object.size_bytes for log_object in log_objects)
 
 
-def _tasks(group: Sequence[LogObject], limit: int, options: ConvertOptions) -> Iterator[Task]:
-    for chunk in _chunks(group, limit):
+def _tasks(group: Iterable[LogObject], limit: int, options: ConvertOptions) -> Iterator[Task]:
+    for chunk in _chunks(sorted(group, key=_place), limit):
         first = chunk[0]
         yield Task(
             id=_task_id(chunk, options),

@@ -392,15 +392,16 @@ class _Listing:
         if not self._is_whole(place) or self._may_share_days(place):
             yield from listed
             return
-        last: LogObject | None = None
+        last: DayEnd | None = None
         end: DayEnd | None = None
         for log_object in listed:
-            if last is None or day_of(log_object) != day_of(last):
+            day = day_of(log_object)
+            if day != last:
                 if end:
                     yield end
                 end = self._end_of(log_object, place)
             yield log_object
-            last = log_object
+            last = day
         if end:
             yield end
 
