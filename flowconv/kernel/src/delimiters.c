@@ -18,6 +18,30 @@ typedef struct {
     uint64_t space, tab, newline, carriage_return, hash, not_ascii;
 } masks;
 
+/* A block has one newline or none, and few delimiters or some more: branches would be predicted
+ * badly. What is noted too much is overwritten by the next block. */
+
+static inline void note_newlines(uint64_t newline, uint64_t delimiter, delimiters *found) {
+    uint64_t rest = newline;
+    do {
+        uint64_t before = delimiter & ((rest & -rest) - 1);
+        found->line_ends[found->lines] =
+            (uint32_t)(found->count + (size_t)__builtin_popcountll(before));
+        found->lines += rest != 0;
+        rest &= rest - 1;
+    } while (rest);
+}
+
+static inline void note_delimiters(uint64_t delimiter, size_t start, delimiters *found) {
+    const uint64_t last = UINT64_C(1) << 63; /* where nothing is left, as 0 has no lowest bit */
+    uint32_t *out = found->offsets + found->count;
+    size_t count = (size_t)__builtin_popcountll(delimiter);
+    found->count += count;
+    for (size_t noted = 0; noted < count; noted += DELIMITERS_AT_ONCE)
+        for (size_t i = 0; i < DELIMITERS_AT_ONCE; i++, delimiter &= delimiter - 1)
+            *out++ = (uint32_t)(start + (size_t)__builtin_ctzll(delimiter | last));
+}
+
 /* Note what one block has. `behind` is 1 if a delimiter stands before the block. */
 static inline __attribute__((always_inline)) uint64_t note_block(masks m, size_t start, size_t size,
                                                                  uint64_t behind,
@@ -34,15 +58,8 @@ static inline __attribute__((always_inline)) uint64_t note_block(masks m, size_t
     found->blocks[start / BLOCK_BYTES] = kind;
     found->found |= kind;
 
-    for (uint64_t rest = m.newline; rest; rest &= rest - 1) {
-        uint64_t before = delimiter & ((rest & -rest) - 1);
-        found->line_ends[found->lines++] =
-            (uint32_t)(found->count + (size_t)__builtin_popcountll(before));
-    }
-    uint32_t *out = found->offsets + found->count;
-    found->count += (size_t)__builtin_popcountll(delimiter);
-    for (uint64_t rest = delimiter; rest; rest &= rest - 1)
-        *out++ = (uint32_t)(start + (size_t)__builtin_ctzll(rest));
+    note_newlines(m.newline, delimiter, found);
+    note_delimiters(delimiter, start, found);
     return delimiter >> 63;
 }
 
@@ -114,6 +131,14 @@ AVX2 static inline uint64_t equal_avx2(__m256i low, __m256i high, char byte) {
     return bits_of(_mm256_cmpeq_epi8(low, wanted), _mm256_cmpeq_epi8(high, wanted));
 }
 
+/* Whether one of 32 bytes is a tab, a carriage return or a #: each stands where its low half leads,
+ * and no other byte is what stands there. */
+AVX2 static inline __m256i rare_avx2(__m256i bytes) {
+    const __m256i rare = _mm256_broadcastsi128_si256(
+        _mm_setr_epi8(-1, -1, -1, '#', -1, -1, -1, -1, -1, '\t', -1, -1, -1, '\r', -1, -1));
+    return _mm256_cmpeq_epi8(_mm256_shuffle_epi8(rare, bytes), bytes);
+}
+
 AVX2 static void find_by_avx2(const uint8_t *text, size_t size, delimiters *found) {
     begin(found);
     uint64_t behind = 1;
@@ -123,12 +148,15 @@ AVX2 static void find_by_avx2(const uint8_t *text, size_t size, delimiters *foun
         __m256i high = _mm256_loadu_si256((const __m256i *)(text + start + 32));
         masks m = {
             .space = equal_avx2(low, high, ' '),
-            .tab = equal_avx2(low, high, '\t'),
             .newline = equal_avx2(low, high, '\n'),
-            .carriage_return = equal_avx2(low, high, '\r'),
-            .hash = equal_avx2(low, high, '#'),
             .not_ascii = bits_of(low, high),
         };
+        __m256i rare = _mm256_or_si256(rare_avx2(low), rare_avx2(high));
+        if (!_mm256_testz_si256(rare, rare)) {
+            m.tab = equal_avx2(low, high, '\t');
+            m.carriage_return = equal_avx2(low, high, '\r');
+            m.hash = equal_avx2(low, high, '#');
+        }
         behind = note_block(m, start, size, behind, found);
     }
 }

@@ -11,7 +11,11 @@
 /* What is in a block of 64 bytes. */
 enum { BLOCK_PLAIN = 0, BLOCK_ODD = 1, BLOCK_NOT_ASCII = 2 };
 
-/* The delimiters of a text. The arrays have room for one entry a byte, `blocks` for one a block. */
+/* So many delimiters are noted at once, also where there are fewer. */
+#define DELIMITERS_AT_ONCE 8
+
+/* The delimiters of a text. The arrays have room for one entry a byte and DELIMITERS_AT_ONCE more,
+ * `blocks` for one a block. */
 typedef struct {
     uint32_t *offsets; /* of each space, tab and newline */
     size_t count;

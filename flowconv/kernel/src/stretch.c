@@ -36,6 +36,7 @@ cells cells_of(const stretch *s, const reading *how, size_t index) {
 
 static bool reserve_bytes(stretch *s, size_t size) {
     size_t blocks = size / BLOCK_BYTES + 1;
+    size += DELIMITERS_AT_ONCE;
     if (size <= s->offsets_room && blocks <= s->blocks_room)
         return true;
     size_t room = s->offsets_room; /* `offsets` and `line_ends` have the same. */
