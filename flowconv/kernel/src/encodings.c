@@ -124,12 +124,12 @@ static uint32_t run_length(const uint32_t *values, uint32_t count) {
 /* Return how many values to pack before a run begins that pays. */
 static uint32_t packed_length(const uint32_t *values, uint32_t count) {
     uint32_t length = 8;
-    for (; length < count; length += 8) {
-        uint32_t left = count - length;
-        uint32_t enough = left < SHORTEST_RUN ? left : SHORTEST_RUN;
-        if (run_length(values + length, enough) == enough && left >= 8)
+    for (; length + SHORTEST_RUN <= count; length += 8)
+        if (are_all(values + length, SHORTEST_RUN, values[length]))
             return length;
-    }
+    for (; length + 8 <= count; length += 8) /* the last run may be shorter */
+        if (are_all(values + length, count - length, values[length]))
+            return length;
     return count;
 }
 
