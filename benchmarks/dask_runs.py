@@ -82,6 +82,7 @@ class FakeWorker:
             unfit_log_groups=Counter(),
             text_bytes=0,
             files=(file,),
+            logged={},
         )
         return ConvertedTask(
             result=result,

@@ -8,9 +8,9 @@ type for `encryption-status`; its values are the integers 0 to 3.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import StrEnum
 from types import MappingProxyType
+from typing import NamedTuple
 
 import pyarrow as pa
 
@@ -35,8 +35,7 @@ def is_table_folder(name: str) -> bool:
     return name in (*Table,) or name.startswith(OCSF_FOLDER)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Field:
+class Field(NamedTuple):
     """A field of a flow log record and the column that it becomes.
 
     Attributes:

@@ -5,9 +5,9 @@ A header always wins. What has none is read by a declared format, or not at all.
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from enum import StrEnum
 from types import MappingProxyType
+from typing import NamedTuple
 
 from flowconv.blocks.counts import LineCounts
 from flowconv.blocks.declared_formats import DeclaredFormats
@@ -81,8 +81,7 @@ SIGNS: Mapping[Shape, str] = MappingProxyType(
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Head:
+class Head(NamedTuple):
     """The beginning of an object of text.
 
     Attributes:

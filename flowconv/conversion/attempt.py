@@ -2,7 +2,6 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from itertools import chain
 
 import numpy as np
@@ -287,8 +286,7 @@ def _with_old_rows(result: TaskResult, replacing: Sequence[LogObject], failures:
         **{log_object.uri: reason for log_object in replacing},
         **result.unreadable,
     }
-    return replace(
-        result,
+    return result._replace(
         objects=(),
         files=(),
         rejected=Counter(),

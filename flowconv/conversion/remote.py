@@ -132,7 +132,7 @@ def _with_worker(result: TaskResult) -> TaskResult:
         return result
     name = worker_name()
     reasons = {uri: f"the worker {name}: {reason}" for uri, reason in result.unreadable.items()}
-    return replace(result, unreadable=reasons)
+    return result._replace(unreadable=reasons)
 
 
 _COUNTED = ("total_bytes", "objects", "source_bytes", "rows", "text_bytes")
@@ -173,7 +173,7 @@ class RemoteConverter:
         with self._mutex:
             for times, new in zip(self._requests, converted.requests, strict=True):
                 times.include(new)
-        result = replace(converted.result, worker=answer.worker, retries=converted.retries)
+        result = converted.result._replace(worker=answer.worker, retries=converted.retries)
         adopted = AdoptedTask(self._lake, replace(converted, result=result))
         try:
             progress.add(**converted.progress)

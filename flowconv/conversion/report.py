@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from datetime import date, datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from flowconv.blocks.counts import GROUPS_COUNTED, OTHER_GROUPS, LineCounts
 from flowconv.conversion.logged_interfaces import Logged
@@ -14,15 +14,13 @@ from flowconv.lake.paths import place_of
 from flowconv.notebooks import InNotebooks
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TaskResult:
+class TaskResult(NamedTuple):
     """What a task read and wrote.
 
     Attributes:
         task_id: The task.
         objects: The objects that were converted.
         unreadable: Uri -> reason, of the other objects.
-        unanswered: No object was converted, since the source gave no answer.
         rejected: Reason -> number of rejected lines.
         unknown_fields: Names in headers that AWS does not document.
         left_out_columns: Columns of Parquet that were not read.
@@ -30,10 +28,11 @@ class TaskResult:
         unfit_log_groups: Log group -> rejected lines, where no line of it in an object fits.
         text_bytes: Size of the text.
         files: The files written.
+        logged: Flow log -> its windows and interfaces.
         newest_record: See `ConvertReport`.
         newest_object: See `ConvertReport`.
         skipdata: See `ConvertReport`.
-        logged: Flow log -> its windows and interfaces.
+        unanswered: No object was converted, since the source gave no answer.
         worker: The worker of an engine that did it; "" for this process.
         retries: Requests that this worker repeated since its last task.
     """
@@ -41,7 +40,6 @@ class TaskResult:
     task_id: str
     objects: tuple[ConvertedObject, ...]
     unreadable: Mapping[str, str]
-    unanswered: bool = False
     rejected: Counter[str]
     unknown_fields: frozenset[str]
     left_out_columns: frozenset[str]
@@ -49,10 +47,11 @@ class TaskResult:
     unfit_log_groups: Counter[str]
     text_bytes: int
     files: tuple[DataFile, ...]
+    logged: Mapping[str, Logged]
     newest_record: datetime | None = None
     newest_object: datetime | None = None
     skipdata: int = 0
-    logged: Mapping[str, Logged] = field(default_factory=dict)
+    unanswered: bool = False
     worker: str = ""
     retries: int = 0
 
