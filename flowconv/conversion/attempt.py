@@ -232,6 +232,8 @@ class Attempt:
             self.result = _with_old_rows(self.result, self._replacing, len(failures))
 
     def _converted(self, log_object: LogObject, counts: LineCounts) -> ConvertedObject:
+        if dropped := self._quarantine.dropped.get(log_object):
+            counts = counts._replace(dropped=dropped)
         headers = tuple(self._headers[log_object])
         is_declared = log_object in self._without_header
         return ConvertedObject(
@@ -239,18 +241,18 @@ class Attempt:
             size_bytes=self.source_bytes[log_object],
             etag=log_object.etag,
             day=log_object.day,
-            counts=counts._replace(dropped=self._quarantine.dropped[log_object]),
+            counts=counts,
             headers=headers,
             declared=tuple(filter(self._declared_names.__contains__, headers))
             if is_declared
             else (),
-            unfit=self._unfit(log_object),
+            unfit=self._unfit(log_object) if log_object in self._unfit_log_groups else (),
             flow_log_id=log_object.flow_log_id,
         )
 
     def _unfit(self, log_object: LogObject) -> tuple[tuple[str, str], ...]:
         """Return the log groups of which no line fits, and the formats declared for them."""
-        groups = sorted(self._unfit_log_groups.get(log_object, ()))[:_MOST_UNFIT]
+        groups = sorted(self._unfit_log_groups[log_object])[:_MOST_UNFIT]
         formats = {
             group: self._declared.find(log_object.path, log_object.flow_log_id, group)
             for group in groups

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable
 from datetime import date, timedelta
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -37,23 +36,24 @@ def far_times(
         The objects that have such rows, and how many.
     """
     columns = [table[name] for name in TIME_COLUMNS if name in table.column_names]
-    given = [
-        (log_object, rows, *_near(log_object.delivered, today))
-        for log_object, rows in sources
-        if rows
-    ]
-    if not columns or not given:
+    sources = [source for source in sources if source[1]]
+    # The objects of a block are mostly of one day.
+    near = {day: _near(day, today) for day in {log_object.delivered for log_object, _ in sources}}
+    if not columns or not near:
         return []
-    latest_first, earliest_stop = max(near[2] for near in given), min(near[3] for near in given)
+    latest_first = max(first for first, _ in near.values())
+    earliest_stop = min(stop for _, stop in near.values())
     times = [known_times(column) for column in columns]
     if all(
         part.min(initial=latest_first) >= latest_first and part.max(initial=0) < earliest_stop
         for part in times
     ):
         return []
-    rows = [rows for _, rows, _, _ in given]
-    first = np.repeat([first for *_, first, _ in given], rows)
-    stop = np.repeat([stop for *_, stop in given], rows)
+    rows = [rows for _, rows in sources]
+    first, stop = (
+        np.repeat([near[log_object.delivered][side] for log_object, _ in sources], rows)
+        for side in (0, 1)
+    )
     far = np.zeros(table.num_rows, bool)
     for column in columns:
         known: Any = column.is_valid().to_numpy()
@@ -63,12 +63,10 @@ def far_times(
         far |= known & ((seconds < first) | (seconds >= stop))
     counts = np.add.reduceat(far.astype(np.int64), np.cumsum([0, *rows[:-1]])).tolist()
     return [
-        (log_object, count) for (log_object, *_), count in zip(given, counts, strict=True) if count
+        (log_object, count) for (log_object, _), count in zip(sources, counts, strict=True) if count
     ]
 
 
-# The objects of a block are mostly of one day.
-@lru_cache(maxsize=64)
 def _near(day: date | None, today: date) -> tuple[int, int]:
     """Return the first second that is near the day of a delivery, and the one behind the last."""
     if day is None:

@@ -33,6 +33,8 @@ class Fitting:
             The objects of which no line was a row, and why; log groups of which none was, and how
             many lines these have.
         """
+        if not self._unfinished and not parsed.rejected and block.ended == block.log_objects:
+            return {}, {}
         for log_object, counts in parsed.counts:
             tally = self._unfinished.setdefault(log_object, _Tally())
             tally.rows += counts.rows

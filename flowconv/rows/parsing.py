@@ -5,7 +5,7 @@ a question, and is decided here.
 """
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, date, datetime
 from functools import lru_cache
@@ -132,7 +132,10 @@ class _LogBlockParser:
             if not appended and place not in large:
                 behind = next((number for number in large if number > place), None)
                 appended.extend(self._section.builder.append_parts(self._text, small[place:behind]))
-            self._read_span(span, appended.popleft() if appended else None)
+            if self._block.damaged:
+                self._read_damaged(span)
+            else:
+                self._read(span.start, span.stop, appended.popleft() if appended else None)
             self._end_object()
             counts.append((span.log_object, self._counts))
         return ParsedBlock(
@@ -157,26 +160,19 @@ class _LogBlockParser:
         large = [place for place, (_, size, _) in enumerate(parts) if size > TEXT_BYTES]
         return np.array(parts, np.int64), large
 
-    def _read_span(self, span: Span, found: Appended | None) -> None:
-        for start, stop, are_lines in self._parts(span):
-            if are_lines:
-                self._read(start, stop, found)
-            else:
-                self._reject_damaged(start, stop)
-
-    def _parts(self, span: Span) -> Iterator[tuple[int, int, bool]]:
-        """Cut a span into lines to be read, and lines that are no message of their JSON."""
-        if not self._block.damaged:
-            yield span.start, span.stop, True
-            return
+    def _read_damaged(self, span: Span) -> None:
+        """Add the rows of lines that are messages of their JSON, and reject the others."""
         starts = _starts_of_lines(self._text[span.start : span.stop]) + span.start
         are_lines = ~np.isin(starts, self._block.damaged)
         changes = np.flatnonzero(np.diff(are_lines)) + 1
         edges = [*starts[[0, *changes]].tolist(), span.stop] if starts.size else []
         for start, stop in pairwise(edges):
-            yield start, stop, bool(are_lines[np.searchsorted(starts, start)])
+            if are_lines[np.searchsorted(starts, start)]:
+                self._read(start, stop)
+            else:
+                self._reject_damaged(start, stop)
 
-    def _read(self, start: int, stop: int, found: Appended | None) -> None:
+    def _read(self, start: int, stop: int, found: Appended | None = None) -> None:
         """Add the rows of some lines; `found` is what became of the first, if they are added."""
         settled = False
         while start < stop:
@@ -186,7 +182,7 @@ class _LogBlockParser:
                 settled=settled,
             )
             self._section.rows += found.rows
-            self._count(
+            self._counts += LineCounts(
                 blank=found.blank,
                 comment=found.comment,
                 rows=found.rows,
@@ -240,7 +236,7 @@ class _LogBlockParser:
         except FormatError as error:
             raise error.at(self._block.spans[self._place].log_object.uri, self._line) from None
         if header is not None:
-            self._count(header=1)
+            self._counts += LineCounts(header=1)
             self._change_fields(header)
             return True
         if format_.timestamped and not is_timed(split.tokens[0]):
@@ -275,19 +271,21 @@ class _LogBlockParser:
         self._change_format(format_)
 
     def _change_format(self, format_: LogFormat) -> None:
-        if format_ != self._section.format:
+        # To compare all fields takes longer, and mostly it is the same object.
+        if format_ is not self._section.format and format_ != self._section.format:
             self._section = _Section(format_, self._builders.take(format_))
             self._sections.append(self._section)
 
     def _end_object(self) -> None:
         """Note what the section has of the object."""
-        self._keep_rejected()
+        if self._unkept:
+            self._keep_rejected()
         self._section.end_object(self._block.spans[self._place].log_object)
 
     def _reject(self, lines: _Rejections) -> None:
         """Note lines that do not fit; their offsets are the block's."""
         if len(lines):
-            self._count(rejected=len(lines))
+            self._counts += LineCounts(rejected=len(lines))
             self._unkept.append(lines)
             self._unkept_lines += len(lines)
             if self._unkept_lines > _FEW_LINES:
@@ -295,15 +293,11 @@ class _LogBlockParser:
 
     def _keep_rejected(self) -> None:
         """Make the lines that do not fit a part of what is returned."""
-        if self._unkept:
-            lines = np.concatenate(self._unkept)
-            self._unkept, self._unkept_lines = [], 0
-            log_object = self._block.spans[self._place].log_object
-            part = _rejected_part(lines, self._text, log_object, self._section.format)
-            self._rejected.append(part)
-
-    def _count(self, **lines: int) -> None:
-        self._counts += LineCounts(**lines)
+        lines = np.concatenate(self._unkept)
+        self._unkept, self._unkept_lines = [], 0
+        log_object = self._block.spans[self._place].log_object
+        part = _rejected_part(lines, self._text, log_object, self._section.format)
+        self._rejected.append(part)
 
     def _add_glued(self, records: list[bytes], start: int, end: int) -> None:
         """Add the records of one line, or none of them if one does not fit."""
@@ -320,7 +314,9 @@ class _LogBlockParser:
                 return
             milliseconds += found.milliseconds
         self._section.rows += len(records)
-        self._count(rows=len(records), split=len(records) - 1, milliseconds=milliseconds)
+        self._counts += LineCounts(
+            rows=len(records), split=len(records) - 1, milliseconds=milliseconds
+        )
 
     def _reject_damaged(self, start: int, stop: int) -> None:
         text = self._text[start:stop]

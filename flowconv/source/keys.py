@@ -58,11 +58,6 @@ class LogObject(NamedTuple):
     day: date | None
     time: datetime | None
 
-    def __hash__(self) -> int:
-        # Objects are keys wherever they are counted, and a hash of all fields takes four times as
-        # long.
-        return hash(self.uri)
-
     @property
     def delivered(self) -> date | None:
         """The day of its delivery: of the time in the name, else of the path."""
