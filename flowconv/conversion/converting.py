@@ -333,12 +333,18 @@ def _convert_all(
 
     def planned() -> Iterator[Task | None]:
         nonlocal headers
+        objects = size_bytes = 0
         tasks = plan_pending(listing.items(), ledger, options, pending, converter.prepare)
         for task in tasks:
             if task:
                 if not progress.total_objects:
                     headers = KnownHeaders(ledger.headers())
-                progress.add(total_objects=len(task.log_objects), total_bytes=task.size_bytes)
+                # Tasks are taken one by one, long after they are known.
+                progress.add(
+                    total_objects=pending.objects - objects,
+                    total_bytes=pending.size_bytes - size_bytes,
+                )
+                objects, size_bytes = pending.objects, pending.size_bytes
             yield task
         with mutex:
             _note_pending(report, pending, listing, ledger, options)

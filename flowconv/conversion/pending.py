@@ -32,6 +32,7 @@ class Pending:
 
     Attributes:
         objects: Number of objects to convert.
+        size_bytes: Their size as they are stored.
         tasks: Number of their tasks.
         already_converted: Number of objects that earlier runs converted.
         changed: Uris of objects that changed since they were converted.
@@ -42,6 +43,7 @@ class Pending:
     """
 
     objects: int = 0
+    size_bytes: int = 0
     tasks: int = 0
     already_converted: int = 0
     changed: list[str] = field(default_factory=list)
@@ -126,6 +128,7 @@ def plan_pending(
 def _counted(tasks: list[Task], pending: Pending) -> Iterator[Task]:
     pending.tasks += len(tasks)
     pending.objects += sum(len(task.log_objects) for task in tasks)
+    pending.size_bytes += sum(task.size_bytes for task in tasks)
     yield from tasks
 
 

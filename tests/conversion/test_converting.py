@@ -173,6 +173,20 @@ def test_progress(tmp_path: Path, sample_logs: Path) -> None:
     assert seen[-1] == (32, report.source_bytes, report.lines.rows)
 
 
+def test_progress_of_many_tasks_is_of_all_that_are_known(tmp_path: Path) -> None:
+    keys = [aws_key(time=f"2026-01-{day:02}T00:05") for day in range(1, 29)]
+    write_objects(tmp_path / "logs", dict.fromkeys(keys, V2 + ROW))
+    size_bytes = sum(path.stat().st_size for path in (tmp_path / "logs").rglob("*.gz"))
+    totals: set[tuple[int, int]] = set()
+    convert(
+        str(tmp_path / "logs"),
+        str(tmp_path / "lake"),
+        ConvertOptions(workers=1),
+        on_progress=lambda progress: totals.add((progress.total_objects, progress.total_bytes)),
+    )
+    assert totals == {(28, size_bytes)}
+
+
 @pytest.mark.parametrize("source", ["logs", "logs/", "./logs", "logs/a.log", "logs/sub"])
 def test_relative_sources(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str) -> None:
     write_objects(tmp_path / "logs", {Key("a.log"): GOOD, Key("sub/b.log"): GOOD})
