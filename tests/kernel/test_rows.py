@@ -110,6 +110,19 @@ def test_any_text_is_read_as_the_oracle_reads_it(text: bytes, cut: int, stretch_
         judge(SMALL, text, speed=speed, stretch_bytes=stretch_bytes, cuts=(cut,))
 
 
+DIGITS = st.sampled_from([1, 2, 5, 7, 8, 9, 10, 13, 16, 17, 20]).flatmap(
+    lambda count: st.text("0123456789", min_size=count, max_size=count)
+)
+NUMBERS = st.one_of(DIGITS, DIGITS, st.sampled_from(["-", "0", "443", "1768348800", "4x", "-1"]))
+
+
+@given(rows=st.lists(st.tuples(NUMBERS, NUMBERS, NUMBERS), min_size=1, max_size=20))
+def test_numbers_of_any_lengths_beside_each_other(rows: list[tuple[str, ...]]) -> None:
+    text = "".join(" ".join(row) + "\n" for row in rows).encode()
+    for speed in speeds():
+        judge(b"srcport bytes start", text, speed=speed)
+
+
 def test_every_cut(speed: Speed) -> None:
     text = (
         ROW + ROW.replace(b" ", b"  ") + b"\n# c\n" + ROW[:-1] + b"\r\n" + ROW[:-4] + b"\n"

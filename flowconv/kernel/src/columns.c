@@ -6,6 +6,12 @@
 #include "memory.h"
 #include "values.h"
 
+#if defined(__x86_64__)
+#include <immintrin.h>
+
+#define AVX2 __attribute__((target("avx2,bmi,bmi2,popcnt")))
+#endif
+
 /* So many numbers of texts are written at once, also where fewer are wanted. */
 #define NUMBERS_AT_ONCE 4
 
@@ -82,40 +88,124 @@ static bool note_misfit(const findings *found, uint32_t line, int16_t field, int
     return false;
 }
 
-static inline __attribute__((always_inline)) bool write_as(column *c, size_t row,
-                                                           const cells *values, int16_t field,
-                                                           const findings *found, bool is_wide) {
-    const uint32_t *before = values->before, *end = values->end;
-    bool fits = true, has_seconds = c->type == FC_SECONDS;
-    for (size_t r = 0; r < values->rows; r++) {
-        uint32_t start = *before + 1, length = *end - start;
-        before += values->before_step, end += values->end_step;
-        const uint8_t *value = values->text + start;
-        int64_t number = 0;
-        int reason = read_number(value, length, c->largest, &number);
-        if (__builtin_expect(reason, 0)) {
-            number = 0;
-            if (is_null(value, length))
-                set_null(c, row + r);
-            else
-                fits = note_misfit(found, found->lines[r], field, reason);
-        } else if (has_seconds && __builtin_expect(number > FC_MOST_SECONDS, 0)) {
-            number /= 1000;
-            found->milliseconds[found->lines[r]] = 1;
-        }
-        if (is_wide)
-            ((int64_t *)c->values)[row + r] = number;
+/* Write the number of row `r` of `values`; false if there is none, nor a null. */
+static inline bool write_number(column *c, size_t row, const cells *values, size_t r, int16_t field,
+                                const findings *found) {
+    uint32_t start = values->before[r * values->before_step] + 1;
+    uint32_t length = values->end[r * values->end_step] - start;
+    const uint8_t *value = values->text + start;
+    bool fits = true;
+    int64_t number = 0;
+    int reason = read_number(value, length, c->largest, &number);
+    if (__builtin_expect(reason, 0)) {
+        number = 0;
+        if (is_null(value, length))
+            set_null(c, row + r);
         else
-            ((int32_t *)c->values)[row + r] = (int32_t)number;
+            fits = note_misfit(found, found->lines[r], field, reason);
+    } else if (c->type == FC_SECONDS && __builtin_expect(number > FC_MOST_SECONDS, 0)) {
+        number /= 1000;
+        found->milliseconds[found->lines[r]] = 1;
     }
+    if (value_bytes(c) == 8)
+        ((int64_t *)c->values)[row + r] = number;
+    else
+        ((int32_t *)c->values)[row + r] = (int32_t)number;
     return fits;
 }
 
-bool write_numbers(column *c, size_t row, const cells *values, int16_t field,
-                   const findings *found) {
-    if (value_bytes(c) == 8)
-        return write_as(c, row, values, field, found, true);
-    return write_as(c, row, values, field, found, false);
+#if defined(__x86_64__)
+
+/* Make numbers of four times eight digits, of which the first ones may be 0 instead of '0'. Returns
+ * which have nothing but digits: all bits of a lane or none. */
+AVX2 static inline __m256i parse_four(__m256i digits, __m256i *numbers) {
+    __m256i above = _mm256_subs_epu8(digits, _mm256_set1_epi8(9));
+    __m256i pairs = _mm256_maddubs_epi16(digits, _mm256_set1_epi16(10 | 1 << 8));
+    __m256i fours = _mm256_madd_epi16(pairs, _mm256_set1_epi32(100 | 1 << 16));
+    __m256i high = _mm256_mul_epu32(fours, _mm256_set1_epi64x(10000));
+    *numbers = _mm256_add_epi64(high, _mm256_srli_epi64(fours, 32));
+    return _mm256_cmpeq_epi64(above, _mm256_setzero_si256());
+}
+
+/* Eight characters of each of four values, '0' taken away. */
+AVX2 static inline __m256i load_four(const uint8_t *a, const uint8_t *b, const uint8_t *c,
+                                     const uint8_t *d) {
+    __m256i words = _mm256_set_epi64x((int64_t)load_word(d), (int64_t)load_word(c),
+                                      (int64_t)load_word(b), (int64_t)load_word(a));
+    return _mm256_xor_si256(words, _mm256_set1_epi8('0'));
+}
+
+/* Read the numbers of the first four rows; returns a bit for each that is not plain: it has other
+ * characters than digits, more than the first row's or fewer, or is above `most`. */
+AVX2 static inline unsigned read_four(const cells *values, int64_t most, __m256i *numbers) {
+    const uint8_t *starts[4], *lasts[4]; /* `lasts`: eight characters before the end */
+    uint32_t lengths[4];
+    for (size_t i = 0; i < 4; i++) {
+        uint32_t start = values->before[i * values->before_step] + 1;
+        lengths[i] = values->end[i * values->end_step] - start;
+        starts[i] = values->text + start;
+        lasts[i] = starts[i] + (lengths[i] > 8 ? lengths[i] - 8 : 0);
+    }
+    bool is_long = lengths[0] > 8;
+    __m256i digits = _mm256_set_epi64x(lengths[3], lengths[2], lengths[1], lengths[0]);
+    if (is_long)
+        digits = _mm256_sub_epi64(digits, _mm256_set1_epi64x(8));
+    __m256i first = load_four(starts[0], starts[1], starts[2], starts[3]);
+    __m256i shift = _mm256_sub_epi64(_mm256_set1_epi64x(64), _mm256_slli_epi64(digits, 3));
+    __m256i plain = parse_four(_mm256_sllv_epi64(first, shift), numbers);
+    __m256i none = _mm256_cmpgt_epi64(_mm256_set1_epi64x(1), digits);
+    __m256i many = _mm256_cmpgt_epi64(digits, _mm256_set1_epi64x(8));
+    if (is_long) {
+        __m256i low, high = _mm256_mul_epu32(*numbers, _mm256_set1_epi64x(100000000));
+        __m256i last = load_four(lasts[0], lasts[1], lasts[2], lasts[3]);
+        plain = _mm256_and_si256(plain, parse_four(last, &low));
+        *numbers = _mm256_add_epi64(high, low);
+    }
+    __m256i above = _mm256_cmpgt_epi64(*numbers, _mm256_set1_epi64x(most));
+    plain = _mm256_andnot_si256(_mm256_or_si256(_mm256_or_si256(none, many), above), plain);
+    return ~(unsigned)_mm256_movemask_pd(_mm256_castsi256_pd(plain)) & 0xF;
+}
+
+/* As write_numbers, for as many rows as are whole fours; returns how many. */
+AVX2 static size_t write_fours(column *c, size_t row, const cells *values, int16_t field,
+                               const findings *found, bool *fits) {
+    bool is_wide = value_bytes(c) == 8;
+    bool is_time = c->type == FC_SECONDS && c->largest > FC_MOST_SECONDS;
+    int64_t most = is_time ? FC_MOST_SECONDS : c->largest;
+    uint8_t *out = (uint8_t *)c->values + row * value_bytes(c);
+    cells rest = *values;
+    size_t r = 0;
+    for (; r + 4 <= values->rows; r += 4) {
+        __m256i numbers;
+        unsigned odd = read_four(&rest, most, &numbers);
+        rest.before += 4 * rest.before_step, rest.end += 4 * rest.end_step;
+        if (is_wide) {
+            _mm256_storeu_si256((__m256i *)(out + 8 * r), numbers);
+        } else {
+            __m256i lows = _mm256_setr_epi32(0, 2, 4, 6, 0, 2, 4, 6);
+            numbers = _mm256_permutevar8x32_epi32(numbers, lows);
+            _mm_storeu_si128((__m128i *)(out + 4 * r), _mm256_castsi256_si128(numbers));
+        }
+        for (; odd; odd &= odd - 1)
+            *fits &= write_number(c, row, values, r + (size_t)__builtin_ctz(odd), field, found);
+    }
+    return r;
+}
+
+#endif
+
+bool write_numbers(column *c, size_t row, const cells *values, int16_t field, const findings *found,
+                   int32_t speed) {
+    bool fits = true;
+    size_t r = 0;
+#if defined(__x86_64__)
+    if (speed == FC_AVX2)
+        r = write_fours(c, row, values, field, found, &fits);
+#endif
+    (void)speed;
+    for (; r < values->rows; r++)
+        fits &= write_number(c, row, values, r, field, found);
+    return fits;
 }
 
 void keep_fitting(column *c, size_t row, size_t rows, const findings *found) {
@@ -174,9 +264,6 @@ static inline void set_nulls(column *c, size_t begin, size_t end) {
 #include "texts.inc"
 
 #if defined(__x86_64__)
-#include <immintrin.h>
-
-#define AVX2 __attribute__((target("avx2,bmi,bmi2,popcnt")))
 
 AVX2 static inline __m256i words_avx2(const void *words) {
     return _mm256_loadu_si256((const __m256i *)words);

@@ -50,11 +50,11 @@ bool column_take(column *c, column *taken, bool keeps_texts, uint64_t seed);
 bool column_reserve(column *c, size_t rows);
 
 /* Write numbers from `row` on; true if all fit. What does not is 0, and named in `found` unless its
- * line was before. */
-bool write_numbers(column *c, size_t row, const cells *values, int16_t field,
-                   const findings *found);
+ * line was before. `speed` is an enum fc_speed. */
+bool write_numbers(column *c, size_t row, const cells *values, int16_t field, const findings *found,
+                   int32_t speed);
 
-/* Write texts from `row` on; false if there is no memory. `speed` is an enum fc_speed. */
+/* Write texts from `row` on; false if there is no memory. */
 bool write_texts(column *c, size_t row, const cells *values, int32_t speed);
 
 /* Of `rows` rows from `row` on keep those whose line has nothing found. */

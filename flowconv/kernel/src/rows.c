@@ -215,7 +215,8 @@ static bool add_rows(fc_builder *b, int64_t first_line, bool settled) {
     for (size_t i = 0; i < b->field_count; i++) {
         cells values = cells_of(s, &b->how, i + b->how.timestamped);
         if (b->columns[i].type != FC_TEXT)
-            fits &= write_numbers(&b->columns[i], b->rows, &values, (int16_t)i, &found);
+            fits &=
+                write_numbers(&b->columns[i], b->rows, &values, (int16_t)i, &found, b->how.speed);
     }
     if (!fits) {
         stop_at_header(b, settled);
