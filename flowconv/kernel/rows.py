@@ -202,6 +202,7 @@ class RowBuilder:
         read = _functions().fc_append_parts(
             self._native.pointer,
             buffer.address,
+            buffer.size,
             parts.ctypes.data,
             len(parts),
             found.ctypes.data,
@@ -376,7 +377,7 @@ def _functions() -> Any:
             "fc_builder_free": Function(None, (pointer,)),
             "fc_append": Function(flag, (pointer, pointer, size, size, flag, pointer)),
             "fc_append_parts": Function(
-                size, (pointer, pointer, pointer, size, pointer, ctypes.POINTER(flag))
+                size, (pointer, pointer, size, pointer, size, pointer, ctypes.POINTER(flag))
             ),
             "fc_truncate": Function(None, (pointer, size)),
             "fc_rows": Function(size, (pointer,), keeps_lock=True),

@@ -113,7 +113,8 @@ def find_partitions(
             # Renumbered each time, so that the product cannot overflow.
             _, group = _distinct(group * len(level.values) + level.codes)
     first = np.zeros(int(group.max()) + 1, np.int64)
-    first[group[::-1]] = np.arange(len(group))[::-1]
+    if len(first) > 1:
+        first[group[::-1]] = np.arange(len(group))[::-1]
     paths = [_path(partition_by, levels, row) for row in first.tolist()]
     return PartitionedRows([PartitionKey(batch.table, path) for path in paths], group, batch.rows)
 

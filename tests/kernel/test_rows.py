@@ -279,7 +279,10 @@ def test_very_many_texts_are_forgotten(texts: list[str]) -> None:
     assert found.dictionary.to_pylist() == ["a"]
 
 
-@given(texts=st.lists(TEXTS, min_size=1, max_size=8), gap=st.integers(0, 3))
+@given(
+    texts=st.lists(TEXTS | TEXTS.map(bytes.rstrip), min_size=1, max_size=8),
+    gap=st.integers(0, 99),
+)
 def test_parts_are_read_as_texts_are(texts: list[bytes], gap: int) -> None:
     """Up to the first that has a question or lines that do not fit, and that one too."""
     format_ = format_of(SMALL)

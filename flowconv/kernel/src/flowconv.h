@@ -15,7 +15,7 @@
 #endif
 
 /* Raised whenever something in this file changes; the Python side refuses another library. */
-#define FC_API_VERSION 8
+#define FC_API_VERSION 9
 
 FC_API int32_t fc_api_version(void);
 
@@ -165,8 +165,9 @@ typedef struct {
 /* Do as fc_append does for each part of a text, up to the first that leaves something to do: a
  * question, or lines that do not fit. Returns how many were read, that one too; `appended` has room
  * for `count`, and `status` becomes that of the last. */
-FC_API int64_t fc_append_parts(fc_builder *builder, const uint8_t *text, const fc_part *parts,
-                               int64_t count, fc_appended *appended, int32_t *status);
+FC_API int64_t fc_append_parts(fc_builder *builder, const uint8_t *text, int64_t size,
+                               const fc_part *parts, int64_t count, fc_appended *appended,
+                               int32_t *status);
 
 /* Forget the rows behind the first `rows`. Their texts may stay in the dictionaries. */
 FC_API void fc_truncate(fc_builder *builder, int64_t rows);

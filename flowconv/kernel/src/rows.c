@@ -298,15 +298,18 @@ static const uint8_t *copy_tail(fc_builder *b, const uint8_t *text, size_t *size
     return b->tail;
 }
 
-int32_t fc_append(fc_builder *b, const uint8_t *text, int64_t text_size, int64_t first_line,
-                  int32_t settled, fc_appended *appended) {
+/* fc_append, where `readable` bytes of the text and what follows it can be read. */
+static int32_t append(fc_builder *b, const uint8_t *text, int64_t text_size, size_t readable,
+                      int64_t first_line, bool settled, fc_appended *appended) {
     *appended = (fc_appended){0};
     if (text_size < 0 || (uint64_t)text_size > FC_MOST_TEXT - b->text_bytes)
         return FC_FULL;
     size_t size = (size_t)text_size, at = 0;
+    if (size > 0 && text[size - 1] != '\n')
+        readable = size; /* the last line is copied, to end it */
     while (at < size) {
         size_t whole = stretch_size(text + at, size - at, b->next_stretch_bytes);
-        size_t length = readable_size(text + at, whole, size - at), taken = length;
+        size_t length = readable_size(text + at, whole, readable - at), taken = length;
         const uint8_t *lines = text + at;
         if (length == 0) {
             length = taken = whole;
@@ -334,14 +337,20 @@ int32_t fc_append(fc_builder *b, const uint8_t *text, int64_t text_size, int64_t
     return FC_OK;
 }
 
-int64_t fc_append_parts(fc_builder *b, const uint8_t *text, const fc_part *parts, int64_t count,
-                        fc_appended *appended, int32_t *status) {
+int32_t fc_append(fc_builder *b, const uint8_t *text, int64_t size, int64_t first_line,
+                  int32_t settled, fc_appended *appended) {
+    return append(b, text, size, (size_t)size, first_line, settled != 0, appended);
+}
+
+int64_t fc_append_parts(fc_builder *b, const uint8_t *text, int64_t size, const fc_part *parts,
+                        int64_t count, fc_appended *appended, int32_t *status) {
     *status = FC_OK;
     int64_t read = 0;
     while (read < count) {
         const fc_part *part = &parts[read];
         fc_appended *found = &appended[read++];
-        *status = fc_append(b, text + part->start, part->size, part->first_line, 0, found);
+        *status = append(b, text + part->start, part->size, (size_t)(size - part->start),
+                         part->first_line, false, found);
         if (*status != FC_OK || found->rejected)
             break;
     }
