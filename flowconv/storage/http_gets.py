@@ -79,6 +79,10 @@ class Gets:
         else:
             self._call(partial(self._begin, get))
 
+    def open_ahead(self, host: Host, number: int) -> None:
+        """Open connections, so that so many are there for GETs to come; from any thread."""
+        self._call(partial(self._open_ahead, host, number))
+
     def _call(self, function: Callable[[], None]) -> None:
         """Call a function in the thread of all GETs."""
         self._calls.append(function)
@@ -113,6 +117,14 @@ class Gets:
         # The one that was used last is the least likely to be closed by now.
         connection = idle.pop() if idle else _Connection(self, get.host)
         connection.begin(get)
+
+    def _open_ahead(self, host: Host, number: int) -> None:
+        idle = self._idle[host]
+        for _ in range(number - len(idle)):
+            connection = _Connection(self, host)
+            # Those that are open already are taken first.
+            idle.insert(0, connection)
+            connection.open()
 
     def addresses(self, host: Host) -> Addresses:
         """Return a host's addresses."""
@@ -158,7 +170,7 @@ class _Connection:
         self._socket: socket.socket | None = None
         self._events = 0  # What the selector waits for.
         self._address: Address | None = None
-        self._is_open = False
+        self._is_begun = self._is_open = False
         self._get: Get | None = None  # None while it is idle.
         self._answer = Answer()
         self._unsent = b""
@@ -169,9 +181,14 @@ class _Connection:
         if self._is_open:
             self.deadline = time.monotonic() + get.timeout_s
             self._try(self._send)
-        else:
-            self._gets.add(self)
-            self._try(self._find_address)
+        elif not self._is_begun:
+            self.open()
+
+    def open(self) -> None:
+        """Begin to open it; when it is open, the GET is made that it has by then."""
+        self._is_begun = True
+        self._gets.add(self)
+        self._try(self._find_address)
 
     def advance(self) -> None:
         """Go on as far as the socket lets without waiting."""
@@ -199,7 +216,7 @@ class _Connection:
         self._gets.addresses(self.host).find(self._connect)
 
     def _connect(self, address: Address | None, failure: OSError | None) -> None:
-        if self._get is None:  # It has expired meanwhile.
+        if not self._is_begun:  # It has expired meanwhile.
             return
         if address is None:
             self._fail(failure or OSError("the name has no address"))
@@ -230,7 +247,6 @@ class _Connection:
     def _open(self) -> None:
         """Take the socket, which is connected, and greet the host if it has TLS."""
         assert self._socket is not None
-        assert self._get is not None
         if not isinstance(self._socket, ssl.SSLSocket):
             error = self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
             if error:
@@ -242,7 +258,7 @@ class _Connection:
         if isinstance(self._socket, ssl.SSLSocket):
             self._socket.do_handshake()
         self._is_open = True
-        self.deadline = time.monotonic() + self._get.timeout_s
+        self.deadline = time.monotonic() + (self._get.timeout_s if self._get else _IDLE_S)
 
     def _send(self) -> None:
         assert self._socket is not None
@@ -319,7 +335,8 @@ class _Connection:
             self._socket.close()
         else:
             self._gets.leave(self, None)
-        self._socket, self._events, self._is_open, self._get = None, 0, False, None
+        self._socket, self._events, self._get = None, 0, None
+        self._is_begun = self._is_open = False
 
 
 @cache

@@ -43,6 +43,9 @@ from flowconv.storage.s3_requests import REQUESTS_AT_ONCE
 # Of each file, beside the one that fills.
 _PARTS_AT_ONCE = 3
 
+# Connections that are opened for the ledger's records while lake.json is read.
+_READS_AHEAD = 16
+
 # A closed file of up to this size is kept in memory until it is published: one request, not three.
 _SMALL_BYTES = PART_BYTES
 
@@ -93,6 +96,7 @@ class S3Storage:
         self._endpoint_url = options.get("endpoint_url")
         self._connection = Connection(self._bucket, options, max_requests)
         self._room = Room(_CLOSED_BYTES)
+        self._has_read = False
 
     @property
     def retries(self) -> int:
@@ -192,9 +196,13 @@ class S3Storage:
     def read(self, path: str) -> bytes | None:
         """See `Storage`."""
         key = self._key(path)
+        is_first, self._has_read = not self._has_read, True
         with storage_errors(self.uri(path)):
             try:
-                return self._connection.start_get(key).result()
+                if is_first:
+                    # Of a lake lake.json. A PUT or LIST follows it, then the ledger's records do.
+                    self._connection.open_ahead(_READS_AHEAD)
+                return self._connection.start_get(key, by_botocore=is_first).result()
             except FileNotFoundError as exc:
                 if code_of(exc) == "NoSuchBucket":
                     raise

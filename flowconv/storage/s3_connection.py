@@ -27,6 +27,7 @@ from botocore import exceptions as botocore_errors
 from botocore.config import Config  # type: ignore[import-untyped]
 from botocore.httpsession import get_cert_path  # type: ignore[import-untyped]
 from botocore.parsers import ResponseParserError, create_parser  # type: ignore[import-untyped]
+from botocore.response import URLLib3ProtocolError, URLLib3ReadTimeoutError  # type: ignore[import-untyped]
 from botocore.utils import get_environ_proxies  # type: ignore[import-untyped]
 
 from flowconv.errors import UsageError, quote
@@ -99,6 +100,8 @@ class Connection:
         start: int = 0,
         size: int | None = None,
         explain: Callable[[BaseException], BaseException] = lambda failure: failure,
+        *,
+        by_botocore: bool = False,
     ) -> "Future[bytes]":
         """Begin to fetch an object's bytes: `size` of them from `start`, or all that follow.
 
@@ -107,10 +110,12 @@ class Connection:
             start: See above.
             size: See above.
             explain: Makes what is raised of the clients' errors.
+            by_botocore: Over a connection of botocore, which others then get: they need not open
+                one, which takes a round trip, and one or two more with TLS.
         """
         clients = self._connect()
         range_ = _Range(start, size)
-        if clients.host is None:
+        if clients.host is None or by_botocore:
             begin = in_thread(partial(self._get_by_botocore, clients.s3, key, range_))
         else:
             begin = partial(_begin_get, clients.get_requests, clients.host, key, range_)
@@ -119,11 +124,17 @@ class Connection:
                 method="get_object",
                 uri=self._uri(key),
                 begin=begin,
-                limit="others" if clients.host is None else "fetches",
+                limit="others" if clients.host is None or by_botocore else "fetches",
                 received_bytes=size or 0,
                 explain=explain,
             )
         )
+
+    def open_ahead(self, number: int) -> None:
+        """Open connections for so many GETs to come."""
+        host = self._connect().host
+        if host is not None:
+            gets().open_ahead(host, number)
 
     def find(self, key: str) -> Any:
         """Return HeadObject's answer; None if there is no such object."""
@@ -158,6 +169,9 @@ class Connection:
         except botocore_errors.ClientError as exc:
             _raise_missing(exc)
             raise
+        except (URLLib3ProtocolError, URLLib3ReadTimeoutError) as exc:
+            # The body of an error broke off, where botocore expected an object.
+            raise botocore_errors.ResponseStreamingError(error=exc) from exc
 
     def _get_by_botocore(self, s3: Any, key: str, range_: "_Range") -> bytes:
         asked = {"Range": range_.header} if range_.header else {}

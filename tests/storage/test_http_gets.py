@@ -154,6 +154,41 @@ def test_a_connection_that_is_closed_while_it_is_idle(gets: Gets) -> None:
         assert _begin(gets, _host(port)).result(60).body == b"ok"
 
 
+@pytest.mark.parametrize("has_tls", [False, True], ids=["plain", "TLS"])
+def test_connections_that_are_opened_ahead(gets: Gets, certificate: Path, *, has_tls: bool) -> None:
+    connections: set[int] = set()
+    opened = threading.Barrier(4)
+
+    def serve(connection: socket.socket, number: int) -> None:
+        connections.add(number)
+        opened.wait(60)
+        _always(OK)(connection, number)
+
+    with _server(serve, tls_of_server(certificate) if has_tls else None) as port:
+        tls = ssl.create_default_context(cafile=certificate) if has_tls else None
+        host = Host("localhost", port, tls)
+        gets.open_ahead(host, 3)
+        # Some begin while the connections are being opened, the others afterwards.
+        early = [_begin(gets, host) for _ in range(2)]
+        opened.wait(60)
+        many = [*early, *(_begin(gets, host) for _ in range(1))]
+        assert [future.result(60).body for future in many] == [b"ok"] * 3
+        # There are as many already.
+        gets.open_ahead(host, 3)
+        assert _begin(gets, host).result(60).body == b"ok"
+    assert connections == {0, 1, 2}
+
+
+def test_connections_that_cannot_be_opened_ahead(gets: Gets) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        host = _host(listener.getsockname()[1])
+    gets.open_ahead(host, 3)
+    with pytest.raises(botocore_errors.EndpointConnectionError):
+        _begin(gets, host).result(60)
+    with _server(_always(OK)) as port:
+        assert _begin(gets, _host(port)).result(60).body == b"ok"
+
+
 def test_an_idle_connection_is_closed_after_a_while(
     gets: Gets, monkeypatch: pytest.MonkeyPatch
 ) -> None:

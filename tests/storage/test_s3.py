@@ -9,6 +9,7 @@ import ssl
 import subprocess
 import sys
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -768,6 +769,46 @@ def test_a_body_is_sent_at_once() -> None:
     with _server(answer) as options:
         open_storage("s3://bucket", options).write("x", b"body")
     assert expected == [None]
+
+
+def test_what_follows_the_first_read_finds_its_connection_open() -> None:
+    """A PUT or LIST that of this read, GETs those that were opened meanwhile."""
+    ports: dict[str, int] = {}
+
+    def answer(request: BaseHTTPRequestHandler) -> None:
+        request.rfile.read(int(request.headers.get("Content-Length", 0)))
+        ports[f"{request.command} {request.path.partition('?')[0]}"] = request.client_address[1]
+        body = b"0" if request.command == "GET" else b""
+        length = {"Connection": "keep-alive", "Content-Length": str(len(body))}
+        _answer(request, 200, body, length | _HEADERS)
+        request.close_connection = False
+
+    with _server(answer) as options:
+        storage = open_storage("s3://bucket", options)
+        assert storage.read("first") == b"0"
+        storage.write("second", b"body")
+        assert [storage.read(path) for path in ("third", "fourth")] == [b"0", b"0"]
+    assert ports["GET /bucket/first"] == ports["PUT /bucket/second"]
+    assert len(ports) == 4
+    assert len(set(ports.values())) == 2
+
+
+def test_a_refusal_that_breaks_off() -> None:
+    """Of the first read, and of the others."""
+    requests: Counter[str] = Counter()
+
+    def answer(request: BaseHTTPRequestHandler) -> None:
+        requests[request.path] += 1
+        body = b"<Error><Code>NoSuchKey</Code></Error>"
+        if requests[request.path] == 1:
+            _answer(request, 404, b"25\r\n" + body[:9], {"Transfer-Encoding": "chunked"})
+        else:
+            _answer(request, 404, body, {"Content-Length": str(len(body))})
+
+    with _server(answer) as options:
+        storage = open_storage("s3://bucket", options)
+        assert [storage.read(path) for path in ("first", "second")] == [None, None]
+    assert requests == {"/bucket/first": 2, "/bucket/second": 2}
 
 
 def test_requester_pays_is_said_by_both_clients() -> None:
