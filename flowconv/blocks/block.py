@@ -1,7 +1,7 @@
 """What reading gives to parsing: blocks of lines, or of rows that are columns already."""
 
 from collections.abc import Generator, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 from typing import NamedTuple, Self, TypeVar
 
 import numpy as np
@@ -74,8 +74,10 @@ class BlockEnd(NamedTuple):
     line: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LogBlock:
+_NONE_LEFT_OUT: Mapping[str, int] = MappingProxyType({})
+
+
+class LogBlock(NamedTuple):
     """Whole lines of text with the same fields, from one object or several.
 
     The buffer belongs to the reader and is overwritten when the next block is asked for.
@@ -103,7 +105,7 @@ class LogBlock:
     text_bytes: int
     damaged: tuple[int, ...] = ()
     events: Events | None = None
-    left_out: Mapping[str, int] = field(default_factory=dict)
+    left_out: Mapping[str, int] = _NONE_LEFT_OUT
     log_groups: tuple[tuple[str | None, int], ...] = ()
 
     @property
@@ -126,16 +128,15 @@ class LogBlock:
         for span in self.spans:
             text = bytes(memoryview(self.buffer)[span.start : span.stop])
             moved = span._replace(start=0, stop=len(text))
-            yield replace(self, buffer=text, size=len(text), spans=(moved,), text_bytes=len(text))
+            yield self._replace(buffer=text, size=len(text), spans=(moved,), text_bytes=len(text))
 
     def of_spans(self, spans: Sequence[Span]) -> "LogBlock":
         """Return the block as if it had but some of its spans; to be counted, not to be parsed."""
         size = sum(span.stop - span.start for span in spans)
-        return replace(self, spans=tuple(spans), size=size, text_bytes=size)
+        return self._replace(spans=tuple(spans), size=size, text_bytes=size)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RowBlock:
+class RowBlock(NamedTuple):
     """Rows of an object that has columns or keys: Parquet, or JSON of records.
 
     Attributes:
@@ -159,7 +160,7 @@ class RowBlock:
     shape: Shape = Shape.PARQUET
     texts: tuple[bytes, ...] = ()
     damaged: frozenset[int] = frozenset()
-    left_out: Mapping[str, int] = field(default_factory=dict)
+    left_out: Mapping[str, int] = _NONE_LEFT_OUT
 
     @property
     def log_objects(self) -> tuple[LogObject, ...]:

@@ -6,11 +6,10 @@ Arrays are C-contiguous; what a function writes to, it says.
 import ctypes
 import os
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -260,8 +259,7 @@ class PageBuffer:
         return self._memory[place]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WrittenChunk:
+class WrittenChunk(NamedTuple):
     """What is said of a chunk that lies in a file.
 
     Attributes:

@@ -4,7 +4,7 @@ https://github.com/apache/parquet-format/blob/master/src/main/thrift/parquet.thr
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import pyarrow as pa
 
@@ -23,8 +23,7 @@ _ORDER_OF_TYPE = Struct().struct(1, EMPTY).done()
 _FIELD_2, _FIELD_3, _FIELDS_4_TO_7 = b"\x26\x00", b"\x1c", (b"\x16", b"\x15", b"\x16", b"\x15")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RowGroup:
+class RowGroup(NamedTuple):
     """A row group that is in the file.
 
     Attributes:

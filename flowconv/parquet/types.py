@@ -1,8 +1,7 @@
 """Types of Arrow -> types of Parquet, as pyarrow's own writer maps them."""
 
-from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 
@@ -18,8 +17,7 @@ _MILLIS, _MICROS = 1, 2
 _OPTIONAL = 1
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ColumnType:
+class ColumnType(NamedTuple):
     """How a column is stored.
 
     Attributes:

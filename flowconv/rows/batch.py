@@ -2,9 +2,9 @@
 
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Self, overload
+from typing import NamedTuple, Self, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -36,8 +36,7 @@ NAMED_BYTES = 16 << 20
 _BESIDE_NAME = 6
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RawBatch:
+class RawBatch(NamedTuple):
     """Rows in the order of the log: values split and typed, `-` made null, bad lines left out.
 
     Not yet done: the table's columns and their order, timestamps, milliseconds, tag values.
@@ -79,8 +78,7 @@ class RawBatch:
                     rest.appendleft((log_object, rows - missing))
                 missing -= sources[-1][1]
             place = slice(start, start + most_rows)
-            yield replace(
-                self,
+            yield self._replace(
                 table=table,
                 sources=tuple(sources),
                 lines=self.lines[place],
@@ -109,8 +107,7 @@ class RejectedLine:
     format: LogFormat
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RejectedPart:
+class RejectedPart(NamedTuple):
     """Lines of one text that do not fit, as columns: a block may have millions of them.
 
     Attributes:
@@ -182,8 +179,10 @@ class RejectedLines(Sequence[RejectedLine]):
         raise IndexError(place)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ParsedBlock:
+_NONE_UNFIT: Mapping[str, int] = MappingProxyType({})
+
+
+class ParsedBlock(NamedTuple):
     """What became of a block: every line of it is counted once.
 
     Attributes:
@@ -199,7 +198,7 @@ class ParsedBlock:
     counts: tuple[tuple[LogObject, LineCounts], ...]
     rejected: RejectedLines
     end: BlockEnd
-    unfit_log_groups: Mapping[str, int] = field(default_factory=dict)
+    unfit_log_groups: Mapping[str, int] = _NONE_UNFIT
 
     @classmethod
     def joined(cls, parts: Sequence[Self], end: BlockEnd) -> Self:

@@ -4,7 +4,6 @@ Conversion, `read`, `inspect` and verification all go through `extract`.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
 from datetime import date
 
 from flowconv.blocks.block import Block, BlockEnd, RowBlock, next_block
@@ -70,7 +69,7 @@ def extract(
         unfit: dict[LogObject, FormatError] = {}
         if must_fit:
             unfit, log_groups = fitting.add(block, parsed)
-            parsed = replace(parsed, unfit_log_groups=log_groups) if log_groups else parsed
+            parsed = parsed._replace(unfit_log_groups=log_groups) if log_groups else parsed
         yield block, parsed
         for log_object, error in unfit.items():
             on_failure(log_object, error)

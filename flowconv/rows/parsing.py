@@ -6,7 +6,6 @@ a question, and is decided here.
 
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import replace
 from datetime import UTC, date, datetime
 from functools import lru_cache
 from itertools import pairwise
@@ -91,7 +90,7 @@ class BlockParser:
             for batch in parsed.batches
             for log_object, rows in far_times(batch.table, batch.sources, self._today)
         )
-        return replace(parsed, counts=parsed.counts + far) if far else parsed
+        return parsed._replace(counts=parsed.counts + far) if far else parsed
 
 
 class _LogBlockParser:
