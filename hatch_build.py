@@ -72,7 +72,7 @@ def compile_here(root: Path) -> Path:
     """
     compiler = _compiler() or _zig(_own_zig_target())
     library = root / "flowconv" / "kernel" / _library_name(sys.platform)
-    _compile(root, compiler, sys.platform, library)
+    _compile(root, compiler, _flags(sys.platform, _own_processor()), library)
     return library
 
 
@@ -89,17 +89,18 @@ def compile_for(wanted: str, root: Path) -> Path:
     system = {"macosx": "darwin", "win": "win32"}.get(wanted.split("_", maxsplit=1)[0], "linux")
     library = root / "build" / "kernel" / wanted / _library_name(system)
     library.parent.mkdir(parents=True, exist_ok=True)
-    _compile(root, _zig(PLATFORMS[wanted]), system, library)
+    target = PLATFORMS[wanted]
+    _compile(root, _zig(target), _flags(system, target.partition("-")[0]), library)
     return library
 
 
-def _compile(root: Path, compiler: tuple[str, ...], system: str, library: Path) -> None:
+def _compile(root: Path, compiler: tuple[str, ...], flags: tuple[str, ...], library: Path) -> None:
     sources = sorted(map(str, (root / "flowconv" / "kernel" / "src").glob("*.c")))
     # Elsewhere first: a library that is loaded must not be written over, and some compilers put
     # files beside it.
     with tempfile.TemporaryDirectory(dir=library.parent, prefix=".compiling-") as folder:
         made = Path(folder) / library.name
-        command = [*compiler, *_flags(system), *sources, "-o", str(made)]
+        command = [*compiler, *flags, *sources, "-o", str(made)]
         try:
             subprocess.run(command, check=True)
         except (OSError, subprocess.CalledProcessError) as error:
@@ -109,11 +110,15 @@ def _compile(root: Path, compiler: tuple[str, ...], system: str, library: Path) 
         made.replace(library)
 
 
-def _flags(system: str) -> tuple[str, ...]:
-    # No -march: what a processor has is asked at run time. Without -funroll-loops the core takes a
-    # tenth more instructions.
+def _flags(system: str, processor: str) -> tuple[str, ...]:
+    # Without -funroll-loops the core takes a tenth more instructions.
     flags = ("-std=c11", "-O3", "-funroll-loops", "-shared", "-fvisibility=hidden")
     flags = (*flags, "-Wall", "-Wextra", "-Werror")
+    # No -march: what a processor has is asked at run time. But pyarrow runs on none
+    # without SSE 4.2, with which pages are made in 3 % less time.
+    # https://arrow.apache.org/docs/cpp/env_vars.html#envvar-ARROW_USER_SIMD_LEVEL
+    if processor == "x86_64":
+        flags = (*flags, "-msse4.2")
     # All of Windows' code can be moved, and its compilers refuse to be told.
     return flags if system == "win32" else (*flags, "-fPIC")
 
@@ -137,12 +142,15 @@ def _zig(target: str) -> tuple[str, ...]:
     return (sys.executable, "-m", "ziglang", "cc", "-target", target, "-s")
 
 
+def _own_processor() -> str:
+    """Return this machine's processor as zig calls it."""
+    machine = platform.machine().lower()
+    return {"amd64": "x86_64", "arm64": "aarch64"}.get(machine, machine)
+
+
 def _own_zig_target() -> str:
-    machine = {"amd64": "x86_64", "arm64": "aarch64"}.get(
-        platform.machine().lower(), platform.machine().lower()
-    )
     system = {"darwin": "macos", "win32": "windows-gnu"}.get(sys.platform)
     if system is None:
         libc = platform.libc_ver()[0]
         system = "linux-gnu.2.17" if libc == "glibc" else "linux-musl"
-    return f"{machine}-{system}"
+    return f"{_own_processor()}-{system}"
