@@ -114,19 +114,34 @@ static void add(result *r, const fc_appended *appended, size_t offset) {
     r->rejected[i].offset += (int32_t)offset;
 }
 
+/* Read the text from `start` to `end`. A part may be read with what follows it.
+ */
+static int32_t append(const task *t, size_t start, size_t end, bool settled,
+                      result *r, fc_appended *appended) {
+  int64_t number = r->sum.lines + r->skipped, size = (int64_t)(end - start);
+  size_t copied = settled ? end - start : t->size - start;
+  uint8_t *text = exact_copy(t->text + start, copied);
+  int32_t status;
+  if (settled) {
+    status = fc_append(r->builder, text, size, number, true, appended);
+  } else {
+    fc_part part = {.size = size, .first_line = number};
+    CHECK(fc_append_parts(r->builder, text, (int64_t)copied, &part, 1, appended,
+                          &status) == 1);
+  }
+  free(text);
+  return status;
+}
+
 /* Read the text from `start` to `end`; each question is settled or skipped. */
 static void read_piece(const task *t, size_t start, size_t end, result *r) {
   bool settled = false;
   while (start < end) {
-    uint8_t *piece = exact_copy(t->text + start, end - start);
     fc_appended appended;
-    int64_t number = r->sum.lines + r->skipped;
-    int32_t status = fc_append(r->builder, piece, (int64_t)(end - start),
-                               number, settled, &appended);
+    int32_t status = append(t, start, end, settled, r, &appended);
     CHECK(status == FC_OK || status == FC_QUESTION);
     CHECK(appended.consumed == (int64_t)(end - start) || status == FC_QUESTION);
     CHECK(!settled || appended.lines > 0);
-    free(piece);
     add(r, &appended, start);
     start += (size_t)appended.consumed;
     if (status == FC_OK)
