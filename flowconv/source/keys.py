@@ -187,6 +187,8 @@ def period_of(folder: str) -> tuple[date, date]:
 
 
 def _parse_time(text: str) -> datetime | None:
+    if text.endswith("T2400"):
+        return None  # From Python 3.13 on it is read as the next day.
     try:
         return datetime.fromisoformat(f"{text}Z")
     except ValueError:

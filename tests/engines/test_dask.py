@@ -329,9 +329,13 @@ def test_random_kills(
 def test_vanished_scheduler(
     forked: Forks, tmp_path: Path, logs: Path, lake: Path, alone: dict[str, tuple[int, int]]
 ) -> None:
-    with dask_cluster(forked, tmp_path, workers=1) as cluster:
+    half = DAYS // 2
+    with (
+        dask_cluster(forked, tmp_path, workers=1) as cluster,
+        cluster.gate(READ, passing=half),
+    ):
         process = driver(cluster, logs, lake)
-        wait_until(lambda: len(cluster.at(READ)) > DAYS // 2 and bool(files_of(lake)))
+        wait_until(lambda: len(cluster.at(READ)) > half and bool(files_of(lake)))
         cluster.scheduler.kill()
         assert process.wait() == 1, process.stderr
     assert f"the connection to Dask's scheduler {cluster.address} is lost" in process.stderr

@@ -111,6 +111,10 @@ KEYS = {
         f"logs/2026/02/30/{NAME}".replace("0114T", "0230T"),
         KeyFacts(account_id=ACCOUNT, region="eu-west-1", flow_log_id="fl-0a1b2c3d4e5f60718"),
     ),
+    "no such hour": (
+        f"logs/{NAME}".replace("T0005Z", "T2400Z"),
+        KeyFacts(account_id=ACCOUNT, region="eu-west-1", flow_log_id="fl-0a1b2c3d4e5f60718"),
+    ),
     "export from CloudWatch": ("exportedlogs/0a1b/eni-0a-all/000000.gz", KeyFacts()),
     "no region": (
         f"AWSLogs/{ACCOUNT}/vpcflowlogs/2026/01/14/x",

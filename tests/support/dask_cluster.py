@@ -135,14 +135,18 @@ class DaskCluster:
         return self._forks.start("driver", *map(str, arguments))
 
     @contextmanager
-    def gate(self, step: str) -> Iterator[Callable[[], None]]:
+    def gate(self, step: str, passing: int = 0) -> Iterator[Callable[[], None]]:
         """Let all workers wait at a step, to the end of the block or until the gate is opened.
+
+        Args:
+            step: The step.
+            passing: So many tasks, which come one after the other, do not wait.
 
         Yields:
             What opens it.
         """
         gate = self.folder / f"gate-{step}"
-        gate.touch()
+        gate.write_text(str(passing))
         try:
             yield gate.unlink
         finally:
@@ -285,8 +289,9 @@ def _note_steps(name: str, folder: Path) -> None:
 
     def note(step: str, task_id: str) -> None:
         (folder / f"at-{step}_{name}_{task_id}_{time.monotonic_ns()}").touch()
-        while (folder / f"gate-{step}").exists():
-            time.sleep(0.02)
+        with suppress(FileNotFoundError):
+            while len([*folder.glob(f"at-{step}_*")]) > int((folder / f"gate-{step}").read_text()):
+                time.sleep(0.02)
 
     def convert_and_note(self: Any, task: Any, progress: Any) -> Any:
         note(READ, task.id)
