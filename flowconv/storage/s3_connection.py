@@ -82,6 +82,7 @@ class Connection:
         self._options = options
         self._lock = threading.Lock()
         self._clients: _Clients | None = None
+        self._max_requests = max_requests
         self._requests = Requests(f"s3://{bucket}", max_requests)
         self.retries = self._requests.retries
         self.times = self._requests.times
@@ -131,10 +132,10 @@ class Connection:
         )
 
     def open_ahead(self, number: int) -> None:
-        """Open connections for so many GETs to come."""
+        """Open connections for so many GETs to come, or for as many as may be made at once."""
         host = self._connect().host
         if host is not None:
-            gets().open_ahead(host, number)
+            gets().open_ahead(host, min(number, self._max_requests))
 
     def find(self, key: str) -> Any:
         """Return HeadObject's answer; None if there is no such object."""

@@ -23,6 +23,8 @@ import pytest
 
 from flowconv.errors import FetchError, FlowconvError, StorageError, UsageError
 from flowconv.storage import retrying, s3, s3_connection
+from flowconv.storage.http_gets import Gets
+from flowconv.storage.http_hosts import Host
 from flowconv.storage.interface import Folder, Storage
 from flowconv.storage.names import to_text
 from flowconv.storage.opening import open_storage
@@ -791,6 +793,26 @@ def test_what_follows_the_first_read_finds_its_connection_open() -> None:
     assert ports["GET /bucket/first"] == ports["PUT /bucket/second"]
     assert len(ports) == 4
     assert len(set(ports.values())) == 2
+
+
+@pytest.mark.parametrize(("max_requests", "opened"), [(1, 1), (5, 5), (100, 16)])
+def test_no_more_connections_are_opened_ahead_than_are_used(
+    monkeypatch: pytest.MonkeyPatch, max_requests: int, opened: int
+) -> None:
+    numbers: list[int] = []
+
+    def note(_: Gets, __: Host, number: int) -> None:
+        numbers.append(number)
+
+    monkeypatch.setattr(Gets, "open_ahead", note)
+
+    def answer(request: BaseHTTPRequestHandler) -> None:
+        _answer(request, 200, b"0", {"Content-Length": "1"} | _HEADERS)
+
+    with _server(answer) as options:
+        storage = open_storage("s3://bucket", options, max_requests=max_requests)
+        assert [storage.read(path) for path in ("first", "second")] == [b"0"] * 2
+    assert numbers == [opened]
 
 
 def test_a_refusal_that_breaks_off() -> None:
