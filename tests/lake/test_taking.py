@@ -1,6 +1,11 @@
 """Rows that numpy takes are those that Arrow takes."""
 
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import count, repeat
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import pyarrow as pa
@@ -8,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from flowconv.lake import taking
 from flowconv.lake.buffered_rows import with_own_dictionaries, without_dictionaries
 from flowconv.lake.taking import taken
 from flowconv.rows.schema import TIMESTAMP
@@ -42,13 +48,43 @@ def tables(draw: st.DrawFn) -> pa.Table:
     return table.slice(start, rows)
 
 
+# By numpy, by Arrow, and by Arrow with dictionaries.
+@pytest.fixture(params=[(0, ROWS), (8, ROWS), (8, -1)])
+def ways(request: pytest.FixtureRequest) -> Iterator[None]:
+    times, few_rows = request.param
+    with (
+        patch.object(taking, "_times", repeat(times)),
+        patch.object(taking, "_FEW_ROWS", few_rows),
+    ):
+        yield
+
+
+@pytest.mark.usefixtures("ways")
 @given(tables(), st.data())
 def test_rows_are_those_that_arrow_takes(table: pa.Table, data: st.DataObject) -> None:
     one = st.integers(0, max(0, table.num_rows - 1))
     places = np.array(sorted(data.draw(st.sets(one))) if table.num_rows else [], np.uint32)
     rows = taken(table, places)
     rows.validate(full=True)
-    assert rows.equals(without_dictionaries(table.take(places)))
+    assert without_dictionaries(rows).equals(without_dictionaries(table.take(places)))
+
+
+def test_arrow_takes_rows_when_its_import_has_paid() -> None:
+    calls: list[int] = []
+
+    class Table:
+        columns = ()
+        column_names = ()
+
+        def take(self, places: pa.Array[Any]) -> Table:
+            calls.append(len(places))
+            return self
+
+    table: Any = Table()
+    with patch.object(taking, "_times", count()):
+        for rows in range(10):
+            taken(table, np.arange(rows))
+    assert calls == [8, 9]
 
 
 @given(tables())
@@ -58,6 +94,7 @@ def test_own_dictionaries_have_the_same_rows(table: pa.Table) -> None:
     assert without_dictionaries(own).equals(without_dictionaries(table))
 
 
+@pytest.mark.usefixtures("ways")
 def test_nothing_of_the_others_is_kept() -> None:
     texts = pa.array([f"text {row}" for row in range(10_000)])
     table = pa.table({"coded": texts.dictionary_encode(), "plain": texts, "n": range(10_000)})
