@@ -10,10 +10,14 @@ import polars as pl
 from flowconv.answers.questions import PRICES_OF, question_sql
 from flowconv.answers.registries import TRAFFIC_PATHS
 from flowconv.answers.summing import sum_records
-from flowconv.lake.scanning import choose_files
-from flowconv.lake.status import status
+from flowconv.lake.ledger import Ledger
+from flowconv.lake.scanning import ChosenFiles, choose_files
+from flowconv.lake.status import LockStatus, read_lock, status_of
 from flowconv.notebooks import InNotebooks
-from flowconv.upkeep.completeness import gaps
+from flowconv.running import started
+from flowconv.storage.opening import open_storage
+from flowconv.upkeep.delivery_windows import check_windows, read_times
+from flowconv.values import as_day
 
 # Beyond so many days, traffic is summed by day: a chart has no room for more hours.
 _HOURLY_DAYS = 32
@@ -83,7 +87,11 @@ def read_report(
     options: Mapping[str, str] | None = None,
 ) -> LakeReport:
     """Return a report on a lake; arguments and errors are those of `report`."""
-    sums = sum_records(choose_files(dest, "vpc", since=since, until=until, options=options))
+    # Read before the ledger: a run that ends in between would look killed in the other order.
+    lock_read = started(lambda: read_lock(open_storage(dest, options)))
+    chosen = choose_files(dest, "vpc", since=since, until=until, options=options)
+    lock = lock_read.result()
+    sums = sum_records(chosen)
 
     def answer(
         name: str, title: str, note: str = "", *, of: pl.LazyFrame, drawn: str | None = None
@@ -111,8 +119,8 @@ def read_report(
         answer("cross-az", "Traffic between availability zones", priced, of=flows),
         answer("nat-gateways", "NAT gateways", gateways, of=flows),
         answer("internet-egress", "Internet egress", priced, of=flows),
-        _completeness(dest, since, until, options),
-        _health(dest, options),
+        _completeness(chosen.ledger, as_day(since, "since"), as_day(until, "until")),
+        _health(chosen, lock),
     )
     days = f"From {since or 'the first day'} to {until or 'the last day'}"
     return LakeReport(lake=dest, days=days, sections=sections)
@@ -154,13 +162,8 @@ def _traffic(hours: pl.DataFrame) -> dict[str, pl.DataFrame]:
     return {"bytes": summed("bytes"), "flows": summed("flows")}
 
 
-def _completeness(
-    dest: str,
-    since: date | str | None,
-    until: date | str | None,
-    options: Mapping[str, str] | None,
-) -> Section:
-    found = gaps(dest, since=since, until=until, quick=True, options=options)
+def _completeness(ledger: Ledger, since: date | None, until: date | None) -> Section:
+    flow_logs, _ = check_windows(read_times(ledger)[0], since, until)
     rows = tuple(
         (
             log.flow_log_id,
@@ -172,7 +175,7 @@ def _completeness(
             log.missing,
             log.lag_median_s,
         )
-        for log in found.flow_logs
+        for log in flow_logs
     )
     return Section(
         name="completeness",
@@ -184,8 +187,8 @@ def _completeness(
     )
 
 
-def _health(dest: str, options: Mapping[str, str] | None) -> Section:
-    found = status(dest, runs=1, options=options)
+def _health(chosen: ChosenFiles, lock: LockStatus) -> Section:
+    found = status_of(chosen.ledger, chosen.storage, chosen.layout, lock, runs=1)
     last = found.runs[0] if found.runs else None
     rows: tuple[tuple[str, Any], ...] = (
         ("files", found.files),

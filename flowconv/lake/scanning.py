@@ -87,6 +87,7 @@ class ChosenFiles:
 
     storage: Storage
     layout: Layout
+    ledger: Ledger
     table: Table
     files: Sequence[DataFile]
 
@@ -115,8 +116,10 @@ def choose_files(
         regions=_encoded(take_texts(regions, "regions")),
     )
     wanted.check(layout, storage)
-    files = _existing_files(storage, wanted)
-    return ChosenFiles(storage=storage, layout=layout, table=wanted.table, files=files)
+    ledger, files = _existing_files(storage, wanted)
+    return ChosenFiles(
+        storage=storage, layout=layout, ledger=ledger, table=wanted.table, files=files
+    )
 
 
 def _unfolded(table: Table, names: Collection[str]) -> "list[pl.Expr]":
@@ -140,8 +143,8 @@ def _unfolded(table: Table, names: Collection[str]) -> "list[pl.Expr]":
     return [folded.str.json_path_match(f'$["{name}"]').alias(name) for name in names]
 
 
-def _existing_files(storage: Storage, wanted: "_Wanted") -> list[DataFile]:
-    """Return the files that a scan reads, after a check that each is there.
+def _existing_files(storage: Storage, wanted: "_Wanted") -> tuple[Ledger, list[DataFile]]:
+    """Return the ledger and the files that a scan reads, after a check that each is there.
 
     Locally each file is looked up; in S3 their common folder is listed.
 
@@ -150,11 +153,12 @@ def _existing_files(storage: Storage, wanted: "_Wanted") -> list[DataFile]:
     """
     missing: set[str] = set()
     while True:
-        files = [file for file, _ in Ledger.read(storage).files().values() if wanted.has(file.path)]
+        ledger = Ledger.read(storage)
+        files = [file for file, _ in ledger.files().values() if wanted.has(file.path)]
         # Files that are missing twice were not replaced meanwhile.
         again = missing & (missing := missing_paths(storage, [file.path for file in files]))
         if not missing:
-            return files
+            return ledger, files
         if again:
             raise LakeError(_describe_missing(storage, files, again), uri=storage.root)
 

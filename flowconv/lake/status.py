@@ -172,7 +172,18 @@ def status(
     lock_read = started(lambda: read_lock(storage))
     layout = read_layout(storage)
     lock = lock_read.result()
-    ledger = Ledger.read(storage)
+    return status_of(Ledger.read(storage), storage, layout, lock, runs=runs)
+
+
+def status_of(
+    ledger: Ledger, storage: Storage, layout: Layout, lock: LockStatus, *, runs: int
+) -> LakeStatus:
+    """Return the status of a lake whose ledger, and before it whose lock, was read.
+
+    Raises:
+        LakeError: The ledger is damaged.
+        StorageError: The lake does not answer.
+    """
     all_runs = ledger.runs()
     objects: Any = ledger.objects("rejected", "dropped").to_pylist()
     with_rejects = [row for row in objects if row["rejected"]]

@@ -96,6 +96,17 @@ def test_every_request_is_counted_and_priced(
     assert report.requests_usd == pytest.approx(usd)
 
 
+def test_a_report_reads_the_ledger_once(moto_s3: S3Server, proxy: FaultyProxy, bucket: str) -> None:
+    lake = f"s3://{bucket}/lake"
+    of_s3 = options(moto_s3, proxy)
+    flowconv.convert(f"s3://{bucket}/AWSLogs", lake, of_s3)
+    proxy.requests.clear()
+    flowconv.report(lake, options=of_s3.dest_options)
+    of_ledger = Counter(request.target for request in proxy.requests if "ledger" in request.target)
+    assert of_ledger
+    assert set(of_ledger.values()) == {1}, of_ledger
+
+
 def test_what_is_shown(moto_s3: S3Server, proxy: FaultyProxy, bucket: str, tmp_path: Path) -> None:
     of_s3 = {**moto_s3.storage_options(), "endpoint_url": proxy.endpoint_url}
     command: list[str | Path] = ["convert", f"s3://{bucket}/AWSLogs", tmp_path / "lake"]
