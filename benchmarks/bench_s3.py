@@ -10,7 +10,8 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING
@@ -21,6 +22,7 @@ from bench_convert import (
     THREADS,
     Bench,
     Entry,
+    Result,
     Run,
     as_json,
     common_cells,
@@ -33,6 +35,7 @@ from bench_convert import (
     warn_if_busy,
 )
 from datasets import CACHE, ROOT
+from light_server import BUCKET
 
 if TYPE_CHECKING:
     from support.s3_servers import S3Server
@@ -47,10 +50,28 @@ LISTING_DELAY_MS = 30
 
 # Counts the objects of flow logs, and nothing else.
 LIST = """
+import sys
 from flowconv.source.listing import list_objects
 from flowconv.storage.opening import open_storage
-print(sum(1 for _ in list_objects(open_storage("s3://bucket"))))
+print(sum(1 for _ in list_objects(open_storage(sys.argv[1]))))
 """
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Store:
+    """A bucket, and how it is reached.
+
+    Attributes:
+        label: What tells it from others.
+        url: Its own.
+        environment: Makes clients find it.
+        pids: The processes whose CPU time is the server's.
+    """
+
+    label: str
+    url: str
+    environment: Mapping[str, str]
+    pids: tuple[int, ...]
 
 
 def compare_readers(bench: Bench) -> None:
@@ -61,47 +82,67 @@ def compare_readers(bench: Bench) -> None:
         server = stack.enter_context(s3_server())
         bucket = server.make_bucket()
         upload(server, bucket, Path(dataset.folder))
+        stores = [
+            Store(
+                label=f"{delay_ms} ms",
+                url=f"s3://{bucket}",
+                environment=server.environment()
+                | reached_at(stack.enter_context(delayed(server.endpoint_url, delay_ms))),
+                pids=server.pids,
+            )
+            for delay_ms in DELAYS_MS
+        ]
+        stores += [
+            stack.enter_context(light_server(delay_ms, f"--folder={dataset.folder}"))
+            for delay_ms in DELAYS_MS[1:]
+        ]
         entries = [Entry(OURS, dataset, label=f"{OURS}, folder")]
-        for delay_ms in DELAYS_MS:
-            endpoint_url = stack.enter_context(delayed(server.endpoint_url, delay_ms))
-            entries += [
-                Entry(
-                    contender,
-                    dataset,
-                    label=f"{contender}, {delay_ms} ms",
-                    source=f"s3://{bucket}",
-                    environment=server.environment() | reached_at(endpoint_url),
-                    server_pids=server.pids,
-                )
-                for contender in readers
-            ]
+        entries += [
+            Entry(
+                contender,
+                dataset,
+                label=f"{contender}, {store.label}",
+                source=store.url,
+                environment=store.environment,
+                server_pids=store.pids,
+            )
+            for store in stores
+            for contender in readers
+        ]
         results = bench.run_case("s3", entries)
+    print_readers(results, server.kind)
+    if not bench.smoke and len(readers) > 1:
+        print_readers_targets(results)
+
+
+def print_readers(results: Sequence[Result], kind: str) -> None:
     by_label = {result.contender: result for result in results}
-    local = results[0]
     rows = []
     for result in results:
         polars = by_label.get(result.contender.replace(OURS, POLARS))
         rows.append(
             [
                 *common_cells(result),
-                f"{result.ratio_to(local, wall):.2f}",
+                f"{result.ratio_to(results[0], wall):.2f}",
                 f"{result.ratio_to(polars, wall):.2f}" if polars else "",
                 f"{result.median(lambda run: run.server_cpu_s or 0):.2f}",
             ]
         )
     print_table(
-        f"s3: small_v5 from {server.kind}'s S3 server, each request delayed, written to a folder",
+        f"s3: small_v5 from {kind}'s S3 server, each request delayed, written to a folder",
         (*HEADER, "wall / folder", "wall / polars", "server's CPU s"),
         rows,
     )
-    if bench.smoke or len(readers) < 2:
-        return
+
+
+def print_readers_targets(results: Sequence[Result]) -> None:
+    by_label = {result.contender: result for result in results}
     near, far, farther = (by_label[f"{OURS}, {delay} ms"] for delay in DELAYS_MS)
-    for result, most in ((far, 0.5), (farther, 0.5)):
+    for result in (far, farther):
         polars = by_label[result.contender.replace(OURS, POLARS)]
-        print_target(f"s3: {result.contender}: wall / polars", result.ratio_to(polars, wall), most)
+        print_target(f"s3: {result.contender}: wall / polars", result.ratio_to(polars, wall), 0.5)
     print_target("s3: wall at 100 ms / without delay", farther.ratio_to(near, wall), 1.25)
-    besides = near.cpu_s - local.cpu_s
+    besides = near.cpu_s - results[0].cpu_s
     print_target("s3: CPU s besides the folder's, per 1,000 objects", besides / 4, 0.35)
 
 
@@ -154,15 +195,12 @@ def compare_listings(bench: Bench) -> None:
     numbers = (1, 2_000) if bench.smoke else (1, LISTED_KEYS, MOST_KEYS)
     runs: dict[int, list[Run]] = {}
     for number in numbers:
-        with listing_server(number) as endpoint_url:
+        with light_server(LISTING_DELAY_MS, f"--keys={number}") as store:
             # The last is about memory.
             for _ in range(1 if number == MOST_KEYS else bench.rounds):
-                variables = reached_at(endpoint_url) | {
-                    "AWS_ACCESS_KEY_ID": "key",
-                    "AWS_SECRET_ACCESS_KEY": "secret",
-                    "AWS_DEFAULT_REGION": "us-east-1",
-                }
-                run, printed = run_process("listing", [sys.executable, "-c", LIST], variables)
+                run, printed = run_process(
+                    "listing", [sys.executable, "-c", LIST, store.url], store.environment
+                )
                 if int(printed) != number:
                     raise SystemExit(f"listing: {int(printed)} keys, not {number}")
                 runs.setdefault(number, []).append(run)
@@ -232,18 +270,30 @@ def delayed(endpoint_url: str, delay_ms: int) -> Iterator[str]:
     Without delay the link is there, too: it takes processor time of its own.
     """
     server = endpoint_url.partition("//")[2]
-    with serving("delaying_proxy", f"--to={server}", f"--delay-ms={delay_ms}") as proxy:
+    with running("delaying_proxy", f"--to={server}", f"--delay-ms={delay_ms}") as (proxy, _):
         yield proxy
 
 
-def listing_server(keys: int) -> AbstractContextManager[str]:
-    """Give the URL of a bucket with so many keys; see `listing_server`."""
-    return serving("listing_server", f"--keys={keys}", f"--delay-ms={LISTING_DELAY_MS}")
+@contextmanager
+def light_server(delay_ms: int, *objects: str) -> Iterator[Store]:
+    """Run `light_server` with objects."""
+    with running("light_server", f"--delay-ms={delay_ms}", *objects) as (endpoint_url, pid):
+        variables = {
+            "AWS_ACCESS_KEY_ID": "key",
+            "AWS_SECRET_ACCESS_KEY": "secret",
+            "AWS_DEFAULT_REGION": "us-east-1",
+        }
+        yield Store(
+            label=f"{delay_ms} ms, light server",
+            url=f"s3://{BUCKET}",
+            environment=variables | reached_at(endpoint_url),
+            pids=(pid,),
+        )
 
 
 @contextmanager
-def serving(module: str, *arguments: str) -> Iterator[str]:
-    """Run a module that prints its port; give its URL."""
+def running(module: str, *arguments: str) -> Iterator[tuple[str, int]]:
+    """Run a module that prints its port; give its URL and its process."""
     with subprocess.Popen(
         [sys.executable, "-m", module, *arguments],
         env=environment({}),
@@ -253,7 +303,7 @@ def serving(module: str, *arguments: str) -> Iterator[str]:
     ) as process:
         assert process.stdout is not None
         try:
-            yield f"http://127.0.0.1:{process.stdout.readline().strip()}"
+            yield f"http://127.0.0.1:{process.stdout.readline().strip()}", process.pid
         finally:
             process.terminate()
 

@@ -10,6 +10,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+from light_server import asked_range
+
 
 class CountingServer(ThreadingHTTPServer):
     """Serves the files below a folder as `s3://bucket/<path>`."""
@@ -52,21 +54,17 @@ class _Handler(BaseHTTPRequestHandler):
         path = unquote(urlsplit(self.path).path).partition("/bucket/")[2]
         data = (self.server.folder / path).read_bytes()
         size = len(data)
-        start, stop, status = 0, size, 200
-        if wanted := self.headers.get("Range"):
-            first, _, last = wanted.removeprefix("bytes=").partition("-")
-            start = int(first) if first else max(0, size - int(last))
-            stop = min(int(last) + 1, size) if first and last else size
-            status = 206
-        self.send_response(status)
-        if status == 206:
-            self.send_header("Content-Range", f"bytes {start}-{stop - 1}/{size}")
-        self.send_header("Content-Length", str(stop - start))
+        asked = asked_range(self.headers.get("Range", ""), size)
+        sent = range(size) if asked is None else asked
+        self.send_response(200 if asked is None else 206)
+        if asked is not None:
+            self.send_header("Content-Range", f"bytes {sent.start}-{sent.stop - 1}/{size}")
+        self.send_header("Content-Length", str(len(sent)))
         self.send_header("Last-Modified", "Thu, 01 Jan 2026 00:00:00 GMT")
         self.send_header("ETag", '"1"')
         self.send_header("Accept-Ranges", "bytes")
         self.end_headers()
-        body = data[start:stop] if with_body else b""
+        body = data[sent.start : sent.stop] if with_body else b""
         self.wfile.write(body)
         self.server.count(len(body))
 
