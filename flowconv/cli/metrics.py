@@ -2,6 +2,7 @@
 
 import os
 import re
+import stat
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -41,7 +42,7 @@ def write_metrics(
         empty = report is not None and report.empty
         last_success = _last_success(path) if failed or empty else datetime.now(UTC).timestamp()
         text = "".join(f"{line}\n" for line in _metrics(job, report, lake, failed, last_success))
-        if _is_special(path):
+        if _is_special(_mode(path)):
             path.write_text(text, encoding="utf-8")
             return
         target = path.resolve()  # A link stays one.
@@ -63,24 +64,34 @@ def check_metrics_file(path: Path) -> None:
     Raises:
         UsageError: They cannot: a folder is of that name, or its own is missing or write-protected.
     """
-    folder = path.resolve().parent
     try:
-        if path.is_dir():
+        mode = _mode(path)
+        folder = path.resolve().parent
+        if stat.S_ISDIR(mode):
             reason = "this is a folder. Name a file in it"
-        elif not folder.is_dir():
+        elif not stat.S_ISDIR(_mode(folder)):
             reason = f"there is no folder {printable(str(folder))}. Make it, or name another"
-        elif not os.access(path if _is_special(path) else folder, os.W_OK):
+        elif not os.access(path if _is_special(mode) else folder, os.W_OK):
             reason = "it may not be written, or its folder may not. Change that, or name another"
         else:
             return
-    except (OSError, ValueError) as exc:  # such as a name that is too long, or with a NUL
+    except (OSError, ValueError) as exc:
+        # A name that is too long or has a NUL, a link to itself, a folder that may not be entered.
         reason = f"it cannot be reached ({getattr(exc, 'strerror', exc)}). Name another"
     raise UsageError(f"--metrics-file: {reason}.", uri=str(path))
 
 
-def _is_special(path: Path) -> bool:
+def _mode(path: Path) -> int:
+    """Return a file's mode; 0 if there is none. Since Python 3.14 `is_dir()` tells no errors."""
+    try:
+        return path.stat().st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        return 0
+
+
+def _is_special(mode: int) -> bool:
     """Tell whether it is a device or a pipe, which must not be replaced by a file."""
-    return path.exists() and not path.is_file()
+    return mode != 0 and not stat.S_ISREG(mode)
 
 
 def _metrics(

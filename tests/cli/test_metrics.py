@@ -248,13 +248,28 @@ def test_metrics_are_replaced_at_once(tmp_path: Path) -> None:
         ("no/such/folder/m.prom", "there is no folder"),
         (".", "this is a folder"),
         ("logs", "this is a folder"),
+        ("file/m.prom", "there is no folder"),
         ("x" * 300, "it cannot be reached"),
+        (f"{'x' * 300}/m.prom", "it cannot be reached"),
+        ("loop", "it cannot be reached"),
+        ("loop/m.prom", "it cannot be reached"),
     ],
-    ids=["in no folder", "this folder", "a folder", "too long"],
+    ids=[
+        "in no folder",
+        "this folder",
+        "a folder",
+        "in a file",
+        "too long",
+        "in what is too long",
+        "a link to itself",
+        "in such a link",
+    ],
 )
 def test_metrics_that_can_never_be_written(
     logs: Path, tmp_path: Path, name: str, found: str
 ) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "loop").symlink_to("loop")
     events = run(logs, tmp_path / "lake", "--metrics-file", tmp_path / name, code=2)
     assert [event["event"] for event in events] == ["error"]
     assert "--metrics-file" in events[0]["message"]
