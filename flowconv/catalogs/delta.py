@@ -39,6 +39,9 @@ _APPLICATION = "flowconv"
 # be registered.
 _PROPERTIES = {"delta.deletedFileRetentionDuration": "interval 36500 days"}
 
+# What deltalake draws before a cause of an error: an arrow, in red.
+_DRAWN = re.compile(r"^\s*(\x1b\[\d+m|↳|\s)+")
+
 
 @contextmanager
 def opened(storage: Storage, target: Target) -> "Iterator[Catalog]":
@@ -195,9 +198,9 @@ def _errors(address: str) -> Iterator[None]:
     except CommitFailedError as error:
         raise OvertakenError(address) from error
     except (DeltaError, OSError) as error:
-        # Its first line; the others are a tree, drawn for a terminal.
-        reason = str(error).partition("\n")[0]
-        raise CatalogError(f"deltalake: {reason}", uri=address) from error
+        # A line of its own for each cause, drawn as a tree for a terminal.
+        causes = [_DRAWN.sub("", line) for line in str(error).rstrip().split("\n")]
+        raise CatalogError(f"deltalake: {': '.join(causes)}.", uri=address) from error
 
 
 def _properties(number: int) -> CommitProperties:

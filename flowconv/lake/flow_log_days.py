@@ -15,6 +15,9 @@ from flowconv.source.keys import NAME_PATTERN
 # The days that say what is usual: a week has quiet days.
 _DAYS = 7
 
+# Fewer objects in them tell nothing of what is usual.
+_LEAST_OBJECTS = 4
+
 # Stands between parts of a name; none of them has it.
 _SEPARATOR = "/"
 
@@ -50,7 +53,7 @@ class FlowLogDay:
 
 
 def flow_log_days(ledger: Ledger) -> list[FlowLogDay]:
-    """Return the last whole day of each flow log that delivered on it or in the week before."""
+    """Return the last whole day of each flow log of which the week before says what is usual."""
     days = [day for batch in ledger.object_batches("day") if (day := _newest(batch))]
     if not days:
         return []
@@ -62,19 +65,22 @@ def flow_log_days(ledger: Ledger) -> list[FlowLogDay]:
     for batch in ledger.object_batches("uri", "day"):
         for names, day, objects in _by_flow_log(batch, first, last):
             counts[names][day] += objects
-    return [
-        FlowLogDay(
-            flow_log_id=flow_log_id,
-            account_id=account_id,
-            region=region,
-            day=last,
-            objects=by_day[last],
-            usual=median(by_day[last - timedelta(days=ago)] for ago in before),
-        )
-        for (flow_log_id, account_id, region), by_day in sorted(counts.items())
-        # On a flow log's first day nothing is usual.
-        if (before := range(1, (last - min(by_day)).days + 1))
-    ]
+    found = []
+    for (flow_log_id, account_id, region), by_day in sorted(counts.items()):
+        days_before = (last - min(by_day)).days
+        before = [by_day[last - timedelta(days=ago)] for ago in range(1, days_before + 1)]
+        if sum(before) >= _LEAST_OBJECTS:
+            found.append(
+                FlowLogDay(
+                    flow_log_id=flow_log_id,
+                    account_id=account_id,
+                    region=region,
+                    day=last,
+                    objects=by_day[last],
+                    usual=median(before),
+                )
+            )
+    return found
 
 
 def _newest(batch: pa.RecordBatch) -> date | None:

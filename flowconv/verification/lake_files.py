@@ -35,6 +35,7 @@ from flowconv.lake.table_folders import table_folders
 from flowconv.rows.ocsf_schema import OCSF_SCHEMA
 from flowconv.rows.schema import table_schema
 from flowconv.storage.interface import Storage
+from flowconv.storage.local_errors import explain_os_error
 from flowconv.storage.stored_reader import StoredReader
 from flowconv.verification.checks import Check, Checked, Opened
 from flowconv.verification.fetched_files import FetchedFiles
@@ -217,7 +218,7 @@ def _check_file(
         # Damaged Parquet raises an OSError without a number.
         if isinstance(error, OSError) and error.errno not in (None, errno.EIO):
             uri = storage.uri(file.path)
-            raise StorageError(f"the file cannot be read: {error}.", uri=uri) from error
+            raise StorageError(explain_os_error(error), uri=uri) from error
         return damaged(f"it cannot be read ({error})", "a whole file")
     if rows != file.rows:
         return damaged(f"{rows:,} rows", f"{file.rows:,}")

@@ -396,6 +396,16 @@ def test_delta_table_in_the_way(lake: Path) -> None:
     assert len(pl.read_delta(str(lake))) == 1
 
 
+def test_delta_cannot_write(lake: Path) -> None:
+    """Its reason is told, without the tree that it draws."""
+    (lake / "_delta_log").write_bytes(b"")
+    with pytest.raises(
+        CatalogError, match=r"deltalake: Generic LocalFileSystem error: .*: Not a "
+    ) as caught:
+        register(str(lake), "delta")
+    assert str(caught.value).isprintable()
+
+
 def test_delta_of_both_tables(lake: Path, tmp_path: Path) -> None:
     """The second one's log is apart; it has the files all the same, also those with odd names."""
     import deltalake

@@ -93,7 +93,7 @@ def test_convert_with_rejects(logs: Path, tmp_path: Path) -> None:
     printed = shown(result.stdout, tmp_path)
     bad = aws_key(hash_="ffffffff").path
     for line in (
-        "left out    1 not_logs",
+        "left out    1 names that no log has: folder markers, or with _ or . first",
         "rows        1 in tgw/, 3 in vpc/",
         "lines       11 = 3 header + 1 blank + 1 comment + 4 rows + 2 rejected",
         "rejected    1 not-a-number",
@@ -164,7 +164,7 @@ def test_dry_run_writes_nothing(logs: Path, tmp_path: Path) -> None:
         r"4 objects, \d+ bytes, would be read from ~/logs and written to ~/lake; nothing was\.",
         lines[3],
     )
-    assert lines[4:] == ["left out: 1 not_logs"]
+    assert lines[4:] == ["left out: 1 names that no log has: folder markers, or with _ or . first"]
     planned = json.loads(run("convert", logs, tmp_path / "lake", "--dry-run", "--json").stdout)
     assert planned["objects"] == 4
     group = {"account_id": "str", "region": "str", "day": "str"}

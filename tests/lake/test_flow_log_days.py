@@ -13,7 +13,7 @@ from support.lakes import ROW, V2, aws_key, write_objects
 parse_openmetrics: Any = text_string_to_metric_families  # which has no types
 
 
-STEADY, FEW, SILENT, YOUNG = (f"fl-{number:017x}" for number in range(4))
+STEADY, FEW, SILENT, YOUNG, RARE = (f"fl-{number:017x}" for number in range(5))
 
 
 def objects(days: Mapping[str, Mapping[int, int]]) -> dict[Any, bytes]:
@@ -36,6 +36,8 @@ def test_the_last_whole_day_of_each_flow_log(tmp_path: Path) -> None:
             FEW: {1: 30, 4: 9, 5: 1, 6: 6, 7: 7, 8: 7, 9: 8, 10: 6, 11: 3},
             SILENT: {9: 2, 10: 2},
             YOUNG: {11: 5, 12: 5},
+            # Three objects tell nothing of what is usual.
+            RARE: {8: 1, 9: 1, 10: 1},
         }
     )
     write_objects(tmp_path / "logs", written)

@@ -118,9 +118,23 @@ def _add_objects(table: TextTable, report: ConvertReport) -> None:
         f"{len(report.changed):,} changed, {len(report.unreadable):,} unreadable",
     )
     for kind, number in sorted(report.left_out.items()):
-        table.add_row("left out", f"{number:,} {kind}")
+        table.add_row("left out", _left_out(kind, number))
     if report.changed_format:
         table.add_row("", f"{len(report.changed_format):,} changed-format")
+
+
+# Other kinds are options.
+_LEFT_OUT = {
+    "expired": "objects of days that expired",
+    "lakes": "folders that are lakes",
+    "not_logs": "names that no log has: folder markers, or with _ or . first",
+    "other_services": "folders or objects of other AWS services",
+    "undated": "objects without a day in their keys",
+}
+
+
+def _left_out(kind: str, number: int) -> str:
+    return f"{number:,} {_LEFT_OUT.get(kind, kind)}"
 
 
 def _requests(place: str, requests: Mapping[str, Any]) -> str:
@@ -254,7 +268,7 @@ def print_plan(plan: Plan) -> None:
             f"changed-format, read with --reprocess alone: {plan.changed_format:,} objects"
         )
     for kind, number in sorted(plan.left_out.items()):
-        console.print(f"left out: {number:,} {kind}")
+        console.print(f"left out: {_left_out(kind, number)}")
     if plan.empty:
         console.print(_EMPTY_NOW if plan.found_before else _EMPTY)
     _print_unreadable(console, plan.unreadable)

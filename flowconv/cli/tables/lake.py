@@ -147,7 +147,7 @@ def _run_row(run: RunStatus) -> list[str]:
     row = [run.run.run_id, run.state, took]
     if report.get("expire"):
         what = f"before {report['before']}" if report["before"] else "what was gone"
-        return [*row, f"expire: {what}", f"-{report['rows']:,}", ""]
+        return [*row, f"expire: {what}", f"{-report['rows']:,}", ""]
     if report.get("compact"):
         what = f"compact: {report['files']:,} files to {report['compacted_files']:,}"
         if removed := report.get("removed"):
