@@ -2,8 +2,10 @@
 
 import gc
 import os
+import signal
 import sys
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 
 
 def run() -> None:
@@ -17,12 +19,24 @@ def run() -> None:
         # With Arrow's own allocator flowconv compact takes 60 MB and a tenth of the time more, and
         # flowconv convert 30 MB (benchmarks/README.md, "compact").
         os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
-    from flowconv.cli import app
+    with _silently_stopped():
+        from flowconv.cli import app
 
     try:
         app.run()
     except SystemExit as end:
         _leave(end.code)
+
+
+@contextmanager
+def _silently_stopped() -> Iterator[None]:
+    """Let Ctrl-C end the process: in the midst of an import it would be a traceback."""
+    before = signal.getsignal(signal.SIGINT)
+    # It is ignored after nohup, or & in a script.
+    if before is signal.default_int_handler:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 def _leave(code: object) -> None:

@@ -21,7 +21,7 @@ from flowconv.errors import CatalogError, UsageError
 from flowconv.fields import Table
 from flowconv.rows.partition_names import NULL_PARTITION
 from flowconv.rows.schema import TIMESTAMP
-from flowconv.storage.aws import ADVICE
+from flowconv.storage.aws import ADVICE, known_settings
 from flowconv.storage.interface import Storage
 
 _TYPES: Mapping[pa.DataType, str] = {
@@ -62,7 +62,7 @@ def opened(storage: Storage, target: Target) -> "Iterator[Catalog]":
     if target.catalog:
         raise UsageError("--to glue takes no --catalog; --database NAME names its database.")
     option = target.options.get
-    with _errors(storage.root):
+    with _errors(storage.root), known_settings():
         client = botocore.session.Session(profile=option("profile")).create_client(
             "glue",
             region_name=option("region"),

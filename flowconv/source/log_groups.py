@@ -38,7 +38,7 @@ from flowconv.errors import FetchError, StorageError, UnreadableObjectError, Usa
 from flowconv.events import log_event
 from flowconv.source.keys import CLOUDWATCH, LogObject
 from flowconv.source.selection import ALL, Selection
-from flowconv.storage.aws import ADVICE, OPTION_NAMES, check_options
+from flowconv.storage.aws import ADVICE, OPTION_NAMES, check_options, known_settings
 from flowconv.storage.interface import Storage
 from flowconv.storage.request_times import RequestTimes
 
@@ -174,7 +174,7 @@ class CloudWatchSource:
     @cached_property
     def _client(self) -> Any:
         option = self._options.get
-        with _errors(StorageError, self.root):
+        with _errors(StorageError, self.root), known_settings():
             session = botocore.session.Session(profile=option("profile"))
             client = session.create_client(
                 "logs",

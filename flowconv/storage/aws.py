@@ -1,7 +1,8 @@
 """What S3 and CloudWatch Logs share: the options to reach AWS, and advice on AWS's errors."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from urllib.parse import urlsplit
 
 from flowconv.errors import UsageError, WrongTypeError, did_you_mean, quote
@@ -32,8 +33,33 @@ def check_options(options: Mapping[str, str], names: Sequence[str], kind: str) -
                 f"{kind} {name}: the value is empty, or has a space at an end or a control "
                 "character."
             )
-    if not _is_endpoint(options.get("endpoint_url", "https://s3")):
-        raise UsageError(f"{kind} endpoint_url: write it as https://host or http://host:port.")
+    check_endpoint(options.get("endpoint_url", "https://s3"), f"{kind} endpoint_url")
+
+
+def check_endpoint(url: str, name: str) -> None:
+    """Check that requests can be sent to a URL.
+
+    Raises:
+        UsageError: They cannot; it has the name of the option.
+    """
+    if not _is_endpoint(url):
+        raise UsageError(f"{name}: write it as https://host or http://host:port.")
+
+
+@contextmanager
+def known_settings() -> Iterator[None]:
+    """Refuse settings of AWS's tools, variables and profiles, that botocore cannot make sense of.
+
+    Raises:
+        UsageError: In place of a ValueError.
+    """
+    try:
+        yield
+    except ValueError as error:
+        raise UsageError(
+            f"a setting of AWS's tools is not valid: {str(error).rstrip('.')}. Check the "
+            "environment variables that begin with AWS_, and the profile."
+        ) from error
 
 
 def _refuse_name(name: str, names: Sequence[str], kind: str) -> None:

@@ -724,6 +724,14 @@ def test_credentials_and_region(options: dict[str, str], match: str) -> None:
         list(CloudWatchSource("cloudwatch:g", options).list_objects())
 
 
+@pytest.mark.usefixtures("no_aws_settings")
+def test_settings_that_cannot_be(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "localhost:9000")
+    source = CloudWatchSource("cloudwatch:g", {"key": "k", "secret": "s", "region": "eu-west-1"})
+    with pytest.raises(UsageError, match="Invalid endpoint: localhost:9000"):
+        list(source.list_objects())
+
+
 def test_a_log_group_is_no_lake() -> None:
     with pytest.raises(UsageError, match="only convert and verify read a log group"):
         open_storage("cloudwatch:g")

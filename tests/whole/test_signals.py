@@ -426,3 +426,29 @@ def test_after_a_kill_the_next_run_goes_on(logs: Path) -> None:
     assert report.already_converted > 0
     assert report.already_converted + report.objects == DAYS
     assert converted(logs.parent / "lake") == DAYS
+
+
+# Ctrl-C while the command line is imported.
+AT_THE_IMPORT = """
+import os, signal, sys
+
+class Interrupting:
+    def find_spec(self, name, *_):
+        if name == "flowconv.cli.app":
+            os.kill(os.getpid(), signal.SIGINT)
+
+signal.signal(signal.SIGINT, signal.default_int_handler)
+sys.meta_path.insert(0, Interrupting())
+from flowconv.__main__ import run
+run()
+"""
+
+
+def test_stopped_before_it_begins() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", AT_THE_IMPORT, "status", "lake"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (-signal.SIGINT, "", "")
