@@ -134,6 +134,7 @@ def test_nothing_but_events_on_stderr_for_wrong_usage(tmp_path: Path) -> None:
 
 
 def test_metrics_of_a_run(logs: Path, tmp_path: Path) -> None:
+    write_objects(logs, {aws_key(time=f"2026-01-14T00:{minute}"): GOOD for minute in (10, 15, 20)})
     file = tmp_path / "flowconv.prom"
     began = datetime.now(UTC).timestamp()
     events = run(logs, tmp_path / "lake", "--metrics-file", file, code=3)
@@ -150,11 +151,11 @@ def test_metrics_of_a_run(logs: Path, tmp_path: Path) -> None:
     assert found == {
         "last_run_failed": 0,
         "last_run_empty": 0,
-        "last_run_objects": 3,
+        "last_run_objects": 6,
         "last_run_objects_unreadable": 1,
         "last_run_objects_changed": 0,
         "last_run_objects_changed_format": 0,
-        "last_run_rows": 5,
+        "last_run_rows": 11,
         "last_run_rejected_lines": 1,
         "last_run_skipdata_rows": 0,
         "last_run_overlapping_flow_logs": 0,
@@ -163,7 +164,7 @@ def test_metrics_of_a_run(logs: Path, tmp_path: Path) -> None:
         "lake_gone_partitions": 0,
         "lake_uncovered_days": 0,
         "lake_flow_log_objects": 1,
-        "lake_flow_log_objects_usual": 1,
+        "lake_flow_log_objects_usual": 4,
         "lake_newest_record_timestamp_seconds": 1768348800,
         "lake_newest_object_timestamp_seconds": 1768521900,
         "last_run_source_bytes": events[-1]["source_bytes"],

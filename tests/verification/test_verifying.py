@@ -649,7 +649,7 @@ def test_a_lake_that_does_not_answer_is_not_damaged(
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr("flowconv.verification.lake_files._open", no_answer)
-    with pytest.raises(StorageError, match="Permission denied"):
+    with pytest.raises(StorageError, match="access is denied"):
         check(lake, logs, repair=True)
     monkeypatch.undo()
     assert_clean(lake, logs)
