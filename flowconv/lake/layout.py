@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from flowconv.errors import LakeError
+from flowconv.errors import LakeError, UsageError
 from flowconv.fields import Table
 from flowconv.lake.checksums import seal, unseal
 from flowconv.lake.ledger import last_layout
@@ -175,6 +175,7 @@ def ensure_layout(
 
     Raises:
         LakeError: The lake has another layout, or the tables' folders hold files but no lake.
+        UsageError: A new lake would lie among the files of another.
     """
     layout = Layout(
         schema=options.schema,
@@ -183,6 +184,14 @@ def ensure_layout(
         with_source=options.with_source,
     )
     if found is None:
+        from flowconv.source.opening import lake_around  # here: only new lakes need it
+
+        if lake := lake_around(storage, options.dest_options):
+            raise UsageError(
+                f"DEST lies among the files of the lake {lake.root}, whose readers would read its "
+                "rows, too. Choose another DEST.",
+                uri=storage.root,
+            )
         for folder, files in tables.items():
             # Another run may have begun the lake just now.
             if next(files, None) and not is_lake(storage):

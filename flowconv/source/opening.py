@@ -194,23 +194,43 @@ class StorageSource:
 
     def _refuse_lakes(self) -> None:
         """Raise if the source is a lake or a folder of one."""
-        suspects = [self._storage]
-        above, _, folder = self._storage.location("").rpartition("/")
-        # Only folders with a name from a lake cost a request.
-        while above.count("/") >= 2 or (above and self._storage.is_local):
-            if folder == LAKE_FOLDER or is_table_folder(folder):
-                suspects.append(open_storage(above, self._options))
-            above, _, folder = above.rpartition("/")
-        for suspect in suspects:
-            try:
-                if next(suspect.list_files(LAKE_FOLDER), None):
-                    raise UsageError(
-                        f"this is flowconv's lake {suspect.root} or a part of it, not flow logs. "
-                        "Name the logs that it was made from.",
-                        uri=self.root,
-                    )
-            except FolderError:
-                continue  # The source itself is denied then, too.
+        is_lake = _has_lake(self._storage)
+        lake = self._storage if is_lake else lake_around(self._storage, self._options)
+        if lake:
+            raise UsageError(
+                f"this is flowconv's lake {lake.root} or a part of it, not flow logs. Name the "
+                "logs that it was made from.",
+                uri=self.root,
+            )
+
+
+def lake_around(storage: Storage, options: Mapping[str, str] | None) -> Storage | None:
+    """Return the lake that has a place among its files; None if there is none.
+
+    Only folders with a name from a lake cost a request.
+
+    Args:
+        storage: The place.
+        options: The options it was opened with.
+
+    Raises:
+        StorageError: The storage does not answer.
+    """
+    above, _, folder = storage.location("").rpartition("/")
+    while above.count("/") >= 2 or (above and storage.is_local):
+        if folder == LAKE_FOLDER or is_table_folder(folder):
+            suspect = open_storage(above, options)
+            if _has_lake(suspect):
+                return suspect
+        above, _, folder = above.rpartition("/")
+    return None
+
+
+def _has_lake(storage: Storage) -> bool:
+    try:
+        return next(storage.list_files(LAKE_FOLDER), None) is not None
+    except FolderError:
+        return False  # What lies below is denied then, too.
 
 
 def _ranges(log_object: LogObject) -> Iterator[tuple[str, int, int]]:

@@ -59,6 +59,17 @@ def test_source_within_the_lake_by_a_link(tmp_path: Path) -> None:
         convert(str(tmp_path / "place/logs"), str(tmp_path / "link"))
 
 
+@pytest.mark.parametrize("folder", ["vpc", "tgw/a/b", "vpc/date=2026-01-14", "_flowconv/x"])
+def test_lake_among_the_files_of_another(tmp_path: Path, folder: str) -> None:
+    """Readers of the other would find its rows, and a repair would remove its files."""
+    write_objects(tmp_path / "logs", {Key("a.log"): LOG})
+    assert run(tmp_path / "logs", tmp_path / "lake") == (1, 1)
+    with pytest.raises(UsageError, match=r"DEST lies among the files of the lake .*/lake, whose"):
+        convert(str(tmp_path / "logs"), str(tmp_path / "lake" / folder))
+    assert run(tmp_path / "logs", tmp_path / "lake/other") == (1, 1)
+    assert verify(str(tmp_path / "lake")).complete
+
+
 def test_lakes_below_the_source(tmp_path: Path) -> None:
     logs = tmp_path / "logs"
     write_objects(logs, {Key("a.log"): LOG})
