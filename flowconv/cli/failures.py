@@ -5,7 +5,7 @@ import re
 import sys
 import threading
 import traceback
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -180,9 +180,10 @@ def _wrong_value(names: Sequence[str], message: str, arguments: Sequence[str]) -
     return f"{names[0]}: {quote(found[-1]) if found else 'its value'} {message}"
 
 
-def _unknown(kind: str, name: str, names: Iterable[str]) -> str:
+def _unknown(kind: str, name: str, names: Collection[str]) -> str:
     """Say that there is no command or option of a name, and which one may be meant."""
-    meant = did_you_mean(name, names)
+    # Most commands have --json; in place of it flowconv query has a value.
+    meant = did_you_mean(name, names, {"__json": "--output json"} if "--output" in names else {})
     # A name that is like none may be a value, and a secret one.
     shown = meant or re.fullmatch(r"-{0,2}[a-z][a-z-]{0,20}", name)
     said = f"there is no {kind} {name}." if shown else f"there is no such {kind}."

@@ -425,6 +425,11 @@ def test_wrong_usage(arguments: list[str], message: str) -> None:
     assert result.stderr.rstrip("\n").isprintable()
 
 
+def test_query_in_json() -> None:
+    told = json.loads(run("query", "lake", "--json", code=USAGE).stdout)["error"]
+    assert told.startswith("there is no option --json. Did you mean --output json?")
+
+
 def test_interrupted(good: Path, tmp_path: Path) -> None:
     with mock.patch.object(pending, "plan_tasks", side_effect=KeyboardInterrupt):
         result = run("convert", good, tmp_path / "lake", code=INTERRUPTED)
