@@ -10,13 +10,13 @@ type for `encryption-status`; its values are the integers 0 to 3.
 from collections.abc import Mapping
 from enum import StrEnum
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import Final, Literal, NamedTuple
 
-import pyarrow as pa
-
-INT32 = pa.int32()
-INT64 = pa.int64()
-TEXT = pa.string()
+# By Arrow's names; `rows.schema` has Arrow's types, which take a while to import.
+FieldType = Literal["int32", "int64", "string"]
+INT32: Final = "int32"
+INT64: Final = "int64"
+TEXT: Final = "string"
 
 
 class Table(StrEnum):
@@ -53,11 +53,16 @@ class Field(NamedTuple):
 
     name: str
     column: str
-    type: pa.DataType
+    type: FieldType
     version: int
     meaning: str
     largest: int | None = None
     aliases: tuple[str, ...] = ()
+
+    @property
+    def is_text(self) -> bool:
+        """Whether its values are text, not numbers."""
+        return self.type == TEXT
 
 
 # Seconds up to the year 9999; larger values are milliseconds, which AWS wrote for a while.
@@ -95,7 +100,7 @@ _ALIASES: Mapping[str, tuple[str, ...]] = MappingProxyType(
 )
 
 
-def _field(version: int, name: str, type_: pa.DataType, meaning: str) -> Field:
+def _field(version: int, name: str, type_: FieldType, meaning: str) -> Field:
     return Field(
         name=name,
         column=name.replace("-", "_"),

@@ -9,8 +9,6 @@ from contextlib import contextmanager
 from functools import cache
 from typing import Any
 
-import pyarrow as pa
-
 
 class Room:
     """Bytes that may still be used; shared by threads."""
@@ -80,7 +78,8 @@ def giving_memory_back() -> Iterator[None]:
     try:
         yield
     finally:
-        pa.default_memory_pool().release_unused()
+        if pyarrow := sys.modules.get("pyarrow"):  # Not all runs have used it.
+            pyarrow.default_memory_pool().release_unused()
         # Pages that are free between others, which takes some 10 ms.
         if trim := getattr(_libc(), "malloc_trim", None):
             trim(0)

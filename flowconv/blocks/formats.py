@@ -12,8 +12,6 @@ from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from typing import NamedTuple
 
-import pyarrow as pa
-
 from flowconv.errors import FormatError, UsageError, quote
 from flowconv.fields import (
     DEFAULT_FORMAT,
@@ -52,11 +50,6 @@ class LogFormat:
     def columns(self) -> tuple[str, ...]:
         """The columns that the fields become, in the order of the log."""
         return tuple(field.column for field in self.fields)
-
-    @cached_property
-    def column_types(self) -> dict[str, pa.DataType]:
-        """The type of each column's values in the log: int32, int64 or string."""
-        return {field.column: field.type for field in self.fields}
 
     @cached_property
     def names(self) -> str:

@@ -11,9 +11,6 @@ from datetime import datetime
 from itertools import combinations, groupby
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import pyarrow as pa
-
 from flowconv.fields import Table
 from flowconv.lake.overlaps import Overlap
 
@@ -106,6 +103,9 @@ class LoggedInterfaces:
 
 def _distinct(column: Any, *, is_whole: bool) -> set[str]:
     """Return the values of a column, or of a part of it."""
+    import numpy as np
+    import pyarrow as pa
+
     found: set[str] = set()
     for chunk in column.chunks:
         if not pa.types.is_dictionary(chunk.type):

@@ -8,12 +8,13 @@ import re
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator
 from datetime import date
-from typing import Any, NamedTuple
-
-import pyarrow as pa
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from flowconv.conversion.report import NewHeader
 from flowconv.lake.ledger_records import ConvertedObject, split_headers
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 # The part of a uri before the day, else the folder.
 _PREFIX = r"^(.*?)/(?:[0-9]{4}/[0-9]{2}/[0-9]{2}/.*|year=[0-9]{4}/.*|[^/]*)$"
@@ -37,7 +38,7 @@ class KnownHeaders:
         batches: Columns `uri` and `fields` of the ledger's objects.
     """
 
-    def __init__(self, batches: Iterable[pa.RecordBatch]) -> None:
+    def __init__(self, batches: "Iterable[pa.RecordBatch]") -> None:
         self._known: defaultdict[str, set[str]] = defaultdict(set)
         for prefix, headers in _distinct(batches):
             self._known[prefix].update(split_headers(headers))
@@ -100,7 +101,7 @@ def _compare(
     )
 
 
-def _distinct(batches: Iterable[pa.RecordBatch]) -> Iterator[tuple[str, str]]:
+def _distinct(batches: "Iterable[pa.RecordBatch]") -> Iterator[tuple[str, str]]:
     """Give each prefix with each of its objects' joined headers, at least once."""
     for batch in batches:
         # Within the loop: a first run has no batches, and this takes an eighth of a short one.

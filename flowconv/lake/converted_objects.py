@@ -3,8 +3,6 @@
 from collections.abc import Callable, Collection
 from typing import Any, NamedTuple
 
-import pyarrow as pa
-
 from flowconv.blocks.counts import LineCounts
 from flowconv.lake.ledger import Ledger
 from flowconv.lake.ledger_records import TaskObject, split_headers, split_unfit
@@ -55,6 +53,7 @@ def counts_of(
     ledger: Ledger, uris: Collection[str]
 ) -> dict[str, tuple[LineCounts, tuple[str, ...]]]:
     """Return uri -> lines by kind, and the formats declared for the object."""
+    import pyarrow as pa
     import pyarrow.compute as pc
 
     kinds = LineCounts._fields
@@ -71,6 +70,7 @@ def counts_of(
 
 def has_objects(ledger: Ledger, source: str) -> bool:
     """Tell whether objects of a source were converted."""
+    import pyarrow as pa
     import pyarrow.compute as pc
 
     for batch in ledger.object_batches("uri"):
@@ -84,6 +84,7 @@ def has_objects(ledger: Ledger, source: str) -> bool:
 
 def rejected_uris(ledger: Ledger) -> list[str]:
     """Return the uris of the objects that have rejected lines."""
+    import pyarrow as pa
     import pyarrow.compute as pc
 
     objects = ledger.objects("uri", "rejected")
@@ -95,6 +96,7 @@ def task_ids_of(ledger: Ledger, uris: Collection[str]) -> list[str]:
     """Return the tasks that converted any of the objects."""
     if not uris:
         return []
+    import pyarrow as pa
     import pyarrow.compute as pc
 
     objects = ledger.objects("task_id", "uri")
@@ -107,6 +109,7 @@ def objects_of(ledger: Ledger, task_ids: Collection[str]) -> dict[str, list[Task
     """Return task -> all its objects."""
     if not task_ids:
         return {}
+    import pyarrow as pa
     import pyarrow.compute as pc
 
     objects = ledger.objects("task_id", *TaskObject._fields)

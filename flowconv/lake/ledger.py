@@ -70,12 +70,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from datetime import UTC, datetime
-from typing import Any, Self
-
-import pyarrow as pa
+from typing import TYPE_CHECKING, Any, Self
 
 from flowconv.errors import LakeError, StorageError
-from flowconv.lake.checkpoints import OBJECTS_SCHEMA
 from flowconv.lake.checksums import seal, unseal
 from flowconv.lake.expired import Expired
 from flowconv.lake.last_number import LastNumber
@@ -94,6 +91,9 @@ from flowconv.lake.merging import Merging
 from flowconv.lake.paths import LEDGER, parse_record_path, record_path
 from flowconv.lake.snapshot import LedgerState, RunEnd, Snapshot
 from flowconv.storage.interface import Storage
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 # A run ends with a merge after so many records: a reader makes a request for each.
 RECORDS_PER_CHECKPOINT = 64
@@ -273,19 +273,23 @@ class Ledger:
             if any(share.task_id in wanted for share in file.shares)
         ]
 
-    def headers(self) -> Iterator[pa.RecordBatch]:
+    def headers(self) -> "Iterator[pa.RecordBatch]":
         """Give columns `uri` and `fields` of all converted objects, in bounded batches.
 
         `fields` are the object's headers, joined as by `join_headers`.
         """
         yield from self.object_batches("uri", "fields")
 
-    def object_batches(self, *columns: str) -> Iterator[pa.RecordBatch]:
+    def object_batches(self, *columns: str) -> "Iterator[pa.RecordBatch]":
         """Give columns of `OBJECTS_SCHEMA` of all converted objects, in bounded batches."""
         yield from self.snapshot().object_batches(*columns)
 
-    def objects(self, *columns: str) -> pa.Table:
+    def objects(self, *columns: str) -> "pa.Table":
         """Return columns of `OBJECTS_SCHEMA`, a row for each converted object."""
+        import pyarrow as pa
+
+        from flowconv.lake.checkpoint_tables import OBJECTS_SCHEMA
+
         schema = pa.schema([OBJECTS_SCHEMA.field(name) for name in columns])
         return pa.Table.from_batches(self.object_batches(*columns), schema)
 

@@ -6,7 +6,8 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from flowconv.errors import LakeError
-from flowconv.lake.checkpoints import PARTS, Checkpoint, Part, PartFile, parse_part, part_name
+from flowconv.lake.checkpoint_names import PARTS, Part, PartFile, parse_part, part_name
+from flowconv.lake.checkpoints import Checkpoint
 from flowconv.lake.paths import LEDGER, RECORD_DIGITS, parse_record_path
 from flowconv.lake.table_folders import table_folders
 from flowconv.storage.interface import Storage, StoredFile

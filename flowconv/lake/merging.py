@@ -4,7 +4,6 @@ import threading
 from collections.abc import Iterable
 from concurrent.futures import Future
 
-from flowconv.lake.checkpoints import OBJECTS_SCHEMA
 from flowconv.lake.intents import write_intent
 from flowconv.lake.last_number import LastNumber
 from flowconv.lake.paths import record_path
@@ -62,6 +61,8 @@ class Merging:
         old = content.checkpoint
         if content.number == old.number:
             return  # Its files have these names already.
+        from flowconv.lake.checkpoint_tables import OBJECTS_SCHEMA
+
         self._last_number.note(content.number)
         records = [record_path(number) for number in content.merged_away]
         intent = write_intent(self._storage, f"merge-{content.number}", records)

@@ -16,7 +16,7 @@ from flowconv.lake.ledger_records import DataFile
 from flowconv.memory import uncollected
 from flowconv.option_values import TimeType
 from flowconv.rows.partition_names import NULL_PARTITION, directory_name, encode_value
-from flowconv.rows.schema import UNKNOWN_FIELDS, table_schema
+from flowconv.rows.table_columns import UNKNOWN_FIELDS, ColumnType, table_columns
 from flowconv.storage.interface import Storage
 from flowconv.storage.names import from_text
 from flowconv.storage.opening import open_storage
@@ -280,8 +280,14 @@ def _columns(table: Table, time_type: TimeType, *, with_source: bool) -> Mapping
     """Return the columns of a table and polars' types."""
     import polars as pl
 
-    # Of a table, not a schema, polars would import pandas where it is installed: 0.5 s.
-    return pl.Schema(table_schema(table, time_type, with_source=with_source))
+    types: dict[ColumnType, Any] = {
+        "int32": pl.Int32(),
+        "int64": pl.Int64(),
+        "string": pl.String(),
+        "timestamp[us, tz=UTC]": pl.Datetime("us", "UTC"),
+    }
+    columns = table_columns(table, time_type, with_source=with_source)
+    return {name: types[type_] for name, type_ in columns.items()}
 
 
 def _encoded(values: Collection[str] | None) -> frozenset[str] | None:

@@ -7,13 +7,14 @@ import threading
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-import pyarrow as pa
-
-from flowconv.lake.checkpoints import Checkpoint, files_table, objects_table
+from flowconv.lake.checkpoints import Checkpoint
 from flowconv.lake.expired import Expired
 from flowconv.lake.ledger_records import Commit, DataFile, Run, Swap
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 
 class RunEnd(NamedTuple):
@@ -62,8 +63,10 @@ class Snapshot(NamedTuple):
             files.pop(path, None)
         return files
 
-    def file_batches(self) -> Iterator[pa.RecordBatch]:
+    def file_batches(self) -> "Iterator[pa.RecordBatch]":
         """Give the same files as a checkpoint has them, in bounded batches."""
+        from flowconv.lake.checkpoint_tables import files_table
+
         yield from self.checkpoint.file_batches(self.replaced, self.replaced_files)
         new = self._new_files()
         for path in self.replaced_files:
@@ -92,7 +95,7 @@ class Snapshot(NamedTuple):
         # Any may have objects of tasks that no longer count.
         return 0 if self.replaced else self.checkpoint.number_full()
 
-    def object_batches(self, *columns: str, after_files: int = 0) -> Iterator[pa.RecordBatch]:
+    def object_batches(self, *columns: str, after_files: int = 0) -> "Iterator[pa.RecordBatch]":
         """Give columns of `OBJECTS_SCHEMA` of all converted objects, in bounded batches.
 
         Args:
@@ -100,6 +103,10 @@ class Snapshot(NamedTuple):
             after_files: Objects of so many files of the checkpoint are left out.
         """
         yield from self.checkpoint.object_batches(self.replaced, columns, after_files)
+        if not self.commits:
+            return
+        from flowconv.lake.checkpoint_tables import objects_table
+
         for commit in self.commits.values():
             yield from objects_table(commit, columns).to_batches()
 

@@ -8,25 +8,27 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from flowconv.fields import INT32, MAX_SECONDS, TEXT, TIME_COLUMNS, Field
+from flowconv.fields import INT32, MAX_SECONDS, TIME_COLUMNS, Field
+from flowconv.rows.schema import field_type
 
 
 def typed(
     column: "pa.ChunkedArray[Any]", field: Field, *, strict: bool
 ) -> tuple["pa.ChunkedArray[Any]", dict[int, str]]:
     """Make numbers of a column's text; also return the rows that hold none, and why."""
-    if field.type == TEXT:
+    if field.is_text:
         return column, {}
     bad: dict[int, str] = {}
+    type_ = field_type(field)
     try:
-        numbers = None if strict else column.cast(field.type)
+        numbers = None if strict else column.cast(type_)
     except pa.ArrowInvalid:
         numbers = None
     if numbers is None:
         text: Any = column.combine_chunks()
         digits = 9 if field.type == INT32 else 18
         plain: Any = pc.match_substring_regex(text, f"^-?[0-9]{{1,{digits}}}$").fill_null(True)
-        numbers = pc.if_else(plain, text, None).cast(field.type)
+        numbers = pc.if_else(plain, text, None).cast(type_)
         # What is left is looked at one by one: bad values, and a few with leading zeros.
         repaired = []
         for index in pc.indices_nonzero(pc.invert(plain)).to_pylist():
@@ -34,7 +36,7 @@ def typed(
             if isinstance(value, str):
                 bad[index] = value
             repaired.append(None if isinstance(value, str) else value)
-        numbers = pc.replace_with_mask(numbers, pc.invert(plain), pa.array(repaired, field.type))
+        numbers = pc.replace_with_mask(numbers, pc.invert(plain), pa.array(repaired, type_))
         numbers = pa.chunked_array([numbers])
     return numbers, bad | impossible(numbers, field)
 

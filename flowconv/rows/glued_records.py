@@ -4,7 +4,6 @@ import re
 from collections import deque
 
 from flowconv.blocks.formats import LogFormat, split_line
-from flowconv.fields import TEXT
 
 
 def divide(line: bytes, format_: LogFormat) -> list[bytes]:
@@ -20,10 +19,10 @@ def divide(line: bytes, format_: LogFormat) -> list[bytes]:
         format_: The fields of a record.
     """
     split = split_line(line)
-    if split is None or all(field.type == TEXT for field in format_.fields):
+    if split is None or all(field.is_text for field in format_.fields):
         return []
     first, last = format_.fields[0], format_.fields[-1]
-    may_touch = last.name == "log-status" and (first.type != TEXT or first.name == "account-id")
+    may_touch = last.name == "log-status" and (not first.is_text or first.name == "account-id")
     names = [field.name for field in format_.fields]
     status = names.index("log-status") if "log-status" in names else None
     time = [*split.tokens[:1]] if format_.timestamped else []

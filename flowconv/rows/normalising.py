@@ -11,7 +11,8 @@ from flowconv.blocks.block import Events
 from flowconv.fields import FIELDS, MAX_SECONDS, TAG_FIELDS, TIME_COLUMNS, Table
 from flowconv.option_values import TimeType
 from flowconv.rows.batch import RawBatch
-from flowconv.rows.schema import FLOW_LOG_ID, SOURCE_COLUMNS, TIMESTAMP, UNKNOWN_FIELDS
+from flowconv.rows.schema import TIMESTAMP
+from flowconv.rows.table_columns import FLOW_LOG_ID, SOURCE_COLUMNS, UNKNOWN_FIELDS
 from flowconv.source.keys import LogObject
 
 # The place of a text that is not there.
@@ -67,7 +68,7 @@ def normalise(batch: RawBatch, time_type: TimeType, *, with_source: bool = False
     columns[FLOW_LOG_ID] = _of_sources(batch, lambda source: source.flow_log_id)
     columns[UNKNOWN_FIELDS] = _unknown_fields(batch) if batch.format.unknown_fields else nulls
     if with_source:
-        uri, line = SOURCE_COLUMNS.names
+        uri, line = SOURCE_COLUMNS
         columns[uri] = _of_sources(batch, lambda source: source.uri)
         columns[line] = pa.chunked_array([pa.array(batch.lines, pa.int64())])
     return FlowBatch(batch.format.table, pa.table(columns), batch.sources, batch.events)

@@ -12,10 +12,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from flowconv.fields import INT32, INT64, TEXT, Table
+from flowconv.fields import Table
 from flowconv.rows.ocsf_schema import OCSF_SCHEMA, TEXTS
 from flowconv.rows.partitioning import indices
-from flowconv.rows.schema import TIMESTAMP
+from flowconv.rows.schema import INT32, INT64, TEXT, TIMESTAMP
 
 # An array; the stubs of Arrow's functions know no nested ones.
 Column: TypeAlias = Any

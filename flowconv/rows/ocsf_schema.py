@@ -7,8 +7,7 @@ Lake.
 
 import pyarrow as pa
 
-from flowconv.fields import INT32, INT64, TEXT
-from flowconv.rows.schema import TIMESTAMP
+from flowconv.rows.schema import INT32, INT64, TEXT, TIMESTAMP
 
 # Parquet names the values of a list so.
 TEXTS = pa.list_(pa.field("element", TEXT))

@@ -17,9 +17,10 @@ from flowconv.blocks.block import BlockEnd, RowBlock
 from flowconv.blocks.counts import LineCounts
 from flowconv.blocks.formats import LogFormat
 from flowconv.blocks.parquet_types import Column, is_binary, is_text, one_by_one
-from flowconv.fields import MAX_SECONDS, TEXT, Field
+from flowconv.fields import MAX_SECONDS, Field
 from flowconv.rows.batch import ParsedBlock, RawBatch, RejectedLines, RejectedPart
 from flowconv.rows.casting import impossible, in_milliseconds, typed
+from flowconv.rows.schema import TEXT, field_type
 
 # What pandas writes for a number that is missing, once its column is text.
 _NO_NUMBER = ["-", "None", "NaN", "nan", ""]
@@ -94,9 +95,9 @@ def _typed(column: Column, field: Field) -> tuple[Column, dict[int, str]]:
     """Give a column its field's type; also return the rows that hold no such value, and why."""
     if types.is_timestamp(column.type):
         return _seconds(column)
-    if field.type != TEXT and types.is_integer(column.type):
+    if not field.is_text and types.is_integer(column.type):
         numbers, bad = _narrowed(column, field)
-    elif field.type != TEXT and types.is_floating(column.type):
+    elif not field.is_text and types.is_floating(column.type):
         numbers, bad = _whole(column, field)
     else:
         text, undecodable = _text(column, field)
@@ -106,10 +107,11 @@ def _typed(column: Column, field: Field) -> tuple[Column, dict[int, str]]:
 
 
 def _narrowed(column: Column, field: Field) -> tuple[Column, dict[int, str]]:
+    type_ = field_type(field)
     try:
-        return column.cast(field.type), {}
+        return column.cast(type_), {}
     except pa.ArrowInvalid:
-        numbers = column.cast(field.type, safe=False)
+        numbers = column.cast(type_, safe=False)
     wrong: Any = pc.not_equal(numbers.cast(column.type, safe=False), column)
     if types.is_unsigned_integer(column.type):
         wrong = pc.or_(wrong, pc.less(numbers, pa.scalar(0)))
@@ -118,10 +120,11 @@ def _narrowed(column: Column, field: Field) -> tuple[Column, dict[int, str]]:
 
 def _whole(column: Column, field: Field) -> tuple[Column, dict[int, str]]:
     column = _without_nan(column)
-    beyond = pa.scalar(2.0 ** (field.type.bit_width - 1))
+    type_ = field_type(field)
+    beyond = pa.scalar(2.0 ** (type_.bit_width - 1))
     whole: Any = _is_whole(column)
     fits = pc.and_(pc.less(column, beyond), pc.greater_equal(column, pc.negate(beyond)))
-    numbers = pc.if_else(pc.and_(whole, fits), column, None).cast(field.type)
+    numbers = pc.if_else(pc.and_(whole, fits), column, None).cast(type_)
     bad = _reasons(pc.invert(fits), "out-of-range") | _reasons(pc.invert(whole), "not-a-number")
     return numbers, bad
 
@@ -160,7 +163,7 @@ def _text(column: Column, field: Field) -> tuple[Column, dict[int, str]]:
         number: Any = pc.match_substring_regex(text, "^[0-9]+$")
         text = pc.if_else(number, pc.ascii_lpad(text, 12, "0"), text)
     missing: Any = pc.equal(text, pa.scalar("-"))
-    if field.type != TEXT:
+    if not field.is_text:
         missing = pc.is_in(text, pa.array(_NO_NUMBER))
     if pc.any(missing).as_py():
         text = pc.if_else(missing, None, text)

@@ -27,11 +27,12 @@ from flowconv.blocks.formats import (
 )
 from flowconv.blocks.shapes import find_header, is_timed
 from flowconv.errors import FormatError
-from flowconv.fields import TEXT, TIME_COLUMNS
+from flowconv.fields import TIME_COLUMNS
 from flowconv.kernel.rows import REASONS, REJECTED, Appended, Column, RowBuilder
 from flowconv.rows import glued_records
 from flowconv.rows.batch import ParsedBlock, RawBatch, RejectedLines, RejectedPart
 from flowconv.rows.far_times import far_times
+from flowconv.rows.schema import field_type
 from flowconv.source.keys import LogObject
 
 # Concatenated logs change their fields now and then; an object that does so all the time is an
@@ -437,9 +438,9 @@ def kernel_columns(format_: LogFormat) -> tuple[Column, ...]:
     return tuple(
         Column(
             name=field.column,
-            type=field.type,
+            type=field_type(field),
             largest=field.largest,
-            is_time=field.column in TIME_COLUMNS and field.type != TEXT,
+            is_time=field.column in TIME_COLUMNS and not field.is_text,
         )
         for field in format_.fields
     )

@@ -13,7 +13,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from flowconv.fields import TEXT
+from flowconv.rows.schema import field_type
 from flowconv.samples.flow_logs import FlowLog, Place
 from flowconv.samples.networks import Network
 from flowconv.samples.options import GenerateOptions
@@ -127,7 +127,7 @@ def _spoil(
         no_utf8: What stands for a byte that no UTF-8 has.
     """
     line = pl.col("line")
-    field = next(i for i, f in enumerate(log.fields) if f.type != TEXT)
+    field = next(i for i, f in enumerate(log.fields) if not f.is_text)
     kinds = (
         line.str.replace(r" +[^ \n]+(\n?)$", "$1"),
         line.str.replace(r"(\n?)$", " extra$1"),
@@ -215,9 +215,9 @@ def _typed(network: Network, log: FlowLog, records: pl.DataFrame) -> pa.Table:
     for field in log.fields:
         varies = field.column in records.columns
         values = records[field.column] if varies else sides[field.column].gather(records["side"])
-        typed = values if field.type == TEXT else values.cast(pl.Int64, strict=False)
+        typed = values if field.is_text else values.cast(pl.Int64, strict=False)
         columns[field.column] = typed.to_arrow()
-    return pa.table(columns).cast(pa.schema([(f.column, f.type) for f in log.fields]))
+    return pa.table(columns).cast(pa.schema([(f.column, field_type(f)) for f in log.fields]))
 
 
 def _parquet(table: pa.Table) -> Body:

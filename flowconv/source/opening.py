@@ -16,7 +16,7 @@ from flowconv.fields import is_table_folder
 from flowconv.source.keys import CLOUDWATCH, LogObject
 from flowconv.source.listing import LAKE_FOLDER, DayEnd, list_with_day_ends
 from flowconv.source.selection import ALL, Selection
-from flowconv.storage.interface import Storage
+from flowconv.storage.interface import Storage, StoredFile
 from flowconv.storage.names import from_text
 from flowconv.storage.opening import MAX_REQUESTS, open_storage, path_text
 from flowconv.storage.request_times import RequestTimes
@@ -168,16 +168,12 @@ class StorageSource:
     ) -> Iterator[LogObject | DayEnd]:
         """See `Source`."""
         if selection.inventory is not None:
-            self._refuse_lakes()
             from flowconv.source.inventory import list_inventory
 
-            yield from list_inventory(
-                self._storage, self._options or {}, selection, left_out, unreadable
+            return self._unless_lake(
+                list_inventory(self._storage, self._options or {}, selection, left_out, unreadable)
             )
-            return
-        listed = list_with_day_ends(self._storage, selection, left_out, unreadable)
-        self._refuse_lakes()
-        yield from listed
+        return self._unless_lake(list_with_day_ends(self._storage, selection, left_out, unreadable))
 
     def pieces(self, log_object: LogObject) -> Iterator[bytes] | None:
         """See `Source`."""
@@ -192,16 +188,23 @@ class StorageSource:
         """See `Source`."""
         return self._storage.is_within(lake)
 
-    def _refuse_lakes(self) -> None:
-        """Raise if the source is a lake or a folder of one."""
-        is_lake = _has_lake(self._storage)
-        lake = self._storage if is_lake else lake_around(self._storage, self._options)
-        if lake:
-            raise UsageError(
-                f"this is flowconv's lake {lake.root} or a part of it, not flow logs. Name the "
-                "logs that it was made from.",
-                uri=self.root,
-            )
+    def _unless_lake(self, listed: Iterator[LogObject | DayEnd]) -> Iterator[LogObject | DayEnd]:
+        """Give what is listed, once it is known that the source is no lake or a folder of one."""
+        # In S3 this request is under way from here on, too.
+        own_files = self._storage.list_files(LAKE_FOLDER)
+
+        def checked() -> Iterator[LogObject | DayEnd]:
+            is_lake = _has_file(own_files)
+            lake = self._storage if is_lake else lake_around(self._storage, self._options)
+            if lake:
+                raise UsageError(
+                    f"this is flowconv's lake {lake.root} or a part of it, not flow logs. Name the "
+                    "logs that it was made from.",
+                    uri=self.root,
+                )
+            yield from listed
+
+        return checked()
 
 
 def lake_around(storage: Storage, options: Mapping[str, str] | None) -> Storage | None:
@@ -220,15 +223,16 @@ def lake_around(storage: Storage, options: Mapping[str, str] | None) -> Storage 
     while above.count("/") >= 2 or (above and storage.is_local):
         if folder == LAKE_FOLDER or is_table_folder(folder):
             suspect = open_storage(above, options)
-            if _has_lake(suspect):
+            if _has_file(suspect.list_files(LAKE_FOLDER)):
                 return suspect
         above, _, folder = above.rpartition("/")
     return None
 
 
-def _has_lake(storage: Storage) -> bool:
+def _has_file(own_files: Iterator[StoredFile]) -> bool:
+    """Tell whether a lake's own folder has a file."""
     try:
-        return next(storage.list_files(LAKE_FOLDER), None) is not None
+        return next(own_files, None) is not None
     except FolderError:
         return False  # What lies below is denied then, too.
 

@@ -5,11 +5,12 @@ Paths are relative to the storage's root. They are names; `root` and `uri` are t
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
-from typing import Any, Generic, NamedTuple, Protocol, TypeVar
-
-import pyarrow as pa
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, Protocol, TypeVar
 
 from flowconv.storage.request_times import RequestTimes
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 # A larger file is sent to S3 in such parts, S3's smallest. An upload has at most 10,000 of them:
 # files of up to 50 GB.
@@ -143,7 +144,7 @@ class StagedSink(Publishable, Protocol):
         """Where it will be visible."""
         ...
 
-    file: pa.NativeFile
+    file: "pa.NativeFile"
     """Takes what is written, for example by `pyarrow.parquet.ParquetWriter`, until the sink is
     closed. It raises OSError: write within `local_errors.storage_errors(sink.uri)`."""
 

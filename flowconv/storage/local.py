@@ -14,8 +14,6 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-
 from flowconv.errors import FetchError, FolderError, StorageError
 from flowconv.storage.interface import (
     Folder,
@@ -347,6 +345,8 @@ class _LocalSink:
     __slots__ = ("_checksummed", "_staged", "file")
 
     def __init__(self, staged: "_StagedFile") -> None:
+        import pyarrow as pa
+
         self._staged = staged
         with storage_errors(self.uri):
             self._checksummed = _ChecksummedFile(staged.open())

@@ -10,8 +10,6 @@ from concurrent.futures import Future
 from contextlib import AbstractContextManager, suppress
 from typing import Any
 
-import pyarrow as pa
-
 from flowconv.errors import FetchError, FlowconvError, StorageError, UsageError
 from flowconv.memory import Room
 from flowconv.storage.interface import (
@@ -365,6 +363,8 @@ class _S3Sink:
     """A multi-part upload, visible once it is completed; of a small file one PUT."""
 
     def __init__(self, connection: Connection, room: Room, path: str, key: str, uri: str) -> None:
+        import pyarrow as pa
+
         self.uri = uri
         self._path = path
         self._upload = _Upload(connection, room, key, uri)

@@ -20,7 +20,7 @@ import pyarrow as pa
 from flowconv.fields import FIELDS, KEYS, Table
 from flowconv.lake.compacted import Codes, Origins, Removed
 from flowconv.lake.ledger_records import Duplicates
-from flowconv.rows.schema import FLOW_LOG_ID, UNKNOWN_FIELDS
+from flowconv.rows.table_columns import FLOW_LOG_ID, UNKNOWN_FIELDS
 
 # A row without these may be any record.
 _NEEDED = ("interface_id", "tgw_attachment_id", "start", "end")

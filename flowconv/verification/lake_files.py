@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 
 from flowconv.errors import FetchError, StorageError
 from flowconv.fields import Table
-from flowconv.lake.checkpoints import parse_part
+from flowconv.lake.checkpoint_names import parse_part
 from flowconv.lake.gone import gone_partitions
 from flowconv.lake.intents import read_intent
 from flowconv.lake.layout import Layout

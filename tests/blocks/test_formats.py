@@ -74,7 +74,7 @@ def test_headers(line: str, declared: str | None) -> None:
     assert format_.table == expected.table
     assert list(format_.columns) == [column.column for column in expected.columns]
     kinds = {"tag": "string", "time": "int64"}
-    assert [str(type_) for type_ in format_.column_types.values()] == [
+    assert [field.type for field in format_.fields] == [
         kinds.get(column.kind, column.kind) for column in expected.columns
     ]
 

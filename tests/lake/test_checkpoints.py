@@ -11,16 +11,9 @@ import pytest
 
 from flowconv.blocks.counts import LineCounts
 from flowconv.errors import LakeError
-from flowconv.lake.checkpoints import (
-    PARTS,
-    Checkpoint,
-    Part,
-    PartFile,
-    files_table,
-    objects_table,
-    parse_part,
-    part_name,
-)
+from flowconv.lake.checkpoint_names import PARTS, Part, PartFile, parse_part, part_name
+from flowconv.lake.checkpoint_tables import files_table, objects_table
+from flowconv.lake.checkpoints import Checkpoint
 from flowconv.lake.expired import Expired
 from flowconv.lake.ledger_listing import LedgerListing, list_ledger
 from flowconv.lake.ledger_records import Commit, ConvertedObject, DataFile, Run

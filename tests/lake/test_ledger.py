@@ -14,7 +14,8 @@ import pytest
 from flowconv.blocks.counts import LineCounts
 from flowconv.errors import LakeError, StorageError
 from flowconv.lake import ledger as ledger_module
-from flowconv.lake.checkpoints import Checkpoint, parse_part
+from flowconv.lake.checkpoint_names import parse_part
+from flowconv.lake.checkpoints import Checkpoint
 from flowconv.lake.checksums import seal
 from flowconv.lake.converted_objects import (
     DeclaredFor,

@@ -12,7 +12,8 @@ from flowconv.fields import FIELDS, Table
 from flowconv.option_values import TimeType
 from flowconv.rows.batch import RawBatch
 from flowconv.rows.normalising import FlowBatch, normalise
-from flowconv.rows.schema import TIMESTAMP, column_type, table_schema
+from flowconv.rows.schema import TIMESTAMP, field_type, table_schema
+from flowconv.rows.table_columns import column_type
 from oracle import reference
 from support.in_memory import log_object
 
@@ -24,7 +25,7 @@ LAST = reference.LAST_SECOND
 def normalised(columns: dict[str, list[Any]], time_type: TimeType = "timestamp") -> FlowBatch:
     format_ = declared_format(" ".join(columns))
     arrays = [
-        pa.array(values, field.type)
+        pa.array(values, field_type(field))
         for field, values in zip(format_.fields, columns.values(), strict=True)
     ]
     table = pa.table(arrays, names=list(format_.columns))
@@ -111,7 +112,7 @@ def test_schema_is_the_oracles(table: Table, time_type: TimeType) -> None:
     expected += [("flow_log_id", pa.string()), ("unknown_fields", pa.string())]
     assert table_schema(table, time_type) == pa.schema(expected)
     assert {f.name: column_type(f, time_type) for f in FIELDS[table]} == {
-        name: types.get(kind, pa.string()) for name, kind in kinds.items()
+        name: str(types.get(kind, pa.string())) for name, kind in kinds.items()
     }
 
 

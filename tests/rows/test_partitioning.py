@@ -26,6 +26,7 @@ from flowconv.rows.partition_names import (
     encode_value,
 )
 from flowconv.rows.partitioning import split_by_partition
+from flowconv.rows.schema import field_type
 from flowconv.source.keys import LogObject
 from oracle import reference
 from support.in_memory import log_object
@@ -66,7 +67,7 @@ def flow_batch(
     format_ = declared_format("start srcport action end packets")
     columns: list[Any] = [[row[n] for row in rows] for n in range(4)]
     columns.append(list(range(len(rows))))
-    arrays = [pa.array(c, f.type) for c, f in zip(columns, format_.fields, strict=True)]
+    arrays = [pa.array(c, field_type(f)) for c, f in zip(columns, format_.fields, strict=True)]
     raw = RawBatch(
         format=format_,
         table=pa.table(arrays, names=list(format_.columns)),

@@ -16,6 +16,7 @@ import pytest
 
 from flowconv.errors import StorageError, UsageError
 from flowconv.fields import DEFAULT_FORMAT, FIELDS, Table
+from flowconv.rows.schema import field_type
 from flowconv.samples.generating import generate
 from flowconv.samples.options import REGIONS, SHAPES, GenerateOptions, GenerateReport, Shape
 from oracle import reference
@@ -381,7 +382,7 @@ def test_parquet(tmp_path: Path) -> None:
         assert file.metadata.row_group(0).column(0).compression == "GZIP"
         assert table.num_rows == 40
         names.add(tuple(table.column_names))
-        types = {f.column: f.type for f in FIELDS[Table.VPC]}
+        types = {f.column: field_type(f) for f in FIELDS[Table.VPC]}
         assert table.schema.types == [types[name] for name in table.column_names]
         for row in table.to_pylist():
             assert row.get("account_id", match["account"]) == match["account"]

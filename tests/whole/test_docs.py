@@ -25,7 +25,7 @@ from flowconv import ddl
 from flowconv.answers.questions import QUESTIONS
 from flowconv.cli.app import app
 from flowconv.fields import FIELDS, Table
-from flowconv.rows.schema import column_type
+from flowconv.rows.table_columns import column_type
 from support.commands import invoke
 
 if TYPE_CHECKING:

@@ -71,14 +71,14 @@ def schema(json_: JsonOption = False) -> None:
     """Show the fields of flow logs: column, type, version and meaning."""
     from flowconv.cli.tables.logs import print_schema
     from flowconv.fields import FIELDS
-    from flowconv.rows.schema import column_type
+    from flowconv.rows.table_columns import column_type
 
     described = [
         {
             "table": str(table),
             "field": field.name,
             "column": field.column,
-            "type": str(column_type(field, "timestamp")),
+            "type": column_type(field, "timestamp"),
             "version": field.version,
             "meaning": field.meaning,
         }
