@@ -13,10 +13,11 @@ import flowconv
 from flowconv.cli import console as consoles
 from flowconv.cli.console import Console
 from flowconv.cli.tables.conversion import print_report
-from flowconv.cli.tables.upkeep import print_expired
+from flowconv.cli.tables.upkeep import print_compacted, print_expired
 from flowconv.cli.text_tables import TextTable
 from flowconv.fields import FIELDS
 from flowconv.lake.partitions import PartitionStatus
+from flowconv.upkeep.compacting import CompactReport
 from flowconv.upkeep.expiring import ExpireReport
 from support.commands import invoke
 from support.lakes import ROW, V2, aws_key, write_objects
@@ -44,6 +45,14 @@ def test_status_breaks_no_line(tmp_path: Path, terminal: io.StringIO) -> None:
     begin = lines.index(columns)
     (partition,) = lines[begin + 1 :]
     assert partition[:6] == ["vpc", "123456789012", "eu-west-1", "2026-01-14", "1", "2"]
+
+
+def test_the_first_flow_logs_that_were_not_compared(terminal: io.StringIO) -> None:
+    names = {f"fl-{number:02}" for number in range(13)}
+    print_compacted(CompactReport(lake="a", run_id="1", dry_run=False, not_compared=names))
+    said = terminal.getvalue()
+    assert "fl-09\n… and 3 more; --json\n" in said
+    assert "fl-10" not in said
 
 
 @pytest.mark.parametrize("seconds", [9.9, 10.0])

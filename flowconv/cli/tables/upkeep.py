@@ -71,8 +71,8 @@ def _print_records(console: Console, records: RecordsFound) -> None:
     say_how_many_more(console, len(records.hours), "")
     for silent in first(records.silent_interfaces):
         console.print(
-            f"silent: {silent.interface_id}: no record after {silent.last:%Y-%m-%d %H}:59; it was "
-            "deleted, or its flow log"
+            f"silent: {silent.interface_id}: no record after {silent.last:%Y-%m-%d %H}:59; it or "
+            "its flow log was deleted"
         )
     say_how_many_more(console, len(records.silent_interfaces), "")
 
@@ -116,8 +116,9 @@ def print_compacted(report: CompactReport) -> None:
         )
     say_how_many_more(console, len(report.duplicates), " lists all pairs.")
     if report.not_compared:
-        names = ", ".join(sorted(report.not_compared))
+        names = ", ".join(first(sorted(report.not_compared)))
         console.print(f"not compared, since a field is missing that tells records apart: {names}")
+        say_how_many_more(console, len(report.not_compared), "")
     totals = report.totals
     before = f"{totals['files']:,} files, {format_size(totals['size_bytes'])}"
     now = f"{totals['compacted_files']:,} files, {format_size(totals['compacted_bytes'])}"
