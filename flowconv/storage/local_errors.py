@@ -34,6 +34,8 @@ _ADVICE = {
     errno.ENOSPC: "the disk is full. Make room and run again; what is published stays valid.",
     errno.EDQUOT: "the disk quota is used up. Make room and run again; what is published stays "
     "valid.",
+    errno.EFBIG: "the file is larger than the file system or the shell's limit (ulimit -f) allows. "
+    "Raise it, or give a smaller --target-file-size.",
     errno.EROFS: "the file system is read-only. Choose another place.",
     errno.EMFILE: "too many files are open. Raise the limit (ulimit -n), or use fewer workers.",
     errno.ENAMETOOLONG: "the name is too long for this file system.",

@@ -8,7 +8,7 @@ import re
 from collections.abc import Mapping
 from urllib.parse import unquote
 
-from flowconv.errors import UsageError, WrongTypeError, quote
+from flowconv.errors import StorageError, UsageError, WrongTypeError, quote
 from flowconv.memory import uncollected
 from flowconv.storage.aws import S3_OPTION_NAMES, check_options
 from flowconv.storage.interface import Storage
@@ -37,6 +37,7 @@ def open_storage(
 
     Raises:
         UsageError: The path or URL is not valid, or an option is not known.
+        StorageError: The path is relative to a folder that was removed.
     """
     options = options or {}
     url = from_system(path_text(url))
@@ -70,7 +71,12 @@ def open_storage(
             raise UsageError("this looks like a login, not a path. Write s3://bucket/prefix.")
         if reason := _why_invalid(url):
             raise UsageError(reason, uri=url)
-    return LocalStorage(url)
+    try:
+        return LocalStorage(url)
+    except FileNotFoundError as error:  # A relative path asks for the current folder.
+        raise StorageError(
+            "the current folder was removed. Go to another one, or write the whole path.", uri=url
+        ) from error
 
 
 def path_text(url: str | os.PathLike[str]) -> str:

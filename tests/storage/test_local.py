@@ -195,6 +195,7 @@ def test_a_closed_file_takes_little_memory(tmp_path: Path) -> None:
     [
         (errno.ENOSPC, "the disk is full. Make room"),
         (errno.EDQUOT, "quota"),
+        (errno.EFBIG, "ulimit -f"),
         (errno.EROFS, "read-only"),
         (errno.EACCES, "access is denied"),
         (errno.EXDEV, "the operating system reports: Invalid cross-device link."),

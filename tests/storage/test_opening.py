@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from flowconv.errors import UsageError
+from flowconv.errors import StorageError, UsageError
 from flowconv.storage.opening import open_storage
 
 pytestmark = pytest.mark.usefixtures("no_aws_settings")
@@ -70,6 +70,18 @@ def test_roots(url: str, root: str, uri: str) -> None:
 def test_relative_folder_is_made_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert open_storage("x").root == str(tmp_path / "x")
+
+
+@on_posix
+def test_relative_to_a_folder_that_was_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    with pytest.raises(StorageError, match="x: the current folder was removed"):
+        open_storage("x")
+    assert open_storage(str(tmp_path / "x")).root == str(tmp_path / "x")
 
 
 def test_neither_import_nor_opening_loads_the_clients_or_connects() -> None:
