@@ -560,7 +560,7 @@ def test_what_is_denied(folder: Path, warm: WarmStart) -> None:
         }.items():
             # Everything is imported before: somebody else may not be allowed to read Python's own
             # modules.
-            done = warm.run(*command.split(), user=65534, timeout_s=60)
+            done = warm.run(*command.split(), user=65534, cpu_s=60)
             assert done.exit_code in (1, 2), done.stderr
             assert done.stderr.startswith(f"error: {place}"), command
             assert "denied" in done.stderr or "may not be written" in done.stderr

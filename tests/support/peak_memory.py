@@ -9,7 +9,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from support.warm_start import Ended
+from support.warm_start import Ended, patience_s
 
 # What the README promises: for every worker, for every worker that reads Parquet, and besides.
 WORKER_MB = 200
@@ -20,11 +20,12 @@ PROCESS_MB = 150
 # So a small one starts it, not pytest; it also ends what runs away.
 _LAUNCHER = """
 import json, os, resource, signal, subprocess, sys
-result, timeout_s, limit, *command = sys.argv[1:]
-resource.setrlimit(resource.RLIMIT_AS, (int(limit), int(limit)))
+result, cpu_s, patience_s, addresses, *command = sys.argv[1:]
+resource.setrlimit(resource.RLIMIT_CPU, (int(cpu_s), int(cpu_s)))
+resource.setrlimit(resource.RLIMIT_AS, (int(addresses), int(addresses)))
 process = subprocess.Popen(command)
 signal.signal(signal.SIGALRM, lambda *_: process.kill())
-signal.alarm(int(timeout_s))
+signal.alarm(int(patience_s))
 _, status, usage = os.wait4(process.pid, 0)
 unit = 1 if sys.platform == "darwin" else 1024
 with open(result, "w") as file:
@@ -40,19 +41,23 @@ def promised_mb(*, workers: int = 1, parquet: bool = False) -> int:
     return workers * (PARQUET_WORKER_MB if parquet else WORKER_MB) + PROCESS_MB
 
 
-def peak_mb(*arguments: str, timeout_s: int = 120) -> Ended:
-    """Run `python -m flowconv` with arguments to its end; after the timeout it is killed (-9)."""
-    return peak_of([sys.executable, "-m", "flowconv", *arguments], timeout_s)
+def peak_mb(*arguments: str, cpu_s: int = 120) -> Ended:
+    """Run `python -m flowconv` with arguments to its end.
+
+    After so much processor time, or waiting for very long, it is killed (-9).
+    """
+    return peak_of([sys.executable, "-m", "flowconv", *arguments], cpu_s)
 
 
-def peak_of(command: list[str], timeout_s: int = 120) -> Ended:
+def peak_of(command: list[str], cpu_s: int = 120) -> Ended:
     """Run any command; see `peak_mb`."""
     with tempfile.TemporaryDirectory() as folder:
         result, output, errors = (Path(folder) / name for name in ("result", "output", "errors"))
-        launch = [sys.executable, "-I", "-S", "-c", _LAUNCHER, str(result), str(timeout_s)]
+        limits = map(str, (cpu_s, patience_s(cpu_s), MOST_ADDRESSES))
+        launch = [sys.executable, "-I", "-S", "-c", _LAUNCHER, str(result), *limits]
         with output.open("wb") as stdout, errors.open("wb") as stderr:
             subprocess.run(
-                [*launch, str(MOST_ADDRESSES), *command],
+                [*launch, *command],
                 stdout=stdout,
                 stderr=stderr,
                 stdin=subprocess.DEVNULL,

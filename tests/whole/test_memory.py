@@ -32,7 +32,7 @@ pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no 
 
 
 def convert_peak(
-    warm: WarmStart, folder: Path, *options: str, timeout_s: int = 120, is_near: bool = False
+    warm: WarmStart, folder: Path, *options: str, cpu_s: int = 120, is_near: bool = False
 ) -> Ended:
     """Convert `logs` with one worker.
 
@@ -42,11 +42,11 @@ def convert_peak(
     logs, lake = folder / "logs", folder / "lake"
     arguments = ("convert", str(logs), str(lake), "--workers", "1", *options)
     if not is_near:
-        peak = warm.run(*arguments, timeout_s=timeout_s, most_addresses=MOST_ADDRESSES)
+        peak = warm.run(*arguments, cpu_s=cpu_s, most_addresses=MOST_ADDRESSES)
         if peak.mb < promised_mb():
             return peak
         shutil.rmtree(lake, ignore_errors=True)
-    return peak_mb(*arguments, timeout_s=timeout_s)
+    return peak_mb(*arguments, cpu_s=cpu_s)
 
 
 def test_the_measure() -> None:
@@ -58,7 +58,7 @@ def test_the_measure() -> None:
     assert (small.exit_code, large.exit_code) == (0, 7)
     assert small.mb < 50
     assert 200 < large.mb < 250
-    assert peak_of([sys.executable, "-c", "while True: pass"], timeout_s=1).exit_code == -9
+    assert peak_of([sys.executable, "-c", "while True: pass"], cpu_s=1).exit_code == -9
 
 
 def test_logs_as_they_should_be(tmp_path: Path, warm: WarmStart) -> None:
@@ -280,7 +280,7 @@ def test_a_partition_for_each_row(tmp_path: Path, warm: WarmStart) -> None:
     body = V2 + b"".join(ROW.replace(b"eni-1", b"eni-%d" % n) for n in range(PARTITIONS))
     write_objects(tmp_path / "logs", {aws_key(): gzip.compress(body, 1)})
     how = ("--partition-by", "interface_id", "--json")
-    peak = convert_peak(warm, tmp_path, *how, timeout_s=120 + PARTITIONS // 50)
+    peak = convert_peak(warm, tmp_path, *how, cpu_s=120 + PARTITIONS // 50)
     report = json.loads(peak.stdout)
     assert report["lines"]["rows"] == report["partitions"] == report["files"] == PARTITIONS
     assert peak.mb < promised_mb()
@@ -289,7 +289,7 @@ def test_a_partition_for_each_row(tmp_path: Path, warm: WarmStart) -> None:
 def test_lines_of_one_character(tmp_path: Path, warm: WarmStart) -> None:
     body = V2 + ROW + b"x\n" * 5_000_000
     write_objects(tmp_path / "logs", {aws_key(): gzip.compress(body, 1)})
-    peak = convert_peak(warm, tmp_path, "--json", timeout_s=400)
+    peak = convert_peak(warm, tmp_path, "--json", cpu_s=400)
     report = json.loads(peak.stdout)
     lines, kept = report["lines"], (tmp_path / "lake/_flowconv/quarantine")
     assert (peak.exit_code, lines["rows"], lines["rejected"]) == (3, 1, 5_000_000)
