@@ -119,7 +119,7 @@ def read_report(
         answer("cross-az", "Traffic between availability zones", priced, of=flows),
         answer("nat-gateways", "NAT gateways", gateways, of=flows),
         answer("internet-egress", "Internet egress", priced, of=flows),
-        _completeness(chosen.ledger, as_day(since, "since"), as_day(until, "until")),
+        _completeness(chosen.ledger, as_day(since, "--since"), as_day(until, "--until")),
         _health(chosen, lock),
     )
     days = f"From {since or 'the first day'} to {until or 'the last day'}"

@@ -110,8 +110,8 @@ def choose_files(
         raise UsageError(f"{table!r} is not a table, expected 'vpc' or 'tgw'.")
     wanted = _Wanted(
         table=Table(table),
-        since=as_day(since, "since"),
-        until=as_day(until, "until"),
+        since=as_day(since, "--since"),
+        until=as_day(until, "--until"),
         accounts=_encoded(take_accounts(accounts, "accounts")),
         regions=_encoded(take_texts(regions, "regions")),
     )

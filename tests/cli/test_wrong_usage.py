@@ -109,6 +109,8 @@ TYPED: dict[str, str] = {
     "convert logs lake2 --since 2days": "--since: '2days' is not a day",
     "convert logs lake2 --since -2d": "--since: '-2d' is not a day",
     "convert logs lake2 --since 3h": "--since: '3h' is not a day",
+    "query lake --question top-talkers --since 2days": "--since: '2days' is not a day",
+    "report lake --output x.html --until 2days": "--until: '2days' is not a day",
     "convert logs lake2 --since=": "--since: '' is not a day",
     "convert logs lake2 --since 1d --until 2d": "lies after --until",
     "gaps lake --since 1d --until 2d": "lies after --until",
