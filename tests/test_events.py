@@ -31,7 +31,7 @@ class _Lock:
 
     def is_free(self) -> bool:
         """Tell whether another thread can take it."""
-        return started(lambda: self._lock.acquire(timeout=5)).result()
+        return started(lambda: self._lock.acquire(timeout=60)).result()
 
 
 class _Interrupted(logging.Handler):

@@ -54,7 +54,7 @@ def test_a_failure_stops_the_others_and_is_raised() -> None:
     stops: list[str] = []
 
     def run(job: str) -> None:
-        both_run.wait(5)
+        both_run.wait(60)
         if job == "fails":
             raise ValueError(job)
         wait_for_stop(of)
@@ -68,10 +68,10 @@ def test_what_was_done_when_another_failed_is_yielded() -> None:
     both_run, has_failed = threading.Barrier(2), threading.Event()
 
     def run(job: str) -> str:
-        both_run.wait(5)
+        both_run.wait(60)
         if job == "fails":
             raise ValueError(job)
-        has_failed.wait(5)
+        has_failed.wait(60)
         return job
 
     results = run_all(["fails", "done"], run, 2, progress(), on_stop=has_failed.set)
@@ -95,7 +95,7 @@ def test_within_the_grace_jobs_under_way_finish() -> None:
 
     def run(job: int) -> int:
         has_begun.set()
-        is_interrupted.wait(5)
+        is_interrupted.wait(60)
         return job
 
     def interrupt(_: RunProgress) -> None:
@@ -241,7 +241,7 @@ def test_jobs_run_at_once() -> None:
     all_run = threading.Barrier(3)
 
     def job() -> Generator[int, None, None]:
-        yield all_run.wait(30)
+        yield all_run.wait(60)
 
     assert sorted(iterate_in_order([job] * 3, 3, 1)) == [0, 1, 2]
 

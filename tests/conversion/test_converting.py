@@ -454,7 +454,7 @@ def test_interrupted(tmp_path: Path) -> None:
         time.sleep(0.01)
     assert process.poll() is None
     process.send_signal(signal.SIGINT)
-    output, errors = process.communicate(timeout=30)
+    output, errors = process.communicate(timeout=60)
     assert process.returncode == 130
     assert errors == (
         "stopping: tasks under way are abandoned.\n"

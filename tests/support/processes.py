@@ -274,7 +274,7 @@ def _watch(steps: list[str], at: Step | None) -> None:
 
     def wait_for(name: str, times: int) -> None:
         with noted:
-            noted.wait_for(lambda: steps.count(name) >= times, timeout=10)
+            noted.wait_for(lambda: steps.count(name) >= times, timeout=60)
 
     def watched(name: str, call: Callable[..., Any]) -> Callable[..., Any]:
         @wraps(call)
