@@ -1,6 +1,5 @@
 """Every damage that a lake can come to, made for real; found, repaired, converted again, clean."""
 
-import errno
 import gzip
 import json
 import os
@@ -34,7 +33,6 @@ from flowconv.source.keys import LogObject
 from flowconv.source.opening import open_source
 from flowconv.storage.local import LocalStorage
 from flowconv.storage.opening import open_storage
-from flowconv.verification import lake_files
 from flowconv.verification.checking import VerificationWorker
 from flowconv.verification.checks import Check, Checked
 from flowconv.verification.fetched_files import FetchedFiles
@@ -1111,17 +1109,6 @@ def test_repair_knows_the_format_that_an_object_was_converted_by(tmp_path: Path)
     assert check(lake, logs, repair=True).forgotten == 1
     convert(str(logs), str(lake), ConvertOptions(format="default"))
     assert check(lake, logs).problems == []
-
-
-def test_denied_file(lake: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(*_: Any) -> Any:
-        raise PermissionError(errno.EACCES, "Permission denied")
-
-    monkeypatch.setattr(lake_files, "_open", refuse)
-    with pytest.raises(StorageError) as caught:
-        check(lake)
-    assert caught.value.uri in [str(path) for path in data_files(lake)]
-    assert caught.value.reason.startswith("access is denied. Check the permissions.")
 
 
 def test_denied_object_is_not_convertible(
