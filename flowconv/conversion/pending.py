@@ -75,12 +75,13 @@ def plan_pending(
         on_new: Called with each object that the ledger lacks, as long as it returns True.
 
     Yields:
-        Tasks: those of days that have ended in their order, then the others, the largest first.
-        None if the next is not known yet.
+        Tasks: those of days that have ended in their order, then the others: that of the first new
+        object, then the largest first. None if the next is not known yet.
     """
     unconverted: defaultdict[DayEnd, list[LogObject]] = defaultdict(list)
     new_bytes = planned_bytes = 0
     tells_new = True
+    first: LogObject | None = None
     again: dict[str, LogObject] = {}
     formats = options.declared_formats()
     converted, declared = etags_and_formats(ledger, with_formats=bool(formats.all))
@@ -101,6 +102,7 @@ def plan_pending(
             if expired.has_object(item):
                 pending.expired += 1
             else:
+                first = first or item
                 tells_new = tells_new and on_new(item)
                 unconverted[day_of(item)].append(item)
                 new_bytes += item.size_bytes
@@ -120,6 +122,8 @@ def plan_pending(
     del converted, declared
     rest = plan_tasks(chain.from_iterable(unconverted.values()), options, planned_bytes)
     unconverted.clear()
+    # What `on_new` was told of is there first.
+    rest.sort(key=lambda task: first not in task.log_objects)
     if again:
         rest += _replacements(pending, again, ledger, options)
     yield from _counted(rest, pending)

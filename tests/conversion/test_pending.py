@@ -228,6 +228,15 @@ def test_the_first_new_objects_are_told_at_once(tmp_path: Path) -> None:
     assert planned_after == [0, 0, 1, 2, 3]
 
 
+def test_the_task_of_the_first_new_object_comes_first(tmp_path: Path) -> None:
+    """Its objects are fetched before it is planned."""
+    objects = days_of_sizes([(5, 2), (10, 3)])
+    *larger, smallest = plan_tasks(objects, ConvertOptions())
+    assert objects[0] in smallest.log_objects
+    _, tasks = plan(objects, ledger(tmp_path, {}), ConvertOptions())
+    assert tasks == [smallest, *larger]
+
+
 @pytest.mark.parametrize("most", [1, 0])
 def test_a_day_is_planned_when_it_has_ended(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, most: int
