@@ -32,6 +32,7 @@ from botocore.utils import get_environ_proxies  # type: ignore[import-untyped]
 
 from flowconv.errors import UsageError, quote
 from flowconv.memory import uncollected
+from flowconv.storage.aws import check_endpoint, known_settings
 from flowconv.storage.aws_descriptions import s3_loader
 from flowconv.storage.http_answers import Answer
 from flowconv.storage.http_gets import CONNECT_TIMEOUT_S, Get, gets
@@ -186,7 +187,7 @@ class Connection:
     def _connect(self) -> _Clients:
         with self._lock:
             if self._clients is None:
-                with uncollected():
+                with uncollected(), known_settings():
                     self._clients = self._make_clients()
             return self._clients
 
@@ -209,6 +210,7 @@ class Connection:
             )
         region = self._options.get("region")
         s3 = self._make_client(session, region)
+        check_endpoint(s3.meta.endpoint_url, "AWS_ENDPOINT_URL, or endpoint_url of the profile")
         if not self._is_anonymous:
             # What is wrong is told before anything is asked.
             _credentials(session)

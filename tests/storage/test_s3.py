@@ -740,6 +740,30 @@ def test_certificates_that_are_no_file(monkeypatch: pytest.MonkeyPatch, tmp_path
         open_storage("s3://bucket", options).read("x")
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        (
+            "AWS_ENDPOINT_URL",
+            "localhost:9000",
+            "not valid: Invalid endpoint: localhost:9000. Check",
+        ),
+        ("AWS_ENDPOINT_URL_S3", "ftp://host", "endpoint_url of the profile: write it as https://"),
+        ("AWS_ENDPOINT_URL", "http://host:99999", "endpoint_url of the profile: write it as "),
+        ("AWS_ENDPOINT_URL", "http://[::1", "a setting of AWS's tools is not valid"),
+        ("AWS_METADATA_SERVICE_TIMEOUT", "soon", "is not valid: .*'soon'. Check the environment"),
+        ("AWS_DEFAULT_REGION", "eu west", "is not valid: .*'eu west' doesn't match"),
+        ("AWS_CONTAINER_CREDENTIALS_FULL_URI", "http://a.example", "Unsupported host 'a.example'"),
+    ],
+)
+def test_settings_that_cannot_be(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str, said: str
+) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(UsageError, match=said):
+        open_storage("s3://bucket").read("x")
+
+
 def test_authorities_of_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Both clients use them, and no others."""
     certificate = write_certificate(tmp_path / "localhost.pem")
