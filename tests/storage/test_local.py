@@ -184,7 +184,7 @@ def test_a_closed_file_takes_little_memory(tmp_path: Path) -> None:
         held, _ = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    assert held < 300 * 1500
+    assert held < 300 * 1200
     assert all((sink.tell(), sink.crc32) == (4, zlib.crc32(b"data")) for sink in closed)
     closed[7].publish()
     assert storage.read("vpc/interface_id=7/x.parquet") == b"data"
