@@ -120,10 +120,12 @@ def plan_pending(
             else:
                 pending.already_converted += 1
     del converted, declared
+    is_first_left = first is not None and day_of(first) in unconverted
     rest = plan_tasks(chain.from_iterable(unconverted.values()), options, planned_bytes)
     unconverted.clear()
-    # What `on_new` was told of is there first.
-    rest.sort(key=lambda task: first not in task.log_objects)
+    if is_first_left:
+        # What `on_new` was told of has come by now.
+        rest.sort(key=lambda task: first not in task.log_objects)
     if again:
         rest += _replacements(pending, again, ledger, options)
     yield from _counted(rest, pending)

@@ -16,7 +16,7 @@ from flowconv.source.opening import PIECE_BYTES, Source
 AHEAD_OBJECTS = 512
 AHEAD_BYTES = 2 * PIECE_BYTES
 
-# For a task that waits for its worker, and for the first objects of a run.
+# For a task that waits for its worker.
 BEGUN_BYTES = AHEAD_BYTES // 4
 
 # How often a waiting reader checks whether the run is to end.
@@ -63,7 +63,7 @@ class FirstObjects:
             self._begun[log_object.uri] = request(), requests
             self._objects += 1
             self._bytes += min(PIECE_BYTES, log_object.size_bytes)
-        return self._objects < AHEAD_OBJECTS and self._bytes < BEGUN_BYTES
+        return self._objects < AHEAD_OBJECTS and self._bytes < AHEAD_BYTES
 
     def take(self, log_object: LogObject) -> "_Requests":
         """Give an object's requests, as `Source.requests`; once, the first is begun already."""

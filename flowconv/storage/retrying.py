@@ -118,17 +118,25 @@ class RequestLimit:
         uri: The store, for the log.
         asks_to_slow_down: Tells whether an error does.
         most: The highest bound.
+        prepare: Called with the number by which the bound is soon to rise, once enough requests
+            wait for that. It must not block.
 
     Attributes:
         bound: The highest number of concurrent requests at this time.
     """
 
     def __init__(
-        self, uri: str, asks_to_slow_down: Callable[[BaseException], bool], most: int
+        self,
+        uri: str,
+        asks_to_slow_down: Callable[[BaseException], bool],
+        most: int,
+        prepare: Callable[[int], None] | None = None,
     ) -> None:
         self._uri = uri
         self._asks_to_slow_down = asks_to_slow_down
         self._most = most
+        self._prepare = prepare
+        self._prepared = 0  # The bound that was told.
         self.bound = min(_FIRST_BOUND, most)
         self._lock = threading.Lock()
         self._under_way = 0
@@ -143,12 +151,16 @@ class RequestLimit:
             start: Takes a number that `end` wants back. It must not block.
         """
         with self._lock:
-            if self._under_way >= self.bound:
+            is_full = self._under_way >= self.bound
+            if is_full:
                 self._waiting.append(start)
-                return
-            self._under_way += 1
-            cuts = self._cuts
-        start(cuts)
+            else:
+                self._under_way += 1
+                cuts = self._cuts
+        if is_full:
+            self._prepare_rise()
+        else:
+            start(cuts)
 
     def end(self, cuts: int, failure: BaseException | None = None, *, is_second: bool) -> None:
         """Note how a request ended, and start those that there is room for.
@@ -169,6 +181,7 @@ class RequestLimit:
                 self._cut(cuts)
             self._under_way -= 1
         self._start_waiting()
+        self._prepare_rise()
 
     def leave(self) -> None:
         """Give back the room of a request that was not made."""
@@ -185,6 +198,17 @@ class RequestLimit:
                 self._under_way += 1
                 cuts = self._cuts
             start(cuts)
+
+    def _prepare_rise(self) -> None:
+        """Tell by how much the next round trip raises the bound, if as many wait as are made."""
+        if self._prepare is None or self.bound == self._most:
+            return
+        with self._lock:
+            bound = self.bound
+            if self._cuts or bound < self._prepared or len(self._waiting) < bound:
+                return
+            self._prepared = min((1 + _FIRST_STEP) * bound, self._most)
+        self._prepare(self._prepared - bound)
 
     def _cut(self, cuts: int) -> None:
         if cuts == self._cuts and self.bound > 1:

@@ -41,8 +41,8 @@ from flowconv.storage.s3_requests import REQUESTS_AT_ONCE
 # Of each file, beside the one that fills.
 _PARTS_AT_ONCE = 3
 
-# Connections that are opened for the ledger's records while lake.json is read.
-_READS_AHEAD = 16
+# Connections that are opened for GETs to come, while lake.json is read or a source is being listed.
+_GETS_AHEAD = 16
 
 # A closed file of up to this size is kept in memory until it is published: one request, not three.
 _SMALL_BYTES = PART_BYTES
@@ -143,6 +143,7 @@ class S3Storage:
             answer = self._connection.start(
                 "list_objects_v2", Prefix=folder, StartAfter=folder, MaxKeys=1
             )
+            self._connection.open_ahead(_GETS_AHEAD)
 
         def files() -> Iterator[StoredFile]:
             with storage_errors(self.root):
@@ -199,7 +200,7 @@ class S3Storage:
             try:
                 if is_first:
                     # Of a lake lake.json. A PUT or LIST follows it, then the ledger's records do.
-                    self._connection.open_ahead(_READS_AHEAD)
+                    self._connection.open_ahead(_GETS_AHEAD)
                 return self._connection.start_get(key, by_botocore=is_first).result()
             except FileNotFoundError as exc:
                 if code_of(exc) == "NoSuchBucket":

@@ -84,7 +84,7 @@ class Connection:
         self._lock = threading.Lock()
         self._clients: _Clients | None = None
         self._max_requests = max_requests
-        self._requests = Requests(f"s3://{bucket}", max_requests)
+        self._requests = Requests(f"s3://{bucket}", max_requests, self.open_ahead)
         self.retries = self._requests.retries
         self.times = self._requests.times
 

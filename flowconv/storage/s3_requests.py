@@ -122,9 +122,10 @@ class Requests:
     Args:
         uri: Of the bucket.
         max_requests: The highest number of GETs at once, and of LISTs.
+        prepare: Told how many more GETs are soon made at once; see `RequestLimit`.
     """
 
-    def __init__(self, uri: str, max_requests: int) -> None:
+    def __init__(self, uri: str, max_requests: int, prepare: Callable[[int], None]) -> None:
         self.retries = Retries()
         self.times = RequestTimes()
         self._lock = threading.Lock()
@@ -133,11 +134,11 @@ class Requests:
         most_at_once = min(max_requests, _sockets_allowed())
         # Apart: a page need not wait until the objects before it are fetched.
         self._limits = {
-            name: RequestLimit(uri, _is_overloaded, most)
-            for name, most in (
-                ("fetches", most_at_once),
-                ("pages", min(REQUESTS_AT_ONCE, most_at_once)),
-                ("others", REQUESTS_AT_ONCE),
+            name: RequestLimit(uri, _is_overloaded, most, prepared)
+            for name, most, prepared in (
+                ("fetches", most_at_once, prepare),
+                ("pages", min(REQUESTS_AT_ONCE, most_at_once), None),
+                ("others", REQUESTS_AT_ONCE, None),
             )
         }
 

@@ -116,12 +116,12 @@ def test_their_number_and_size_are_bounded(source: Source, monkeypatch: pytest.M
     monkeypatch.setattr(fetching, "AHEAD_OBJECTS", 3)
     first = FirstObjects(source)
     assert [first.begin(log_object(name, 1)) for name in "abc"] == [True, True, False]
-    large = fetching.BEGUN_BYTES
-    assert FirstObjects(source).begin(log_object("a", large)) is False
+    first = FirstObjects(source)
+    sizes = [("a", PIECE_BYTES - 1), ("b", PIECE_BYTES), ("c", 1)]
+    assert [first.begin(log_object(*both)) for both in sizes] == [True, True, False]
     # Of a larger one only the first piece is fetched.
-    pieces = FirstObjects(source)
-    assert pieces.begin(log_object("a", large - 1)) is True
-    assert pieces.begin(log_object("b", 1)) is False
+    first = FirstObjects(source)
+    assert [first.begin(log_object(name, 3 * PIECE_BYTES)) for name in "ab"] == [True, False]
 
 
 def test_an_empty_object_costs_no_request(store: _Store, source: Source) -> None:

@@ -122,6 +122,34 @@ def test_the_limit_rises_fourfold_with_each_round_trip_at_first() -> None:
     assert len(requests.under_way) == 300
 
 
+def test_the_next_rise_is_told_once_as_many_wait_as_are_made() -> None:
+    told: list[int] = []
+    limit = RequestLimit("s3://bucket", lambda _: False, 500, told.append)
+    requests = _Requests(limit)
+    requests.ask(64 + 63)
+    assert told == []
+    requests.ask(2)
+    assert told == [192]
+    requests.ask(300)
+    requests.succeed(64)
+    assert (limit.bound, told) == (256, [192])  # 109 wait.
+    requests.ask(200)
+    assert told == [192, 244]  # Up to the highest bound.
+    requests.ask(1000)
+    requests.succeed(256)
+    assert (limit.bound, told) == (500, [192, 244])
+
+
+def test_no_rise_is_told_of_a_store_that_asked_to_slow_down() -> None:
+    told: list[int] = []
+    limit = RequestLimit(
+        "s3://bucket", lambda error: isinstance(error, SlowDownError), 500, told.append
+    )
+    _Requests(limit).fail_together(1)
+    _Requests(limit).ask(1000)
+    assert told == []
+
+
 def test_the_limit_holds_and_rises_where_it_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(retrying, "_REQUESTS_PER_STEP", 5)
     limit = _limit()

@@ -824,6 +824,7 @@ def test_no_more_connections_are_opened_ahead_than_are_used(
     monkeypatch: pytest.MonkeyPatch, max_requests: int, opened: int
 ) -> None:
     numbers: list[int] = []
+    body = b"<ListBucketResult/>"
 
     def note(_: Gets, __: Host, number: int) -> None:
         numbers.append(number)
@@ -831,12 +832,16 @@ def test_no_more_connections_are_opened_ahead_than_are_used(
     monkeypatch.setattr(Gets, "open_ahead", note)
 
     def answer(request: BaseHTTPRequestHandler) -> None:
-        _answer(request, 200, b"0", {"Content-Length": "1"} | _HEADERS)
+        _answer(request, 200, body, {"Content-Length": str(len(body))} | _HEADERS)
 
     with _server(answer) as options:
         storage = open_storage("s3://bucket", options, max_requests=max_requests)
-        assert [storage.read(path) for path in ("first", "second")] == [b"0"] * 2
-    assert numbers == [opened]
+        assert [storage.read(path) for path in ("first", "second")] == [body] * 2
+        assert numbers == [opened]
+        # A source is not read so, but listed.
+        storage = open_storage("s3://bucket", options, max_requests=max_requests)
+        assert list(storage.list_first()) == []
+    assert numbers == [opened] * 2
 
 
 def test_a_refusal_that_breaks_off() -> None:

@@ -114,6 +114,14 @@ def _waits_for_the_bucket() -> Iterator[None]:
         yield
 
 
+def answer_by(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a bucket answer the requests of storages."""
+    monkeypatch.setattr(
+        Connection, "start", lambda _, *args, **request: bucket.start(*args, **request)
+    )
+    monkeypatch.setattr(Connection, "open_ahead", lambda *_: None)
+
+
 def listed(bucket: Bucket, prefix: str = "", *, answers_come_early: bool = False) -> list[str]:
     keys = []
     for page in KeyListing(bucket.start, prefix).pages():
@@ -263,9 +271,7 @@ def test_folders_are_walked_level_by_level(
         for key in days(10, 1, f"{above}AWSLogs/{account}/vpcflowlogs/{region}/2026/01/")
     ]
     bucket = Bucket(keys, 1000)
-    monkeypatch.setattr(
-        Connection, "start", lambda _, *args, **request: bucket.start(*args, **request)
-    )
+    answer_by(bucket, monkeypatch)
     found = [o.path for o in list_objects(open_storage("s3://bucket"), selection)]
     assert found == [key for key in bucket.keys if int(key.split("/")[-2]) in wanted]
     # One after the other, some 40 or 170.
@@ -280,9 +286,7 @@ def test_few_round_trips_come_before_the_first_object(
 ) -> None:
     folder = f"{above}AWSLogs/100000000000/vpcflowlogs/eu-west-1/2026/01/"
     bucket = Bucket([*days(1, 3900, folder), f"{folder}02/x"], 1000)
-    monkeypatch.setattr(
-        Connection, "start", lambda _, *args, **request: bucket.start(*args, **request)
-    )
+    answer_by(bucket, monkeypatch)
     found = list_objects(open_storage("s3://bucket"))
     # The root; then all folders that hold the first object, and its page.
     assert next(found).path == bucket.keys[0]
@@ -320,9 +324,7 @@ def test_days_end_when_no_other_folder_may_have_them(
     selection: Selection, more: list[str], wanted: tuple[int, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bucket = Bucket([*OF_ACCOUNTS, *more], 4)
-    monkeypatch.setattr(
-        Connection, "start", lambda _, *args, **request: bucket.start(*args, **request)
-    )
+    answer_by(bucket, monkeypatch)
     storage = open_storage("s3://bucket")
     found = list(list_with_day_ends(storage, selection))
     objects = [item for item in found if isinstance(item, LogObject)]

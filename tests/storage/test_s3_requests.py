@@ -21,7 +21,7 @@ def no_delays(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def _requests(max_requests: int = 64) -> Requests:
-    return Requests("s3://bucket", max_requests)
+    return Requests("s3://bucket", max_requests, lambda _: None)
 
 
 def _get(call: Callable[[], bytes], **more: Any) -> Request[bytes]:
