@@ -391,8 +391,8 @@ def test_a_full_disk(tmp_path: Path) -> None:
 
     real = io.FileIO
 
-    def full_disk(path: Path, mode: str) -> io.FileIO:
-        path.touch()
+    def full_disk(path: str, mode: str) -> io.FileIO:
+        Path(path).touch()
         return real("/dev/full", mode)
 
     with (
