@@ -29,6 +29,10 @@ STRETCH_BYTES = 2 << 20
 # CloudWatch's documents have at most 1 MB when compressed.
 MAX_DOCUMENT_BYTES = 16 << 20
 
+# Objects and arrays within each other; AWS's documents have 4. Python's own bound is another one
+# in each version.
+MOST_LEVELS = 64
+
 # Each takes at least 100 bytes while it is read; AWS's events have at least 200 bytes.
 _MAX_OBJECTS = 1 << 18
 
@@ -270,6 +274,8 @@ def _decode_all(text: bytes, *, are_events: bool) -> list[Document] | None:
         start = 0
         while start < len(rest):
             values, stop = _DECODER.raw_decode(rest, start)
+            if _is_too_deep(rest[start:stop]):
+                return None
             own = rest[start:stop].replace("\r\n", " ").replace("\n", " ").encode()
             _require_types(values)
             if are_events:
@@ -282,6 +288,19 @@ def _decode_all(text: bytes, *, are_events: bool) -> list[Document] | None:
     except (ValueError, RecursionError):
         return None
     return documents
+
+
+def _is_too_deep(value: str) -> bool:
+    """Tell whether the text of a JSON value has more levels than are read."""
+    if value.count("{") + value.count("[") <= MOST_LEVELS:
+        return False
+    brackets = _BETWEEN_BRACKETS.sub("", value).replace("{", "[").replace("}", "]")
+    for _ in range(MOST_LEVELS):  # Each time, the innermost level goes away.
+        brackets = brackets.replace("[]", "")
+    return bool(brackets)
+
+
+_BETWEEN_BRACKETS = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"|[^]["{}]++')
 
 
 def _require_types(values: Any) -> None:
@@ -380,7 +399,7 @@ class _Cursor:
         return found
 
     def value(self, before: str = "") -> str | None:
-        """Return the text of the next value, and go behind it; None if it is damaged.
+        """Return the text of the next value, and go behind it; None if damaged or too deep.
 
         Args:
             before: Stands before it.
@@ -390,11 +409,15 @@ class _Cursor:
             start = 0 if before else self._at
             try:
                 _, stop = _ELEMENT_DECODER.raw_decode(characters, start)
-            except (JSONDecodeError, RecursionError):
+            except RecursionError:
+                return None
+            except JSONDecodeError:
                 if len(self.characters) - self._at < MAX_DOCUMENT_BYTES and self._more():
                     continue
                 return None
             taken = characters[start:stop]
+            if _is_too_deep(taken):
+                return None
             self._at += len(taken) - len(before)
             return taken
 

@@ -104,6 +104,43 @@ def test_damaged_line(line: str) -> None:
         each_way(f"{line}{GOOD}\n{GOOD}".encode(), cut=False)
 
 
+def http_record(text: str) -> str:
+    return http_endpoint([text.encode()]).decode()
+
+
+# Where a value may lie in JSON, how many levels of its document or event it lies in, and what is
+# around that.
+AROUND: dict[str, tuple[str, int, Callable[[str], str]]] = {
+    "message": ('{"message":"2 A 5","x":%s}', 1, str),
+    "log event": ('{"logEvents":[{"message":"2 A 5","x":%s}]}', 3, str),
+    "control": ('{"messageType":"CONTROL_MESSAGE","x":%s}', 1, str),
+    "record": ('{"version":2,"type":"A","bytes":5,"x":%s}', 1, str),
+    "array": ('[{"message":"2 A 5"},{"message":"2 A 5","x":%s}]', 1, str),
+    "event": ('{"events":[{"message":"2 A 5","x":%s}]}', 1, str),
+    "behind events": ('{"events":[{"message":"2 A 5"}],"x":%s}', 1, str),
+    "text": ('{"message":"2 A 5","x":%s}', 1, json.dumps),
+    "array in text": ('[{"message":"2 A 5","x":%s}]', 1, json.dumps),
+    "data": ('{"message":"2 A 5","x":%s}', 1, http_record),
+    "beside data": ('{"records":[{"data":"MiBBIDU=","x":%s}]}', 3, str),
+}
+
+
+@pytest.mark.parametrize("place", AROUND)
+@pytest.mark.parametrize(("opened", "closed"), ["[]", ('{"y":', "}")])
+def test_levels(place: str, opened: str, closed: str) -> None:
+    """Python's own bound lies between 900 levels and 20,000, and depends on its version."""
+    document, own, around = AROUND[place]
+    for levels in (63, 64, 65, 980, 100_000):
+        inner = levels - own
+        deep = around(document % (opened * inner + "1" + closed * inner))
+        texts = [deep, f"{deep}\n{GOOD}", f"{GOOD}\n{deep}\n{GOOD}", f"{deep}{GOOD}", deep[:-3]]
+        assert_as_reference([text.encode() for text in texts[: 5 if inner < 1000 else 1]], FORMAT)
+        (got,) = convert_in_memory([f"{deep}\n{GOOD}".encode()], FORMAT)
+        if place != "record":
+            assert got.failure is None
+            assert [line.reason for line in got.rejected] == ["not-json"] * (levels > 64)
+
+
 @pytest.mark.parametrize(
     "text", WITHOUT_A_MESSAGE + AS_DAMAGED + ODD_DOCUMENTS, ids=lambda t: t[:40]
 )

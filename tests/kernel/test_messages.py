@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from flowconv.blocks.json_documents import Stretch
+from flowconv.blocks.json_documents import MOST_LEVELS, Stretch
 from flowconv.blocks.json_messages import Lines, read_messages, read_one_by_one
 from flowconv.blocks.shapes import Shape
 from flowconv.kernel.messages import Kind, MessageReader
@@ -91,7 +91,7 @@ def test_what_a_message_says(escaped: str, lines: bytes, times: list[int]) -> No
         *('{"message":"a","b":1e999}', '{"message":"a","b":NaN}', '{"message":"a","b":[1,]}'),
         *('{"message":1}', '{"message":"a","logEvents":[]}', '{"logEvents":[{"id":1}]}'),
         *('{"logEvents":[null]}', '{"logEvents":[{"message":"a","timestamp":1.5}]}'),
-        *('{"message":"a","b":' + "[" * 40 + "]" * 40 + "}", '{"records":[]}', "{}", "[", "{"),
+        *('{"message":"a","b":' + "[" * 64 + "]" * 64 + "}", '{"records":[]}', "{}", "[", "{"),
         *('{"message":"a","owner":7}', '{"messageType":"OTHER","message":"a"}', '{"a":1}', '{"a"'),
         *(b'{"message":"\xff"}', '\ufeff{"message":"a"}', '{"message":"a"', '{"message":"\\u00'),
     ],
@@ -106,6 +106,22 @@ def test_what_is_unusual_is_left_with_all_of_its_line(unusual: str | bytes) -> N
     for text in (rest, single + b"\n" + rest + b"\n" + single, single + rest + single + b"\n{"):
         stretch = Stretch(text)
         assert flat(list(read_messages(stretch))) == flat(list(read_one_by_one(stretch)))
+
+
+@pytest.mark.parametrize(
+    "around", ['{"message":"a","b":%s}', '{"logEvents":[{"message":"a","b":%s}]}']
+)
+@pytest.mark.parametrize(("opened", "closed"), ["[]", ('{"c":', "}")])
+def test_what_is_read_has_as_many_levels_as_python_reads(
+    around: str, opened: str, closed: str
+) -> None:
+    own = around.count("{") + around.count("[")
+    for levels, is_read in ((MOST_LEVELS, True), (MOST_LEVELS + 1, False)):
+        inner = levels - own
+        text = around % (opened * inner + "1" + closed * inner)
+        assert bool(read(text)[0]) == is_read
+        (lines,) = read_one_by_one(Stretch(text.encode()))
+        assert lines.are_messages == is_read
 
 
 def test_the_time_of_one_message_counts_among_events() -> None:

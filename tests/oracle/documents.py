@@ -14,6 +14,8 @@ What is not JSON is not guessed at. Newlines between `}` and `{` surely part doc
 between two of them that is not documents from end to end is cut at the lines that begin with `{`,
 and behind those that end with `}`; the lines of a piece that still is not are rejected, each. A
 document that is JSON, but has no messages, is rejected alone, as one line.
+
+A value with more than 64 levels of objects and arrays counts as damaged.
 """
 
 import base64
@@ -183,7 +185,19 @@ def json_value(text: str) -> tuple[Any, str] | None:
         value, end = json.JSONDecoder(parse_int=float).raw_decode(text)
     except (ValueError, RecursionError):
         return None
-    return value, text[end:]
+    return None if levels(text[:end]) > MOST_LEVELS else (value, text[end:])
+
+
+MOST_LEVELS = 64
+
+
+def levels(value: str) -> int:
+    """How many objects and arrays lie within each other at most, the outermost included."""
+    most = level = 0
+    for sign in re.sub(r'"[^"\\]*(\\.[^"\\]*)*"', "", value):
+        level += (sign in "{[") - (sign in "}]")
+        most = max(most, level)
+    return most
 
 
 # --- documents ----------------------------------------------------------------------------------
@@ -284,6 +298,7 @@ def parse(text: bytes, are_events: bool) -> list[tuple[dict[str, Any], bytes]] |
             if are_events:
                 require_time(document)
             own, rest = rest[:end], rest[end:].lstrip(" \t\r\n")
+            require(levels(own) <= MOST_LEVELS)
             documents.append((document, re.sub("\r?\n", " ", own).encode()))
     except (ValueError, TypeError, RecursionError):
         return None

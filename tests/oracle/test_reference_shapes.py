@@ -375,12 +375,16 @@ AS_DAMAGED = [
     '{"message":"2 \\ud800 5"}',
     '{"message":"2 A 5","x":"\\udc00"}',
     '{"message":"2 A 5","x":1e999}',
+    '{"message":"2 A 5","x":' + "[" * 64 + "]" * 64 + "}",
+    '{"logEvents":[{"message":"2 A 5","x":' + "[" * 62 + "]" * 62 + "}]}",
+    '{"x":' * 64 + "{}" + "}" * 64,
+    '{"message":"2 A 5","x":' + "[" * 100_000 + "]" * 100_000 + "}",
 ]
 
 
 @pytest.mark.parametrize("text", AS_DAMAGED, ids=lambda text: text[:40])
 def test_document_that_counts_as_damage(text: str) -> None:
-    """What is known is of another type or there twice, or no text or number can hold it."""
+    """What is known is of another type or there twice; no text or number can hold it; too deep."""
     got = read(f"{GOOD}\n{text}\n{GOOD}".encode())
     assert got.rejected == [Rejected(2, "not-json", None, text.encode())]
     assert values(got) == [(1, 4, "C", 7), (3, 4, "C", 7)]
@@ -406,7 +410,8 @@ def test_other_types_of_messages_are_read(kind: str) -> None:
 
 ODD_DOCUMENTS = [
     '{"message":"2 A 5","x":[[[[[]]]]]}',
-    '{"message":"2 A 5","x":' + "[" * 90 + "]" * 90 + "}",
+    '{"message":"2 A 5","x":' + "[" * 63 + "]" * 63 + "}",
+    '{"message":"2 A 5","x":"' + "[" * 90 + '\\"","y":[' + "[]," * 90 + "{}]}",
     '{"message":"2 A 5","x":' + "9" * 5000 + ',"y":-0.0,"z":1E-9999}',
     '{"message":"2 A 5","x":1,"x":{}}',
     '{"message":"2 A 5","x":NaN,"y":[-Infinity]}',

@@ -9,8 +9,12 @@
 #include "memory.h"
 #include "values.h"
 
-/* Values within values, beyond those that hold messages. */
-#define MOST_DEPTH 32
+/* Objects and arrays within each other, as in blocks/json_documents.py. */
+#define MOST_LEVELS 64
+
+/* What their values lie within: an event's are in it, its array and the document. */
+#define LEVELS_OF_DOCUMENT 1
+#define LEVELS_OF_EVENT 3
 
 /* Digits of numbers that surely fit. */
 #define MOST_DIGITS 18
@@ -260,18 +264,17 @@ static bool next_value(cursor *c, bool is_first) {
     return is_first ? !c->fault : take(c, ',') || fail(c);
 }
 
-static void skip_value(cursor *c, int depth) {
+/* Go behind a value that lies within so many objects and arrays. */
+static void skip_value(cursor *c, int levels) {
     enum key key;
-    if (depth == MOST_DEPTH)
-        fail(c);
-    else if (take(c, '"'))
+    if (take(c, '"'))
         read_string(c, NULL);
-    else if (take(c, '{'))
+    else if (levels < MOST_LEVELS && take(c, '{'))
         for (bool is_first = true; next_key(c, is_first, &key); is_first = false)
-            skip_value(c, depth + 1);
-    else if (take(c, '['))
+            skip_value(c, levels + 1);
+    else if (levels < MOST_LEVELS && take(c, '['))
         for (bool is_first = true; next_value(c, is_first); is_first = false)
-            skip_value(c, depth + 1);
+            skip_value(c, levels + 1);
     else if (!take_word(c, "null") && !take_word(c, "true") && !take_word(c, "false"))
         skip_number(c);
 }
@@ -351,7 +354,7 @@ static void read_event(fc_json *j, document *d) {
         else if (key == TIMESTAMP)
             time = read_time(c);
         else
-            skip_value(c, 0);
+            skip_value(c, LEVELS_OF_EVENT);
     }
     if (seen >> MESSAGE & 1)
         set_times(j, first_line, time);
@@ -426,7 +429,7 @@ static void read_member(fc_json *j, document *d, enum key key) {
     else if (key == TIMESTAMP && j->are_events)
         d->time = read_time(c);
     else if (key != RECORDS)
-        skip_value(c, 0);
+        skip_value(c, LEVELS_OF_DOCUMENT);
     else if (!take_word(c, "null"))
         fail(c);
 }
