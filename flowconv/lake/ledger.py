@@ -193,8 +193,8 @@ class Ledger:
         if self._lost_part:
             return f"the ledger's checkpoint {self._lost_part} is gone"
         number = sum(len(gap) for gap in self.missing_records)
-        more = f" and {number - 1:,} more" if number > 1 else ""
-        return f"the ledger's record {record_path(self.missing_records[0][0])}{more} is gone"
+        first = f"the ledger's record {record_path(self.missing_records[0][0])}"
+        return f"{first} and {number - 1:,} more are gone" if number > 1 else f"{first} is gone"
 
     def files(self) -> dict[str, tuple[DataFile, str]]:
         """Return the files that count, with data or rejected lines: path -> file and task.
