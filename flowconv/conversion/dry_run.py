@@ -16,7 +16,7 @@ from flowconv.conversion.pending import (
 from flowconv.conversion.planning import Task
 from flowconv.conversion.request_estimate import requests_of_lake, requests_of_source
 from flowconv.lake.converted_objects import has_objects
-from flowconv.lake.layout import is_lake
+from flowconv.lake.layout import check_layout, find_layout, list_tables
 from flowconv.lake.ledger import Ledger
 from flowconv.notebooks import InNotebooks
 from flowconv.options import ConvertOptions
@@ -125,8 +125,10 @@ def plan(source: str, dest: str, options: ConvertOptions | None = None) -> Plan:
     """Return what `convert` would read and write; nothing is written.
 
     Raises:
-        UsageError: The source or destination is not a valid path or URL.
-        StorageError: The source does not answer.
+        UsageError: The source or destination is not a valid path or URL, or a new lake would lie
+            among the files of another.
+        StorageError: The source or destination does not answer.
+        LakeError: The destination is not a lake, or its layout differs.
     """
     options = options or ConvertOptions()
     logs = open_source(source, options.source_options)
@@ -135,7 +137,8 @@ def plan(source: str, dest: str, options: ConvertOptions | None = None) -> Plan:
     left_out: Counter[str] = Counter()
     unreadable: dict[str, str] = {}
     listed = list_source(logs, lake, options, left_out, unreadable)
-    is_new = not is_lake(lake)  # Raises if a lake has lost its layout.
+    layout = find_layout(lake)
+    check_layout(lake, options, layout, {} if layout else list_tables(lake, options))
     by_group: dict[tuple[str, str, date], list[Task]] = {}
     ledger = Ledger.read(lake)
     pending = Pending()
@@ -145,7 +148,7 @@ def plan(source: str, dest: str, options: ConvertOptions | None = None) -> Plan:
     left_out += Counter(expired=pending.expired)
     empty = is_empty(pending, unreadable, options)
     tasks = [task for same in by_group.values() for task in same]
-    requests, usd = _estimate(logs, lake, tasks, options, is_new=is_new)
+    requests, usd = _estimate(logs, lake, tasks, options, is_new=layout is None)
     groups = tuple(
         PlannedGroup(
             account_id=same[0].account_id,

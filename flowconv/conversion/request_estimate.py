@@ -14,9 +14,6 @@ _PARQUET_BYTES_PER_GZIP_BYTE = 0.7
 # Once for each run: lock, records of its begin and end, leftovers of killed runs.
 _RUN = Counter(LIST=4, GET=2, PUT=4, DELETE=1)
 
-# Before a lake is begun, its tables' folders are looked into.
-_NEW_LAKE = Counter(LIST=2, PUT=1)
-
 # For each task: the note of its files, the record of its commit, and the note's removal.
 _TASK = Counter(PUT=2, DELETE=1)
 
@@ -38,13 +35,13 @@ def requests_of_lake(
     """Return kind -> requests for the lake, about: sizes and number of its files are not known.
 
     Args:
-        read: Those with which its ledger was read.
+        read: Those with which its layout and ledger were read.
         tasks: What will be converted.
         is_new: The run begins the lake.
     """
     requests = Counter(read) + _RUN
     if is_new:
-        requests += _NEW_LAKE
+        requests += Counter(PUT=1)
     for task in tasks:
         requests += _TASK + _upload(task.size_bytes * _PARQUET_BYTES_PER_GZIP_BYTE)
     return requests

@@ -177,43 +177,62 @@ def ensure_layout(
         LakeError: The lake has another layout, or the tables' folders hold files but no lake.
         UsageError: A new lake would lie among the files of another.
     """
-    layout = Layout(
+    check_layout(storage, options, found, tables)
+    layout = _wanted_layout(options)
+    if found is None and not storage.create(LAYOUT, seal(asdict(layout))):
+        # Another run began the lake just now.
+        _require_same(layout, read_layout(storage), storage.root)
+    return layout
+
+
+def check_layout(
+    storage: Storage,
+    options: "ConvertOptions",
+    found: Layout | None,
+    tables: Mapping[str, Iterator[StoredFile]],
+) -> None:
+    """Check what `ensure_layout` does, with the same arguments and errors; begin nothing."""
+    if found is not None:
+        _require_same(_wanted_layout(options), found, storage.root)
+        return
+    from flowconv.source.opening import lake_around  # here: only new lakes need it
+
+    if lake := lake_around(storage, options.dest_options):
+        raise UsageError(
+            f"DEST lies among the files of the lake {lake.root}, whose readers would read its "
+            "rows, too. Choose another DEST.",
+            uri=storage.root,
+        )
+    for folder, files in tables.items():
+        # Another run may have begun the lake just now.
+        if next(files, None) and not is_lake(storage):
+            raise LakeError(
+                f"there are files below {folder}/, but it is not a flowconv lake. Choose "
+                "another DEST.",
+                uri=storage.root,
+            )
+
+
+def _wanted_layout(options: "ConvertOptions") -> Layout:
+    return Layout(
         schema=options.schema,
         partition_by=options.partition_by,
         time_type=options.time_type,
         with_source=options.with_source,
     )
-    if found is None:
-        from flowconv.source.opening import lake_around  # here: only new lakes need it
 
-        if lake := lake_around(storage, options.dest_options):
-            raise UsageError(
-                f"DEST lies among the files of the lake {lake.root}, whose readers would read its "
-                "rows, too. Choose another DEST.",
-                uri=storage.root,
-            )
-        for folder, files in tables.items():
-            # Another run may have begun the lake just now.
-            if next(files, None) and not is_lake(storage):
-                raise LakeError(
-                    f"there are files below {folder}/, but it is not a flowconv lake. Choose "
-                    "another DEST.",
-                    uri=storage.root,
-                )
-        if storage.create(LAYOUT, seal(asdict(layout))):
-            return layout
-    found = found or read_layout(storage)
-    if found.schema != layout.schema:
+
+def _require_same(wanted: Layout, found: Layout, root: str) -> None:
+    if found.schema != wanted.schema:
         raise LakeError(
-            f"this lake has --schema {found.schema}, and this run --schema {layout.schema}; give "
+            f"this lake has --schema {found.schema}, and this run --schema {wanted.schema}; give "
             "the same, or choose another DEST.",
-            uri=storage.root,
+            uri=root,
         )
-    if found != layout:
+    if found != wanted:
         raise LakeError(
             f"this lake has --partition-by {','.join(found.partition_by)} --time-type "
             f"{found.time_type} {'--with-source' if found.with_source else 'without --with-source'}"
             "; give the same options, or choose another DEST.",
-            uri=storage.root,
+            uri=root,
         )
-    return layout

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 from uuid import UUID
 
-from flowconv.errors import StorageError
+from flowconv.errors import StorageError, UsageError
 
 if TYPE_CHECKING:
     from flowconv.samples.delivering import Body
@@ -32,6 +32,9 @@ from flowconv.samples.flow_logs import (
     make_flow_logs,
 )
 from flowconv.samples.options import BUCKET_S, REGIONS, GenerateOptions, GenerateReport
+from flowconv.source.listing import LAKE_FOLDER
+from flowconv.source.opening import lake_around
+from flowconv.storage.opening import open_storage
 
 _WRITE_TEST: Final = "exportedlogs/aws-logs-write-test"
 _ROWS_PER_CHUNK: Final = 250_000  # many small objects are made at once, a large one alone
@@ -49,9 +52,12 @@ def generate(directory: Path, options: GenerateOptions | None = None) -> Generat
         Counts, sizes and the time.
 
     Raises:
+        UsageError: The directory is a lake or a part of one.
         StorageError: The directory cannot be written.
     """
     import flowconv.samples.delivering  # noqa: F401 - polars loads before the clock starts
+
+    _refuse_lakes(directory)
 
     options = options or GenerateOptions()
     began = time.perf_counter()
@@ -87,6 +93,17 @@ def generate(directory: Path, options: GenerateOptions | None = None) -> Generat
         gzip_bytes=gzip_bytes,
         seconds=time.perf_counter() - began,
     )
+
+
+def _refuse_lakes(directory: Path) -> None:
+    place = open_storage(str(directory))
+    lake = place if (directory / LAKE_FOLDER).is_dir() else lake_around(place, None)
+    if lake:
+        raise UsageError(
+            f"this is flowconv's lake {lake.root} or a part of it, no place for logs. Choose "
+            "another directory.",
+            uri=place.root,
+        )
 
 
 def _write_object(path: Path, parts: Sequence[bytes], compresslevel: int | None) -> int:

@@ -25,7 +25,7 @@ from flowconv.blocks.counts import LineCounts
 from flowconv.conversion import task
 from flowconv.conversion.dry_run import plan
 from flowconv.conversion.task import WorkerTime
-from flowconv.errors import LakeError, ParseError, StorageError, UsageError
+from flowconv.errors import FlowconvError, LakeError, ParseError, StorageError, UsageError
 from flowconv.lake.checksums import seal
 from flowconv.lake.ledger import Ledger
 from flowconv.lake.writing import TaskWriter
@@ -285,6 +285,21 @@ def test_plan_writes_nothing(tmp_path: Path, sample_logs: Path) -> None:
     assert planned.size_bytes == sum(p.stat().st_size for p in sample_logs.rglob("*.gz"))
     assert len({(g.account_id, g.region) for g in planned.groups}) == 4
     assert json.loads(json.dumps(planned.to_dict())) == planned.to_dict()
+
+
+def test_a_dry_run_refuses_what_a_run_refuses(tmp_path: Path) -> None:
+    write_objects(tmp_path, {Key("logs/a.log"): V2 + ROW, Key("others/vpc/a.parquet"): b""})
+    logs = str(tmp_path / "logs")
+    convert(logs, str(tmp_path / "lake"))
+    by_day = ConvertOptions(partition_by=("date",))
+    for folder, options in (("lake", by_day), ("others", None), ("lake/vpc/x", None)):
+        errors = []
+        for command in (convert, plan):
+            with pytest.raises(FlowconvError) as caught:
+                command(logs, str(tmp_path / folder), options)
+            errors.append(str(caught.value))
+        assert errors[0] == errors[1]
+    assert not (tmp_path / "lake/vpc/x").exists()
 
 
 @pytest.mark.parametrize("how", ["gone", "unreadable"])

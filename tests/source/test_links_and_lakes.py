@@ -12,7 +12,10 @@ from typing import Any, ClassVar
 import pytest
 
 from flowconv import ConvertOptions, convert, read, verify
+from flowconv.conversion.dry_run import plan
 from flowconv.errors import StorageError, UsageError
+from flowconv.samples.generating import generate
+from flowconv.samples.options import GenerateOptions
 from flowconv.source.opening import StorageSource
 from flowconv.storage.interface import StoredFile
 from flowconv.storage.local import LocalStorage
@@ -64,10 +67,21 @@ def test_lake_among_the_files_of_another(tmp_path: Path, folder: str) -> None:
     """Readers of the other would find its rows, and a repair would remove its files."""
     write_objects(tmp_path / "logs", {Key("a.log"): LOG})
     assert run(tmp_path / "logs", tmp_path / "lake") == (1, 1)
-    with pytest.raises(UsageError, match=r"DEST lies among the files of the lake .*/lake, whose"):
-        convert(str(tmp_path / "logs"), str(tmp_path / "lake" / folder))
+    for command in (convert, plan):
+        with pytest.raises(UsageError, match=r"DEST lies among the files of the lake .*/lake, who"):
+            command(str(tmp_path / "logs"), str(tmp_path / "lake" / folder))
     assert run(tmp_path / "logs", tmp_path / "lake/other") == (1, 1)
     assert verify(str(tmp_path / "lake")).complete
+
+
+@pytest.mark.parametrize("folder", ["", "vpc", "vpc/date=2026-01-14/x", "_flowconv"])
+def test_samples_among_the_files_of_a_lake(tmp_path: Path, folder: str) -> None:
+    write_objects(tmp_path / "logs", {Key("a.log"): LOG})
+    assert run(tmp_path / "logs", tmp_path / "lake") == (1, 1)
+    files = sorted((tmp_path / "lake").rglob("*"))
+    with pytest.raises(UsageError, match=r"this is flowconv's lake .*/lake or a part of it, no pl"):
+        generate(tmp_path / "lake" / folder, GenerateOptions(records=1))
+    assert sorted((tmp_path / "lake").rglob("*")) == files
 
 
 def test_lakes_below_the_source(tmp_path: Path) -> None:
