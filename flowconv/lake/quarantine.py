@@ -180,7 +180,7 @@ def read_lines(storage: Storage, file: DataFile) -> Iterator[QuarantinedLine]:
             number += 1
             try:
                 line = QuarantinedLine(**json.loads(record))
-            except (ValueError, TypeError):
+            except (ValueError, TypeError, RecursionError):
                 raise LakeError(
                     f"record {number} is not the JSON of a rejected line. Run flowconv verify.",
                     uri=storage.uri(file.path),

@@ -165,7 +165,14 @@ def read_manifest(path: str, bucket: Storage, source: Storage) -> Manifest:
         )
     try:
         manifest = _parse(json.loads(written), uri)
-    except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
+    except (
+        ValueError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        OverflowError,
+        RecursionError,
+    ) as error:
         raise UsageError(
             f"--inventory: this is not the manifest of an S3 Inventory ({type(error).__name__}: "
             f"{error}).",

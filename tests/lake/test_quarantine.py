@@ -132,6 +132,15 @@ def test_damaged_file(lake: Path, damage: str) -> None:
         read_quarantine(str(lake))
 
 
+def test_a_record_that_is_nested_deep(tmp_path: Path) -> None:
+    write_objects(tmp_path / "logs", {ONE: V2 + ROW + b"x" * 5000 + b"\n"})
+    convert(str(tmp_path / "logs"), str(tmp_path / "lake"))
+    file = next((tmp_path / "lake/_flowconv/quarantine").iterdir())
+    file.write_bytes(b"[" * file.stat().st_size)
+    with pytest.raises(LakeError, match="record 1 is not the JSON of a rejected line"):
+        read_quarantine(str(tmp_path / "lake"))
+
+
 def test_in_s3(logs: Path, moto_s3: S3Server) -> None:
     bucket, user = moto_s3.make_bucket(), moto_s3.users[0]
     options = {"key": user.access_key, "secret": user.secret_key}

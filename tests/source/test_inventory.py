@@ -255,16 +255,18 @@ def test_empty(bucket: Bucket) -> None:
         ({"columns": "Bucket, Key, Size"}, "its files lack ETag"),
         ({"columns": "Bucket, Key, Size", "format_": "Parquet"}, "its files lack ETag"),
         ({"columns": "Bucket, Key, VersionId, Size, ETag"}, "lack IsLatest, IsDeleteMarker"),
-        ({"files": "x"}, "not the manifest of an S3 Inventory"),
+        ({"written": b'{"files": "x"}'}, "not the manifest of an S3 Inventory"),
+        ({"written": b"[" * 100_000}, "not the manifest of an S3 Inventory"),
         ({"creationTimestamp": "soon"}, "not the manifest of an S3 Inventory"),
     ],
 )
 def test_wrong_manifests(bucket: Bucket, changed: dict[str, Any], message: str) -> None:
-    files = {"files": changed.pop("files")} if "files" in changed else {}
+    changed = dict(changed)
+    written = changed.pop("written", None)
     url = bucket.write(bucket.rows(), **changed)
-    if files:
+    if written:
         path = url.removeprefix(f"s3://{bucket.inventories}/")
-        bucket.put(path, json.dumps({"files": "x"}).encode())
+        bucket.put(path, written)
         bucket.client.delete_object(
             Bucket=bucket.inventories, Key=path.replace(".json", ".checksum")
         )
