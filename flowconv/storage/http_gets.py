@@ -1,4 +1,4 @@
-"""GETs over HTTP: one thread makes all of a process, over connections that it keeps.
+"""GETs over HTTP, of objects and listings: one thread makes all, over connections that it keeps.
 
 A GET of 18 kB takes 30 to 40 us of processor time so. Clients that block in a thread for each take
 175 to 320: most of it is the threads' taking turns.
@@ -339,12 +339,27 @@ class _Connection:
         self._is_begun = self._is_open = False
 
 
-@cache
+_making = threading.Lock()
+
+
 def gets() -> Gets:
     """Return what makes the GETs of the process."""
+    with _making:  # `cache` alone lets threads that come together make one each.
+        return _made_gets()
+
+
+@cache
+def _made_gets() -> Gets:
     return Gets()
 
 
+def _forget() -> None:
+    """Forget what a fork does not have, the thread, and must leave alone, the connections."""
+    _made_gets.cache_clear()
+    _making.release()
+
+
 if hasattr(os, "register_at_fork"):
-    # A fork does not have the thread, and must leave the connections alone.
-    os.register_at_fork(after_in_child=gets.cache_clear)
+    os.register_at_fork(
+        before=_making.acquire, after_in_parent=_making.release, after_in_child=_forget
+    )

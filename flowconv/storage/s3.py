@@ -130,7 +130,7 @@ class S3Storage:
 
     def list_files(self, below: str = "") -> BegunListing[StoredFile]:
         """See `Storage`; the first request begins at once."""
-        keys = KeyListing(self._connection.start, self._folder_key(below))
+        keys = KeyListing(self._connection.start_list, self._folder_key(below))
         with self._listing_errors(below):
             keys.begin()
         return BegunListing(self._files(keys, below), lambda: None, keys.cancel)
@@ -140,14 +140,13 @@ class S3Storage:
         folder = self._folder_key("")
         with storage_errors(self.root):
             # The root's folder marker is no file.
-            answer = self._connection.start(
-                "list_objects_v2", Prefix=folder, StartAfter=folder, MaxKeys=1
-            )
+            request = {"prefix": folder, "start-after": folder, "max-keys": "1"}
+            answer = self._connection.start_list(**request)
             self._connection.open_ahead(_GETS_AHEAD)
 
         def files() -> Iterator[StoredFile]:
             with storage_errors(self.root):
-                page: Page = answer.result()["Page"]
+                page = answer.result()
             for key, size_bytes, etag in page.keys:
                 yield StoredFile(key[len(folder) :], size_bytes, etag)
 
@@ -155,7 +154,7 @@ class S3Storage:
 
     def list_folder(self, below: str = "") -> BegunListing[StoredFile | Folder]:
         """See `Storage`; the first request begins at once."""
-        pages = FolderListing(self._connection.start, self._folder_key(below))
+        pages = FolderListing(self._connection.start_list, self._folder_key(below))
         with self._listing_errors(below):
             pages.begin()
 
@@ -353,8 +352,8 @@ class S3Storage:
 
     def _list_root(self) -> Iterator[StoredFile]:
         """List the root if it is an object."""
-        request = {"Prefix": self._root_key, "MaxKeys": 1}
-        page: Page = self._connection.call("list_objects_v2", **request)["Page"]
+        request = {"prefix": self._root_key, "max-keys": "1"}
+        page = self._connection.start_list(**request).result()
         for key, size_bytes, etag in page.keys:
             if key == self._root_key:
                 yield StoredFile("", size_bytes, etag)

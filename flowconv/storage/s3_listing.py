@@ -17,7 +17,6 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass
 from os.path import commonprefix
-from typing import Any
 
 from flowconv.storage.s3_pages import ListedKey, Page
 
@@ -55,7 +54,7 @@ class _Range:
     besides: str | None = None
     is_guessed: bool = False
     token: str | None = None
-    answer: "Future[Any] | None" = None
+    answer: "Future[Page] | None" = None
 
     def keys_of(self, page: Page) -> list[ListedKey]:
         """Return the keys of a page that are in the range."""
@@ -89,7 +88,7 @@ class _Cut:
     rest: _Range
     folder: str
     levels: list[str]
-    answers: "list[Future[Any]]"
+    answers: "list[Future[Page]]"
     group: int
 
 
@@ -100,11 +99,11 @@ class KeyListing:
     """All keys below a prefix, in the order of their bytes.
 
     Args:
-        start: Begins a request; see `Connection.start`.
+        start: Begins to list a page; see `Connection.start_list`.
         prefix: It ends with a slash, or is empty.
     """
 
-    def __init__(self, start: Callable[..., "Future[Any]"], prefix: str) -> None:
+    def __init__(self, start: Callable[..., "Future[Page]"], prefix: str) -> None:
         self._start = start
         self._steps: list[_Step] = [_Range(prefix=prefix)]
         self._guesses = self._wrong_guesses = 0
@@ -162,20 +161,21 @@ class KeyListing:
                 index += 1
 
     def _ask(self, part: _Range) -> None:
-        request = {"Prefix": part.prefix}
+        request = {"prefix": part.prefix}
         if part.token is not None:
-            request["ContinuationToken"] = part.token
+            request["continuation-token"] = part.token
         elif part.after:
-            request["StartAfter"] = part.after
-        part.answer = self._start("list_objects_v2", **request)
+            request["start-after"] = part.after
+        part.answer = self._start(**request)
 
-    def _ask_folders(self, **request: str) -> "Future[Any]":
-        return self._start("list_objects_v2", Delimiter="/", **request)
+    def _ask_folders(self, folder: str, after: str = "") -> "Future[Page]":
+        request = {"prefix": folder, "delimiter": "/"}
+        return self._start(**request, **({"start-after": after} if after else {}))
 
     def _follow(self, part: _Range) -> list[_Step]:
         """Return a range's next page and what follows it."""
         assert part.answer is not None
-        page: Page = part.answer.result()["Page"]
+        page = part.answer.result()
         keys = part.keys_of(page)
         self._wrong_guesses += part.is_guessed and not keys
         if part.ends_with(page):
@@ -209,9 +209,9 @@ class KeyListing:
             # What is asked for first gets a connection that is open.
             self._ask(inner)
         # The lowest first: what follows mostly lies there.
-        answers = [self._ask_folders(Prefix=level) for level in reversed(levels)][::-1]
+        answers = [self._ask_folders(level) for level in reversed(levels)][::-1]
         if group:
-            answers.append(self._ask_folders(Prefix=folder, StartAfter=rest.after))
+            answers.append(self._ask_folders(folder, rest.after))
         cut = _Cut(rest=rest, folder=folder, levels=levels, answers=answers, group=group)
         return [*steps, cut]
 
@@ -236,18 +236,18 @@ class FolderListing:
     """The keys and folders directly in a folder.
 
     Args:
-        start: Begins a request; see `Connection.start`.
+        start: Begins to list a page; see `Connection.start_list`.
         folder: It ends with a slash, or is empty.
     """
 
-    def __init__(self, start: Callable[..., "Future[Any]"], folder: str) -> None:
+    def __init__(self, start: Callable[..., "Future[Page]"], folder: str) -> None:
         self._start = start
-        self._request = {"Prefix": folder, "Delimiter": "/"}
-        self._answer: Future[Any] | None = None
+        self._request = {"prefix": folder, "delimiter": "/"}
+        self._answer: Future[Page] | None = None
 
     def begin(self) -> None:
         """Ask for the first page."""
-        self._answer = self._start("list_objects_v2", **self._request)
+        self._answer = self._start(**self._request)
 
     def cancel(self) -> None:
         """End what is under way."""
@@ -259,24 +259,25 @@ class FolderListing:
         answer = self._answer
         if answer is None or not answer.done() or answer.cancelled() or answer.exception():
             return None
-        page: Page = answer.result()["Page"]
+        page = answer.result()
         return page if page.token is None else None
 
     def pages(self) -> Iterator[Page]:
         """Give the pages; each is asked for while the caller uses the one before."""
         try:
             while self._answer:
-                page: Page = self._answer.result()["Page"]
+                page = self._answer.result()
                 self._answer = None
                 if page.token is not None:
-                    request = {**self._request, "ContinuationToken": page.token}
-                    self._answer = self._start("list_objects_v2", **request)
+                    self._answer = self._start(
+                        **self._request, **{"continuation-token": page.token}
+                    )
                 yield page
         finally:
             self.cancel()
 
 
-def _answers(step: _Step) -> "list[Future[Any]]":
+def _answers(step: _Step) -> "list[Future[Page]]":
     if isinstance(step, _Cut):
         return step.answers
     return [step.answer] if isinstance(step, _Range) and step.answer else []
@@ -285,7 +286,7 @@ def _answers(step: _Step) -> "list[Future[Any]]":
 def _parts(cut: _Cut) -> list[_Step]:
     """Return the parts of a range that is cut, in order."""
     rest, folder = cut.rest, cut.folder
-    pages: list[Page] = [answer.result()["Page"] for answer in cut.answers]
+    pages = [answer.result() for answer in cut.answers]
     levels = list(zip(cut.levels, pages, strict=False))
     parts: list[_Step] = []
     # Of a level with more than a page of entries the first ones do not tell what follows.

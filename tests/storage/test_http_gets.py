@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -152,6 +152,28 @@ def test_a_connection_that_is_closed_while_it_is_idle(gets: Gets) -> None:
         assert _begin(gets, _host(port)).result(60).body == b"ok"
         assert closed.wait(60)
         assert _begin(gets, _host(port)).result(60).body == b"ok"
+
+
+def test_threads_that_come_together_get_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[object] = []
+    another = threading.Event()
+
+    class Made:
+        def __init__(self) -> None:
+            made.append(self)
+            if len(made) > 1:
+                another.set()
+            another.wait(0.1)
+
+    monkeypatch.setattr(http_gets, "Gets", Made)
+    http_gets._made_gets.cache_clear()
+    try:
+        with ThreadPoolExecutor(4) as pool:
+            got = list(pool.map(lambda _: http_gets.gets(), range(4)))
+    finally:
+        http_gets._made_gets.cache_clear()
+    assert [id(one) for one in got] == [id(made[0])] * 4
+    assert len(made) == 1
 
 
 @pytest.mark.parametrize("has_tls", [False, True], ids=["plain", "TLS"])

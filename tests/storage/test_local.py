@@ -15,7 +15,7 @@ import pyarrow as pa
 import pytest
 
 from flowconv.errors import FetchError, StorageError
-from flowconv.storage.interface import Folder, Unfinished, UnreadableEntry
+from flowconv.storage.interface import Folder, StagedSink, Unfinished, UnreadableEntry
 from flowconv.storage.local import LocalStorage
 from flowconv.storage.local_errors import storage_errors
 from flowconv.storage.opening import open_storage
@@ -173,17 +173,22 @@ def test_what_is_published_is_synced(tmp_path: Path, monkeypatch: pytest.MonkeyP
 def test_a_closed_file_takes_little_memory(tmp_path: Path) -> None:
     """A task may have a file for each of tens of thousands of partitions."""
     storage = open_storage(str(tmp_path))
-    closed = []
-    tracemalloc.start()
-    try:
-        for number in range(300):
-            sink = storage.open_staged(f"vpc/interface_id={number}/x.parquet", STAGING)
-            sink.file.write(b"data")
-            sink.close()
-            closed.append(sink)
-        held, _ = tracemalloc.get_traced_memory()
-    finally:
-        tracemalloc.stop()
+
+    def close_files() -> tuple[list[StagedSink], int]:
+        closed = []
+        tracemalloc.start()
+        try:
+            for number in range(300):
+                sink = storage.open_staged(f"vpc/interface_id={number}/x.parquet", STAGING)
+                sink.file.write(b"data")
+                sink.close()
+                closed.append(sink)
+            return closed, tracemalloc.get_traced_memory()[0]
+        finally:
+            tracemalloc.stop()
+
+    # The least: other tests' threads may end meanwhile, and take some.
+    closed, held = min((close_files() for _ in range(3)), key=lambda both: both[1])
     assert held < 300 * 1200
     assert all((sink.tell(), sink.crc32) == (4, zlib.crc32(b"data")) for sink in closed)
     closed[7].publish()

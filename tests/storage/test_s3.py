@@ -17,7 +17,7 @@ from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
@@ -25,7 +25,7 @@ from flowconv.errors import FetchError, FlowconvError, StorageError, UsageError
 from flowconv.storage import retrying, s3, s3_connection
 from flowconv.storage.http_gets import Gets
 from flowconv.storage.http_hosts import Host
-from flowconv.storage.interface import Folder, Storage
+from flowconv.storage.interface import Folder, Storage, StoredFile
 from flowconv.storage.names import to_text
 from flowconv.storage.opening import open_storage
 from support.certificates import tls_of_server, write_certificate
@@ -660,6 +660,66 @@ def test_fetch_survives_what_passes(monkeypatch: pytest.MonkeyPatch, *, is_proxi
         reached = _behind_a_proxy(options, monkeypatch) if is_proxied else options
         assert open_storage("s3://bucket", reached).fetch("x", 0, 10) == b"0123456789"
     assert requests >= 4
+
+
+_PAGE = b"""<ListBucketResult><EncodingType>url</EncodingType><IsTruncated>false</IsTruncated>
+<Contents><Key>a%2Fb%2B</Key><Size>3</Size><ETag>"e"</ETag></Contents></ListBucketResult>"""
+
+
+@pytest.mark.parametrize("is_proxied", [False, True], ids=["direct", "proxy"])
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [
+        (200, b"<Error><Code>InternalError</Code><Message>Later</Message></Error>"),
+        (200, b"<ListBucketResult><Contents>"),
+        (200, b"no XML"),
+        (200, b"<Other/>"),
+        (503, b"<Error><Code>SlowDown</Code></Error>"),
+        (500, b""),
+    ],
+)
+def test_listing_survives_what_passes(
+    monkeypatch: pytest.MonkeyPatch, status: int, body: bytes, *, is_proxied: bool
+) -> None:
+    monkeypatch.setattr(retrying, "FIRST_DELAY_S", 0.0)
+    asked: list[dict[str, list[str]]] = []
+
+    def answer(request: BaseHTTPRequestHandler) -> None:
+        asked.append(parse_qs(urlsplit(request.path).query))
+        found = (status, body) if len(asked) == 1 else (200, _PAGE)
+        _answer(request, *found, {"Content-Length": str(len(found[1]))} | _HEADERS)
+
+    with _server(answer) as options:
+        reached = _behind_a_proxy(options, monkeypatch) if is_proxied else options
+        storage = open_storage("s3://bucket/a", reached)
+        assert list(storage.list_files()) == [StoredFile("b+", 3, "e")]
+        assert list(storage.list_first()) == [StoredFile("b+", 3, "e")]
+    assert [query.get("max-keys") for query in asked] == [None, None, ["1"]]
+    assert {query["prefix"][0] for query in asked} == {"a/"}
+
+
+@pytest.mark.parametrize("is_proxied", [False, True], ids=["direct", "proxy"])
+@pytest.mark.parametrize(
+    ("status", "code", "told"),
+    [
+        (404, "NoSuchBucket", "there is no such bucket"),
+        (403, "AccessDenied", "access is denied"),
+        (403, "SignatureDoesNotMatch", "secret"),
+        (301, "PermanentRedirect", "the bucket is in another region"),
+    ],
+)
+def test_a_listing_that_is_refused(
+    monkeypatch: pytest.MonkeyPatch, status: int, code: str, told: str, *, is_proxied: bool
+) -> None:
+    body = f"<Error><Code>{code}</Code><Message>No</Message></Error>".encode()
+
+    def answer(request: BaseHTTPRequestHandler) -> None:
+        _answer(request, status, body, {"Content-Length": str(len(body))})
+
+    with _server(answer) as options:
+        reached = _behind_a_proxy(options, monkeypatch) if is_proxied else options
+        with pytest.raises(StorageError, match=told):
+            list(open_storage("s3://bucket", reached).list_files())
 
 
 def _behind_a_proxy(options: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:

@@ -6,7 +6,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from datetime import date
 from itertools import pairwise
-from typing import Any
 from xml.etree import ElementTree
 from xml.sax.saxutils import unescape
 
@@ -41,11 +40,10 @@ class Bucket:
         self.in_order = True
         self.answered = "all"
         self.round_trips = 0
-        self.requests: list[dict[str, Any]] = []
-        self.waiting: list[tuple[_Answer, dict[str, Any]]] = []
+        self.requests: list[dict[str, str]] = []
+        self.waiting: list[tuple[_Answer, dict[str, str]]] = []
 
-    def start(self, method: str, **request: Any) -> Future[Any]:
-        assert method == "list_objects_v2"
+    def start(self, **request: str) -> Future[Page]:
         self.requests.append(request)
         answer = _Answer(self)
         self.waiting.append((answer, request))
@@ -60,27 +58,21 @@ class Bucket:
         self.round_trips += 1
         for answer, request in waiting:
             if answer.set_running_or_notify_cancel():
-                answer.set_result({"Page": self._page(**request)})
+                answer.set_result(self._page(request))
 
-    def _page(
-        self,
-        Prefix: str,  # noqa: N803  # S3's names.
-        Delimiter: str = "",  # noqa: N803
-        StartAfter: str = "",  # noqa: N803
-        ContinuationToken: str = "",  # noqa: N803
-        MaxKeys: int = 1000,  # noqa: N803
-    ) -> Page:
-        after = ContinuationToken or StartAfter
+    def _page(self, request: dict[str, str]) -> Page:
+        prefix, delimiter = request["prefix"], request.get("delimiter", "")
+        after = request.get("continuation-token") or request.get("start-after", "")
         entries: list[str] = []
         for key in self.keys:
-            if key.startswith(Prefix):
-                name, slash, _ = key[len(Prefix) :].partition(Delimiter or "\0")
-                entry = Prefix + name + slash
+            if key.startswith(prefix):
+                name, slash, _ = key[len(prefix) :].partition(delimiter or "\0")
+                entry = prefix + name + slash
                 if entry > after and entry not in entries[-1:]:
                     entries.append(entry)
-        page = entries[: min(self.page_keys, MaxKeys)]
+        page = entries[: min(self.page_keys, int(request.get("max-keys", 1000)))]
         is_folder = {
-            entry: bool(Delimiter) and entry[len(Prefix) :].endswith("/") for entry in page
+            entry: bool(delimiter) and entry[len(prefix) :].endswith("/") for entry in page
         }
         return Page(
             keys=[ListedKey(entry, len(entry), "e") for entry in page if not is_folder[entry]],
@@ -90,12 +82,12 @@ class Bucket:
         )
 
 
-class _Answer(Future[Any]):
+class _Answer(Future[Page]):
     def __init__(self, bucket: Bucket) -> None:
         super().__init__()
         self.bucket = bucket
 
-    def result(self, timeout: float | None = None) -> Any:
+    def result(self, timeout: float | None = None) -> Page:
         while not self.done():
             self.bucket.answer()
         return super().result(timeout)
@@ -116,9 +108,7 @@ def _waits_for_the_bucket() -> Iterator[None]:
 
 def answer_by(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
     """Let a bucket answer the requests of storages."""
-    monkeypatch.setattr(
-        Connection, "start", lambda _, *args, **request: bucket.start(*args, **request)
-    )
+    monkeypatch.setattr(Connection, "start_list", lambda _, **request: bucket.start(**request))
     monkeypatch.setattr(Connection, "open_ahead", lambda *_: None)
 
 
@@ -204,7 +194,7 @@ def test_pages_of_a_folder_come_while_what_follows_it_is_looked_for() -> None:
     # The first page, all others of the day with the folders above it, and the next day.
     assert bucket.round_trips == 3
     # What is most waited for comes first.
-    assert [request["Prefix"] for request in bucket.requests[1:3]] == [
+    assert [request["prefix"] for request in bucket.requests[1:3]] == [
         "logs/2026/01/14/",
         "logs/2026/01/",
     ]
@@ -411,6 +401,7 @@ def test_an_answer_that_is_no_listing(answer: str, message: str) -> None:
 def test_groups_of_the_bucket_are_in_order() -> None:
     """The bucket that the other tests stand on lists as S3 does."""
     bucket = Bucket(days(3, 3), 2)
-    page = bucket._page("logs/", Delimiter="/")
+    page = bucket._page({"prefix": "logs/", "delimiter": "/"})
     assert (page.keys, page.prefixes) == ([], ["logs/2026/"])
-    assert all(first.key < second.key for first, second in pairwise(bucket._page("logs/").keys))
+    keys = bucket._page({"prefix": "logs/"}).keys
+    assert all(first.key < second.key for first, second in pairwise(keys))

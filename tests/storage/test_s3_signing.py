@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from typing import Any
+from urllib.parse import parse_qsl
 
 import pytest
 from botocore.auth import S3SigV4Auth  # type: ignore[import-untyped]
@@ -56,10 +57,12 @@ def test_signatures(
         requester_pays=requester_pays,
     )
     requests.renew()
-    for key in keys:
-        path, headers = _parts(requests.make(key, "bytes=0-9"))
+    made = [requests.make(key, "bytes=0-9") for key in keys]
+    made += [requests.make_listing({"prefix": key, "delimiter": "/"}) for key in keys]
+    for request in made:
+        path, headers = _parts(request)
         assert headers["host"] in ("127.0.0.1:9000", "s3.example")
-        assert headers["range"] == "bytes=0-9"
+        assert headers.get("range") == (None if "?" in path else "bytes=0-9")
         assert headers.get("x-amz-request-payer") == ("requester" if requester_pays else None)
         url = "/".join(endpoint_url.split("/")[:3]) + path
         names = ["host", *(name for name in headers if name.startswith("x-amz-"))]
@@ -86,6 +89,20 @@ def test_public_buckets(endpoint_url: str, host: str) -> None:
     path, headers = _parts(requests.make("a/é", None))
     assert path == "/bucket/a/%C3%A9"
     assert headers == {"host": host, "user-agent": "flowconv"}
+
+
+@given(KEYS)
+def test_listings_ask_for_what_is_wanted(text: str) -> None:
+    requests = GetRequests("http://store/s3", "bucket", "eu-west-1", None, requester_pays=False)
+    path, _ = _parts(requests.make_listing({"start-after": text, "prefix": ""}))
+    place, _, query = path.partition("?")
+    assert place == "/s3/bucket"
+    assert parse_qsl(query, keep_blank_values=True, strict_parsing=True) == [
+        ("encoding-type", "url"),
+        ("list-type", "2"),
+        ("prefix", ""),
+        ("start-after", text),
+    ]
 
 
 def test_credentials_are_asked_for_again(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -64,6 +64,7 @@ CALLS = {
     "fsync": "os:fsync",
     "S3 publish": "flowconv.storage.s3:_S3Sink.publish",
     "S3 delete": "flowconv.storage.s3:S3Storage.delete",
+    "S3 list": "flowconv.storage.s3:Connection.start_list",
     "S3": "flowconv.storage.s3:Connection.start",
     "S3 answer": "flowconv.storage.s3:Connection.call",
 }

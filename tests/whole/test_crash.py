@@ -51,7 +51,7 @@ LOCAL_STEPS = ["local publish", "local delete", "rename", "link", "unlink", "mkd
 S3_STEPS = [
     *("S3 publish", "S3 delete"),
     *("S3 create_multipart_upload", "S3 upload_part", "S3 put_object", "S3 delete_object"),
-    *("S3 answer complete_multipart_upload", "S3 list_multipart_uploads", "S3 list_objects_v2"),
+    *("S3 answer complete_multipart_upload", "S3 list_multipart_uploads", "S3 list"),
 ]
 
 

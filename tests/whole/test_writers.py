@@ -213,7 +213,7 @@ STEPS = [
 LOCAL_STEPS = ["local publish", "rename", "link", "unlink", "local delete"]
 S3_STEPS = [
     *("S3 publish", "S3 delete", "S3 put_object", "S3 upload_part", "S3 delete_object"),
-    *("S3 answer complete_multipart_upload", "S3 answer put_object", "S3 list_objects_v2"),
+    *("S3 answer complete_multipart_upload", "S3 answer put_object", "S3 list"),
 ]
 
 
