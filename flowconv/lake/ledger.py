@@ -172,9 +172,9 @@ class Ledger:
             missing = listing.missing if listing else ()
         if missing and not with_gaps:
             raise LakeError(
-                f"{ledger.describe_loss()}, and with it what was converted and where its rows are. "
-                "Restore it from a copy. If there is none, flowconv verify --repair goes on "
-                "without it, and what it said is converted again.",
+                f"{ledger.describe_loss()}: what was converted is not known, nor where its rows "
+                "are. Restore the ledger from a copy. If there is none, flowconv verify --repair "
+                "goes on without, and what was recorded there is converted again.",
                 uri=storage.root,
             )
         return ledger

@@ -57,13 +57,12 @@ def generate(directory: Path, options: GenerateOptions | None = None) -> Generat
     """
     import flowconv.samples.delivering  # noqa: F401 - polars loads before the clock starts
 
-    _refuse_lakes(directory)
-
     options = options or GenerateOptions()
     began = time.perf_counter()
     objects = text_bytes = gzip_bytes = 0
     level = None if options.shape == "parquet" else options.compresslevel
     try:
+        _refuse_lakes(directory)
         if options.shape == "cloudwatch-export":
             # CloudWatch Logs tries whether it may write before it exports anything.
             _write_object(directory / _WRITE_TEST, [b"Permission Check Successful"], None)
