@@ -348,7 +348,7 @@ class S3Storage:
         return (entry for entry in sorted(entries, key=lambda entry: entry.path) if entry.path)
 
     def _listing_errors(self, below: str) -> AbstractContextManager[None]:
-        return folder_errors(self.uri(below)) if below else storage_errors(self.root)
+        return folder_errors(self.uri(below), self.root) if below else storage_errors(self.root)
 
     def _list_root(self) -> Iterator[StoredFile]:
         """List the root if it is an object."""

@@ -114,13 +114,17 @@ def storage_errors(uri: str) -> Iterator[None]:
 
 
 @contextmanager
-def folder_errors(uri: str) -> Iterator[None]:
-    """Turn the clients' errors in listing a prefix into ours; FolderError if it is denied."""
+def folder_errors(uri: str, root: str) -> Iterator[None]:
+    """Turn the clients' errors in listing a prefix into ours; FolderError if it is denied.
+
+    Others concern all of the root.
+    """
     try:
         yield
     except CLIENT_ERRORS as exc:
-        denied = code_of(exc) in ("AccessDenied", "403")
-        raise explained(exc, FolderError if denied else StorageError, uri) from exc
+        if code_of(exc) in ("AccessDenied", "403"):
+            raise explained(exc, FolderError, uri) from exc
+        raise explained(exc, StorageError, root) from exc
 
 
 _Error = TypeVar("_Error", bound=FlowconvError)

@@ -21,7 +21,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from flowconv.errors import FetchError, FlowconvError, StorageError, UsageError
+from flowconv.errors import FetchError, FlowconvError, FolderError, StorageError, UsageError
 from flowconv.storage import retrying, s3, s3_connection
 from flowconv.storage.http_gets import Gets
 from flowconv.storage.http_hosts import Host
@@ -718,8 +718,12 @@ def test_a_listing_that_is_refused(
 
     with _server(answer) as options:
         reached = _behind_a_proxy(options, monkeypatch) if is_proxied else options
-        with pytest.raises(StorageError, match=told):
-            list(open_storage("s3://bucket", reached).list_files())
+        for below in ("", "a folder"):
+            with pytest.raises(StorageError, match=told) as caught:
+                list(open_storage("s3://bucket", reached).list_files(below))
+            is_denied = bool(below) and code == "AccessDenied"
+            assert caught.value.uri == ("s3://bucket/a folder" if is_denied else "s3://bucket")
+            assert isinstance(caught.value, FolderError) is is_denied
 
 
 def _behind_a_proxy(options: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
