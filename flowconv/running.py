@@ -272,13 +272,11 @@ class _UnderWay(Generic[Job, Result]):
             if job is None:
                 is_last = False
                 break
-            with uninterrupted():
-                self._waiting.add(self._pool.submit(self._run, job))
+            self._waiting.add(self._pool.submit(self._run, job))
         if not self._waiting:
             return not is_last
-        # Interrupted, it may keep locks without which jobs never end, and lose what was done.
-        with uninterrupted():
-            self._done, self._waiting = wait(self._waiting, _TICK_S, FIRST_COMPLETED)
+        # One statement: an interrupt must not lose what was done.
+        self._done, self._waiting = wait(self._waiting, _TICK_S, FIRST_COMPLETED)
         return True
 
     def results(self) -> Iterator[Result]:

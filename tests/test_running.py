@@ -3,9 +3,7 @@
 import signal
 import threading
 from collections.abc import Callable, Generator, Iterator
-from concurrent.futures import _base
 from functools import partial
-from typing import Any
 
 import pytest
 
@@ -122,32 +120,6 @@ def test_progress_counts_and_stops() -> None:
     with pytest.raises(Stopped):
         of.add(objects=1)
     assert of.objects == 2
-
-
-@pytest.mark.parametrize("at", ["__enter__", "__exit__"])
-def test_an_interrupt_while_jobs_are_looked_at(monkeypatch: pytest.MonkeyPatch, at: str) -> None:
-    """`concurrent.futures.wait` would keep the locks of the jobs, which they need to end."""
-    of, has_begun = progress(), threading.Event()
-    locked = vars(_base)["_AcquireFutures"]
-    real = getattr(locked, at)
-
-    def interrupted(self: Any, *args: object) -> None:
-        if at == "__enter__":
-            real(self)
-        if has_begun.is_set():
-            has_begun.clear()
-            signal.raise_signal(signal.SIGINT)
-        if at == "__exit__":
-            real(self, *args)
-
-    monkeypatch.setattr(locked, at, interrupted)
-
-    def run(_: int) -> None:
-        has_begun.set()
-        wait_for_stop(of)
-
-    with pytest.raises(KeyboardInterrupt):
-        list(run_all(range(2), run, 2, of))
 
 
 def test_an_interrupt_waits_for_the_end_of_the_block() -> None:
