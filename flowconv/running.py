@@ -7,7 +7,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from concurrent.futures import Future
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -201,8 +201,8 @@ def run_all(
         Results, in the order in which jobs finish.
 
     Raises:
-        KeyboardInterrupt: The caller was interrupted; the results of all finished jobs have been
-            yielded.
+        KeyboardInterrupt: The caller was interrupted, and no job is under way any more. A result
+            may be lost with it: what must be counted is counted by the job.
     """
     deadline: float | None = None
 
@@ -211,14 +211,15 @@ def run_all(
         if on_stop:
             on_stop()
 
-    # A pool starts a thread only when a job needs it.
-    threads = MOST_THREADS if callable(workers) else workers
-    with ThreadPoolExecutor(threads, "flowconv-worker") as pool:
-        under_way = _UnderWay(pool, workers, jobs, run, stop)
+    with _workers(MOST_THREADS if callable(workers) else workers, stop) as begin:
+        under_way = _UnderWay(begin, workers, jobs, run, stop)
         try:
             while True:
                 # An interrupt may come at any point here, with the same effect.
                 try:
+                    yield from under_way.results()
+                    if deadline is not None and time.monotonic() >= deadline:
+                        stop()
                     if not under_way.wait():
                         break
                     if on_progress:
@@ -227,9 +228,6 @@ def run_all(
                     now = time.monotonic()
                     deadline = now + grace_s if deadline is None else now
                     under_way.begin_no_more()
-                if deadline is not None and time.monotonic() >= deadline:
-                    stop()
-                yield from under_way.results()
         finally:
             progress.stop()
             under_way.begin_no_more()
@@ -242,63 +240,113 @@ def run_all(
 class _UnderWay(Generic[Job, Result]):
     """Jobs that have begun, or wait for a thread.
 
+    The thread that waits for them may be interrupted between any two steps, and shares no lock
+    with theirs: it would keep it. (`concurrent.futures.wait` does, of each future, and so a job
+    never ends.)
+
     Attributes:
         failure: What the first job that failed raised.
     """
 
     def __init__(
         self,
-        pool: ThreadPoolExecutor,
+        begin: Callable[[Callable[[], None]], None],
         workers: int | Callable[[], int],
         jobs: Iterable[Job | None],
         run: Callable[[Job], Result],
         stop: Callable[[], None],
     ) -> None:
         self.failure: BaseException | None = None
-        self._pool = pool
+        self._begin = begin
         self._workers = workers
         self._jobs = iter(jobs)
         self._run = run
         self._stop = stop
-        self._waiting: set[Future[Result]] = set()
-        self._done: set[Future[Result]] = set()
+        self._runs: list[_Run[Result]] = []
+        self._done: list[_Run[Result]] = []
+        self._ends: queue.SimpleQueue[None] = queue.SimpleQueue()
 
     def wait(self) -> bool:
         """Begin jobs and wait until one has ended, or for a tick; False when all have ended."""
         # A second job per thread waits, so no thread idles while results are handled.
         most = 2 * (self._workers() if callable(self._workers) else self._workers)
         is_last = True
-        for job in islice(self._jobs, max(0, most - len(self._waiting))):
+        for job in islice(self._jobs, max(0, most - len(self._runs))):
             if job is None:
                 is_last = False
                 break
-            self._waiting.add(self._pool.submit(self._run, job))
-        if not self._waiting:
+            begun = _Run(partial(self._run, job), self._ends)
+            self._runs.append(begun)
+            self._begin(begun)
+        if not self._runs:
             return not is_last
+        with suppress(queue.Empty):
+            self._ends.get(timeout=_TICK_S)
+            while True:
+                self._ends.get_nowait()
         # One statement: an interrupt must not lose what was done.
-        self._done, self._waiting = wait(self._waiting, _TICK_S, FIRST_COMPLETED)
+        self._done, self._runs = _parted(self._runs)
         return True
 
     def results(self) -> Iterator[Result]:
         """Yield the results of the jobs that have ended; the first failure stops all others."""
-        done, self._done = self._done, set()
-        for future in done:
-            if future.cancelled():
-                continue
-            error = future.exception()
-            if error is None:
-                yield future.result()
-            elif not isinstance(error, Stopped):
+        done, self._done = self._done, []
+        for run in done:
+            if not run.error:
+                yield from run.results
+            elif not isinstance(run.error, Stopped):
                 # Other jobs may be committing, and their results must be yielded.
-                self.failure = self.failure or error
+                self.failure = self.failure or run.error
                 self.begin_no_more()
                 self._stop()
 
     def begin_no_more(self) -> None:
         """Forget the jobs that have not begun."""
         self._jobs = iter(())
-        for future in self._waiting:
-            future.cancel()
+        for run in self._runs:
+            run.is_cancelled = True
+            # Again: the interrupt may have come before it was given to the threads.
+            self._begin(run)
+
+
+class _Run(Generic[Result]):
+    """A job that is run once, unless it is cancelled before.
+
+    Attributes:
+        is_cancelled: Whether it is not to begin.
+        has_ended: Whether it was run, or will never be.
+        results: Its result, once it has ended without error.
+        error: What it raised.
+    """
+
+    def __init__(self, job: Callable[[], Result], ends: "queue.SimpleQueue[None]") -> None:
+        self.is_cancelled = False
+        self.has_ended = False
+        self.results: list[Result] = []
+        self.error: BaseException | None = None
+        self._job = job
+        self._ends = ends
+        self._has_begun = threading.Lock()
+
+    def __call__(self) -> None:
+        """Run it, and tell its end."""
+        if not self._has_begun.acquire(blocking=False):
+            return
+        try:
+            if not self.is_cancelled:
+                self.results.append(self._job())
+        except BaseException as error:  # noqa: BLE001  # Raised where the results are taken.
+            self.error = error
+        self.has_ended = True
+        self._ends.put(None)
+
+
+def _parted(runs: list[_Run[Result]]) -> tuple[list[_Run[Result]], list[_Run[Result]]]:
+    """Return those that have ended, and the others."""
+    parts: tuple[list[_Run[Result]], list[_Run[Result]]] = [], []
+    for run in runs:
+        parts[not run.has_ended].append(run)
+    return parts
 
 
 def iterate_in_order(
@@ -321,14 +369,19 @@ def iterate_in_order(
     Raises:
         Exception: What a job raised, behind its items.
     """
-    stop = threading.Event()
     to_begin = iter(jobs)
-    under_way: deque[queue.Queue[tuple[Item, ...] | Exception]] = deque()
-    with _workers(workers, stop, on_stop) as begin:
+    under_way: deque[_Items[Item]] = deque()
+
+    def give_up() -> None:
+        for items in under_way:
+            items.give_up()
+        on_stop()
+
+    with _workers(workers, give_up) as begin:
         while True:
             for job in islice(to_begin, workers + 1 - len(under_way)):
-                under_way.append(queue.Queue(items_ahead))
-                begin(partial(_iterate, job, under_way[-1], stop))
+                under_way.append(_Items(items_ahead))
+                begin(partial(_iterate, job, under_way[-1]))
             if not under_way:
                 return
             item = under_way[0].get()
@@ -339,73 +392,122 @@ def iterate_in_order(
                 under_way.popleft()
 
 
-@contextmanager
-def _workers(
-    count: int, stop: threading.Event, on_stop: Callable[[], object]
-) -> Iterator[Callable[[Callable[[], None]], None]]:
-    """Yield what gives a call to one of some threads, which end with the block.
+class _Items(Generic[Item]):
+    """Items of a job on their way to another thread, which may be interrupted at any step.
 
-    They are asked to stop where the block is left early, and at the end of the program: who keeps
-    an iterator and reads no further must not wait for ever.
+    Unlike `queue.Queue` they have no lock that an interrupted thread would keep.
+
+    Args:
+        most: So many wait at most.
     """
-    calls: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
 
-    def work() -> None:
-        while (call := calls.get()) is not None:
-            call()
+    def __init__(self, most: int) -> None:
+        self._items: queue.SimpleQueue[tuple[Item, ...] | Exception] = queue.SimpleQueue()
+        self._places: queue.SimpleQueue[None] = queue.SimpleQueue()
+        self._is_wanted = True
+        for _ in range(most):
+            self._places.put(None)
 
-    threads = [
-        threading.Thread(target=work, name="flowconv-worker", daemon=True) for _ in range(count)
-    ]
+    def get(self) -> tuple[Item, ...] | Exception:
+        """Wait for the next, and take it."""
+        item = self._items.get()
+        self._places.put(None)
+        return item
 
-    def end() -> None:
-        for _ in threads:
-            calls.put(None)
-        for thread in threads:
-            thread.join()
+    def put(self, item: tuple[Item, ...] | Exception) -> None:
+        """Wait for a place, and add one.
 
-    def give_up() -> None:
-        stop.set()
-        on_stop()
-        end()
+        Raises:
+            Stopped: It is not wanted any more.
+        """
+        self._places.get()
+        if not self._is_wanted:
+            self._places.put(None)
+            raise Stopped
+        self._items.put(item)
 
-    for thread in threads:
-        thread.start()
-    atexit.register(give_up)
-    try:
-        yield calls.put
-    except BaseException:
-        give_up()
-        raise
-    else:
-        end()
-    finally:
-        atexit.unregister(give_up)
+    def give_up(self) -> None:
+        """Let whoever puts know that no more is wanted."""
+        self._is_wanted = False
+        self._places.put(None)
 
 
-def _iterate(
-    job: Callable[[], Generator[Item, None, None]],
-    items: "queue.Queue[tuple[Item, ...] | Exception]",
-    stop: threading.Event,
-) -> None:
-    """Put each item of a job into its queue, then nothing, or why it failed."""
-
-    def put(item: tuple[Item, ...] | Exception) -> None:
-        while not stop.is_set():
-            with suppress(queue.Full):
-                return items.put(item, timeout=_TICK_S)
-        raise Stopped
-
+def _iterate(job: Callable[[], Generator[Item, None, None]], items: _Items[Item]) -> None:
+    """Put each item of a job, then nothing, or why it failed."""
     try:
         with closing(job()) as iterator:
             for item in iterator:
-                put((item,))
-        put(())
+                items.put((item,))
+        items.put(())
     except Stopped:
         return
     except Exception as error:  # noqa: BLE001 - raised where the items are asked for
         with suppress(Stopped):
-            put(error)
+            items.put(error)
+
+
+@contextmanager
+def _workers(
+    most: int, give_up: Callable[[], None]
+) -> Iterator[Callable[[Callable[[], None]], None]]:
+    """Yield what gives a call to one of some threads, which end with the block.
+
+    A thread is started when all others are busy. They are asked to end where the block is left
+    early, and at the end of the program: who keeps an iterator and reads no further must not wait
+    for ever.
+
+    Args:
+        most: So many threads at most.
+        give_up: Asks the calls under way to end.
+    """
+    calls: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+    threads: list[threading.Thread] = []
+    idle = 0
+    lock = threading.Lock()
+
+    def start() -> None:
+        nonlocal idle
+        thread = threading.Thread(target=work, name="flowconv-worker", daemon=True)
+        thread.start()
+        threads.append(thread)
+        idle += 1
+
+    def work() -> None:
+        nonlocal idle
+        while (call := calls.get()) is not None:
+            with lock:
+                idle -= 1
+                # By one of them, since an interrupt does not come here. Where the system has no
+                # more threads, there are as many as there are.
+                if not idle and len(threads) < most:
+                    with suppress(RuntimeError):
+                        start()
+            call()
+            with lock:
+                idle += 1
+        calls.put(None)  # For the next.
+
+    def end() -> None:
+        calls.put(None)
+        for thread in threads:
+            thread.join()
+
+    def stop() -> None:
+        give_up()
+        end()
+
+    atexit.register(stop)
+    try:
+        with uninterrupted():
+            start()
+        yield calls.put
+    except BaseException:
+        stop()
+        raise
+    else:
+        end()
+    finally:
+        atexit.unregister(stop)
 
 
 @contextmanager

@@ -1,9 +1,14 @@
 """Jobs in threads: results, failures, interrupts."""
 
+import _weakrefset
 import signal
+import sys
 import threading
 from collections.abc import Callable, Generator, Iterator
+from contextlib import suppress
 from functools import partial
+from types import FrameType
+from typing import Any
 
 import pytest
 
@@ -220,6 +225,79 @@ def test_items_are_taken_before_they_are_asked_for_but_not_all() -> None:
         assert is_enough.wait(60)
         assert next(items) == 1
         assert taken <= 1000 + 3 * 500
+
+
+# --- interrupts between any two steps -------------------------------------------------------------
+
+
+class InterruptedAt:
+    """Interrupts this thread before its nth instruction of Python, in whatever it calls."""
+
+    def __init__(self, instruction: int) -> None:
+        self.has_come = False
+        self._left = instruction
+
+    def __enter__(self) -> "InterruptedAt":
+        sys.settrace(self._trace)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        sys.settrace(None)
+
+    def _trace(self, frame: FrameType, event: str, _: object) -> Any:
+        # Python itself drops an interrupt that comes in a callback of the garbage collection.
+        if frame.f_code.co_filename in (__file__, _weakrefset.__file__):
+            return None
+        frame.f_trace_opcodes = True
+        self._left -= event == "opcode"
+        if not self._left:
+            self._left = -1
+            self.has_come = True
+            signal.raise_signal(signal.SIGINT)
+        return self._trace
+
+
+# Of some 2,200 instructions; all of them have been tried.
+STEPS = range(1, 10_000, 23)
+
+
+@pytest.mark.parametrize("grace_s", [0, 60])
+def test_an_interrupt_at_any_step_ends_a_run(grace_s: float) -> None:
+    """No thread waits for a lock that the interrupted one kept, and all jobs have ended."""
+    for step in STEPS:
+        of = progress()
+        jobs: dict[str, list[int]] = {"begun": [], "ended": []}
+
+        def run(job: int, of: RunProgress = of, jobs: dict[str, list[int]] = jobs) -> int:
+            jobs["begun"].append(job)
+            try:
+                of.add()
+            finally:
+                jobs["ended"].append(job)
+            return job
+
+        interrupted = InterruptedAt(step)
+        with suppress(KeyboardInterrupt):
+            with interrupted:
+                results = list(run_all(range(4), run, 2, of, grace_s=grace_s))
+            assert not interrupted.has_come, f"the interrupt at step {step} was lost"
+            assert sorted(results) == [0, 1, 2, 3]
+            return
+        assert sorted(jobs["begun"]) == sorted(jobs["ended"]) == sorted(set(jobs["begun"]))
+    pytest.fail("there are more steps than were tried")
+
+
+def test_an_interrupt_at_any_step_ends_iterators() -> None:
+    for step in STEPS:
+        jobs = [partial(numbers, first, 3) for first in range(3)]
+        interrupted = InterruptedAt(step)
+        with suppress(KeyboardInterrupt):
+            with interrupted:
+                found = list(iterate_in_order(jobs, 2, 1))
+            assert not interrupted.has_come, f"the interrupt at step {step} was lost"
+            assert found == [0, 1, 2, 1, 2, 3, 2, 3, 4]
+            return
+    pytest.fail("there are more steps than were tried")
 
 
 # --- iterators in threads -------------------------------------------------------------------------

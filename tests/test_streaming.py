@@ -1,7 +1,6 @@
 """read(): flow logs as a stream of Arrow batches, and who takes it."""
 
 import gzip
-import queue
 import subprocess
 import sys
 import threading
@@ -17,7 +16,7 @@ import pyarrow as pa
 import pytest
 
 import flowconv
-from flowconv import streaming
+from flowconv import running, streaming
 from flowconv.blocks import reading
 from flowconv.errors import (
     CorruptObjectError,
@@ -192,26 +191,28 @@ def test_it_reads_no_further_than_asked(tmp_path: Path) -> None:
         fetched.append(path)
         return fetch(self, path, *place)
 
-    class NotingQueue(queue.Queue[Any]):
-        def put(self, item: Any, block: bool = True, timeout: float | None = None) -> None:
-            try:
-                super().put(item, block, timeout)
-            except queue.Full:
-                is_full.set()
-                raise
+    # One is given, two wait, and one waits for its place.
+    puts: list[object] = []
+    put = running._Items.put
+
+    def noted(self: running._Items[Any], item: Any) -> None:
+        puts.append(item)
+        if len(puts) == 1 + 2 + 1:
+            is_full.set()
+        put(self, item)
 
     with (
         mock.patch.object(local.LocalStorage, "fetch", counted),
         # So small that each object is a block, and a batch.
         mock.patch.object(reading, "BLOCK_BYTES", len(V2 + ROW * 101)),
         mock.patch.object(streaming, "_BATCHES_AHEAD", 2),
-        mock.patch.object(queue, "Queue", NotingQueue),
+        mock.patch.object(running._Items, "put", noted),
     ):
         reader = flowconv.read(source)
         assert fetched == []
         assert reader.read_next_batch().num_rows == 100
         assert is_full.wait(60)
-        # One is given, two wait, and one waits for its place; its block ends where the next begins.
+        # The last one's block ends where the next begins.
         assert len(fetched) == 1 + 2 + 1 + 1
         assert sum(batch.num_rows for batch in reader) == 29 * 100
         assert len(fetched) == 30
