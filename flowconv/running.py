@@ -370,7 +370,7 @@ def iterate_in_order(
         Exception: What a job raised, behind its items.
     """
     to_begin = iter(jobs)
-    under_way: deque[_Items[Item]] = deque()
+    under_way: deque[_Ahead[Item]] = deque()
 
     def give_up() -> None:
         for items in under_way:
@@ -380,70 +380,73 @@ def iterate_in_order(
     with _workers(workers, give_up) as begin:
         while True:
             for job in islice(to_begin, workers + 1 - len(under_way)):
-                under_way.append(_Items(items_ahead))
-                begin(partial(_iterate, job, under_way[-1]))
+                under_way.append(_Ahead(job, items_ahead))
+                begin(under_way[-1].run)
             if not under_way:
                 return
-            item = under_way[0].get()
-            if isinstance(item, Exception):
-                raise item
-            yield from item
-            if not item:
-                under_way.popleft()
+            yield from under_way[0]
+            under_way.popleft()
 
 
-class _Items(Generic[Item]):
-    """Items of a job on their way to another thread, which may be interrupted at any step.
+class _Ahead(Generic[Item]):
+    """The items of an iterator that another thread runs, before they are asked for.
 
-    Unlike `queue.Queue` they have no lock that an interrupted thread would keep.
+    Unlike `queue.Queue` it has no lock that a thread which is interrupted would keep.
 
     Args:
-        most: So many wait at most.
+        job: Makes the iterator, in the other thread.
+        most: So many items wait at most.
     """
 
-    def __init__(self, most: int) -> None:
+    def __init__(self, job: Callable[[], Generator[Item, None, None]], most: int) -> None:
+        self._job = job
         self._items: queue.SimpleQueue[tuple[Item, ...] | Exception] = queue.SimpleQueue()
         self._places: queue.SimpleQueue[None] = queue.SimpleQueue()
         self._is_wanted = True
         for _ in range(most):
             self._places.put(None)
 
-    def get(self) -> tuple[Item, ...] | Exception:
-        """Wait for the next, and take it."""
-        item = self._items.get()
-        self._places.put(None)
-        return item
+    def run(self) -> None:
+        """Run the iterator, in the other thread."""
+        try:
+            with closing(self._job()) as iterator:
+                for item in iterator:
+                    self._put((item,))
+            self._put(())
+        except _NotWantedError:
+            return
+        except Exception as error:  # noqa: BLE001 - raised where the items are asked for
+            with suppress(_NotWantedError):
+                self._put(error)
 
-    def put(self, item: tuple[Item, ...] | Exception) -> None:
-        """Wait for a place, and add one.
+    def __iter__(self) -> Iterator[Item]:
+        """Wait for the items, and give them.
 
         Raises:
-            Stopped: It is not wanted any more.
+            Exception: What the iterator raised, behind its items.
         """
-        self._places.get()
-        if not self._is_wanted:
+        while item := self._items.get():
             self._places.put(None)
-            raise Stopped
-        self._items.put(item)
+            if isinstance(item, Exception):
+                raise item
+            yield from item
 
     def give_up(self) -> None:
-        """Let whoever puts know that no more is wanted."""
+        """End the iterator soon: nothing more is wanted."""
         self._is_wanted = False
         self._places.put(None)
 
+    def _put(self, item: tuple[Item, ...] | Exception) -> None:
+        """Wait for a place, and add an item."""
+        self._places.get()
+        if not self._is_wanted:
+            self._places.put(None)
+            raise _NotWantedError
+        self._items.put(item)
 
-def _iterate(job: Callable[[], Generator[Item, None, None]], items: _Items[Item]) -> None:
-    """Put each item of a job, then nothing, or why it failed."""
-    try:
-        with closing(job()) as iterator:
-            for item in iterator:
-                items.put((item,))
-        items.put(())
-    except Stopped:
-        return
-    except Exception as error:  # noqa: BLE001 - raised where the items are asked for
-        with suppress(Stopped):
-            items.put(error)
+
+class _NotWantedError(Exception):
+    """Raised where an item is added that nobody will take."""
 
 
 @contextmanager

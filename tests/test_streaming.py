@@ -193,9 +193,9 @@ def test_it_reads_no_further_than_asked(tmp_path: Path) -> None:
 
     # One is given, two wait, and one waits for its place.
     puts: list[object] = []
-    put = running._Items.put
+    put = running._Ahead._put
 
-    def noted(self: running._Items[Any], item: Any) -> None:
+    def noted(self: running._Ahead[Any], item: Any) -> None:
         puts.append(item)
         if len(puts) == 1 + 2 + 1:
             is_full.set()
@@ -206,7 +206,7 @@ def test_it_reads_no_further_than_asked(tmp_path: Path) -> None:
         # So small that each object is a block, and a batch.
         mock.patch.object(reading, "BLOCK_BYTES", len(V2 + ROW * 101)),
         mock.patch.object(streaming, "_BATCHES_AHEAD", 2),
-        mock.patch.object(running._Items, "put", noted),
+        mock.patch.object(running._Ahead, "_put", noted),
     ):
         reader = flowconv.read(source)
         assert fetched == []
