@@ -157,18 +157,23 @@ def _tasks(group: Iterable[LogObject], limit: int, options: ConvertOptions) -> I
 
 
 def _number_of_chunks(size_bytes: int, limit: int) -> int:
-    return max(1, -(-size_bytes // limit))
+    number = max(1, -(-size_bytes // limit))
+    # Two cores end at the same time: of five equal tasks the last would be alone.
+    return number if number == 1 else number + number % 2
 
 
 def _chunks(group: Sequence[LogObject], limit: int) -> Iterable[list[LogObject]]:
-    """Cut a group into chunks of nearly equal size: the limit or a little more."""
-    total = _size(group)
-    share = total / _number_of_chunks(total, limit)
+    """Cut a group into chunks of nearly equal size: at most the limit, or a little more."""
+    rest = _size(group)
+    left = _number_of_chunks(rest, limit)
     chunk: list[LogObject] = []
     size = 0
     for log_object in group:
+        # Large objects make more chunks, not larger ones.
+        share = min(rest / max(left, 1), limit)
         if chunk and size + log_object.size_bytes / 2 > share:
             yield chunk
+            rest, left = rest - size, left - 1
             chunk, size = [], 0
         chunk.append(log_object)
         size += log_object.size_bytes

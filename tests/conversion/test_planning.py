@@ -84,6 +84,14 @@ def test_sizes(sizes_mib: list[int], target_mib: int, tasks: int) -> None:
     assert len(planned) == pytest.approx(tasks, abs=1)
 
 
+@pytest.mark.parametrize(("mib", "tasks"), [(16, 1), (17, 2), (33, 4), (71, 6), (96, 6)])
+def test_two_cores_have_as_many_tasks_each(mib: int, tasks: int) -> None:
+    planned = plan_tasks(some_objects(mib), OPTIONS)
+    sizes = [task.size_bytes for task in planned]
+    assert len(sizes) == tasks
+    assert max(sizes) - min(sizes) <= MB
+
+
 def test_no_objects() -> None:
     assert plan_tasks([], OPTIONS) == []
 
