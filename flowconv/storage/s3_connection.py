@@ -59,6 +59,9 @@ _BOTOCORE_NAMES = {
     "max-keys": "MaxKeys",
 }
 
+# A listing begins with three requests.
+_OPENED_EARLY = 3
+
 # Codes of answers that say that something is not there.
 _MISSING = {"404", "NoSuchBucket", "NoSuchKey", "NoSuchUpload", "NoSuchVersion"}
 
@@ -240,6 +243,7 @@ class Connection:
                 "Name a file with the certificates of the endpoint's authority.",
                 uri=self._uri(""),
             )
+        self._open_early(session, self._options.get("endpoint_url") or _named_endpoint(session))
         region = self._options.get("region")
         s3 = self._make_client(session, region)
         check_endpoint(s3.meta.endpoint_url, "AWS_ENDPOINT_URL, or endpoint_url of the profile")
@@ -247,6 +251,7 @@ class Connection:
             # What is wrong is told before anything is asked.
             _credentials(session)
         if _is_aws(s3.meta.endpoint_url):
+            self._open_early(session, s3.meta.endpoint_url)
             # botocore follows a redirect to the bucket's region, GETs do not.
             bucket_region = self._bucket_region(s3)
             if bucket_region not in (None, s3.meta.region_name):
@@ -265,6 +270,13 @@ class Connection:
             requester_pays=self._requester_pays,
         )
         return _Clients(session, s3, None if is_proxied else _host(session, url), get_requests)
+
+    def _open_early(self, session: Any, endpoint_url: str | None) -> None:
+        """Open connections to where the first requests are likely to go, while others are made."""
+        if endpoint_url and urlsplit(endpoint_url).scheme not in get_environ_proxies(endpoint_url):
+            with suppress(ValueError):  # A wrong URL is told of where it is used.
+                host = _host(session, endpoint_url)
+                gets().open_ahead(host, min(_OPENED_EARLY, self._max_requests))
 
     def _make_client(self, session: Any, region: str | None) -> Any:
         s3 = session.create_client(
@@ -489,6 +501,13 @@ def _raise_missing(exc: BaseException) -> None:
     """Raise FileNotFoundError if an answer says that something is not there."""
     if code_of(exc) in _MISSING:
         raise FileNotFoundError(str(exc)) from exc
+
+
+def _named_endpoint(session: Any) -> str | None:
+    """Return the endpoint that the environment or the profile names; botocore knows of more."""
+    of_profile = session.get_scoped_config().get("endpoint_url")
+    url = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL") or of_profile
+    return url if isinstance(url, str) else None
 
 
 def _host(session: Any, endpoint_url: str) -> Host:

@@ -28,6 +28,7 @@ from flowconv.storage.http_hosts import Host
 from flowconv.storage.interface import Folder, Storage, StoredFile
 from flowconv.storage.names import to_text
 from flowconv.storage.opening import open_storage
+from flowconv.storage.s3_connection import Connection
 from support.certificates import tls_of_server, write_certificate
 from support.faulty_proxy import Fault, faulty_proxy
 from support.s3_servers import S3Server
@@ -883,9 +884,11 @@ def test_what_follows_the_first_read_finds_its_connection_open() -> None:
     assert len(set(ports.values())) == 2
 
 
-@pytest.mark.parametrize(("max_requests", "opened"), [(1, 1), (5, 5), (100, 16)])
+@pytest.mark.parametrize(
+    ("max_requests", "opened"), [(1, [1, 1]), (5, [3, 5]), (100, [3, 16])], ids=str
+)
 def test_no_more_connections_are_opened_ahead_than_are_used(
-    monkeypatch: pytest.MonkeyPatch, max_requests: int, opened: int
+    monkeypatch: pytest.MonkeyPatch, max_requests: int, opened: list[int]
 ) -> None:
     numbers: list[int] = []
     body = b"<ListBucketResult/>"
@@ -901,11 +904,47 @@ def test_no_more_connections_are_opened_ahead_than_are_used(
     with _server(answer) as options:
         storage = open_storage("s3://bucket", options, max_requests=max_requests)
         assert [storage.read(path) for path in ("first", "second")] == [body] * 2
-        assert numbers == [opened]
+        assert numbers == opened
         # A source is not read so, but listed.
         storage = open_storage("s3://bucket", options, max_requests=max_requests)
         assert list(storage.list_first()) == []
-    assert numbers == [opened] * 2
+    assert numbers == opened * 2
+
+
+@pytest.mark.parametrize(
+    "named_by", ["option", "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "profile"]
+)
+def test_connections_are_opened_while_the_client_is_made(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, named_by: str
+) -> None:
+    make_client = Connection._make_client
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def make_once_connected(*of: Any) -> Any:
+            listener.settimeout(60)
+            listener.accept()[0].close()
+            return make_client(*of)
+
+        monkeypatch.setattr(Connection, "_make_client", make_once_connected)
+        port = listener.getsockname()[1]
+        url = f"http://127.0.0.1:{port}"
+        options = {"key": "key", "secret": "secret"}
+        if named_by == "option":
+            options["endpoint_url"] = url
+        elif named_by == "profile":
+            (tmp_path / "config").write_text(f"[default]\nendpoint_url = {url}\n")
+            monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
+        else:
+            monkeypatch.setenv(named_by, url)
+        found = Connection("bucket", options, 8)._connect().host
+        assert found == Host("127.0.0.1", port, None)
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:port", "https://[::1", "nothing", "ftp://x"])
+def test_a_wrong_endpoint_is_told_where_it_is_used(url: str) -> None:
+    options = {"key": "key", "secret": "secret", "endpoint_url": url}
+    with pytest.raises(UsageError, match="endpoint_url"):
+        open_storage("s3://bucket", options).read("x")
 
 
 def test_a_refusal_that_breaks_off() -> None:
