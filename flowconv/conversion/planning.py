@@ -12,6 +12,9 @@ from flowconv.source.keys import LogObject
 _TASKS_PER_RUN = 16
 _LEAST_TASK_BYTES = 16 * MB
 
+# A chunk makes up for what those before it lack, up to a tenth.
+_MOST_OF_A_SHARE = 1.1
+
 # Parquet is 0.6 to 0.8 times as large as gzip, so a task of this size fills a file.
 _GZIP_BYTES_PER_PARQUET_BYTE = 1.5
 
@@ -163,14 +166,18 @@ def _number_of_chunks(size_bytes: int, limit: int) -> int:
 
 
 def _chunks(group: Sequence[LogObject], limit: int) -> Iterable[list[LogObject]]:
-    """Cut a group into chunks of nearly equal size: at most the limit, or a little more."""
+    """Cut a group into chunks of nearly equal size: at most the limit, or a little more.
+
+    Of all that the limit decides, they depend on `_number_of_chunks` alone: see `plan_day`.
+    """
     rest = _size(group)
     left = _number_of_chunks(rest, limit)
+    most = _MOST_OF_A_SHARE * rest / left
     chunk: list[LogObject] = []
     size = 0
     for log_object in group:
         # Large objects make more chunks, not larger ones.
-        share = min(rest / max(left, 1), limit)
+        share = min(rest / max(left, 1), most)
         if chunk and size + log_object.size_bytes / 2 > share:
             yield chunk
             rest, left = rest - size, left - 1

@@ -273,8 +273,10 @@ class Connection:
 
     def _open_early(self, session: Any, endpoint_url: str | None) -> None:
         """Open connections to where the first requests are likely to go, while others are made."""
-        if endpoint_url and urlsplit(endpoint_url).scheme not in get_environ_proxies(endpoint_url):
-            with suppress(ValueError):  # A wrong URL is told of where it is used.
+        if endpoint_url is None:
+            return
+        with suppress(ValueError):  # A wrong URL is told of where it is used.
+            if urlsplit(endpoint_url).scheme not in get_environ_proxies(endpoint_url):
                 host = _host(session, endpoint_url)
                 gets().open_ahead(host, min(_OPENED_EARLY, self._max_requests))
 
@@ -505,6 +507,8 @@ def _raise_missing(exc: BaseException) -> None:
 
 def _named_endpoint(session: Any) -> str | None:
     """Return the endpoint that the environment or the profile names; botocore knows of more."""
+    if session.get_config_variable("ignore_configured_endpoint_urls"):
+        return None
     of_profile = session.get_scoped_config().get("endpoint_url")
     url = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL") or of_profile
     return url if isinstance(url, str) else None

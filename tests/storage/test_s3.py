@@ -941,9 +941,16 @@ def test_connections_are_opened_while_the_client_is_made(
 
 
 @pytest.mark.parametrize("url", ["http://127.0.0.1:port", "https://[::1", "nothing", "ftp://x"])
-def test_a_wrong_endpoint_is_told_where_it_is_used(url: str) -> None:
-    options = {"key": "key", "secret": "secret", "endpoint_url": url}
-    with pytest.raises(UsageError, match="endpoint_url"):
+@pytest.mark.parametrize("named_by", ["option", "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3"])
+def test_a_wrong_endpoint_is_told_where_it_is_used(
+    monkeypatch: pytest.MonkeyPatch, url: str, named_by: str
+) -> None:
+    options = {"key": "key", "secret": "secret"}
+    if named_by == "option":
+        options["endpoint_url"] = url
+    else:
+        monkeypatch.setenv(named_by, url)
+    with pytest.raises(UsageError, match=r"endpoint_url|AWS_"):
         open_storage("s3://bucket", options).read("x")
 
 
