@@ -51,11 +51,12 @@ def known_settings() -> Iterator[None]:
     """Refuse settings of AWS's tools, variables and profiles, that botocore cannot make sense of.
 
     Raises:
-        UsageError: In place of a ValueError.
+        UsageError: In place of a ValueError; or of the TypeError of a setting that has settings of
+            its own, indented below it.
     """
     try:
         yield
-    except ValueError as error:
+    except (ValueError, TypeError) as error:
         raise UsageError(
             f"a setting of AWS's tools is not valid: {str(error).rstrip('.')}. Check the "
             "environment variables that begin with AWS_, and the profile."
