@@ -16,7 +16,12 @@ import pyiceberg.exceptions
 from pyiceberg.catalog import Catalog as PyicebergCatalog
 from pyiceberg.catalog import load_catalog
 from pyiceberg.conversions import to_bytes
-from pyiceberg.exceptions import CommitFailedException, NoSuchTableError, TableAlreadyExistsError
+from pyiceberg.exceptions import (
+    CommitFailedException,
+    NoSuchTableError,
+    TableAlreadyExistsError,
+    ValidationException,
+)
 from pyiceberg.manifest import DataFile as Entry
 from pyiceberg.manifest import DataFileContent, FileFormat, ManifestFile
 from pyiceberg.partitioning import PARTITION_FIELD_ID_START, PartitionField, PartitionSpec
@@ -264,7 +269,9 @@ def _errors(address: str) -> Iterator[None]:
     """Turn errors of pyiceberg and of what it stands on into flowconv's."""
     try:
         yield
-    except (CommitFailedException, TableAlreadyExistsError) as error:
+    # pyiceberg 0.12 may overlook a file that is to be removed, and refuses the commit then: its
+    # threads share what tells whether a manifest can have it.
+    except (CommitFailedException, TableAlreadyExistsError, ValidationException) as error:
         raise OvertakenError(address) from error
     except _ERRORS as error:
         reason = str(error).partition("\n")[0]

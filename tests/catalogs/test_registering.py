@@ -16,6 +16,7 @@ import polars as pl
 import pyarrow as pa
 import pytest
 from pyiceberg.catalog import load_catalog
+from pyiceberg.expressions.visitors import manifest_evaluator
 from pyiceberg.manifest import ManifestEntryStatus, ManifestFile
 from pyiceberg.table import StaticTable
 from pyiceberg.utils.config import Config
@@ -224,6 +225,25 @@ def test_two_at_once(kind: CatalogKind, logs: Path, lake: Path) -> None:
     write_day(logs, 4, rows=4)
     register_twice(reprocess=True)  # The other one replaces what the first has seen.
     assert changes(published(kind, lake)) == (6, 0, 0)
+
+
+def test_a_file_that_pyiceberg_overlooks(
+    logs: Path, lake: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    overlooking: list[None] = []
+
+    def evaluator(*arguments: Any, **options: Any) -> Callable[[Any], bool]:
+        if overlooking:
+            return manifest_evaluator(*arguments, **options)
+        overlooking.append(None)
+        return lambda _: False
+
+    published("iceberg", lake)
+    write_day(logs, 1, rows=5)
+    convert(logs, lake, reprocess=True)
+    monkeypatch.setattr("pyiceberg.table.update.snapshot.manifest_evaluator", evaluator)
+    assert changes(published("iceberg", lake)) == (2, 1, 1)
+    assert overlooking
 
 
 @KINDS
