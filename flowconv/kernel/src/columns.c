@@ -208,17 +208,37 @@ bool write_numbers(column *c, size_t row, const cells *values, int16_t field, co
     return fits;
 }
 
+/* Move bits to a place before theirs, of which as many words are readable and writable. */
+static void move_bits(uint8_t *bits, size_t to, size_t from, size_t count) {
+    for (size_t some; count > 0; count -= some, to += some, from += some) {
+        some = count < 56 ? count : 56;
+        uint64_t moved, there, mask = (UINT64_C(1) << some) - 1;
+        memcpy(&moved, bits + from / 8, sizeof moved);
+        memcpy(&there, bits + to / 8, sizeof there);
+        there &= ~(mask << to % 8);
+        there |= (moved >> from % 8 & mask) << to % 8;
+        memcpy(bits + to / 8, &there, sizeof there);
+    }
+}
+
+run next_fitting(const findings *found, size_t begin, size_t rows) {
+    while (begin < rows && found->kinds[found->lines[begin]])
+        begin++;
+    size_t end = begin;
+    while (end < rows && !found->kinds[found->lines[end]])
+        end++;
+    return (run){begin, end - begin};
+}
+
 void keep_fitting(column *c, size_t row, size_t rows, const findings *found) {
     size_t bytes = value_bytes(c), kept = row;
-    for (size_t r = 0; r < rows; r++) {
-        if (found->kinds[found->lines[r]])
-            continue;
-        size_t from = row + r;
-        memcpy((uint8_t *)c->values + kept * bytes, (uint8_t *)c->values + from * bytes, bytes);
-        uint8_t bit = c->validity[from / 8] >> from % 8 & 1;
-        c->validity[kept / 8] =
-            (uint8_t)((c->validity[kept / 8] & ~(1u << kept % 8)) | (unsigned)bit << kept % 8);
-        kept++;
+    uint8_t *values = c->values;
+    run fitting = {0};
+    while ((fitting = next_fitting(found, fitting.begin + fitting.rows, rows)).rows) {
+        size_t from = row + fitting.begin;
+        memmove(values + kept * bytes, values + from * bytes, fitting.rows * bytes);
+        move_bits(c->validity, kept, from, fitting.rows);
+        kept += fitting.rows;
     }
     column_truncate(c, kept, row + rows);
 }

@@ -57,6 +57,14 @@ bool write_numbers(column *c, size_t row, const cells *values, int16_t field, co
 /* Write texts from `row` on; false if there is no memory. */
 bool write_texts(column *c, size_t row, const cells *values, int32_t speed);
 
+/* Neighbouring rows. */
+typedef struct {
+    size_t begin, rows;
+} run;
+
+/* The next rows of `rows`, from `begin` on, whose lines have nothing found; none at the end. */
+run next_fitting(const findings *found, size_t begin, size_t rows);
+
 /* Of `rows` rows from `row` on keep those whose line has nothing found. */
 void keep_fitting(column *c, size_t row, size_t rows, const findings *found);
 

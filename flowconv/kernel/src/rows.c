@@ -190,16 +190,21 @@ static void drop_rows(fc_builder *b) {
         if (b->columns[i].type != FC_TEXT)
             keep_fitting(&b->columns[i], b->rows, s->rows, &found);
     size_t kept = 0, width = b->how.width;
-    for (size_t r = 0; r < s->rows; r++) {
-        if (s->kinds[s->row_lines[r]])
-            continue;
-        memmove(s->ends + kept * width, s->ends + r * width, width * sizeof(uint32_t));
-        s->row_lines[kept] = s->row_lines[r];
-        s->row_before[kept] = s->row_before[r];
+    run rows = {0};
+    while ((rows = next_fitting(&found, rows.begin + rows.rows, s->rows)).rows) {
+        size_t from = rows.begin, count = rows.rows;
+        memmove(s->ends + kept * width, s->ends + from * width, count * width * sizeof(uint32_t));
+        memmove(s->row_before + kept, s->row_before + from, count * sizeof(uint32_t));
         if (b->how.timestamped)
-            b->event_times[b->rows + kept] = b->event_times[b->rows + r];
-        kept++;
+            memmove(b->event_times + b->rows + kept, b->event_times + b->rows + from,
+                    count * sizeof(int64_t));
+        kept += count;
     }
+    /* Last: they say which lines the rows are, and so which rows fit. */
+    kept = 0;
+    for (size_t r = 0; r < s->rows; r++)
+        if (!s->kinds[s->row_lines[r]])
+            s->row_lines[kept++] = s->row_lines[r];
     s->rows = kept;
 }
 
