@@ -124,6 +124,15 @@ static uint8_t *squeeze_line(stretch *s, size_t line, bool is_text, uint8_t *out
     return out;
 }
 
+/* Name the lines that are not UTF-8, where nothing else is odd. */
+static void name_not_utf8(stretch *s) {
+    for (size_t line = 0; line < s->lines; line++) {
+        uint32_t start = line_start(s, line), end = s->line_ends[line];
+        if (blocks_of(s, start, end) & BLOCK_NOT_ASCII && !is_utf8(s->text + start, end - start))
+            s->kinds[line] = FC_NOT_UTF8;
+    }
+}
+
 /* Write all lines again in plain order, and find their delimiters. */
 static bool squeeze(stretch *s, const reading *how, size_t size, bool is_text) {
     if (!grow((void **)&s->squeezed, &s->squeezed_room, size + 2 * BLOCK_BYTES, 1))
@@ -226,6 +235,8 @@ static void choose_rows(stretch *s, const reading *how, bool settled) {
         uint32_t before = i ? s->found.offsets[s->found.line_ends[i - 1]] : UINT32_MAX;
         size_t line = s->row_lines[i];
         first = last + 1;
+        if (s->kinds[line])
+            continue;
         bool is_settled = settled && line == 0, is_question = false;
         if (count != width)
             is_question = judge_misfit(s, how, line, before, ends, count);
@@ -253,9 +264,12 @@ bool find_rows(stretch *s, const reading *how, const uint8_t *text, size_t size,
     if (!note_lines(s))
         return false;
     bool is_text = !(s->found.found & BLOCK_NOT_ASCII) || is_utf8(text, size);
-    if ((s->found.found & BLOCK_ODD) || !is_text)
+    if (s->found.found & BLOCK_ODD) {
         if (!squeeze(s, how, size, is_text))
             return false;
+    } else if (!is_text) {
+        name_not_utf8(s);
+    }
     choose_rows(s, how, settled);
     return true;
 }
