@@ -58,6 +58,7 @@ class ColumnPages:
         longest_entry: The longest value in its dictionary, or a number that is not less.
         delta_page_bytes: The largest page whose values each begin as the one before; a value may
             be as long as it. 0 without one.
+        is_coded: Its values are text, and all of them stand in its dictionary.
     """
 
     name: str
@@ -66,6 +67,7 @@ class ColumnPages:
     row_bytes: float = 0
     longest_entry: int = 0
     delta_page_bytes: int = 0
+    is_coded: bool = False
 
 
 def check_footer(file: IO[bytes]) -> None:
@@ -269,7 +271,9 @@ def _read_chunk(file: IO[bytes], chunk: Chunk, size_bytes: int) -> ColumnPages:
     place, stop = _bounds(chunk, size_bytes) if chunk.values else (0, 0)
     is_text = chunk.physical_type == "BYTE_ARRAY"
     width = _WIDTHS.get(chunk.physical_type, max(chunk.type_length, 1))
-    pages = ColumnPages(name=chunk.name, is_text=is_text, row_bytes=4 if is_text else width)
+    pages = ColumnPages(
+        name=chunk.name, is_text=is_text, row_bytes=4 if is_text else width, is_coded=is_text
+    )
     packed = unpacked = dictionary = values = 0
     while values < chunk.values:
         header, length = _read_header(file, place, stop)
@@ -298,6 +302,7 @@ def _read_chunk(file: IO[bytes], chunk: Chunk, size_bytes: int) -> ColumnPages:
         if kind == _DICTIONARY:
             continue
         taken = unpacked_bytes
+        pages.is_coded &= not count or encoding in (_PLAIN_DICTIONARY, _RLE_DICTIONARY)
         if encoding in (_DELTA_LENGTH, _DELTA_TEXT):
             taken += 8 * count  # The lengths of all values.
         if encoding == _DELTA_TEXT:

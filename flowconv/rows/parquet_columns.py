@@ -31,11 +31,10 @@ _TICKS_PER_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 def parse_rows(block: RowBlock) -> ParsedBlock:
     """Give columns the types of their fields; rows with a value that does not fit are rejected."""
     format_ = block.format
-    stored = {name: one_by_one(block.rows[name]) for name in format_.columns}
     columns: dict[str, Column] = {}
     bad: dict[int, tuple[str, str | None]] = dict.fromkeys(block.damaged, ("not-json", None))
     for field in format_.fields:
-        columns[field.column], reasons = _typed(stored[field.column], field)
+        columns[field.column], reasons = _typed(block.rows[field.column], field)
         for row, reason in reasons.items():
             bad.setdefault(row, (reason, field.name if field.version else None))
     table = pa.table(columns)
@@ -51,7 +50,7 @@ def parse_rows(block: RowBlock) -> ParsedBlock:
     texts = (
         [block.texts[row] for row in rejected]
         if block.texts
-        else list(_texts(pa.table(stored).take(pa.array(rejected, pa.int64())), format_))
+        else list(_texts(block.rows.take(pa.array(rejected, pa.int64())), format_))
     )
     batch = RawBatch(
         format=format_,
@@ -93,6 +92,9 @@ def _rejected_rows(
 
 def _typed(column: Column, field: Field) -> tuple[Column, dict[int, str]]:
     """Give a column its field's type; also return the rows that hold no such value, and why."""
+    if field.is_text and types.is_dictionary(column.type) and column.type.value_type == TEXT:
+        return _without_dashes(column), {}
+    column = one_by_one(column)
     if types.is_timestamp(column.type):
         return _seconds(column)
     if not field.is_text and types.is_integer(column.type):
@@ -104,6 +106,20 @@ def _typed(column: Column, field: Field) -> tuple[Column, dict[int, str]]:
         numbers, bad = typed(text, field, strict=True)
         return numbers, undecodable | bad
     return numbers, bad | impossible(numbers, field)
+
+
+def _without_dashes(column: Column) -> Column:
+    """Return texts, places in dictionaries, with nulls for `-`."""
+    chunks: list[Any] = column.chunks
+    return pa.chunked_array([_without_dash(chunk) for chunk in chunks], column.type)
+
+
+def _without_dash(texts: "pa.DictionaryArray[Any, Any]") -> "pa.DictionaryArray[Any, Any]":
+    missing: Any = pc.equal(texts.dictionary, pa.scalar("-"))
+    if not pc.any(missing).as_py():
+        return texts
+    places: Any = pc.if_else(missing.take(texts.indices), None, texts.indices)
+    return pa.DictionaryArray.from_arrays(places, texts.dictionary)
 
 
 def _narrowed(column: Column, field: Field) -> tuple[Column, dict[int, str]]:
@@ -199,7 +215,7 @@ def _texts(rows: pa.Table, format_: LogFormat) -> Iterator[bytes]:
     """Write rows as lines of a log."""
     columns = []
     for field in format_.fields:
-        column = rows[field.column]
+        column = one_by_one(rows[field.column])
         if types.is_timestamp(column.type):
             per_second = _TICKS_PER_SECOND[column.type.unit]
             ticks = column.cast(pa.int64()).to_pylist()
