@@ -20,6 +20,7 @@ from typing import Any
 from flowconv.blocks.shapes import Shape
 from flowconv.errors import FormatError
 from flowconv.kernel.messages import count
+from flowconv.memory import unwritten
 from flowconv.source.keys import LogObject
 
 # JSON is read in pieces of this size. There are several copies of each: 8 MiB took twice the
@@ -48,7 +49,7 @@ class Stretch:
         are_events: They were wrapped: what has a message may have the time of its event.
     """
 
-    text: bytes
+    text: bytes | bytearray
     are_events: bool = False
 
 
@@ -99,7 +100,7 @@ def read_documents(stretch: Stretch) -> Iterator[Document]:
         {"message": "d"}                       a document
     """
     are_events = stretch.are_events
-    for part in _split(_SURELY_BETWEEN, stretch.text):
+    for part in _split(_SURELY_BETWEEN, bytes(stretch.text)):
         documents = _decode_all(part, are_events=are_events)
         if documents is not None:
             yield from documents
@@ -113,7 +114,7 @@ def read_documents(stretch: Stretch) -> Iterator[Document]:
                 yield from documents
 
 
-def find_sure_cut(text: bytes, start: int) -> tuple[int, int]:
+def find_sure_cut(text: bytes | bytearray, start: int) -> tuple[int, int]:
     """Return the end of what is at `start`, and the begin of what follows.
 
     They are surely documents of their own, or damage; both are the text's end at its end.
@@ -149,22 +150,22 @@ class _Text:
         self.waiting = bytearray()
         self.at_end = False
         self._read_into = read_into
-        self._room: memoryview | None = None
 
     def read_on(self) -> None:
-        """Read another stretch."""
-        if self._room is None:
-            self._room = memoryview(bytearray(STRETCH_BYTES))
-        size = 0
-        while size < len(self._room) and (more := self._read_into(self._room[size:])):
-            size += more
-        self.at_end = size < len(self._room)
-        self.waiting += self._room[:size]
+        """Read another stretch behind what waits."""
+        end = len(self.waiting)
+        grown = unwritten(end + STRETCH_BYTES)
+        with memoryview(grown) as room:
+            room[:end] = self.waiting
+            while end < len(room) and (more := self._read_into(room[end:])):
+                end += more
+        self.at_end = end < len(grown)
+        self.waiting = grown[:end] if self.at_end else grown
 
-    def take(self, size: int) -> bytes:
-        """Take away the first bytes."""
-        taken = bytes(memoryview(self.waiting)[:size])
-        del self.waiting[:size]
+    def take(self, size: int) -> bytearray:
+        """Take away the first bytes; most of what waits."""
+        taken, self.waiting = self.waiting, self.waiting[size:]
+        del taken[size:]
         return taken
 
 
@@ -204,7 +205,7 @@ def _plain(text: _Text, *, are_events: bool) -> Iterator[Stretch]:
         text.read_on()
 
 
-def _checked(text: _Text, size: int) -> bytes:
+def _checked(text: _Text, size: int) -> bytearray:
     taken = text.take(size)
     found = count(taken, b"{")
     if found > _MAX_OBJECTS:

@@ -56,7 +56,9 @@ class MessageReader:
         if getattr(self, "_pointer", None):
             _functions().fc_json_free(self._pointer)
 
-    def read(self, text: bytes, start: int, *, are_events: bool) -> tuple[list[MessageRun], int]:
+    def read(
+        self, text: bytes | bytearray, start: int, *, are_events: bool
+    ) -> tuple[list[MessageRun], int]:
         """Read documents up to the first that is damaged, or unusual.
 
         It ends at the next newline between } and {, and begins behind the last such newline.
