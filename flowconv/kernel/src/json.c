@@ -28,7 +28,7 @@ enum key { OTHER, MESSAGE_TYPE, LOG_GROUP, OWNER, MESSAGE, LOG_EVENTS, EVENTS, R
 /* A place in the text; at a fault it stays where it is. */
 typedef struct {
     const uint8_t *at, *end;
-    uint64_t bits; /* of all words of the document's strings */
+    uint64_t bits; /* of all words of the document's strings, and perhaps of others */
     bool fault;
 } cursor;
 
@@ -103,7 +103,8 @@ static uint64_t has_less(uint64_t word, uint64_t limit) {
 
 #if defined(__x86_64__)
 
-/* SSE2, which all of these processors have: go behind sixteen such bytes at a time. */
+/* SSE2, which all of these processors have: look at sixteen bytes at a time. The bits are also
+ * those of some bytes behind. */
 static const uint8_t *skip_sixteens(const uint8_t *at, const uint8_t *end, uint64_t *bits) {
     const __m128i control = _mm_set1_epi8(' ' - 1), quote = _mm_set1_epi8('"');
     const __m128i backslash = _mm_set1_epi8('\\');
@@ -113,9 +114,12 @@ static const uint8_t *skip_sixteens(const uint8_t *at, const uint8_t *end, uint6
         __m128i special = _mm_cmpeq_epi8(_mm_min_epu8(bytes, control), bytes);
         special = _mm_or_si128(special, _mm_cmpeq_epi8(bytes, quote));
         special = _mm_or_si128(special, _mm_cmpeq_epi8(bytes, backslash));
-        if (_mm_movemask_epi8(special))
-            break;
+        unsigned where = (unsigned)_mm_movemask_epi8(special);
         all = _mm_or_si128(all, bytes);
+        if (where) {
+            at += __builtin_ctz(where);
+            break;
+        }
     }
     all = _mm_or_si128(all, _mm_unpackhi_epi64(all, all));
     *bits |= (uint64_t)_mm_cvtsi128_si64(all);
