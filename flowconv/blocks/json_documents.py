@@ -221,14 +221,24 @@ def _checked(text: _Text, size: int) -> bytearray:
 
 def _last_end(text: bytearray) -> int:
     """Return where the last document ends that another follows; 0 if none does."""
-    end = 0
-    for start in (max(0, len(text) - _NEAR_END), 0):
-        if text.find(b"\n", start) >= 0:
-            for match in _SURELY_BETWEEN.finditer(text, start):
-                end = match.end()
-        if end:
-            return end
-    return _last_glued_end(text)
+    end = _last_newline_between(text)
+    if not end and text.find(b"\n") >= 0:
+        for match in _SURELY_BETWEEN.finditer(text):
+            end = match.end()
+    return end or _last_glued_end(text)
+
+
+def _last_newline_between(text: bytearray) -> int:
+    """Return the end of a newline that surely parts documents; 0 if none of the last ones does."""
+    newline = len(text)
+    for _ in range(_ENDS_TRIED):
+        newline = text.rfind(b"\n", 0, newline)
+        if newline < 0:
+            break
+        brace = text.rfind(b"}", max(0, newline - _MOST_BLANKS), newline)
+        if brace >= 0 and (match := _SURELY_BETWEEN.match(text, brace)):
+            return match.end()
+    return 0
 
 
 def _last_glued_end(text: bytearray) -> int:
@@ -251,6 +261,10 @@ _NEAR_END = 1 << 16
 
 _STRINGS = re.compile(rb'"(?:[^"\\]|\\.)*+"', re.DOTALL)
 _ENDS_TRIED = 1000
+
+# In front of a newline that is looked at from behind.
+_MOST_BLANKS = 64
+
 _ESCAPED = re.compile(rb"\\.", re.DOTALL)
 
 
