@@ -186,7 +186,7 @@ class _Records:
 def _records(part: RejectedPart, places: npt.NDArray[np.intp]) -> Iterator[list[str]]:
     """Give lines as they are written, in ASCII, some together.
 
-    Each takes 2 us; made of a `RejectedLine`, and written alone, it took 15.
+    Each takes 1 us; made of a `RejectedLine`, and written alone, it took 6.
     """
     about = [
         f'"reason": {json.dumps(reason)}, "field": {json.dumps(field)}, "text": '
