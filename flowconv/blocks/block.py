@@ -149,6 +149,8 @@ class RowBlock(NamedTuple):
         shape: Parquet or JSON_RECORDS.
         texts: Of JSON each row's text; empty if rows have no text of their own.
         damaged: Places of rows that are damaged, and rejected.
+        is_native: All columns are int32, int64, texts or places in a dictionary of texts, and none
+            of the texts is the `-` of a missing value.
     """
 
     log_object: LogObject
@@ -161,6 +163,7 @@ class RowBlock(NamedTuple):
     texts: tuple[bytes, ...] = ()
     damaged: frozenset[int] = frozenset()
     left_out: Mapping[str, int] = _NONE_LEFT_OUT
+    is_native: bool = False
 
     @property
     def log_objects(self) -> tuple[LogObject, ...]:

@@ -1,30 +1,24 @@
-"""Stages 3c and 4, Parquet -> blocks of rows -> raw batches.
+"""Stages 3c and 4, Parquet -> blocks of rows.
 
-AWS's own delivery has the types of the table already, and `-` for text that is missing. Copies by
-other tools have any: numbers as text, or as fractions since some were missing; accounts as numbers;
-times as timestamps.
+1. `parquet_footer`: which columns there are, and where they lie.
+2. `parquet_pages`: what their pages take in memory.
+3. `parquet_native`: the pages -> tables, if they are as AWS's; else `parquet_foreign`.
 """
 
+import mmap
 import tempfile
 from collections.abc import Iterator, Sequence
-from typing import IO, Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from pyarrow import types
 
 from flowconv.blocks.block import BLOCK_BYTES, BlockReader, RowBlock
 from flowconv.blocks.formats import LogFormat, can_be_name, columns_format, is_known
-from flowconv.blocks.parquet_pages import (
-    ColumnPages,
-    check_footer,
-    check_gaps,
-    column_pages,
-    read_footer,
-    rows_at_once,
-)
+from flowconv.blocks.parquet_footer import Footer, check_footer, check_gaps, read_footer
+from flowconv.blocks.parquet_native import can_decode, decode, native_schema
+from flowconv.blocks.parquet_pages import ColumnPages, column_pages, row_too_long, rows_at_once
 from flowconv.blocks.parquet_types import (
     Column,
     is_binary,
@@ -37,19 +31,20 @@ from flowconv.blocks.shapes import Shape
 from flowconv.blocks.unpacking import Unpacked
 from flowconv.errors import CorruptObjectError, FormatError, StorageError, quote
 from flowconv.fields import TIME_COLUMNS
+from flowconv.kernel.decoding import measure_places
 from flowconv.source.keys import LogObject
+
+if TYPE_CHECKING:
+    from flowconv.blocks.parquet_foreign import ForeignFile
+
+_CODED = pa.dictionary(pa.int32(), pa.string())
 
 # AWS's files have at most 75 MB. Larger ones than this are kept on disk while they are read.
 _SPOOL_BYTES = 32 << 20
 
-_PIECE_BYTES = 1 << 20
-
 # Columns with longer values in their dictionary are decoded to places in it even if the dictionary
 # ends and values follow, where that takes two and a half times as long.
 _LONG_ENTRY = 256
-
-# Of large row groups, this much of a column is read at a time.
-_STREAM_BYTES = 64 << 10
 
 # Half as many take a twentieth more time. Of AWS's records so many fit a block.
 _MOST_ROWS = 32_768
@@ -67,112 +62,108 @@ def read_row_groups(log_object: LogObject, data: Unpacked) -> BlockReader:
             known, two are one field, or one has a type that its field cannot have.
         StorageError: The folder for temporary files is full.
     """
-    with tempfile.SpooledTemporaryFile(_SPOOL_BYTES) as file:
-        _spool(data, file)
-        try:
-            yield from _read(log_object, file, data)
-        except FormatError as error:
-            error.uri, error.shape = log_object.uri, Shape.PARQUET
-            raise
-        except (pa.ArrowException, OSError, ValueError, OverflowError) as error:
-            what = str(error).partition("\n")[0][:200]
-            raise CorruptObjectError(
-                f"the Parquet data is damaged or cannot be read ({what}). Nothing of this object "
-                "was converted; copy it again.",
-                uri=log_object.uri,
-            ) from error
+    buffer = _spool(data)
+    try:
+        yield from _read(log_object, buffer, data)
+    except FormatError as error:
+        error.uri, error.shape = log_object.uri, Shape.PARQUET
+        raise
+    except (pa.ArrowException, OSError, ValueError, OverflowError) as error:
+        what = str(error).partition("\n")[0][:200]
+        raise CorruptObjectError(
+            f"the Parquet data is damaged or cannot be read ({what}). Nothing of this object "
+            "was converted; copy it again.",
+            uri=log_object.uri,
+        ) from error
 
 
-def _spool(data: Unpacked, file: IO[bytes]) -> None:
-    """Copy an object to where it can be read in any order."""
-    room = memoryview(bytearray(_PIECE_BYTES))
-    while count := data.readinto(room):
-        try:
-            file.write(room[:count])
-        except OSError as error:
-            raise StorageError(
-                "a Parquet object does not fit into the folder for temporary files, "
-                f"{tempfile.gettempdir()} ({error.strerror}). Make room, or set TMPDIR to another."
-            ) from error
-    file.seek(0)
+def _spool(data: Unpacked) -> pa.Buffer:
+    """Return all of an object: in memory, or in a file if it is large, or larger than it seemed."""
+    room = np.empty(min(data.likely_size + 1, _SPOOL_BYTES), np.uint8).data
+    if (count := data.readinto(room)) < len(room):
+        return pa.py_buffer(room[:count])
+    try:
+        with tempfile.TemporaryFile() as file:
+            while count:
+                file.write(room[:count])
+                count = data.readinto(room)
+            file.flush()
+            return pa.py_buffer(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+    except OSError as error:
+        raise StorageError(
+            "a Parquet object does not fit into the folder for temporary files, "
+            f"{tempfile.gettempdir()} ({error.strerror}). Make room, or set TMPDIR to another."
+        ) from error
 
 
-def _read(log_object: LogObject, file: IO[bytes], data: Unpacked) -> BlockReader:
+def _read(log_object: LogObject, buffer: pa.Buffer, data: Unpacked) -> BlockReader:
+    file: Any = pa.BufferReader(buffer)
     check_footer(file)
-    parquet = pq.ParquetFile(file, page_checksum_verification=True)
-    metadata = parquet.metadata
-    chunks = read_footer(file, metadata.schema)
-    check_gaps(file, chunks)
-    format_, names = _recognise(parquet.schema_arrow)
-    groups = list(column_pages(file, chunks, names))
-    coded = _coded(groups)
-    large = any(metadata.row_group(n).total_byte_size > BLOCK_BYTES for n in range(len(groups)))
-    parquet = pq.ParquetFile(
-        file,
-        metadata=metadata,
-        read_dictionary=sorted(coded),
-        buffer_size=_STREAM_BYTES if large else 0,
-        page_checksum_verification=True,
-    )
-    schema = parquet.schema_arrow
-    coded = {name for name in coded if types.is_dictionary(schema.field(name).type)}
+    footer = read_footer(file)
+    check_gaps(file, footer.groups)
+    schema = native_schema(footer)
+    foreign: ForeignFile | None = None
+    if schema is None:
+        foreign = _foreign(buffer, footer)
+        schema = foreign.schema
+    format_, names = _recognise(schema)
     # The last piece is marked as the end of the object, so each waits for the next.
-    waiting, waiting_bytes = schema.empty_table().select(names), 0
-    first_row = 1
-
-    def block(*, ends_object: bool) -> RowBlock:
-        return RowBlock(
-            log_object=log_object,
-            rows=waiting.rename_columns(list(format_.columns)),
-            format=format_,
-            first_row=first_row,
-            ends_object=ends_object,
-            text_bytes=waiting_bytes,
-        )
-
-    for number, columns in enumerate(groups):
-        longest = _longest_value(parquet, number, columns)
-        rows = rows_at_once(columns, _MOST_ROWS, coded, longest)
-        for batch in parquet.iter_batches(rows, [number], columns=names, use_threads=False):
-            batch.validate(full=True)
-            for piece, size_bytes in _pieces(pa.Table.from_batches([batch]).select(names)):
-                data.count(size_bytes)
-                if waiting.num_rows:
-                    yield block(ends_object=False)
-                first_row += waiting.num_rows
-                waiting, waiting_bytes = piece, size_bytes
-    if (count := first_row - 1 + waiting.num_rows) != metadata.num_rows:
-        raise pa.ArrowInvalid(f"it has {count} rows, and names {metadata.num_rows}")
-    yield block(ends_object=True)
+    waiting = RowBlock(
+        log_object=log_object,
+        rows=schema.empty_table().select(names).rename_columns(list(format_.columns)),
+        format=format_,
+        first_row=1,
+        ends_object=False,
+        text_bytes=0,
+    )
+    for table, is_native in _tables(buffer, footer, foreign, names):
+        for rows, size_bytes in _pieces(table.rename_columns(list(format_.columns))):
+            data.count(size_bytes)
+            if waiting.rows.num_rows:
+                yield waiting
+            waiting = waiting._replace(
+                rows=rows,
+                first_row=waiting.first_row + waiting.rows.num_rows,
+                text_bytes=size_bytes,
+                is_native=is_native,
+            )
+    if (count := waiting.first_row - 1 + waiting.rows.num_rows) != footer.rows:
+        raise ValueError(f"it has {count} rows, and names {footer.rows}")
+    yield waiting._replace(ends_object=True)
 
 
-def _coded(groups: Sequence[Sequence[ColumnPages]]) -> set[str]:
+def _tables(
+    buffer: pa.Buffer, footer: Footer, foreign: "ForeignFile | None", names: Sequence[str]
+) -> Iterator[tuple[pa.Table, bool]]:
+    """Yield some rows at a time, and whether they are native."""
+    is_native = foreign is None
+    view = memoryview(buffer)
+    for number, group in enumerate(footer.groups):
+        columns = column_pages(view, group, set(names))
+        coded = _coded(columns)
+        if is_native and can_decode(columns):
+            rows = rows_at_once(columns, _MOST_ROWS, coded)
+            for table in decode(view, group, columns, rows, coded):
+                yield table, True
+        else:
+            foreign = foreign or _foreign(buffer, footer)
+            for table in foreign.read(number, columns, _MOST_ROWS, coded):
+                yield table, False
+
+
+def _foreign(buffer: pa.Buffer, footer: Footer) -> "ForeignFile":
+    # Here: AWS's own files are read without Arrow's reader.
+    from flowconv.blocks.parquet_foreign import ForeignFile
+
+    return ForeignFile(buffer, footer)
+
+
+def _coded(columns: Sequence[ColumnPages]) -> set[str]:
     """Return the columns that are decoded to places in their dictionary.
 
     Thousands of rows may share one long value, and most share a short one: each is decoded once.
     """
-    columns = [column for group in groups for column in group]
-    long = {column.name for column in columns if column.longest_entry > _LONG_ENTRY}
-    return long | ({c.name for c in columns} - {c.name for c in columns if not c.is_coded})
-
-
-def _longest_value(parquet: pq.ParquetFile, number: int, columns: Sequence[ColumnPages]) -> int:
-    """Return the length of the longest value of those that each begin as the one before.
-
-    Nothing but decoding them tells.
-    """
-    longest = 0
-    for column in columns:
-        if not column.delta_page_bytes:
-            continue
-        rows = rows_at_once([column], _MOST_ROWS, ())
-        for batch in parquet.iter_batches(rows, [number], columns=[column.name]):
-            values: Any = one_by_one(batch.column(0))
-            most = pc.max(pc.binary_length(values)).as_py()
-            longest = max(longest, most or 0)
-            if longest > BLOCK_BYTES:
-                raise _row_too_long()
-    return longest
+    return {c.name for c in columns if c.is_coded or c.longest_entry > _LONG_ENTRY}
 
 
 def _pieces(rows: pa.Table) -> Iterator[tuple[pa.Table, int]]:
@@ -189,7 +180,7 @@ def _pieces(rows: pa.Table) -> Iterator[tuple[pa.Table, int]]:
     for column in rows.columns:
         lengths += _lengths(column)
     if lengths.size and lengths.max() > BLOCK_BYTES:
-        raise _row_too_long()
+        raise row_too_long()
     start = 0
     ends = np.cumsum(lengths)
     while start < rows.num_rows:
@@ -203,16 +194,18 @@ def _size_one_by_one(column: Column) -> int:
     """Return how many bytes a column takes whose values lie one by one."""
     size = 0
     for chunk in column.chunks:
-        if types.is_dictionary(chunk.type) and _has_length(chunk.dictionary.type):
-            lengths: Any = pc.binary_length(chunk.dictionary).take(chunk.indices)
-            size += 4 * len(chunk) + (pc.sum(lengths).as_py() or 0)
+        if chunk.type == _CODED:
+            size += 4 * len(chunk) + measure_places(chunk)
         else:
-            size += chunk.nbytes
+            size += one_by_one(chunk).nbytes
     return size
 
 
 def _lengths(column: Column) -> Any:
     """Return how many bytes the values of a column take, each on its own."""
+    # Here: AWS's records are short, and Arrow's functions take long to import.
+    import pyarrow.compute as pc
+
     parts = []
     for chunk in column.chunks:
         if types.is_dictionary(chunk.type) and _has_length(chunk.dictionary.type):
@@ -228,13 +221,6 @@ def _lengths(column: Column) -> Any:
 
 def _has_length(type_: Any) -> bool:
     return is_text(type_) or is_binary(type_)
-
-
-def _row_too_long() -> FormatError:
-    return FormatError(
-        f"a row of more than {BLOCK_BYTES >> 20} MiB is not a record of a flow log. "
-        "Leave this object out with --exclude."
-    )
 
 
 def _recognise(schema: pa.Schema) -> tuple[LogFormat, list[str]]:

@@ -14,7 +14,7 @@ from flowconv.errors import KernelError
 _NAMES = {"darwin": "libflowconv.dylib", "win32": "flowconv.dll"}
 
 # What flowconv.h calls FC_API_VERSION.
-_API_VERSION = 9
+_API_VERSION = 10
 
 # Another build of the library, such as one with sanitizers.
 LIBRARY_VARIABLE = "FLOWCONV_KERNEL_LIBRARY"

@@ -490,16 +490,6 @@ def plain_bytes(entries: Entries, numbers: Numbers, physical: PhysicalType) -> i
     return size_bytes
 
 
-def longest_text(page: bytes, count: int) -> int:
-    """Return the length of the longest of at most `count` texts of a page without compression.
-
-    It is the page's own if a text's length leads beyond the page.
-    """
-    buffer = pa.py_buffer(page)
-    found: int = _library().fc_longest_text(buffer.address, buffer.size, count)
-    return found
-
-
 def _address(array: "npt.NDArray[Any]") -> int:
     # A tenth of the time that numpy takes to say it.
     return pa.py_buffer(array).address  # type: ignore[arg-type]
@@ -547,7 +537,6 @@ _FUNCTIONS = {
     "fc_distinct_texts": Function(_I64, (_ADDRESS, _U32, _ADDRESS, _U32, _U32, _U64, _ADDRESS)),
     "fc_sort": Function(ctypes.c_int, (_ADDRESS, _U32, _U32, _ADDRESS, _ADDRESS)),
     "fc_reorder": Function(None, (_ADDRESS, _ADDRESS, _U32, _ADDRESS)),
-    "fc_longest_text": Function(_U64, (_ADDRESS, _U64, _U64)),
     "fc_plain_bytes": Function(_U64, (_ADDRESS,)),
     "fc_entry_bytes": Function(_U64, (_ADDRESS, _U32, _ADDRESS), keeps_lock=True),
     "fc_page_capacity": Function(_U64, (_U32, _U8, _U64), keeps_lock=True),

@@ -40,17 +40,14 @@ def parse_rows(block: RowBlock) -> ParsedBlock:
     table = pa.table(columns)
     lines = np.arange(block.first_row, block.first_row + table.num_rows)
     rejected = sorted(bad)
+    texts: Sequence[bytes] = ()
     if rejected:
         kept = np.ones(table.num_rows, bool)
         kept[rejected] = False
         table, lines = table.filter(pa.array(kept)), lines[kept]
+        texts = _texts_of(block, rejected)
     counts = LineCounts(
         rows=table.num_rows, rejected=len(rejected), milliseconds=in_milliseconds(table).size
-    )
-    texts = (
-        [block.texts[row] for row in rejected]
-        if block.texts
-        else list(_texts(block.rows.take(pa.array(rejected, pa.int64())), format_))
     )
     batch = RawBatch(
         format=format_,
@@ -64,6 +61,12 @@ def parse_rows(block: RowBlock) -> ParsedBlock:
         rejected=_rejected_rows(block, rejected, [bad[row] for row in rejected], texts),
         end=BlockEnd(format_, block.first_row + block.rows.num_rows),
     )
+
+
+def _texts_of(block: RowBlock, rows: Sequence[int]) -> list[bytes]:
+    if block.texts:
+        return [block.texts[row] for row in rows]
+    return list(_texts(block.rows.take(pa.array(rows, pa.int64())), block.format))
 
 
 def _rejected_rows(

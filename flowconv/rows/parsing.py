@@ -32,6 +32,7 @@ from flowconv.kernel.rows import REASONS, REJECTED, Appended, Column, RowBuilder
 from flowconv.rows import glued_records
 from flowconv.rows.batch import ParsedBlock, RawBatch, RejectedLines, RejectedPart
 from flowconv.rows.far_times import far_times
+from flowconv.rows.native_columns import parse_native_rows
 from flowconv.rows.schema import field_type
 from flowconv.source.keys import LogObject
 
@@ -80,10 +81,7 @@ class BlockParser:
             FormatError: A header in the middle of the block is not a possible one.
         """
         if isinstance(block, RowBlock):
-            # Imported when there is such an object: that takes long.
-            from flowconv.rows.parquet_columns import parse_rows
-
-            parsed = parse_rows(block)
+            parsed = _parse_rows(block)
         else:
             parsed = _LogBlockParser(block, self._declared, self._builders).parse()
         far = tuple(
@@ -92,6 +90,15 @@ class BlockParser:
             for log_object, rows in far_times(batch.table, batch.sources, self._today)
         )
         return parsed._replace(counts=parsed.counts + far) if far else parsed
+
+
+def _parse_rows(block: RowBlock) -> ParsedBlock:
+    if block.is_native and (parsed := parse_native_rows(block)):
+        return parsed
+    # Imported when there is such an object: that takes long.
+    from flowconv.rows.parquet_columns import parse_rows
+
+    return parse_rows(block)
 
 
 class _LogBlockParser:

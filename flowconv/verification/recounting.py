@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 
 from flowconv.blocks.counts import LineCounts
 from flowconv.blocks.declared_formats import DeclaredFormats, declared_formats
-from flowconv.blocks.parquet_pages import check_footer, check_gaps, read_footer
+from flowconv.blocks.parquet_footer import check_footer, check_gaps, read_footer
 from flowconv.errors import FlowconvError, UnreadableObjectError
 from flowconv.lake.converted_objects import counts_of
 from flowconv.lake.ledger import Ledger
@@ -289,9 +289,8 @@ def count_lines(
                 go_on()
                 file.write(piece)
             check_footer(file)
-            metadata = pq.ParquetFile(file).metadata
-            check_gaps(file, read_footer(file, metadata.schema))
-            return int(metadata.num_rows)
+            check_gaps(file, read_footer(file).groups)
+            return int(pq.ParquetFile(file).metadata.num_rows)
     lines = size = 0
     last = b""
     while piece := text.read(PIECE_BYTES):

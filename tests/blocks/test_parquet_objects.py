@@ -494,7 +494,8 @@ def test_no_room_for_temporary_files() -> None:
     full = mock.Mock(write=mock.Mock(side_effect=OSError(28, "No space left on device")))
     file = mock.MagicMock(__enter__=mock.Mock(return_value=full))
     with (
-        mock.patch.object(tempfile, "SpooledTemporaryFile", return_value=file),
+        mock.patch.object(parquet_objects, "_SPOOL_BYTES", 100),
+        mock.patch.object(tempfile, "TemporaryFile", return_value=file),
         pytest.raises(
             StorageError, match=r"\(No space left on device\)\. Make room, or set TMPDIR"
         ),

@@ -26,6 +26,7 @@ HEAVY = {
     *("flowconv.upkeep", "flowconv.verification"),
     *("flowconv.conversion.dry_run", "flowconv.conversion.remote", "flowconv.source.log_groups"),
     *("flowconv.blocks.json_messages", "flowconv.blocks.parquet_objects"),
+    *("flowconv.blocks.parquet_foreign", "flowconv.rows.parquet_columns"),
     # The tasks of a run.
     *("flowconv.conversion.attempt", "flowconv.kernel", "flowconv.parquet", "flowconv.rows"),
     "flowconv.rows.parsing",
@@ -67,6 +68,7 @@ def places(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "empty").mkdir()
     write_long_object(folder / "long" / "same day.log.gz", rows_past_midnight=0)
     write_long_object(folder / "long" / "past midnight.log.gz", rows_past_midnight=9)
+    generate(folder / "delivery", GenerateOptions(objects=2, records=50, shape="parquet"))
     return folder
 
 
@@ -89,6 +91,10 @@ def write_long_object(path: Path, rows_past_midnight: int) -> None:
         (["status", "lake", "--runs", "3", "--json"], ARROW | {"pyarrow.compute", "statistics"}),
         (["convert", "logs", "new", "--workers", "2", "--json"], TASKS),
         (["convert", "long", "long lake", "--json"], TASKS),
+        (
+            ["convert", "delivery", "delivered lake", "--json"],
+            TASKS | {"flowconv.blocks.parquet_objects"},
+        ),
         (["convert", "logs", "lake", "--json"], ARROW | {"pyarrow.compute"}),
         # Its headers are compared with those of a million objects.
         (["convert", "more", "lake", "--json"], TASKS | {"pyarrow.compute"}),
@@ -105,6 +111,7 @@ def write_long_object(path: Path, rows_past_midnight: int) -> None:
             "runs",
             "convert",
             "long objects",
+            "parquet",
             "nothing new",
             "more",
             "empty",

@@ -233,6 +233,85 @@ static void check_page(const task *t, const value *rows, const fc_page *page,
   free(numbers);
 }
 
+/* A step of rows that is no multiple of anything. */
+#define SOME_ROWS 11
+
+/* The core reads the same values from a page, a few rows at a time; `decoded`
+ * are those of its dictionary, or NULL without one. */
+static void check_integers(const task *t, const value *rows,
+                           const fc_page *page, const uint8_t *out,
+                           const void *decoded, uint32_t entries) {
+  uint8_t size = t->type == FC_PHYSICAL_INT32 ? 4 : 8;
+  uint8_t *values = exactly(page->rows * (size_t)size);
+  uint8_t *validity = exactly((page->rows + 7) / 8);
+  memset(validity, 0, (page->rows + 7) / 8);
+  fc_page_reader reader;
+  CHECK(fc_begin_page(&reader, out, page->size_bytes, page->rows, 1,
+                      decoded != NULL) == 0);
+  for (uint32_t row = 0, some; row < page->rows; row += some) {
+    some = page->rows - row < SOME_ROWS ? page->rows - row : SOME_ROWS;
+    CHECK(fc_read_integers(&reader, some, size, decoded, entries,
+                           values + row * (size_t)size, validity, row) >= 0);
+  }
+  for (uint32_t i = 0; i < page->rows; i++) {
+    CHECK(rows[i].is_null == !(validity[i / 8] >> i % 8 & 1));
+    int64_t wide = 0;
+    int32_t narrow = 0;
+    memcpy(size == 8 ? (void *)&wide : (void *)&narrow,
+           values + i * (size_t)size, size);
+    CHECK((size == 8 ? wide : narrow) ==
+          (rows[i].is_null ? 0 : rows[i].number));
+  }
+  free(values);
+  free(validity);
+}
+
+static void check_texts(const value *rows, const fc_page *page,
+                        const uint8_t *out) {
+  uint8_t *validity = exactly((page->rows + 7) / 8);
+  memset(validity, 0, (page->rows + 7) / 8);
+  fc_page_reader reader;
+  CHECK(fc_begin_page(&reader, out, page->size_bytes, page->rows, 1, 0) == 0);
+  int64_t size = fc_measure_texts(&reader, page->rows);
+  CHECK(size >= 0);
+  uint8_t *text = exactly((size_t)size);
+  int32_t *offsets = exactly((page->rows + 1) * sizeof *offsets);
+  CHECK(fc_read_texts(&reader, page->rows, -1, offsets, text, validity) ==
+        page->nulls);
+  CHECK(offsets[page->rows] == size);
+  for (uint32_t i = 0; i < page->rows; i++) {
+    fc_text read = {text + offsets[i], (uint64_t)(offsets[i + 1] - offsets[i])};
+    CHECK(rows[i].is_null == !(validity[i / 8] >> i % 8 & 1));
+    CHECK(rows[i].text.size_bytes == read.size_bytes);
+    CHECK(memcmp(rows[i].text.bytes ? rows[i].text.bytes : text, read.bytes,
+                 read.size_bytes) == 0);
+  }
+  free(validity);
+  free(text);
+  free(offsets);
+}
+
+/* Places are read as those of integers are. */
+static void check_decoding(const task *t, const value *rows,
+                           const fc_page *page, const uint8_t *out,
+                           uint8_t width, const value *entries,
+                           uint32_t count) {
+  if (t->type == FC_PHYSICAL_TEXT) {
+    if (width == 0)
+      check_texts(rows, page, out);
+    return;
+  }
+  size_t size = t->type == FC_PHYSICAL_INT32 ? 4 : 8;
+  uint8_t *decoded = exactly(count * size);
+  for (uint32_t i = 0; i < count; i++) {
+    int32_t narrow = (int32_t)entries[i].number;
+    memcpy(decoded + i * size,
+           size == 4 ? (void *)&narrow : (void *)&entries[i].number, size);
+  }
+  check_integers(t, rows, page, out, width ? decoded : NULL, count);
+  free(decoded);
+}
+
 /* --- writing
  * ---------------------------------------------------------------------------------
  */
@@ -327,6 +406,8 @@ static void check_pages(const task *t, const fc_chunk *chunk, uint32_t count) {
       CHECK(pages[i].packed == at && pages[i].packed_bytes == page->size_bytes);
       check_page(t, t->values + row, page, at, chunk->width, entries, count);
       check_bounds(t, t->values + row, page, entries);
+      check_decoding(t, t->values + row, page, at, chunk->width, entries,
+                     count);
       at += page->size_bytes;
       row += page->rows;
     }

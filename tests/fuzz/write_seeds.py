@@ -1,6 +1,6 @@
 """Writes inputs for the fuzz targets to begin with: the texts of the tests, JSON, and columns.
 
-python write_seeds.py FOLDER writes FOLDER/rows, FOLDER/json and FOLDER/pages.
+python write_seeds.py FOLDER writes FOLDER/rows, FOLDER/json, FOLDER/pages and FOLDER/decoding.
 """
 
 import random
@@ -22,6 +22,7 @@ FOUND = {
     "rows": [b"@\nf\xab\no"],
     "json": [],
     "pages": [],
+    "decoding": [],
 }
 
 
@@ -61,8 +62,22 @@ def page_seeds() -> list[bytes]:
     return seeds
 
 
+def decoding_seeds() -> list[bytes]:
+    """Pages of 24 rows: runs and packed numbers, with and without levels, and values themselves."""
+    levels = b"\4\0\0\0" + b"\x20\1\3\x5a"
+    places = b"\3" + b"\x10\2" + b"\5" + bytes(range(6))
+    texts = b"".join(bytes([n, 0, 0, 0]) + b"-" * n for n in [1, 0, 3] * 8)
+    pages = [places, levels + places, texts, levels + texts, bytes(200), levels + bytes(200)]
+    return [bytes([0x70 | kind, 24, 0, 4, 2]) + page for kind in range(16) for page in pages]
+
+
 def main(folder: Path) -> None:
-    for name, seeds in (("rows", row_seeds()), ("json", json_seeds()), ("pages", page_seeds())):
+    for name, seeds in (
+        ("rows", row_seeds()),
+        ("json", json_seeds()),
+        ("pages", page_seeds()),
+        ("decoding", decoding_seeds()),
+    ):
         (folder / name).mkdir(parents=True, exist_ok=True)
         for number, seed in enumerate(FOUND[name] + seeds):
             (folder / name / f"seed-{number}").write_bytes(seed)

@@ -23,5 +23,5 @@ def test_a_library_that_does_not_load(
 
 def test_a_library_of_another_release(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(library, "_API_VERSION", 0)
-    with pytest.raises(KernelError, match="has version 9, and version 0 is needed"):
+    with pytest.raises(KernelError, match="has version 10, and version 0 is needed"):
         library.library.__wrapped__()

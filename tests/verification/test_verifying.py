@@ -528,7 +528,7 @@ def test_rows_that_are_no_lines_of_their_own(tmp_path: Path) -> None:
     keep_time(path, path.read_bytes()[:-1] + b"x")
     (problem,) = check(tmp_path / "lake", tmp_path / "logs").problems
     assert problem.kind == "unreadable-object"
-    assert problem.found.startswith("damaged data (Parquet magic bytes not found")
+    assert problem.found.startswith("damaged data (it does not end as Parquet does")
 
 
 def test_object_that_can_no_longer_be_read(lake: Path, logs: Path) -> None:

@@ -1,5 +1,5 @@
 /* All that Python calls: JSON -> text of flow logs -> columns in Arrow's layout -> pages of
- * Parquet.
+ * Parquet; and pages -> columns.
  *
  * The parts know nothing of each other: text, and Arrow, stand between them. */
 #ifndef FLOWCONV_H
@@ -15,7 +15,7 @@
 #endif
 
 /* Raised whenever something in this file changes; the Python side refuses another library. */
-#define FC_API_VERSION 9
+#define FC_API_VERSION 10
 
 FC_API int32_t fc_api_version(void);
 
@@ -258,6 +258,7 @@ enum fc_failure {
     FC_BAD_OFFSETS = -4,  /* the offsets of texts do not ascend */
     FC_SMALL_BUFFER = -5, /* a page does not fit into the buffer for it */
     FC_BAD_TYPE = -6,     /* an Arrow type that no column of its kind has */
+    FC_BAD_PAGE = -7,     /* a page that is read ends early, or says what cannot be */
 };
 
 /* A text; its bytes lie in an Arrow buffer. */
@@ -336,10 +337,6 @@ FC_API void fc_reorder(const uint32_t *numbers, const uint32_t *order, uint32_t 
 
 /* pages.c */
 
-/* Return the length of the longest of at most `count` texts of a PLAIN page, each of which stands
-behind its length; the page's own if one leads beyond it. */
-FC_API uint64_t fc_longest_text(const uint8_t *page, uint64_t size_bytes, uint64_t count);
-
 /* Return the size of all values written PLAIN. */
 FC_API uint64_t fc_plain_bytes(const fc_chunk *column);
 
@@ -405,5 +402,69 @@ FC_API uint64_t fc_write_chunk(fc_written_chunk *chunk, uint8_t *out, uint64_t c
 all zeros at first. */
 FC_API void fc_bloom_filter(const fc_text *texts, uint32_t count, uint32_t *filter,
                             uint32_t blocks);
+
+/* --- pages -> columns (decoding.c) ----------------------------------------------------------- */
+
+/* Pages that others wrote, of columns without repetition, unpacked: version 1, PLAIN or by numbers
+of entries in a dictionary. Nothing that stands in a page is trusted. */
+
+/* RLE/bit-packing hybrid, of which the first numbers were read. */
+typedef struct {
+    const uint8_t *at, *end; /* what is not begun */
+    const uint8_t *packed;   /* the run that is read, up to `at`; NULL: it repeats `value` */
+    uint64_t bit;            /* of `packed` */
+    uint64_t left;           /* numbers in the run */
+    uint32_t value;
+    uint32_t width; /* bits of a number */
+} fc_numbers;
+
+/* A page, of which the first rows were read. Its bytes stay where they are. */
+typedef struct {
+    fc_numbers levels; /* 1 for each row with a value, if there may be others */
+    fc_numbers places; /* of values, in the dictionary */
+    const uint8_t *values, *values_end;
+    uint32_t rows; /* that are left */
+    uint8_t may_be_null;
+    uint8_t has_places;
+} fc_page_reader;
+
+/* Begin a page of `rows`. `may_be_null`: levels say which rows have a value (the column is
+OPTIONAL). Returns 0 or FC_BAD_PAGE. */
+FC_API int64_t fc_begin_page(fc_page_reader *page, const uint8_t *bytes, uint64_t size_bytes,
+                             uint32_t rows, uint8_t may_be_null, uint8_t has_places);
+
+/* Read the next rows to `out`, integers of `size` bytes, 4 or 8: from a dictionary of `entries` of
+that size, or from the page itself. Those without a value are 0. `validity` has bits for them from
+`at` on, all of them 0 before. Returns the number of nulls, or FC_BAD_PAGE. */
+FC_API int64_t fc_read_integers(fc_page_reader *page, uint32_t rows, uint8_t size,
+                                const void *dictionary, uint32_t entries, void *out,
+                                uint8_t *validity, uint64_t at);
+
+/* Read the next rows of a page with places in a dictionary of `entries`, likewise. The place `null`
+stands for no value; FC_NULL: none does. */
+FC_API int64_t fc_read_places(fc_page_reader *page, uint32_t rows, uint32_t entries, uint32_t null,
+                              uint32_t *out, uint8_t *validity, uint64_t at);
+
+/* Return the bytes of the texts of the next rows of a PLAIN page, or FC_BAD_PAGE. */
+FC_API int64_t fc_measure_texts(const fc_page_reader *page, uint32_t rows);
+
+/* Read the next rows, of which `bytes` has room for the texts; `offsets` has one more than there
+are rows, and `validity` a bit for each, all of them 0 before. The byte `null` alone stands for no
+text; -1: none does. Returns the number of nulls, or FC_BAD_PAGE. */
+FC_API int64_t fc_read_texts(fc_page_reader *page, uint32_t rows, int32_t null, int32_t *offsets,
+                             uint8_t *bytes, uint8_t *validity);
+
+/* Return the place of the first text, in Arrow's layout, that is this byte; FC_NULL: none is. */
+FC_API uint32_t fc_find_byte(const int32_t *offsets, const uint8_t *bytes, uint32_t count,
+                             uint8_t byte);
+
+/* Return the bytes of the texts at `count` places that are valid: `validity` has a bit for each,
+from `at` on; NULL: all are. */
+FC_API uint64_t fc_measure_places(const uint32_t *places, const uint8_t *validity, uint64_t at,
+                                  uint32_t count, const int32_t *offsets);
+
+/* Return the length of the longest of at most `count` texts of a PLAIN page, each of which stands
+behind its length; the page's own if one leads beyond it. */
+FC_API uint64_t fc_longest_text(const uint8_t *page, uint64_t size_bytes, uint64_t count);
 
 #endif

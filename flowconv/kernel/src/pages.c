@@ -19,20 +19,6 @@ static uint64_t plain_size(const fc_chunk *column, uint32_t number) {
     }
 }
 
-uint64_t fc_longest_text(const uint8_t *page, uint64_t size_bytes, uint64_t count) {
-    uint64_t longest = 0, at = 0;
-    for (; count > 0 && size_bytes - at >= 4; count--) {
-        uint32_t length =
-            page[at] | page[at + 1] << 8 | page[at + 2] << 16 | (uint32_t)page[at + 3] << 24;
-        at += 4;
-        if (length > size_bytes - at)
-            return size_bytes;
-        at += length;
-        longest = length > longest ? length : longest;
-    }
-    return longest;
-}
-
 uint64_t fc_plain_bytes(const fc_chunk *column) {
     uint64_t size_bytes = 0;
     for (uint32_t row = 0; row < column->rows; row++)

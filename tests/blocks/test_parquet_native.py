@@ -1,0 +1,307 @@
+"""Parquet as AWS delivers it, read by the native core: the same as Arrow reads."""
+
+import zlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from flowconv.blocks.parquet_footer import Footer, read_footer
+from flowconv.blocks.parquet_native import can_decode, decode, native_schema
+from flowconv.blocks.parquet_pages import column_pages, unpack
+from flowconv.blocks.thrift import read_struct
+from flowconv.errors import CorruptObjectError
+from support.in_memory import convert_in_memory
+from support.shapes import parquet
+
+INT32, INT64, TEXT = pa.int32(), pa.int64(), pa.string()
+
+
+def footer_of(body: bytes) -> Footer:
+    file: Any = pa.BufferReader(body)
+    return read_footer(file)
+
+
+def read(body: bytes, most_rows: int = 1000, *, is_coded: bool | None = None) -> list[pa.Table]:
+    """Read a file that must be native; `is_coded` overrules what is usual for texts."""
+    footer = footer_of(body)
+    assert native_schema(footer) is not None
+    tables: list[pa.Table] = []
+    for group in footer.groups:
+        columns = column_pages(memoryview(body), group, {c.name for c in footer.columns})
+        assert can_decode(columns)
+        coded = {c.name for c in columns if (c.is_coded if is_coded is None else is_coded)}
+        tables += decode(memoryview(body), group, columns, most_rows, coded)
+    return tables
+
+
+def rows_of(tables: list[pa.Table]) -> list[dict[str, Any]]:
+    for table in tables:
+        table.validate(full=True)
+    return [row for table in tables for row in table.to_pylist()]
+
+
+def as_arrow_reads(body: bytes) -> list[dict[str, Any]]:
+    rows = pq.read_table(pa.BufferReader(body)).to_pylist()
+    return [{k: None if v == "-" else v for k, v in row.items()} for row in rows]
+
+
+def assert_as_arrow_reads(body: bytes, most_rows: int = 1000) -> None:
+    expected = as_arrow_reads(body)
+    for is_coded in (None, False, True):
+        tables = read(body, most_rows, is_coded=is_coded)
+        assert rows_of(tables) == expected
+        assert all(0 < table.num_rows <= most_rows for table in tables)
+
+
+def columns(type_: pa.DataType, values: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+    """Columns of few values, and of many; with nulls here and there, and in runs."""
+    few = st.lists(st.none() | values, min_size=1, max_size=3)
+    runs = st.lists(st.tuples(st.integers(0, 2), st.integers(1, 40)), min_size=1, max_size=12)
+    repeated = st.builds(
+        lambda some, runs: [some[n % len(some)] for n, times in runs for _ in range(times)],
+        few,
+        runs,
+    )
+    several = st.lists(st.none() | values, min_size=1, max_size=60)
+    return (repeated | several).map(lambda column: pa.array(column, type_))
+
+
+TEXTS = st.sampled_from(["-", "", "a", "--", "é", "x" * 300]) | st.text(max_size=5)
+COLUMNS = st.one_of(
+    columns(INT32, st.integers(-(2**31), 2**31 - 1)),
+    columns(INT64, st.integers(-(2**63), 2**63 - 1) | st.integers(0, 9)),
+    columns(TEXT, TEXTS.filter(lambda text: text.isprintable())),
+)
+
+
+@settings(max_examples=300)
+@given(
+    st.lists(COLUMNS, min_size=1, max_size=3),
+    st.sampled_from(["none", "gzip", "snappy", "zstd"]),
+    st.booleans(),
+    st.sampled_from([None, 1, 30, 1000]),
+    st.sampled_from([1, 7, 100, 10_000]),
+    st.sampled_from([1, 50, 1000]),
+    st.sampled_from([1, 3, 64, 1000]),
+)
+def test_as_arrow_reads(
+    arrays: list[Any],
+    compression: str,
+    use_dictionary: bool,
+    dictionary_bytes: int | None,
+    page_bytes: int,
+    group_rows: int,
+    most_rows: int,
+) -> None:
+    rows = min(map(len, arrays))
+    fields = [
+        pa.field(f"c{n}", array.type, nullable=array.slice(0, rows).null_count > 0)
+        for n, array in enumerate(arrays)
+    ]
+    table = pa.table([array.slice(0, rows) for array in arrays], schema=pa.schema(fields))
+    body = parquet(
+        table,
+        compression=compression,
+        use_dictionary=use_dictionary,
+        dictionary_pagesize_limit=dictionary_bytes,
+        data_page_size=page_bytes,
+        write_batch_size=10,
+        row_group_size=group_rows,
+        write_page_checksum=group_rows == 50,
+        store_schema=most_rows != 64,
+    )
+    assert_as_arrow_reads(body, most_rows)
+
+
+def by_polars(table: pa.Table, path: Path) -> None:
+    frame: Any = pl.from_arrow(table)
+    frame.write_parquet(path, compression="snappy", row_group_size=700)
+
+
+def by_duckdb(table: pa.Table, path: Path) -> None:
+    duckdb.from_arrow(table).write_parquet(str(path), compression="zstd")
+
+
+@pytest.mark.parametrize("write", [by_polars, by_duckdb])
+def test_other_writers(write: Callable[[pa.Table, Path], None], tmp_path: Path) -> None:
+    """Which of their files are native is theirs to say; those that are read the same."""
+    table = pa.table(
+        {
+            "few": pa.array([n // 100 for n in range(3000)], INT32),
+            "null": pa.array([None if n % 3 else n for n in range(3000)], INT64),
+            "none": pa.array([None] * 3000, INT32),
+            "text": [f"10.0.{n % 250}.1" if n % 7 else "-" for n in range(3000)],
+            "missing": [None if n % 2 else "ACCEPT" for n in range(3000)],
+        }
+    )
+    write(table, tmp_path / "a.parquet")
+    body = (tmp_path / "a.parquet").read_bytes()
+    names = [
+        column.name
+        for column in footer_of(body).columns
+        if can_decode(column_pages(memoryview(body), footer_of(body).groups[0], {column.name}))
+    ]
+    assert "few" in names
+    kept = pq.read_table(tmp_path / "a.parquet", columns=names)
+    write(kept.cast(pa.schema([(n, table.schema.field(n).type) for n in names])), tmp_path / "b")
+    assert_as_arrow_reads((tmp_path / "b").read_bytes(), 500)
+
+
+def test_texts_share_their_dictionary() -> None:
+    texts = [f"10.0.0.{n % 90}" for n in range(1000)]
+    first, *others = read(parquet({"srcaddr": texts}, data_page_size=100), 300)
+    assert len(others) == 3
+    chunks: list[Any] = [table["srcaddr"].chunk(0) for table in [first, *others]]
+    assert len({chunk.dictionary.buffers()[2].address for chunk in chunks}) == 1
+
+
+@pytest.mark.parametrize(
+    "array",
+    [
+        pa.array([1], pa.int16()),
+        pa.array([1], pa.uint32()),
+        pa.array([True]),
+        pa.array([1.5]),
+        pa.array([b"a"]),
+        pa.array([b"a"], pa.binary(1)),
+        pa.array([1], pa.date32()),
+        pa.array([1], pa.time64("us")),
+        pa.array([1], pa.timestamp("us")),
+        pa.array([1], pa.duration("us")),
+        pa.array([1], pa.decimal128(5)),
+        pa.array([[1]]),
+        pa.array([{"a": 1}]),
+        pa.nulls(1),
+    ],
+    ids=lambda array: f"{array.type}",
+)
+def test_types_that_are_read_by_arrow(array: "pa.Array[Any]") -> None:
+    assert native_schema(footer_of(parquet({"srcaddr": ["a"], "x": array}))) is None
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        {"compression": "lz4"},
+        {"compression": "brotli"},
+        {"data_page_version": "2.0"},
+        {"use_dictionary": False, "column_encoding": {"srcport": "DELTA_BINARY_PACKED"}},
+        {"use_dictionary": False, "column_encoding": {"srcport": "BYTE_STREAM_SPLIT"}},
+    ],
+)
+def test_pages_that_are_read_by_arrow(how: dict[str, Any]) -> None:
+    body = parquet({"srcport": pa.array(range(100), INT32)}, **how)
+    (group,) = footer_of(body).groups
+    assert not can_decode(column_pages(memoryview(body), group, {"srcport"}))
+    (got,) = convert_in_memory([body])
+    assert [row["srcport"] for _, _, row in got.rows] == list(range(100))
+
+
+# --- damage -------------------------------------------------------------------------------------
+
+
+def headers(body: bytes) -> Iterator[tuple[int, int, dict[Any, Any]]]:
+    """Yield where the header of each page begins and ends, and what it says."""
+    for group in footer_of(body).groups:
+        for chunk in group.chunks:
+            place, stop = chunk.bounds(len(body))
+            while place < stop:
+                header, length = read_struct(body[place:], 0)
+                yield place, place + length, header
+                place += length + header[3, 5]
+
+
+def with_number(body: bytes, field: int, number: int, change: int, nested: int = 0) -> bytes:
+    """Change a number of a page's header, without changing its length.
+
+    Args:
+        body: A file.
+        field: The field that is changed, an i32 of at least two bytes.
+        number: The number of the page.
+        change: What is added.
+        nested: The struct that has the field, if it is not the header.
+    """
+    start, stop, header = list(headers(body))[number]
+    old = (header[nested, 12] if nested else header)[field, 5]
+    place = body.index(varint(old), start, stop)
+    changed = varint(old + change)
+    assert len(changed) == len(varint(old)) > 1
+    return body[:place] + changed + body[place + len(changed) :]
+
+
+def varint(number: int) -> bytes:
+    number <<= 1
+    out = b""
+    while number >= 128:
+        out += bytes([number & 127 | 128])
+        number >>= 7
+    return out + bytes([number])
+
+
+PORTS = {"srcport": pa.array([n * 37 % 2000 for n in range(3000)], INT32)}
+
+
+@pytest.mark.parametrize("compression", ["none", "gzip", "snappy", "zstd"])
+@pytest.mark.parametrize("change", [-1, 1])
+@pytest.mark.parametrize("page", [0, 1])
+def test_a_page_of_another_size(compression: str, change: int, page: int) -> None:
+    body = with_number(parquet(PORTS, compression=compression), 2, page, change)
+    (got,) = convert_in_memory([body])
+    assert isinstance(got.failure, CorruptObjectError)
+    assert got.rows == []
+
+
+@pytest.mark.parametrize("compression", ["none", "gzip"])
+def test_a_dictionary_with_fewer_values_than_are_used(compression: str) -> None:
+    body = with_number(parquet(PORTS, compression=compression), 1, 0, -1, nested=7)
+    (got,) = convert_in_memory([body])
+    assert "a page ends early, or says what cannot be" in str(got.failure)
+
+
+@pytest.mark.parametrize("columns", [PORTS, {"srcaddr": [f"{n}" for n in range(3000)]}])
+def test_a_dictionary_with_more_values_than_it_has(columns: dict[str, Any]) -> None:
+    body = with_number(parquet(columns), 1, 0, 1, nested=7)
+    (got,) = convert_in_memory([body])
+    assert isinstance(got.failure, CorruptObjectError)
+
+
+def test_a_page_of_another_number_of_rows() -> None:
+    (got,) = convert_in_memory([with_number(parquet(PORTS), 1, 1, -1, nested=5)])
+    assert isinstance(got.failure, CorruptObjectError)
+    # Rows beyond those that the footer names are no rows, says Arrow.
+    (got,) = convert_in_memory([with_number(parquet(PORTS), 1, 1, 1, nested=5)])
+    assert [row["srcport"] for _, _, row in got.rows] == PORTS["srcport"].to_pylist()
+
+
+def test_a_checksum() -> None:
+    body = parquet(PORTS, write_page_checksum=True, compression="none")
+    start, stop, header = list(headers(body))[1]
+    packed = body[stop : stop + header[3, 5]]
+    assert zlib.crc32(packed) == header[4, 5] & 0xFFFFFFFF
+    for place in (stop + 20, stop + len(packed) - 1):
+        changed = bytearray(body)
+        changed[place] ^= 1
+        (got,) = convert_in_memory([bytes(changed)])
+        assert "a page has another checksum than its bytes" in str(got.failure)
+    assert start < stop
+
+
+def test_gzip_with_something_behind_it_or_missing() -> None:
+    body = parquet(PORTS, compression="gzip")
+    (group,) = footer_of(body).groups
+    (column,) = column_pages(memoryview(body), group, {"srcport"})
+    page = column.pages[1]
+    good = unpack(memoryview(body), page, "gzip")
+    assert len(good) == page.size_bytes
+    for cut in (1, 8, page.packed_bytes // 2):
+        short = page._replace(packed_bytes=page.packed_bytes - cut)
+        with pytest.raises(ValueError, match=r"gzip|size|bytes"):
+            unpack(memoryview(body), short, "gzip")
