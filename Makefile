@@ -107,11 +107,12 @@ build/fuzz/%: $(FUZZ) $(KERNEL)
 	clang -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=undefined $(FUZZ_COMPILE)
 
 SECONDS := 60
+TARGETS := rows json pages decoding metadata
 
 .PHONY: fuzz
-fuzz: $(STAMP) build/fuzz/rows build/fuzz/json build/fuzz/pages build/fuzz/decoding ## Fuzz the native core; SECONDS=3600 does it for an hour
+fuzz: $(STAMP) $(TARGETS:%=build/fuzz/%) ## Fuzz the native core; SECONDS=3600 does it for an hour
 	@$(BIN)/python tests/fuzz/write_seeds.py build/fuzz/seeds
-	@printf '%s\n' rows json pages decoding | xargs -P 4 -n 1 bash tests/fuzz/run.sh $(SECONDS)
+	@printf '%s\n' $(TARGETS) | xargs -P 5 -n 1 bash tests/fuzz/run.sh $(SECONDS)
 
 RUNS := 200
 OBJECTS := 10000
@@ -182,9 +183,9 @@ build/aarch64/%: $(FUZZ) $(ARM)/libflowconv.so
 		tests/fuzz/main.c tests/fuzz/fuzz_$*.c tests/fuzz/lines.c $(ARM)/libflowconv.so -o $@
 
 .PHONY: test-aarch64
-test-aarch64: $(STAMP) build/aarch64/rows build/aarch64/json build/aarch64/pages build/aarch64/decoding ## Try the wheel for ARM under Debian's qemu
+test-aarch64: $(STAMP) $(TARGETS:%=build/aarch64/%) ## Try the wheel for ARM under Debian's qemu
 	@$(BIN)/python tests/fuzz/write_seeds.py build/fuzz/seeds
-	@for target in rows json pages decoding; do \
+	@for target in $(TARGETS); do \
 		qemu-aarch64-static -L /usr/aarch64-linux-gnu -E LD_LIBRARY_PATH=$(ARM) \
 			build/aarch64/$$target 5000 build/fuzz/seeds/$$target/* || exit 1; \
 	done

@@ -126,13 +126,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else "")
     parser.add_argument("--rounds", type=int, default=3, help="times that each shape is converted")
     parser.add_argument("--smoke", action="store_true", help="small logs, once: does it work?")
+    parser.add_argument("--objects", type=int, default=OBJECTS, help="how many each shape has")
+    parser.add_argument("--records", type=int, default=RECORDS, help="how many an object has")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there")
     parser.add_argument("--cache", type=Path, default=CACHE, help="where logs are kept (.bench)")
     arguments = parser.parse_args()
     warn_if_busy()
     cache = arguments.cache.resolve()
     cache.mkdir(parents=True, exist_ok=True)
-    size = (SMOKE_OBJECTS, SMOKE_RECORDS) if arguments.smoke else (OBJECTS, RECORDS)
+    size = arguments.objects, arguments.records
+    if arguments.smoke:
+        size = SMOKE_OBJECTS, SMOKE_RECORDS
     logs = {name: make(cache, name, *size) for name in SHAPES}
     runs: dict[str, list[Converted]] = {name: [] for name in SHAPES}
     for number in range(1 if arguments.smoke else arguments.rounds):
@@ -148,7 +152,7 @@ def main() -> None:
         ),
         [cells(name, of_shape, base) for name, of_shape in runs.items()],
     )
-    if not arguments.smoke:
+    if size == (OBJECTS, RECORDS):
         for name, most in MOST.items():
             print_target(f"{name}: wall / {BASE}", ratio(runs[name], base), most)
     if arguments.json:

@@ -6,21 +6,12 @@ https://github.com/apache/parquet-format/blob/master/src/main/thrift/parquet.thr
 """
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from typing import IO
+from functools import lru_cache
+from typing import IO, NamedTuple
 
-from flowconv.blocks.thrift import (
-    BINARY,
-    INT32,
-    INT64,
-    STRUCT,
-    Struct,
-    integer,
-    read_struct,
-    struct,
-    structs,
-)
 from flowconv.errors import FormatError
+from flowconv.kernel import metadata
+from flowconv.kernel.metadata import ChunkPlace, RowGroupPart, SchemaPart
 
 # The decoder takes 20 to 60 times a footer's length. That of 1,000 row groups has 4 MB.
 _LONGEST_FOOTER = 4 << 20
@@ -31,6 +22,8 @@ _TYPES = ("BOOLEAN", "INT32", "INT64", "INT96", "FLOAT", "DOUBLE", "BYTE_ARRAY")
 _FIXED = 7
 _OPTIONAL, _REPEATED = 1, 2
 _UTF8 = 0
+_NEWER_TEXT, _NEWER_INTEGER = 1, 10
+_NEWER_NONE = (-1, 0)
 # What says of INT32, and of INT64, that it is what it is.
 _SIGNED = {1: 17, 2: 18}
 
@@ -42,8 +35,7 @@ _ENCRYPTED = (
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ParquetColumn:
+class ParquetColumn(NamedTuple):
     """A column that is not made of others, as the schema describes it.
 
     Attributes:
@@ -65,8 +57,7 @@ class ParquetColumn:
     may_be_null: bool
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Chunk:
+class Chunk(NamedTuple):
     """A column of a row group.
 
     Attributes:
@@ -100,23 +91,21 @@ class Chunk:
         return start, stop
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RowGroup:
+class RowGroup(NamedTuple):
     """Some rows of a file.
 
     Attributes:
         rows: How many.
-        chunks: A chunk for each column.
         size_bytes: What they take, not compressed.
+        chunks: A chunk for each column.
     """
 
     rows: int
-    chunks: list[Chunk]
     size_bytes: int
+    chunks: list[Chunk]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Footer:
+class Footer(NamedTuple):
     """What a footer says.
 
     Attributes:
@@ -126,7 +115,7 @@ class Footer:
         metadata: What writers put there, by name.
     """
 
-    columns: list[ParquetColumn]
+    columns: tuple[ParquetColumn, ...]
     rows: int
     groups: list[RowGroup]
     metadata: dict[bytes, bytes]
@@ -169,87 +158,87 @@ def read_footer(file: IO[bytes]) -> Footer:
     if length > size_bytes - 8:
         raise ValueError("its footer ends early")
     file.seek(size_bytes - 8 - length)
-    try:
-        footer, _ = read_struct(file.read(length), 0)
-    except IndexError:
-        raise ValueError("its footer ends early") from None
-    columns = list(_columns(structs(footer, 2)))
+    parts = metadata.read_footer(file.read(length))
+    columns = _columns(parts.schema)
+    chunks = iter(parts.chunks)
     return Footer(
         columns=columns,
-        rows=integer(footer, 3, INT64),
-        groups=[_row_group(group, columns) for group in structs(footer, 4)],
-        metadata={
-            pair.get((1, BINARY), b""): pair.get((2, BINARY), b"") for pair in structs(footer, 5)
-        },
+        rows=parts.rows,
+        groups=[_row_group(group, chunks, columns) for group in parts.groups],
+        metadata=parts.pairs,
     )
 
 
-def _columns(elements: list[Struct]) -> Iterator[ParquetColumn]:
+# Thousands of objects have the same.
+@lru_cache(maxsize=64)
+def _columns(parts: tuple[SchemaPart, ...]) -> tuple[ParquetColumn, ...]:
+    return tuple(_walk(parts))
+
+
+def _walk(parts: tuple[SchemaPart, ...]) -> Iterator[ParquetColumn]:
     """Yield the columns of a schema, whose parts stand behind what they are parts of."""
-    if not elements:
+    if not parts:
         raise ValueError("it has no schema")
     # Of each part that is not whole: its name, and how many parts it lacks.
-    around: list[tuple[str, int]] = [("", integer(elements[0], 5))]
-    for element in elements[1:]:
+    around: list[tuple[str, int]] = [("", parts[0].children)]
+    for part in parts[1:]:
         while around and around[-1][1] == 0:
             around.pop()
         if not around:
             raise ValueError("its schema has more parts than it says")
         around[-1] = around[-1][0], around[-1][1] - 1
-        name = element.get((4, BINARY), b"").decode()
-        if (1, INT32) in element and integer(element, 5) == 0:
+        name = part.name.decode()
+        if part.type >= 0 and part.children == 0:
             path = [outer for outer, _ in around[1:]]
-            yield _column(".".join([*path, name]), element, is_nested=len(path) > 0)
+            yield _column(".".join([*path, name]), part, is_nested=len(path) > 0)
         else:
-            around.append((name, integer(element, 5)))
+            around.append((name, part.children))
     if any(missing for _, missing in around):
         raise ValueError("its schema has fewer parts than it says")
 
 
-def _column(name: str, element: Struct, *, is_nested: bool) -> ParquetColumn:
-    number, repetition = integer(element, 1), integer(element, 3)
-    if number not in range(_FIXED + 1):
-        raise ValueError(f"a column has the unknown type {number}")
+def _column(name: str, part: SchemaPart, *, is_nested: bool) -> ParquetColumn:
+    if part.type > _FIXED:
+        raise ValueError(f"a column has the unknown type {part.type}")
     # The older annotation, and the newer one that replaces it; they must agree.
-    older, newer = element.get((6, INT32)), struct(element, 10)
-    is_text = older == _UTF8 and (not newer or (1, STRUCT) in newer)
-    is_integer = older == _SIGNED.get(number, -1) and (not newer or (10, STRUCT) in newer)
+    older, newer = part.annotation, part.newer_annotation
+    is_text = older == _UTF8 and newer in (_NEWER_TEXT, *_NEWER_NONE)
+    is_integer = older == _SIGNED.get(part.type) and newer in (_NEWER_INTEGER, *_NEWER_NONE)
     return ParquetColumn(
         name=name,
-        physical_type="FIXED_LEN_BYTE_ARRAY" if number == _FIXED else _TYPES[number],
-        type_length=integer(element, 2),
-        is_annotated=(older is not None or (10, STRUCT) in element) and not (is_text or is_integer),
+        physical_type="FIXED_LEN_BYTE_ARRAY" if part.type == _FIXED else _TYPES[part.type],
+        type_length=part.type_length,
+        is_annotated=(older, newer) != (-1, -1) and not (is_text or is_integer),
         is_text=is_text,
-        is_nested=is_nested or repetition == _REPEATED,
-        may_be_null=repetition == _OPTIONAL,
+        is_nested=is_nested or part.repetition == _REPEATED,
+        may_be_null=part.repetition == _OPTIONAL,
     )
 
 
-def _row_group(group: Struct, columns: list[ParquetColumn]) -> RowGroup:
-    chunks = structs(group, 1)
-    if len(chunks) != len(columns):
-        raise ValueError(f"a row group has {len(chunks)} columns, the schema {len(columns)}")
+def _row_group(
+    group: RowGroupPart, chunks: Iterator[ChunkPlace], columns: tuple[ParquetColumn, ...]
+) -> RowGroup:
+    if group.chunks != len(columns):
+        raise ValueError(f"a row group has {group.chunks} columns, the schema {len(columns)}")
     return RowGroup(
-        rows=integer(group, 3, INT64),
-        chunks=[_chunk(*both) for both in zip(chunks, columns, strict=True)],
-        size_bytes=integer(group, 2, INT64),
+        rows=group.rows,
+        size_bytes=group.size_bytes,
+        chunks=[_chunk(column, next(chunks)) for column in columns],
     )
 
 
-def _chunk(described: Struct, column: ParquetColumn) -> Chunk:
-    if (8, STRUCT) in described or (9, BINARY) in described:
+def _chunk(column: ParquetColumn, place: ChunkPlace) -> Chunk:
+    if place.is_encrypted:
         raise FormatError(_ENCRYPTED)
-    facts = struct(described, 3)
-    codec = integer(facts, 4)
-    if codec not in range(len(_CODECS)):
-        raise ValueError(f"a column has the unknown compression {codec}")
+    if place.codec not in range(len(_CODECS)):
+        raise ValueError(f"a column has the unknown compression {place.codec}")
     return Chunk(
         column=column,
-        codec=_CODECS[codec],
-        values=integer(facts, 5, INT64),
-        start=integer(facts, 9, INT64),
-        dictionary_start=integer(facts, 11, INT64),
-        size_bytes=integer(facts, 7, INT64),
+        codec=_CODECS[place.codec],
+        values=place.values,
+        start=place.start,
+        dictionary_start=place.dictionary_start,
+        size_bytes=place.size_bytes,
     )
 
 

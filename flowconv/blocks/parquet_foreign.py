@@ -14,7 +14,10 @@ from pyarrow import types
 from flowconv.blocks.block import BLOCK_BYTES
 from flowconv.blocks.parquet_footer import Footer
 from flowconv.blocks.parquet_pages import ColumnPages, row_too_long, rows_at_once
-from flowconv.blocks.parquet_types import one_by_one
+from flowconv.blocks.parquet_types import Column, one_by_one
+from flowconv.kernel.decoding import measure_places
+
+_CODED = pa.dictionary(pa.int32(), pa.string())
 
 # Of large row groups, this much of a column is read at a time.
 _STREAM_BYTES = 64 << 10
@@ -47,7 +50,7 @@ class ForeignFile:
 
     def read(
         self, number: int, columns: Sequence[ColumnPages], most_rows: int, coded: Collection[str]
-    ) -> Iterator[pa.Table]:
+    ) -> Iterator[tuple[pa.Table, int]]:
         """Read a row group.
 
         Args:
@@ -57,7 +60,7 @@ class ForeignFile:
             coded: The columns of texts that become places in a dictionary.
 
         Yields:
-            Tables of the columns.
+            Tables of the columns; and how many bytes they take if all values lie one by one.
 
         Raises:
             FormatError: A row is too long for a record.
@@ -76,7 +79,8 @@ class ForeignFile:
         rows = rows_at_once(columns, most_rows, coded, longest)
         for batch in parquet.iter_batches(rows, [number], columns=names, use_threads=False):
             batch.validate(full=True)
-            yield pa.Table.from_batches([batch]).select(names)
+            table = pa.Table.from_batches([batch]).select(names)
+            yield table, sum(map(_size_one_by_one, table.columns))
 
 
 def _longest_value(
@@ -98,3 +102,24 @@ def _longest_value(
             if longest > BLOCK_BYTES:
                 raise row_too_long()
     return longest
+
+
+def _size_one_by_one(column: Column) -> int:
+    """Return how many bytes a column takes whose values lie one by one."""
+    size = 0
+    for chunk in column.chunks:
+        if chunk.type == _CODED:
+            size += 4 * len(chunk) + _measure_coded(chunk)
+        else:
+            size += one_by_one(chunk).nbytes
+    return size
+
+
+def _measure_coded(texts: "pa.DictionaryArray[Any, Any]") -> int:
+    indices, dictionary = texts.indices, texts.dictionary
+    validity, places = indices.buffers()
+    offsets = dictionary.buffers()[1]
+    if not places or not offsets:
+        return 0
+    offsets = offsets.slice(4 * dictionary.offset)
+    return measure_places(places, validity, indices.offset, len(indices), offsets)

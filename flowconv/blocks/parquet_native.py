@@ -6,6 +6,7 @@ copies of it. `parquet_foreign` reads everything else; where both can, they give
 
 import base64
 from collections.abc import Collection, Iterator, Sequence
+from functools import lru_cache
 from typing import Any
 
 import pyarrow as pa
@@ -14,9 +15,12 @@ from pyarrow import types
 from flowconv.blocks.parquet_footer import Chunk, Footer, ParquetColumn, RowGroup
 from flowconv.blocks.parquet_pages import ColumnPages, Page, unpack
 from flowconv.blocks.parquet_types import is_text
-from flowconv.kernel.decoding import PageReader, find_byte, no_bits, room
+from flowconv.kernel.decoding import PageReader, find_byte, measure_places, no_bits, room
 
 _TYPES: dict[str, Any] = {"INT32": pa.int32(), "INT64": pa.int64(), "BYTE_ARRAY": pa.string()}
+
+_NO_TEXTS: Any = pa.array([], pa.string())
+_CODED: Any = pa.dictionary(pa.int32(), pa.string())
 
 # What AWS's delivery has for a text that is missing.
 _MISSING = b"-"
@@ -24,9 +28,16 @@ _MISSING = b"-"
 
 def native_schema(footer: Footer) -> pa.Schema | None:
     """Return the columns of a file, if all of them are integers and texts; else None."""
-    if not all(map(_is_native, footer.columns)) or not _is_native_to_arrow(footer):
+    return _schema(footer.columns, footer.metadata.get(b"ARROW:schema"))
+
+
+# Thousands of objects have the same.
+@lru_cache(maxsize=64)
+def _schema(columns: tuple[ParquetColumn, ...], stored: bytes | None) -> pa.Schema | None:
+    """`stored` is what Arrow has in a footer of its own types: they must mean nothing else."""
+    if not all(map(_is_native, columns)) or not (stored is None or _is_native_to_arrow(stored)):
         return None
-    return pa.schema([(column.name, _TYPES[column.physical_type]) for column in footer.columns])
+    return pa.schema([(column.name, _TYPES[column.physical_type]) for column in columns])
 
 
 def can_decode(columns: Sequence[ColumnPages]) -> bool:
@@ -40,7 +51,7 @@ def decode(
     columns: Sequence[ColumnPages],
     most_rows: int,
     coded: Collection[str],
-) -> Iterator[pa.Table]:
+) -> Iterator[tuple[pa.Table, int]]:
     """Read a row group.
 
     Args:
@@ -51,7 +62,8 @@ def decode(
         coded: The columns of texts that become places in a dictionary.
 
     Yields:
-        Tables of at most so many rows, with null for the text `-`.
+        Tables of at most so many rows, with null for the text `-`; and how many bytes they take if
+        all values lie one by one.
 
     Raises:
         ArrowException, OSError, ValueError: It is damaged.
@@ -69,7 +81,8 @@ def decode(
     names = [column.name for column in columns]
     for first in range(0, group.rows, most_rows):
         rows = min(most_rows, group.rows - first)
-        yield pa.table([reader.read(rows) for reader in readers], names=names)
+        arrays, sizes = zip(*(reader.read(rows) for reader in readers), strict=True)
+        yield pa.table(arrays, names=names), sum(sizes)
 
 
 class _Chunk:
@@ -79,21 +92,21 @@ class _Chunk:
         self._data = data
         self._chunk = chunk
         self._pages = iter(pages)
-        self.page = PageReader(b"", 0, may_be_null=False, has_places=False)
+        self._page: PageReader | None = None
 
-    def begin_page(self) -> PageReader:
+    def page(self) -> PageReader:
         """Return the page of the next row."""
-        while not self.page.rows:
+        while self._page is None or not self._page.rows:
             page = next(self._pages, None)
             if page is None:
                 raise ValueError("a column has fewer values than rows")
-            self.page = PageReader(
+            self._page = PageReader(
                 unpack(self._data, page, self._chunk.codec),
                 page.values,
                 may_be_null=self._chunk.column.may_be_null,
                 has_places=page.has_places,
             )
-        return self.page
+        return self._page
 
 
 class _Integers:
@@ -112,18 +125,19 @@ class _Integers:
             pages = pages[1:]
         self._chunk = _Chunk(data, chunk, pages)
 
-    def read(self, rows: int) -> Any:
-        """Return the next rows, an array."""
-        values, validity = room(rows * self._size), no_bits(rows)
+    def read(self, rows: int) -> tuple[Any, int]:
+        """Return the next rows, an array, and their size."""
+        size_bytes = rows * self._size
+        values, validity = room(size_bytes), no_bits(rows)
         place = nulls = 0
         while place < rows:
-            page = self._chunk.begin_page()
+            page = self._chunk.page()
             count = min(rows - place, page.rows)
             to = values, self._size, validity, place
             nulls += page.read_integers(count, *to, self._dictionary)
             place += count
         buffers = [validity if nulls else None, values]
-        return pa.Array.from_buffers(self._type, rows, buffers, nulls)
+        return pa.Array.from_buffers(self._type, rows, buffers, nulls), size_bytes
 
 
 class _Texts:
@@ -133,7 +147,7 @@ class _Texts:
         self, data: memoryview, chunk: Chunk, column: ColumnPages, *, is_coded: bool
     ) -> None:
         self._is_coded = is_coded
-        self._dictionary: Any = pa.array([], pa.string())
+        self._dictionary = _NO_TEXTS
         pages = column.pages
         if pages and pages[0].is_dictionary:
             entries = column.entries
@@ -144,36 +158,40 @@ class _Texts:
             self._dictionary = page.read_texts(count)
             pages = pages[1:]
         self._null = find_byte(self._dictionary, _MISSING)
+        self._offsets = self._dictionary.buffers()[1]
         self._chunk = _Chunk(data, chunk, pages)
 
-    def read(self, rows: int) -> Any:
-        """Return the next rows, an array or several."""
-        parts = []
+    def read(self, rows: int) -> tuple[Any, int]:
+        """Return the next rows, an array or several, and the size of their texts."""
+        arrays, size_bytes = [], 0
         while rows:
-            page = self._chunk.begin_page()
-            parts.append(self._read_places(rows) if page.has_places else self._read_texts(rows))
-            rows -= len(parts[-1])
-        return parts[0] if len(parts) == 1 else pa.chunked_array(parts)
+            read = self._read_places if self._chunk.page().has_places else self._read_texts
+            array, its_bytes = read(rows)
+            arrays.append(array)
+            rows -= len(array)
+            size_bytes += its_bytes
+        return arrays[0] if len(arrays) == 1 else pa.chunked_array(arrays), size_bytes
 
-    def _read_texts(self, rows: int) -> Any:
-        page = self._chunk.page
+    def _read_texts(self, rows: int) -> tuple[Any, int]:
+        page = self._chunk.page()
         texts = page.read_texts(min(rows, page.rows), _MISSING)
-        return texts.dictionary_encode() if self._is_coded else texts
+        return texts.dictionary_encode() if self._is_coded else texts, texts.nbytes
 
-    def _read_places(self, rows: int) -> Any:
+    def _read_places(self, rows: int) -> tuple[Any, int]:
         """Read up to a page without places."""
         places, validity = room(4 * rows), no_bits(rows)
         place = nulls = 0
-        while place < rows and (page := self._chunk.begin_page()).has_places:
+        while place < rows and (page := self._chunk.page()).has_places:
             count = min(rows - place, page.rows)
             to = places, validity, place
             nulls += page.read_places(count, *to, len(self._dictionary), self._null)
             place += count
         buffers = [validity if nulls else None, places]
-        indices: Any = pa.Array.from_buffers(pa.int32(), place, buffers, nulls)
-        if self._is_coded:
-            return pa.DictionaryArray.from_arrays(indices, self._dictionary, safe=False)
-        return self._dictionary.take(indices)
+        texts: Any = pa.DictionaryArray.from_buffers(
+            _CODED, place, buffers, self._dictionary, nulls
+        )
+        size_bytes = 4 * place + measure_places(places, buffers[0], 0, place, self._offsets)
+        return texts if self._is_coded else texts.dictionary_decode(), size_bytes
 
 
 def _is_native(column: ParquetColumn) -> bool:
@@ -184,11 +202,7 @@ def _is_native(column: ParquetColumn) -> bool:
     )
 
 
-def _is_native_to_arrow(footer: Footer) -> bool:
-    """Tell whether Arrow's own types, where they stand in a footer, mean nothing else."""
-    stored = footer.metadata.get(b"ARROW:schema")
-    if stored is None:
-        return True
+def _is_native_to_arrow(stored: bytes) -> bool:
     try:
         schema = pa.ipc.read_schema(pa.py_buffer(base64.b64decode(stored)))
     except (pa.ArrowException, OSError, ValueError):

@@ -8,6 +8,7 @@
 import mmap
 import tempfile
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -25,19 +26,15 @@ from flowconv.blocks.parquet_types import (
     is_plain,
     is_simple,
     is_text,
-    one_by_one,
 )
 from flowconv.blocks.shapes import Shape
 from flowconv.blocks.unpacking import Unpacked
 from flowconv.errors import CorruptObjectError, FormatError, StorageError, quote
 from flowconv.fields import TIME_COLUMNS
-from flowconv.kernel.decoding import measure_places
 from flowconv.source.keys import LogObject
 
 if TYPE_CHECKING:
     from flowconv.blocks.parquet_foreign import ForeignFile
-
-_CODED = pa.dictionary(pa.int32(), pa.string())
 
 # AWS's files have at most 75 MB. Larger ones than this are kept on disk while they are read.
 _SPOOL_BYTES = 32 << 20
@@ -116,8 +113,8 @@ def _read(log_object: LogObject, buffer: pa.Buffer, data: Unpacked) -> BlockRead
         ends_object=False,
         text_bytes=0,
     )
-    for table, is_native in _tables(buffer, footer, foreign, names):
-        for rows, size_bytes in _pieces(table.rename_columns(list(format_.columns))):
+    for table, table_bytes, is_native in _tables(buffer, footer, foreign, names):
+        for rows, size_bytes in _pieces(table.rename_columns(list(format_.columns)), table_bytes):
             data.count(size_bytes)
             if waiting.rows.num_rows:
                 yield waiting
@@ -134,8 +131,8 @@ def _read(log_object: LogObject, buffer: pa.Buffer, data: Unpacked) -> BlockRead
 
 def _tables(
     buffer: pa.Buffer, footer: Footer, foreign: "ForeignFile | None", names: Sequence[str]
-) -> Iterator[tuple[pa.Table, bool]]:
-    """Yield some rows at a time, and whether they are native."""
+) -> Iterator[tuple[pa.Table, int, bool]]:
+    """Yield some rows at a time, how many bytes they take one by one, and if they are native."""
     is_native = foreign is None
     view = memoryview(buffer)
     for number, group in enumerate(footer.groups):
@@ -143,12 +140,12 @@ def _tables(
         coded = _coded(columns)
         if is_native and can_decode(columns):
             rows = rows_at_once(columns, _MOST_ROWS, coded)
-            for table in decode(view, group, columns, rows, coded):
-                yield table, True
+            for table, size_bytes in decode(view, group, columns, rows, coded):
+                yield table, size_bytes, True
         else:
             foreign = foreign or _foreign(buffer, footer)
-            for table in foreign.read(number, columns, _MOST_ROWS, coded):
-                yield table, False
+            for table, size_bytes in foreign.read(number, columns, _MOST_ROWS, coded):
+                yield table, size_bytes, False
 
 
 def _foreign(buffer: pa.Buffer, footer: Footer) -> "ForeignFile":
@@ -166,13 +163,12 @@ def _coded(columns: Sequence[ColumnPages]) -> set[str]:
     return {c.name for c in columns if c.is_coded or c.longest_entry > _LONG_ENTRY}
 
 
-def _pieces(rows: pa.Table) -> Iterator[tuple[pa.Table, int]]:
+def _pieces(rows: pa.Table, size_bytes: int) -> Iterator[tuple[pa.Table, int]]:
     """Cut rows so that those of a piece take no more than a block, once they lie one by one.
 
     Yields:
         Pieces, and how many bytes they take then.
     """
-    size_bytes = sum(map(_size_one_by_one, rows.columns))
     if size_bytes <= BLOCK_BYTES:
         yield rows, size_bytes
         return
@@ -188,17 +184,6 @@ def _pieces(rows: pa.Table) -> Iterator[tuple[pa.Table, int]]:
         stop = max(start + 1, int(np.searchsorted(ends, before + BLOCK_BYTES, "right")))
         yield rows.slice(start, stop - start), int(ends[stop - 1] - before)
         start = stop
-
-
-def _size_one_by_one(column: Column) -> int:
-    """Return how many bytes a column takes whose values lie one by one."""
-    size = 0
-    for chunk in column.chunks:
-        if chunk.type == _CODED:
-            size += 4 * len(chunk) + measure_places(chunk)
-        else:
-            size += one_by_one(chunk).nbytes
-    return size
 
 
 def _lengths(column: Column) -> Any:
@@ -223,6 +208,8 @@ def _has_length(type_: Any) -> bool:
     return is_text(type_) or is_binary(type_)
 
 
+# Thousands of objects have the same.
+@lru_cache(maxsize=64)
 def _recognise(schema: pa.Schema) -> tuple[LogFormat, list[str]]:
     """Return the fields of a file, and the names of their columns.
 

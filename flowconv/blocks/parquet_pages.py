@@ -1,23 +1,22 @@
 """Of stage 3c: what Parquet's pages take in memory, known before any of them is unpacked.
 
 A page of a few bytes may unpack to gigabytes, and a footer may lie. What pages themselves say
-cannot lie, as the decoder goes by it. Their headers are read here:
-https://github.com/apache/parquet-format/blob/master/src/main/thrift/parquet.thrift
+cannot lie, as the decoder goes by it.
 """
 
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from importlib import import_module
 from importlib.util import find_spec
-from typing import Any, NamedTuple
+from typing import Any
 
 import pyarrow as pa
 
 from flowconv.blocks.block import BLOCK_BYTES
 from flowconv.blocks.parquet_footer import Chunk, ParquetColumn, RowGroup
-from flowconv.blocks.thrift import INT32, Struct, integer, read_struct, read_varint, struct
 from flowconv.errors import FormatError
 from flowconv.kernel.decoding import Bytes, longest_text
+from flowconv.kernel.metadata import PageHeader, read_page_headers
 
 # isal unpacks pages in half of zlib's time.
 _zlib: Any = import_module("isal.isal_zlib" if find_spec("isal") else "zlib")
@@ -29,10 +28,6 @@ _PAGES_BYTES = 160 << 20
 
 # Rows that are decoded at once take so much, pages aside.
 _ROWS_BYTES = 16 << 20
-
-# Their statistics make headers long.
-_HEADER_BYTES = 256
-_LONGEST_HEADER = 1 << 20
 
 # Dictionaries of more are not looked into; writers end them at 1 MiB.
 _LARGE_DICTIONARY = 4 << 20
@@ -47,28 +42,10 @@ _EXACT_CODECS = ("uncompressed", "snappy", "gzip", "zstd")
 _WIDTHS = {"BOOLEAN": 1, "INT32": 4, "INT64": 8, "INT96": 12, "FLOAT": 4, "DOUBLE": 8}
 
 
-class Page(NamedTuple):
-    """A page, where it lies and what it has.
+class Page(PageHeader):
+    """A page, and what it is."""
 
-    Attributes:
-        kind: What it has: `_DATA`, ….
-        start: Where its bytes begin, behind the header.
-        packed_bytes: How many they are.
-        size_bytes: The same, unpacked.
-        values: Their number, nulls included; of a dictionary, its entries.
-        encoding: How the values are written.
-        levels: How it is written which rows have a value.
-        checksum: The CRC-32 of its bytes; None: it has none.
-    """
-
-    kind: int
-    start: int
-    packed_bytes: int
-    size_bytes: int
-    values: int
-    encoding: int
-    levels: int
-    checksum: int | None
+    __slots__ = ()
 
     @property
     def is_dictionary(self) -> bool:
@@ -169,7 +146,7 @@ def unpack(data: memoryview, page: Page, codec: str) -> Bytes:
         ArrowException, OSError, ValueError: It is damaged.
     """
     packed = data[page.start : page.start + page.packed_bytes]
-    if page.checksum is not None and _zlib.crc32(packed) != page.checksum:
+    if page.has_checksum and _zlib.crc32(packed) != page.checksum:
         raise ValueError("a page has another checksum than its bytes")
     unpacked = _unpacked(packed, codec, page.size_bytes)
     if len(unpacked) != page.size_bytes:
@@ -183,11 +160,24 @@ def _unpacked(packed: memoryview, codec: str, size_bytes: int) -> Bytes:
             return packed
         case "gzip":
             return _gunzipped(packed, size_bytes)
-        case "snappy" if read_varint(bytes(packed[:10]), 0)[0] != size_bytes:
+        case "snappy" if _snappy_size(packed) != size_bytes:
             raise ValueError("a page has another size than it says")
         case _:
             name: Any = codec
             return pa.Codec(name).decompress(packed, size_bytes)
+
+
+def _snappy_size(packed: memoryview) -> int:
+    """Return what Snappy's data says that it unpacks to.
+
+    https://github.com/google/snappy/blob/main/format_description.txt
+    """
+    size_bytes = 0
+    for place, byte in enumerate(bytes(packed[:5])):
+        size_bytes |= (byte & 127) << 7 * place
+        if byte < 128:
+            break
+    return size_bytes
 
 
 def _gunzipped(packed: memoryview, size_bytes: int) -> bytes:
@@ -224,7 +214,6 @@ def rows_at_once(
 
 def _read_chunk(data: memoryview, chunk: Chunk, most_pages: int) -> ColumnPages:
     column = chunk.column
-    place, stop = chunk.bounds(len(data)) if chunk.values else (0, 0)
     is_text = column.physical_type == "BYTE_ARRAY"
     width = _WIDTHS.get(column.physical_type, max(column.type_length, 1))
     pages = ColumnPages(
@@ -232,12 +221,8 @@ def _read_chunk(data: memoryview, chunk: Chunk, most_pages: int) -> ColumnPages:
     )
     packed = unpacked = dictionary = values = 0
     are_plain = chunk.codec in _EXACT_CODECS
-    while values < chunk.values:
-        header, length = _read_header(data, place, stop)
-        page = _page(header, place + length)
-        place += length + page.packed_bytes
-        if min(page.size_bytes, page.packed_bytes, page.values) < 0 or place > stop:
-            raise ValueError(f"a page of column {pages.name[:40]!r} has an impossible length")
+    bounds = chunk.bounds(len(data)) if chunk.values else (0, 0)
+    for page in map(Page._make, read_page_headers(data, *bounds, chunk.values)):
         packed = max(packed, page.packed_bytes)
         # The dictionary is the first page.
         are_plain &= page.is_plain and not (page.is_dictionary and pages.pages)
@@ -270,35 +255,6 @@ def _read_chunk(data: memoryview, chunk: Chunk, most_pages: int) -> ColumnPages:
     if not are_plain or values != chunk.values:
         pages.pages.clear()
     return pages
-
-
-def _page(header: Struct, start: int) -> Page:
-    kind = integer(header, 1)
-    facts = struct(header, {_DATA: 5, _DICTIONARY: 7, _DATA_V2: 8}.get(kind, 0))
-    checksum = header.get((4, INT32))
-    return Page(
-        kind=kind,
-        start=start,
-        packed_bytes=integer(header, 3),
-        size_bytes=integer(header, 2),
-        values=integer(facts, 1),
-        encoding=integer(facts, 4 if kind == _DATA_V2 else 2),
-        levels=integer(facts, 3) if kind == _DATA else _RLE,
-        checksum=None if checksum is None else checksum & 0xFFFFFFFF,
-    )
-
-
-def _read_header(data: memoryview, place: int, stop: int) -> tuple[Struct, int]:
-    """Return a page's header, and its length in bytes."""
-    size = _HEADER_BYTES
-    while True:
-        piece = bytes(data[place : min(place + size, stop)])
-        try:
-            return read_struct(piece, 0)
-        except IndexError:
-            if len(piece) < size or size >= _LONGEST_HEADER:
-                raise ValueError("a page's header ends early") from None
-            size *= 16
 
 
 def _entries(data: memoryview, page: Page, codec: str) -> Bytes | None:

@@ -21,7 +21,8 @@ from flowconv.lake.quarantine_writing import QuarantineWriter
 from flowconv.lake.writing import Beside, StagedFile, TaskWriter
 from flowconv.memory import Room
 from flowconv.parquet.writing import ROW_GROUP_ROWS
-from flowconv.rows.batch import ParsedBlock, bad_line_error
+from flowconv.rows.batch import ParsedBlock, RawBatch, bad_line_error
+from flowconv.rows.joining import BatchJoiner
 from flowconv.rows.normalising import normalise
 from flowconv.rows.partitioning import find_partitions
 from flowconv.running import RunProgress
@@ -69,6 +70,7 @@ class Attempt:
         self._unfit_log_groups: defaultdict[LogObject, Counter[str]] = defaultdict(Counter)
         self._freshness = Freshness()
         self._logged = LoggedInterfaces()
+        self._joiner = BatchJoiner()
         self._text_bytes = 0
         self._left_out_log_groups: Counter[str] = Counter()
         self._left_out_of: LogObject | None = None
@@ -96,24 +98,28 @@ class Attempt:
         Raises:
             ParseError: A line does not fit, and `on_bad_line` is `fail`.
         """
-        options = self._options
         for batch in parsed.batches:
-            self._logged.add_batch(batch)
-            # A block of very short lines has millions of rows, and each row gets all columns.
-            for piece in batch.pieces(ROW_GROUP_ROWS):
-                flows = normalise(piece, options.time_type, with_source=options.with_source)
-                self._freshness.add(flows.rows)
-                partitions = find_partitions(
-                    flows, options.partition_by, options.account, options.region
-                )
-                self.writer.write_all(partitions)
-        if parsed.rejected and options.on_bad_line == "fail":
+            for joined in self._joiner.add(batch):
+                self._write(joined)
+        if parsed.rejected and self._options.on_bad_line == "fail":
             raise bad_line_error(parsed.rejected[0])
         self._count(block, parsed)
         self._quarantine.write(parsed.rejected)
         for log_object in self._quarantine.held:
             if self._counts[log_object].rows:
                 self._quarantine.keep(log_object)
+
+    def _write(self, batch: RawBatch) -> None:
+        options = self._options
+        self._logged.add_batch(batch)
+        # A block of very short lines has millions of rows, and each row gets all columns.
+        for piece in batch.pieces(ROW_GROUP_ROWS):
+            flows = normalise(piece, options.time_type, with_source=options.with_source)
+            self._freshness.add(flows.rows)
+            partitions = find_partitions(
+                flows, options.partition_by, options.account, options.region
+            )
+            self.writer.write_all(partitions)
 
     def _count(self, block: Block, parsed: ParsedBlock) -> None:
         self._text_bytes += block.text_bytes
@@ -171,6 +177,8 @@ class Attempt:
 
     def close(self) -> None:
         """Finish the files; they are not visible yet."""
+        for batch in self._joiner.take():
+            self._write(batch)
         self._staged = self.writer.close()
         self._files = [
             *(staged.file for staged in self._staged),

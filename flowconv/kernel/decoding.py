@@ -158,12 +158,12 @@ class PageReader:
 
 def room(size_bytes: int) -> pa.Buffer:
     """Return memory for so many bytes."""
-    return pa.py_buffer(np.empty(size_bytes, np.uint8).data)
+    return pa.py_buffer(np.empty(size_bytes, np.uint8))  # type: ignore[arg-type]
 
 
 def no_bits(rows: int) -> pa.Buffer:
     """Return memory with a bit for each of some rows, none of them set."""
-    return pa.py_buffer(np.zeros((rows + 7) // 8, np.uint8).data)
+    return pa.py_buffer(np.zeros((rows + 7) // 8, np.uint8))  # type: ignore[arg-type]
 
 
 def find_byte(texts: "pa.StringArray", byte: bytes) -> int:
@@ -176,22 +176,24 @@ def find_byte(texts: "pa.StringArray", byte: bytes) -> int:
     return place
 
 
-def measure_places(texts: "pa.DictionaryArray[Any, Any]") -> int:
-    """Return the bytes that texts take one by one, their offsets aside.
+def measure_places(
+    places: pa.Buffer, validity: pa.Buffer | None, first: int, count: int, offsets: pa.Buffer
+) -> int:
+    """Return the bytes that the texts at some places take one by one.
 
     Args:
-        texts: Places of 32 bits, all of them good ones, in a dictionary of strings.
+        places: Places of 32 bits.
+        validity: A bit for each that has a text; None: all have.
+        first: The first place.
+        count: How many there are.
+        offsets: Those of the texts; no place is beyond them.
     """
-    places, offsets = texts.indices, texts.dictionary.buffers()[1]
-    validity, numbers = places.buffers()
-    if not numbers or not offsets:
-        return 0
     size_bytes: int = _library().fc_measure_places(
-        numbers.address + 4 * places.offset,
+        places.address + 4 * first,
         None if validity is None else validity.address,
-        places.offset,
-        len(places),
-        offsets.address + 4 * texts.dictionary.offset,
+        first,
+        count,
+        offsets.address,
     )
     return size_bytes
 

@@ -15,8 +15,7 @@ from hypothesis import strategies as st
 
 from flowconv.blocks.parquet_footer import Footer, read_footer
 from flowconv.blocks.parquet_native import can_decode, decode, native_schema
-from flowconv.blocks.parquet_pages import column_pages, unpack
-from flowconv.blocks.thrift import read_struct
+from flowconv.blocks.parquet_pages import ColumnPages, Page, column_pages, unpack
 from flowconv.errors import CorruptObjectError
 from support.in_memory import convert_in_memory
 from support.shapes import parquet
@@ -38,8 +37,18 @@ def read(body: bytes, most_rows: int = 1000, *, is_coded: bool | None = None) ->
         columns = column_pages(memoryview(body), group, {c.name for c in footer.columns})
         assert can_decode(columns)
         coded = {c.name for c in columns if (c.is_coded if is_coded is None else is_coded)}
-        tables += decode(memoryview(body), group, columns, most_rows, coded)
+        for table, size_bytes in decode(memoryview(body), group, columns, most_rows, coded):
+            tables.append(table)
+            # Each text stands behind its offset; a page's have one more, and a bit for each.
+            values = [value for row in table.to_pylist() for value in row.values()]
+            text_bytes = sum(len(value.encode()) for value in values if isinstance(value, str))
+            expected = text_bytes + table.num_rows * sum(map(_width, columns))
+            assert 0 <= size_bytes - expected <= 5 * len(values)
     return tables
+
+
+def _width(column: ColumnPages) -> int:
+    return 8 if column.column.physical_type == "INT64" else 4
 
 
 def rows_of(tables: list[pa.Table]) -> list[dict[str, Any]]:
@@ -208,32 +217,32 @@ def test_pages_that_are_read_by_arrow(how: dict[str, Any]) -> None:
 # --- damage -------------------------------------------------------------------------------------
 
 
-def headers(body: bytes) -> Iterator[tuple[int, int, dict[Any, Any]]]:
-    """Yield where the header of each page begins and ends, and what it says."""
-    for group in footer_of(body).groups:
-        for chunk in group.chunks:
-            place, stop = chunk.bounds(len(body))
-            while place < stop:
-                header, length = read_struct(body[place:], 0)
-                yield place, place + length, header
-                place += length + header[3, 5]
+def pages_of(body: bytes) -> Iterator[tuple[int, Page]]:
+    """Yield where the header of each page begins, and the page."""
+    footer = footer_of(body)
+    for group in footer.groups:
+        columns = column_pages(memoryview(body), group, {c.name for c in footer.columns})
+        for chunk, column in zip(group.chunks, columns, strict=True):
+            place = chunk.bounds(len(body))[0]
+            for page in column.pages:
+                yield place, page
+                place = page.start + page.packed_bytes
 
 
-def with_number(body: bytes, field: int, number: int, change: int, nested: int = 0) -> bytes:
+def with_number(body: bytes, what: str, number: int, change: int) -> bytes:
     """Change a number of a page's header, without changing its length.
 
     Args:
         body: A file.
-        field: The field that is changed, an i32 of at least two bytes.
+        what: The attribute of the page; in the header it takes at least two bytes.
         number: The number of the page.
         change: What is added.
-        nested: The struct that has the field, if it is not the header.
     """
-    start, stop, header = list(headers(body))[number]
-    old = (header[nested, 12] if nested else header)[field, 5]
-    place = body.index(varint(old), start, stop)
-    changed = varint(old + change)
-    assert len(changed) == len(varint(old)) > 1
+    start, page = list(pages_of(body))[number]
+    old = varint(getattr(page, what))
+    changed = varint(getattr(page, what) + change)
+    assert len(changed) == len(old) > 1
+    place = body.index(old, start, page.start)
     return body[:place] + changed + body[place + len(changed) :]
 
 
@@ -253,7 +262,7 @@ PORTS = {"srcport": pa.array([n * 37 % 2000 for n in range(3000)], INT32)}
 @pytest.mark.parametrize("change", [-1, 1])
 @pytest.mark.parametrize("page", [0, 1])
 def test_a_page_of_another_size(compression: str, change: int, page: int) -> None:
-    body = with_number(parquet(PORTS, compression=compression), 2, page, change)
+    body = with_number(parquet(PORTS, compression=compression), "size_bytes", page, change)
     (got,) = convert_in_memory([body])
     assert isinstance(got.failure, CorruptObjectError)
     assert got.rows == []
@@ -261,37 +270,36 @@ def test_a_page_of_another_size(compression: str, change: int, page: int) -> Non
 
 @pytest.mark.parametrize("compression", ["none", "gzip"])
 def test_a_dictionary_with_fewer_values_than_are_used(compression: str) -> None:
-    body = with_number(parquet(PORTS, compression=compression), 1, 0, -1, nested=7)
+    body = with_number(parquet(PORTS, compression=compression), "values", 0, -1)
     (got,) = convert_in_memory([body])
     assert "a page ends early, or says what cannot be" in str(got.failure)
 
 
 @pytest.mark.parametrize("columns", [PORTS, {"srcaddr": [f"{n}" for n in range(3000)]}])
 def test_a_dictionary_with_more_values_than_it_has(columns: dict[str, Any]) -> None:
-    body = with_number(parquet(columns), 1, 0, 1, nested=7)
+    body = with_number(parquet(columns), "values", 0, 1)
     (got,) = convert_in_memory([body])
     assert isinstance(got.failure, CorruptObjectError)
 
 
 def test_a_page_of_another_number_of_rows() -> None:
-    (got,) = convert_in_memory([with_number(parquet(PORTS), 1, 1, -1, nested=5)])
+    (got,) = convert_in_memory([with_number(parquet(PORTS), "values", 1, -1)])
     assert isinstance(got.failure, CorruptObjectError)
     # Rows beyond those that the footer names are no rows, says Arrow.
-    (got,) = convert_in_memory([with_number(parquet(PORTS), 1, 1, 1, nested=5)])
+    (got,) = convert_in_memory([with_number(parquet(PORTS), "values", 1, 1)])
     assert [row["srcport"] for _, _, row in got.rows] == PORTS["srcport"].to_pylist()
 
 
 def test_a_checksum() -> None:
     body = parquet(PORTS, write_page_checksum=True, compression="none")
-    start, stop, header = list(headers(body))[1]
-    packed = body[stop : stop + header[3, 5]]
-    assert zlib.crc32(packed) == header[4, 5] & 0xFFFFFFFF
-    for place in (stop + 20, stop + len(packed) - 1):
+    _, (_, page) = pages_of(body)
+    packed = body[page.start : page.start + page.packed_bytes]
+    assert (page.has_checksum, page.checksum) == (1, zlib.crc32(packed))
+    for place in (page.start + 20, page.start + len(packed) - 1):
         changed = bytearray(body)
         changed[place] ^= 1
         (got,) = convert_in_memory([bytes(changed)])
         assert "a page has another checksum than its bytes" in str(got.failure)
-    assert start < stop
 
 
 def test_gzip_with_something_behind_it_or_missing() -> None:

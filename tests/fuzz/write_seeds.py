@@ -1,6 +1,6 @@
 """Writes inputs for the fuzz targets to begin with: the texts of the tests, JSON, and columns.
 
-python write_seeds.py FOLDER writes FOLDER/rows, FOLDER/json, FOLDER/pages and FOLDER/decoding.
+python write_seeds.py FOLDER writes a folder for each target.
 """
 
 import random
@@ -9,6 +9,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from support.shapes import parquet
 from support.text_cases import CASES, V2
 
 TIME = b"2026-01-14T00:00:00.000Z "
@@ -23,6 +24,8 @@ FOUND = {
     "json": [],
     "pages": [],
     "decoding": [],
+    # A field with a number below 0.
+    "metadata": [b"\1\5\3\2\0"],
 }
 
 
@@ -71,12 +74,27 @@ def decoding_seeds() -> list[bytes]:
     return [bytes([0x70 | kind, 24, 0, 4, 2]) + page for kind in range(16) for page in pages]
 
 
+def metadata_seeds() -> list[bytes]:
+    """Footers of files with and without nested columns, and the pages before them."""
+    seeds = []
+    for columns in (
+        {"a": ["x", None, "y"]},
+        {"a": [1, 2, 3], "b": [[1], [], [2]]},
+        {"a": [{"b": 1.5, "c": [True]}] * 3, "d": ["é" * 20] * 3},
+    ):
+        body = parquet(columns, row_group_size=2, compression="none", write_page_checksum=True)
+        footer = len(body) - 8 - int.from_bytes(body[-8:-4], "little")
+        seeds += [b"\1" + body[footer:-8], b"\1" + body[4:footer]]
+    return seeds
+
+
 def main(folder: Path) -> None:
     for name, seeds in (
         ("rows", row_seeds()),
         ("json", json_seeds()),
         ("pages", page_seeds()),
         ("decoding", decoding_seeds()),
+        ("metadata", metadata_seeds()),
     ):
         (folder / name).mkdir(parents=True, exist_ok=True)
         for number, seed in enumerate(FOUND[name] + seeds):

@@ -156,11 +156,12 @@ def test_the_place_of_a_byte() -> None:
 
 def test_the_size_of_texts() -> None:
     texts: Any = pa.array(["ab", None, "c", "ab", ""] * 3).dictionary_encode()
-    assert measure_places(texts) == 15
-    assert measure_places(texts.slice(1, 3)) == 3
-    own = pa.DictionaryArray.from_arrays(pa.array([1, 0], pa.int32()), texts.dictionary.slice(1))
-    assert measure_places(own) == 1
-    assert measure_places(pa.array([], pa.string()).dictionary_encode()) == 0
+    validity, places = texts.indices.buffers()
+    offsets = texts.dictionary.buffers()[1]
+    assert measure_places(places, validity, 0, 15, offsets) == 15
+    assert measure_places(places, validity, 1, 3, offsets) == 3
+    assert measure_places(places, None, 2, 2, offsets) == 3
+    assert measure_places(places, validity, 0, 0, offsets) == 0
 
 
 @pytest.mark.parametrize(

@@ -259,6 +259,7 @@ enum fc_failure {
     FC_SMALL_BUFFER = -5, /* a page does not fit into the buffer for it */
     FC_BAD_TYPE = -6,     /* an Arrow type that no column of its kind has */
     FC_BAD_PAGE = -7,     /* a page that is read ends early, or says what cannot be */
+    FC_BAD_METADATA = -8, /* a footer, or a page's header, does so */
 };
 
 /* A text; its bytes lie in an Arrow buffer. */
@@ -403,10 +404,82 @@ all zeros at first. */
 FC_API void fc_bloom_filter(const fc_text *texts, uint32_t count, uint32_t *filter,
                             uint32_t blocks);
 
-/* --- pages -> columns (decoding.c) ----------------------------------------------------------- */
+/* --- pages -> columns (metadata.c, decoding.c) ----------------------------------------------- */
 
-/* Pages that others wrote, of columns without repetition, unpacked: version 1, PLAIN or by numbers
-of entries in a dictionary. Nothing that stands in a page is trusted. */
+/* Files that others wrote; nothing that stands in them is trusted. Pages are read of columns
+without repetition, unpacked: version 1, PLAIN or by numbers of entries in a dictionary. */
+
+/* metadata.c */
+
+/* Part of a footer. */
+typedef struct {
+    uint32_t start, size_bytes;
+} fc_place;
+
+/* A column, or what has columns: those stand behind it. What a footer does not say is 0, or -1
+where that says something. */
+typedef struct {
+    fc_place name;
+    int32_t type; /* Parquet's number; -1: it has columns */
+    int32_t type_length;
+    int32_t repetition;
+    int32_t children;
+    int32_t annotation;       /* ConvertedType; or -1 */
+    int32_t newer_annotation; /* the number of LogicalType's member; 0: of none; or -1 */
+} fc_schema_part;
+
+typedef struct {
+    int64_t values; /* nulls included */
+    int64_t start;  /* of its first data page in the file */
+    int64_t dictionary_start;
+    int64_t size_bytes; /* of its pages */
+    int32_t codec;      /* Parquet's number */
+    uint32_t is_encrypted;
+} fc_chunk_place;
+
+typedef struct {
+    int64_t rows;
+    int64_t size_bytes; /* not compressed */
+    uint64_t chunks;    /* their number; they stand behind those of the groups before */
+} fc_row_group;
+
+typedef struct {
+    fc_place name, value;
+} fc_pair;
+
+/* What a footer says. The memory of each list belongs to the caller; NULL: it is counted alone. */
+typedef struct {
+    fc_schema_part *schema;
+    fc_row_group *groups;
+    fc_chunk_place *chunks;
+    fc_pair *pairs; /* what writers add */
+    uint64_t schema_count, group_count, chunk_count, pair_count;
+    int64_t rows;
+} fc_footer;
+
+/* Read a footer: first to count, then to fill the lists. Returns 0 or FC_BAD_METADATA. */
+FC_API int64_t fc_read_footer(const uint8_t *bytes, uint64_t size_bytes, fc_footer *found);
+
+/* A page, as its header describes it. */
+typedef struct {
+    uint64_t start; /* of its bytes in the file, behind the header */
+    int32_t kind;   /* PageType */
+    int32_t packed_bytes, size_bytes;
+    int32_t values; /* nulls included; of a dictionary, its entries */
+    int32_t encoding;
+    int32_t levels; /* the encoding of levels, in pages of version 1 */
+    uint32_t has_checksum;
+    uint32_t checksum; /* CRC-32 of the packed bytes */
+} fc_page_header;
+
+/* Read the headers of pages that lie from `place` to `stop` in a file, until they have `values` or
+there are `most`. `place` becomes the end of the last page, and `values` what is left of them.
+Returns the number of pages, none of which is beyond `stop`; FC_BAD_METADATA, or FC_BAD_PAGE if one
+has an impossible size. */
+FC_API int64_t fc_read_page_headers(const uint8_t *file, uint64_t *place, uint64_t stop,
+                                    int64_t *values, fc_page_header *headers, uint32_t most);
+
+/* decoding.c */
 
 /* RLE/bit-packing hybrid, of which the first numbers were read. */
 typedef struct {
