@@ -291,16 +291,12 @@ static void check_texts(const value *rows, const fc_page *page,
   free(offsets);
 }
 
-/* Places are read as those of integers are. */
-static void check_decoding(const task *t, const value *rows,
-                           const fc_page *page, const uint8_t *out,
-                           uint8_t width, const value *entries,
-                           uint32_t count) {
-  if (t->type == FC_PHYSICAL_TEXT) {
-    if (width == 0)
-      check_texts(rows, page, out);
-    return;
-  }
+/* Entries as a dictionary page has them; NULL without one. Places in texts are
+ * read as those in integers are. */
+static uint8_t *decoded_entries(const task *t, uint8_t width,
+                                const value *entries, uint32_t count) {
+  if (width == 0 || t->type == FC_PHYSICAL_TEXT)
+    return NULL;
   size_t size = t->type == FC_PHYSICAL_INT32 ? 4 : 8;
   uint8_t *decoded = exactly(count * size);
   for (uint32_t i = 0; i < count; i++) {
@@ -308,8 +304,7 @@ static void check_decoding(const task *t, const value *rows,
     memcpy(decoded + i * size,
            size == 4 ? (void *)&narrow : (void *)&entries[i].number, size);
   }
-  check_integers(t, rows, page, out, width ? decoded : NULL, count);
-  free(decoded);
+  return decoded;
 }
 
 /* --- writing
@@ -391,6 +386,7 @@ static void check_pages(const task *t, const fc_chunk *chunk, uint32_t count) {
   uint64_t capacity = fc_page_capacity(t->page_rows, chunk->width, value_bytes);
   uint8_t *out = exactly(capacity);
   uint32_t *scratch = exactly(t->page_rows * sizeof *scratch);
+  uint8_t *decoded = decoded_entries(t, chunk->width, entries, count);
   fc_packed_page pages[MOST_PAGES];
   uint32_t row = 0, found;
   while (row < t->rows) {
@@ -406,8 +402,10 @@ static void check_pages(const task *t, const fc_chunk *chunk, uint32_t count) {
       CHECK(pages[i].packed == at && pages[i].packed_bytes == page->size_bytes);
       check_page(t, t->values + row, page, at, chunk->width, entries, count);
       check_bounds(t, t->values + row, page, entries);
-      check_decoding(t, t->values + row, page, at, chunk->width, entries,
-                     count);
+      if (t->type != FC_PHYSICAL_TEXT)
+        check_integers(t, t->values + row, page, at, decoded, count);
+      else if (chunk->width == 0)
+        check_texts(t->values + row, page, at);
       at += page->size_bytes;
       row += page->rows;
     }
@@ -417,6 +415,7 @@ static void check_pages(const task *t, const fc_chunk *chunk, uint32_t count) {
   if (chunk->width)
     check_dictionary_page(t, chunk, entries, count);
   free(entries);
+  free(decoded);
   free(out);
   free(scratch);
 }
