@@ -36,6 +36,16 @@ class Events(NamedTuple):
         """Return events of which only the times are known."""
         return cls(times, np.full(len(times), -1))
 
+    @classmethod
+    def joined(cls, events: Sequence["Events"]) -> Self:
+        """Return several, one behind another."""
+        accounts = tuple(dict.fromkeys(account for some in events for account in some.accounts))
+        # The last place is that of owners who are not known, -1.
+        places = [np.array([*map(accounts.index, some.accounts), -1]) for some in events]
+        owners = [there[some.owners] for there, some in zip(places, events, strict=True)]
+        times = [some.times for some in events]
+        return cls(np.concatenate(times), np.concatenate(owners), accounts)
+
     def take(self, places: npt.NDArray[np.int64] | npt.NDArray[np.bool_] | slice) -> "Events":
         """Return the events at some places, or those that a mask selects."""
         return Events(self.times[places], self.owners[places], self.accounts)

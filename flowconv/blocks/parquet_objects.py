@@ -210,7 +210,7 @@ def _has_length(type_: Any) -> bool:
 
 # Thousands of objects have the same.
 @lru_cache(maxsize=64)
-def _recognise(schema: pa.Schema) -> tuple[LogFormat, list[str]]:
+def _recognise(schema: pa.Schema) -> tuple[LogFormat, tuple[str, ...]]:
     """Return the fields of a file, and the names of their columns.
 
     Raises:
@@ -233,4 +233,4 @@ def _recognise(schema: pa.Schema) -> tuple[LogFormat, list[str]]:
                 f"column {quote(name)} has the type {quote(str(type_))}, which {field.name} cannot "
                 "have; numbers and text are read. Leave it out with --exclude."
             )
-    return format_, names
+    return format_, tuple(names)

@@ -115,12 +115,16 @@ def column_pages(data: memoryview, group: RowGroup, names: Collection[str]) -> l
         ValueError: The file is damaged.
     """
     columns: list[ColumnPages] = []
-    left = _MOST_PAGES
+    pages = together = 0
     for chunk in group.chunks:
-        if chunk.column.name in names:
-            columns.append(_read_chunk(data, chunk, left))
-            left -= len(columns[-1].pages)
-    together = sum(column.page_bytes for column in columns)
+        if chunk.column.name not in names:
+            continue
+        column = _read_chunk(data, chunk, _MOST_PAGES - pages)
+        columns.append(column)
+        pages += len(column.pages)
+        together += column.page_bytes
+        if together > _PAGES_BYTES:
+            column.entries = None
     if together > _PAGES_BYTES:
         largest = max(columns, key=lambda column: column.page_bytes)
         raise FormatError(

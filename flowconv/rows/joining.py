@@ -1,6 +1,6 @@
 """Of stage 4: batches of few rows -> one, since most of what a batch costs it costs once.
 
-An object of Parquet is a batch at least, and many have some dozens of rows.
+An object of Parquet or JSON is a batch at least, and many have some dozens of rows.
 """
 
 from collections.abc import Iterator
@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 import pyarrow as pa
 
+from flowconv.blocks.block import Events
 from flowconv.rows.batch import RawBatch
 
 # A batch of so many goes on alone.
@@ -26,7 +27,7 @@ class BatchJoiner:
 
     def add(self, batch: RawBatch) -> Iterator[RawBatch]:
         """Add a batch, and give out what need not wait."""
-        waits = batch.table.num_rows < ENOUGH_ROWS and batch.events is None
+        waits = batch.table.num_rows < ENOUGH_ROWS
         if self._waiting and not (waits and _are_alike(self._waiting[0], batch)):
             yield from self.take()
         if not waits:
@@ -49,13 +50,19 @@ class BatchJoiner:
 
 
 def _are_alike(first: RawBatch, second: RawBatch) -> bool:
-    return first.format == second.format and first.table.schema == second.table.schema
+    return (
+        first.format == second.format
+        and (first.events is None) == (second.events is None)
+        and first.table.schema == second.table.schema
+    )
 
 
 def _joined(batches: list[RawBatch]) -> RawBatch:
     table = pa.concat_tables([batch.table for batch in batches])
+    events = [batch.events for batch in batches if batch.events is not None]
     return batches[0]._replace(
         table=table.unify_dictionaries().combine_chunks(),
         sources=tuple(source for batch in batches for source in batch.sources),
         lines=np.concatenate([batch.lines for batch in batches]),
+        events=Events.joined(events) if events else None,
     )

@@ -38,9 +38,13 @@ def rows_of(batches: list[RawBatch]) -> list[tuple[Any, ...]]:
         b.table.validate(full=True)
         uris = [source.uri for source, count in b.sources for _ in range(count)]
         values = (tuple(row.values()) for row in b.table.to_pylist())
+        events: list[Any] = [None] * len(uris)
+        if b.events is not None:
+            owners = [b.events.accounts[n] if n >= 0 else None for n in b.events.owners]
+            events = list(zip(b.events.times.tolist(), owners, strict=True))
         rows += [
-            (uri, line, b.format.names, *row)
-            for uri, line, row in zip(uris, b.lines.tolist(), values, strict=True)
+            (uri, line, b.format.names, event, *row)
+            for uri, line, event, row in zip(uris, b.lines.tolist(), events, values, strict=True)
         ]
     return rows
 
@@ -54,21 +58,27 @@ def joined(batches: list[RawBatch]) -> list[RawBatch]:
 TEXTS = st.lists(st.none() | st.sampled_from(["a", "b", "", "é"]), max_size=6)
 
 
-@given(st.lists(st.tuples(TEXTS, st.booleans(), st.booleans(), st.integers(0, 9)), max_size=12))
-def test_rows_stay_as_they_are(drawn: list[tuple[list[str | None], bool, bool, int]]) -> None:
+ACCOUNTS = st.none() | st.lists(st.sampled_from("123"), max_size=3, unique=True)
+
+
+@given(st.lists(st.tuples(TEXTS, st.booleans(), st.booleans(), ACCOUNTS), max_size=12))
+def test_rows_stay_as_they_are(
+    drawn: list[tuple[list[str | None], bool, bool, list[str] | None]],
+) -> None:
     batches = []
-    for number, (texts, is_coded, is_ports, sliced) in enumerate(drawn):
+    for number, (texts, is_coded, is_ports, drawn_accounts) in enumerate(drawn):
         array: Any = pa.array(texts, pa.string())
         array = array.dictionary_encode() if is_coded else array
         made = batch(str(number), array, [n if n % 3 else None for n in range(len(texts))],
                      is_ports=is_ports)  # fmt: skip
-        if sliced > 6:
-            made = made._replace(events=Events.of_times(np.zeros(len(texts), np.int64)))
+        if drawn_accounts is not None:
+            owners = np.array([n % (len(drawn_accounts) + 1) - 1 for n in range(len(texts))], int)
+            times = np.arange(number, number + len(texts))
+            made = made._replace(events=Events(times, owners, tuple(drawn_accounts)))
         batches.append(made)
     with mock.patch.object(joining, "ENOUGH_ROWS", 10):
         got = joined(batches)
     assert rows_of(got) == rows_of(batches)
-    assert all(len(b.sources) == 1 for b in got if b.events is not None)
 
 
 def test_how_many_are_joined() -> None:
