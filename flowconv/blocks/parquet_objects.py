@@ -105,35 +105,39 @@ def _read(log_object: LogObject, buffer: pa.Buffer, data: Unpacked) -> BlockRead
         schema = foreign.schema
     format_, names = _recognise(schema)
     # The last piece is marked as the end of the object, so each waits for the next.
-    waiting = RowBlock(
-        log_object=log_object,
-        rows=schema.empty_table().select(names).rename_columns(list(format_.columns)),
-        format=format_,
-        first_row=1,
-        ends_object=False,
-        text_bytes=0,
-    )
-    for table, table_bytes, is_native in _tables(buffer, footer, foreign, names):
+    waiting: RowBlock | None = None
+    next_row = 1
+    for table, table_bytes, is_native in _tables(buffer, footer, schema, foreign, names):
         for rows, size_bytes in _pieces(table.rename_columns(list(format_.columns)), table_bytes):
             data.count(size_bytes)
-            if waiting.rows.num_rows:
+            if waiting is not None:
                 yield waiting
-            waiting = waiting._replace(
+            waiting = RowBlock(
+                log_object=log_object,
                 rows=rows,
-                first_row=waiting.first_row + waiting.rows.num_rows,
+                format=format_,
+                first_row=next_row,
+                ends_object=False,
                 text_bytes=size_bytes,
                 is_native=is_native,
             )
-    if (count := waiting.first_row - 1 + waiting.rows.num_rows) != footer.rows:
-        raise ValueError(f"it has {count} rows, and names {footer.rows}")
+            next_row += rows.num_rows
+    if waiting is None or next_row - 1 != footer.rows:
+        raise ValueError(f"it has {next_row - 1} rows, and names {footer.rows}")
     yield waiting._replace(ends_object=True)
 
 
 def _tables(
-    buffer: pa.Buffer, footer: Footer, foreign: "ForeignFile | None", names: Sequence[str]
+    buffer: pa.Buffer,
+    footer: Footer,
+    schema: pa.Schema,
+    foreign: "ForeignFile | None",
+    names: Sequence[str],
 ) -> Iterator[tuple[pa.Table, int, bool]]:
     """Yield some rows at a time, how many bytes they take one by one, and if they are native."""
     is_native = foreign is None
+    if footer.rows == 0:
+        yield schema.empty_table().select(names), 0, False
     view = memoryview(buffer)
     for number, group in enumerate(footer.groups):
         columns = column_pages(view, group, set(names))

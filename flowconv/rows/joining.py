@@ -35,7 +35,7 @@ class BatchJoiner:
             return
         self._waiting.append(batch)
         self._rows += batch.table.num_rows
-        self._size_bytes += batch.table.nbytes
+        self._size_bytes += batch.table.get_total_buffer_size()
         if self._rows >= ENOUGH_ROWS or self._size_bytes >= _MOST_BYTES:
             yield from self.take()
 
