@@ -15,7 +15,14 @@ from pyarrow import types
 from flowconv.blocks.parquet_footer import Chunk, Footer, ParquetColumn, RowGroup
 from flowconv.blocks.parquet_pages import ColumnPages, Page, unpack
 from flowconv.blocks.parquet_types import is_text
-from flowconv.kernel.decoding import PageReader, find_byte, measure_places, no_bits, room
+from flowconv.kernel.decoding import (
+    NO_PLACE,
+    PageReader,
+    find_byte,
+    measure_places,
+    no_bits,
+    room,
+)
 
 _TYPES: dict[str, Any] = {"INT32": pa.int32(), "INT64": pa.int64(), "BYTE_ARRAY": pa.string()}
 
@@ -117,7 +124,7 @@ class _Integers:
         self._size = self._type.bit_width // 8
         self._dictionary = pa.py_buffer(b"")
         pages = column.pages
-        if pages and pages[0].is_dictionary:
+        if pages[0].is_dictionary:
             dictionary = pa.py_buffer(unpack(data, pages[0], chunk.codec))
             if dictionary.size < pages[0].values * self._size:
                 raise ValueError("a dictionary has fewer values than it says")
@@ -149,7 +156,7 @@ class _Texts:
         self._is_coded = is_coded
         self._dictionary = _NO_TEXTS
         pages = column.pages
-        if pages and pages[0].is_dictionary:
+        if pages[0].is_dictionary:
             entries = column.entries
             if entries is None:
                 entries = unpack(data, pages[0], chunk.codec)
@@ -158,6 +165,8 @@ class _Texts:
             self._dictionary = page.read_texts(count)
             pages = pages[1:]
         self._null = find_byte(self._dictionary, _MISSING)
+        # No writer is known that has a text twice in its dictionary.
+        self._has_others = find_byte(self._dictionary.slice(self._null + 1), _MISSING) != NO_PLACE
         self._offsets = self._dictionary.buffers()[1]
         self._chunk = _Chunk(data, chunk, pages)
 
@@ -191,7 +200,12 @@ class _Texts:
             _CODED, place, buffers, self._dictionary, nulls
         )
         size_bytes = 4 * place + measure_places(places, buffers[0], 0, place, self._offsets)
-        return texts if self._is_coded else texts.dictionary_decode(), size_bytes
+        if self._is_coded and not self._has_others:
+            return texts, size_bytes
+        texts = texts.dictionary_decode()
+        if self._has_others:
+            texts = pa.array([None if t == "-" else t for t in texts.to_pylist()], pa.string())
+        return texts.dictionary_encode() if self._is_coded else texts, size_bytes
 
 
 def _is_native(column: ParquetColumn) -> bool:

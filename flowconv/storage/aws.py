@@ -116,6 +116,9 @@ ADVICE: Mapping[str, str] = {
     "secret.",
     "ProfileNotFound": "there is no such profile in AWS's configuration. Check profile=… or "
     "AWS_PROFILE.",
+    "ConfigParseError": "AWS's configuration cannot be read: a line is neither a [section] nor a "
+    "setting (name = value). Repair ~/.aws/config and ~/.aws/credentials, or the files that "
+    "AWS_CONFIG_FILE and AWS_SHARED_CREDENTIALS_FILE name.",
     "CredentialRetrievalError": "the credentials could not be loaded. Check the profile.",
     "SSOTokenLoadError": "there is no single sign-on session. Run aws sso login.",
     "UnauthorizedSSOTokenError": _SIGNED_OUT,

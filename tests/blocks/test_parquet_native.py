@@ -164,6 +164,16 @@ def test_other_writers(write: Callable[[pa.Table, Path], None], tmp_path: Path) 
     assert_as_arrow_reads((tmp_path / "b").read_bytes(), 500)
 
 
+def test_a_dictionary_with_a_text_twice() -> None:
+    texts = ["-", "x", "a", "-", "x", None] * 20
+    body = parquet({"srcaddr": texts}, compression="none", data_page_size=100)
+    assert body.count(b"\1\0\0\0-\1\0\0\0x") == 1
+    twice = body.replace(b"\1\0\0\0-\1\0\0\0x", b"\1\0\0\0-\1\0\0\0-")
+    for is_coded in (None, False, True):
+        rows = rows_of(read(twice, 50, is_coded=is_coded))
+        assert [row["srcaddr"] for row in rows] == [None, None, "a", None, None, None] * 20
+
+
 def test_texts_share_their_dictionary() -> None:
     texts = [f"10.0.0.{n % 90}" for n in range(1000)]
     first, *others = read(parquet({"srcaddr": texts}, data_page_size=100), 300)

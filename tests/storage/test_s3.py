@@ -224,6 +224,16 @@ def test_environment_is_enough(s3: S3Server, monkeypatch: pytest.MonkeyPatch) ->
     _assert_works(open_storage(f"s3://{s3.make_bucket(1)}/p"))
 
 
+@pytest.mark.parametrize("name", ["AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"])
+def test_configuration_that_cannot_be_read(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "aws").write_text("[profile p\nregion=\n===\n")
+    monkeypatch.setenv(name, str(tmp_path / "aws"))
+    with pytest.raises(StorageError, match=r"configuration cannot be read: .* Repair ~/\.aws"):
+        open_storage("s3://bucket", {"region": "eu-west-1"}).read("lake.json")
+
+
 def test_profile_goes_before_the_environment(
     s3: S3Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
