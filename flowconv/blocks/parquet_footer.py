@@ -27,6 +27,9 @@ _NEWER_NONE = (-1, 0)
 # What says of INT32, and of INT64, that it is what it is.
 _SIGNED = {1: 17, 2: 18}
 
+# A column's name has those of all that it is in, so that of many deep ones would have gigabytes.
+_DEEPEST = 64
+
 _PIECE_BYTES = 1 << 20
 
 _ENCRYPTED = (
@@ -191,6 +194,8 @@ def _walk(parts: tuple[SchemaPart, ...]) -> Iterator[ParquetColumn]:
         if part.type >= 0 and part.children == 0:
             path = [outer for outer, _ in around[1:]]
             yield _column(".".join([*path, name]), part, is_nested=len(path) > 0)
+        elif len(around) > _DEEPEST:
+            raise ValueError("its columns are nested too deep")
         else:
             around.append((name, part.children))
     if any(missing for _, missing in around):

@@ -236,11 +236,11 @@ def _read_chunk(data: memoryview, chunk: Chunk, most_pages: int) -> ColumnPages:
         if page.is_dictionary:
             taken = 2 * page.size_bytes + (20 * page.values if is_text else 0)
             dictionary = max(dictionary, taken)
+            entries = _entries(data, page, chunk.codec) if is_text else None
             longest = page.size_bytes
-            if is_text and longest <= _LARGE_DICTIONARY:
-                pages.entries = _entries(data, page, chunk.codec)
-            if pages.entries is not None:
-                longest = min(longest, longest_text(pages.entries, page.values))
+            if entries is not None:
+                longest = min(longest, longest_text(entries, page.values))
+            pages.entries = entries
             pages.longest_entry = max(pages.longest_entry, longest)
             continue
         values += page.values
@@ -262,8 +262,8 @@ def _read_chunk(data: memoryview, chunk: Chunk, most_pages: int) -> ColumnPages:
 
 
 def _entries(data: memoryview, page: Page, codec: str) -> Bytes | None:
-    """Return the unpacked page of a dictionary; None if that cannot be unpacked."""
+    """Return the unpacked page of a dictionary; None if it is large, or cannot be unpacked."""
     try:
-        return unpack(data, page, codec)
+        return unpack(data, page, codec) if page.size_bytes <= _LARGE_DICTIONARY else None
     except (pa.ArrowException, OSError, ValueError):
         return None

@@ -88,6 +88,15 @@ def test_footers(write: Callable[[pa.Table, Path], None], tmp_path: Path) -> Non
             assert chunk.dictionary_start == (column.dictionary_page_offset or 0)
 
 
+def test_columns_that_are_nested_too_deep() -> None:
+    type_: Any = pa.int64()
+    for _ in range(70):
+        type_ = pa.struct([("a", type_)])
+    body = parquet({"a": pa.nulls(1, type_)})
+    with pytest.raises(ValueError, match="its columns are nested too deep"):
+        read_footer(pa.BufferReader(body))  # type: ignore[arg-type]
+
+
 def footer_bytes(body: bytes) -> bytes:
     return body[-8 - int.from_bytes(body[-8:-4], "little") : -8]
 
