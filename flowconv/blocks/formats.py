@@ -160,6 +160,7 @@ def with_timestamp(format_: LogFormat) -> LogFormat:
     return replace(format_, timestamped=True)
 
 
+@lru_cache(maxsize=1024)
 def declared_format(text: str, table: Table | None = None) -> LogFormat:
     """Return the format that `--format` names: AWS's `${version} ${account-id} …`, or `default`.
 
