@@ -1,9 +1,12 @@
 """Parquet as AWS delivers it, read by the native core: the same as Arrow reads."""
 
+import random
 import zlib
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import duckdb
 import polars as pl
@@ -13,6 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from flowconv.blocks import parquet_objects
 from flowconv.blocks.parquet_footer import Footer, read_footer
 from flowconv.blocks.parquet_native import can_decode, decode, native_schema
 from flowconv.blocks.parquet_pages import ColumnPages, Page, column_pages, unpack
@@ -323,3 +327,43 @@ def test_gzip_with_something_behind_it_or_missing() -> None:
         short = page._replace(packed_bytes=page.packed_bytes - cut)
         with pytest.raises(ValueError, match=r"gzip|size|bytes"):
             unpack(memoryview(body), short, "gzip")
+
+
+DAMAGED = {
+    "srcport": pa.array([n * 7 % 90 if n % 5 else None for n in range(200)], INT32),
+    "srcaddr": [f"10.0.{n % 13}.1" if n % 7 else ("-" if n % 2 else None) for n in range(200)],
+    "bytes": pa.array([n * 1000 for n in range(200)]),
+    "action": ["ACCEPT"] * 100 + ["REJECT"] * 100,
+}
+WRITTEN: list[dict[str, Any]] = [
+    {"compression": "none", "data_page_size": 100, "write_batch_size": 10},
+    {"compression": "none", "use_dictionary": False},
+    {"compression": "none", "dictionary_pagesize_limit": 40, "data_page_size": 50,
+     "write_batch_size": 5, "row_group_size": 90},
+    {"compression": "gzip"},
+    {"compression": "snappy", "row_group_size": 70},
+    {"compression": "zstd"},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("how", WRITTEN)
+def test_damage_is_read_as_arrow_reads_it(how: dict[str, Any]) -> None:
+    """One of the two may find that a file is damaged; if both read it, they read the same."""
+    whole = parquet(pa.table(DAMAGED), **how)
+    rng = random.Random(len(whole))
+    outcomes: Counter[tuple[bool, bool]] = Counter()
+    for _ in range(300):
+        body = bytearray(whole)
+        for _ in range(rng.choice([1, 1, 2, 3])):
+            place = rng.randrange(4, len(body) - 8)
+            body[place] = rng.choice([body[place] ^ 1 << rng.randrange(8), rng.randrange(256), 0])
+        (native,) = convert_in_memory([bytes(body)])
+        with mock.patch.object(parquet_objects, "native_schema", return_value=None):
+            (foreign,) = convert_in_memory([bytes(body)])
+        read_by = native.failure is None, foreign.failure is None
+        outcomes[read_by] += 1
+        if all(read_by):
+            assert (native.rows, native.counts) == (foreign.rows, foreign.counts)
+            assert native.rejected == foreign.rejected
+    assert outcomes[True, True] > 15
+    assert outcomes[False, False] > 15

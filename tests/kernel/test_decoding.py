@@ -62,8 +62,6 @@ def read_places(page: PageReader, rows: int, entries: int, null: int) -> list[in
         (SOME_NULL + b"\x00\x03", 5, True, [10, None, 10, 10, None]),
         # Without a value, nothing need stand behind the levels.
         (_levels(b"\x0a\x00"), 5, True, [None] * 5),
-        # Some writers end a group at its last value.
-        (_levels(b"\x06\x01") + PLACES[:-1], 3, True, [30, 20, 10]),
         (_levels(b""), 0, False, []),
     ],
 )
@@ -108,7 +106,8 @@ def test_a_place_that_stands_for_no_value() -> None:
         (_levels(b"\x02\x01"), 1, True),
         (_levels(b"\x02\x01") + b"\x21\x02\x00\x00\x00\x00\x00", 1, True),  # 33 bits
         (_levels(b"\x02\x01") + b"\x03\x02\x03", 1, True),  # beyond the dictionary
-        (_levels(b"\x06\x01") + PLACES[:-2], 3, True),
+        (_levels(b"\x06\x01") + PLACES[:-1], 3, True),  # a group that is not whole
+        (_levels(b"\x05\x07") + PLAIN, 3, False),
         (_levels(b"\x12\x01") + PLACES, 9, True),
     ],
 )

@@ -42,7 +42,7 @@ static bool read_varint(fc_numbers *numbers, uint64_t *value) {
     return false;
 }
 
-/* Begin the next run; false if there is none. */
+/* Begin the next run; false if there is none that is whole. */
 static bool begin_run(fc_numbers *numbers) {
     uint64_t header;
     if (!read_varint(numbers, &header))
@@ -50,10 +50,12 @@ static bool begin_run(fc_numbers *numbers) {
     uint64_t there = (uint64_t)(numbers->end - numbers->at);
     if (header & 1) {
         uint64_t groups = header >> 1;
+        if (groups * numbers->width > there)
+            return false;
         numbers->left = groups * 8;
         numbers->packed = numbers->at;
         numbers->bit = 0;
-        numbers->at += least(groups * numbers->width, there); /* the last may be cut */
+        numbers->at += groups * numbers->width;
         return true;
     }
     unsigned size = (numbers->width + 7) / 8;
@@ -72,9 +74,6 @@ static uint32_t left_in_run(fc_numbers *numbers, uint32_t most) {
     while (numbers->left == 0)
         if (!begin_run(numbers))
             return 0;
-    uint64_t bits = least(numbers->left, most) * numbers->width;
-    if (numbers->packed && numbers->bit + bits > (uint64_t)(numbers->at - numbers->packed) * 8)
-        return 0;
     return (uint32_t)least(numbers->left, most);
 }
 
