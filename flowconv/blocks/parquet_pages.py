@@ -57,15 +57,17 @@ class Page(PageHeader):
         """It has, for each value, its place in the dictionary."""
         return not self.is_dictionary and self.encoding in (_PLAIN_DICTIONARY, _RLE_DICTIONARY)
 
-    @property
-    def is_plain(self) -> bool:
-        """It is of the kinds that most writers make, and that the core reads."""
+    def is_plain(self, *, may_be_null: bool) -> bool:
+        """Tell whether it is of the kinds that most writers make, and that the core reads.
+
+        Without nulls there are no levels, whatever is said of them.
+        """
         if self.is_dictionary:
             return self.encoding in (_PLAIN, _PLAIN_DICTIONARY)
         return (
             self.kind == _DATA
             and (self.encoding == _PLAIN or self.has_places)
-            and self.levels == _RLE
+            and (self.levels == _RLE or not may_be_null)
         )
 
 
@@ -229,7 +231,8 @@ def _read_chunk(data: memoryview, chunk: Chunk, most_pages: int) -> ColumnPages:
     for page in map(Page._make, read_page_headers(data, *bounds, chunk.values)):
         packed = max(packed, page.packed_bytes)
         # The dictionary is the first page.
-        are_plain &= page.is_plain and not (page.is_dictionary and pages.pages)
+        are_plain &= page.is_plain(may_be_null=column.may_be_null)
+        are_plain &= not (page.is_dictionary and pages.pages)
         are_plain &= len(pages.pages) < most_pages
         if are_plain:
             pages.pages.append(page)

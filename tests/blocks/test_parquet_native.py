@@ -178,6 +178,21 @@ def test_a_dictionary_with_a_text_twice() -> None:
         assert [row["srcaddr"] for row in rows] == [None, None, "a", None, None, None] * 20
 
 
+@pytest.mark.parametrize("nullable", [False, True])
+def test_levels_that_are_none(nullable: bool) -> None:
+    """Spark says that the levels of columns without nulls are bit-packed; there are none."""
+    schema = pa.schema([pa.field("srcport", INT32, nullable=nullable)])
+    body = parquet(pa.table([list(range(100))], schema=schema), compression="none")
+    # Fields 3 and 4 of DataPageHeader: RLE.
+    assert body.count(b"\x15\x06\x15\x06") == 1
+    packed = body.replace(b"\x15\x06\x15\x06", b"\x15\x08\x15\x08")
+    (group,) = footer_of(packed).groups
+    (column,) = column_pages(memoryview(packed), group, {"srcport"})
+    assert can_decode([column]) is not nullable
+    if not nullable:
+        assert rows_of(read(packed)) == as_arrow_reads(body)
+
+
 def test_texts_share_their_dictionary() -> None:
     texts = [f"10.0.0.{n % 90}" for n in range(1000)]
     first, *others = read(parquet({"srcaddr": texts}, data_page_size=100), 300)
