@@ -1,12 +1,18 @@
-"""How fast text becomes columns: the native parser beside the present one, in GB/s of CPU.
+"""How fast text becomes columns, and what finding its delimiters takes of it, in GB/s of CPU.
 
 See README.md, or `python benchmarks/bench_kernel.py --help`.
 """
 
 import argparse
+import ctypes
 import gzip
 import json
+import os
 import random
+import shlex
+import shutil
+import subprocess
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -23,6 +29,11 @@ from flowconv.source.keys import LogObject
 
 # Rows of a row group, about.
 TEXT_BYTES = 4 * BLOCK_BYTES
+
+# What is looked at together, so that the offsets of its delimiters stay in the caches.
+STRETCH_BYTES = 128 << 10
+
+COMPILER = shlex.split(os.environ.get("CC", "cc"))
 
 
 def with_bad_lines(text: bytes) -> bytes:
@@ -88,6 +99,53 @@ def present(format_: LogFormat, text: bytes) -> int:
     return rows
 
 
+class _Delimiters(ctypes.Structure):
+    """What `src/delimiters.h` declares."""
+
+    _fields_ = (
+        ("offsets", ctypes.c_void_p),
+        ("count", ctypes.c_size_t),
+        ("line_ends", ctypes.c_void_p),
+        ("lines", ctypes.c_size_t),
+        ("blocks", ctypes.c_void_p),
+        ("found", ctypes.c_uint8),
+    )
+
+
+class DelimiterFinder:
+    """Finds delimiters and does nothing else; compiled apart, as the library does not show it."""
+
+    def __init__(self, text: bytes, speed: Speed) -> None:
+        self._text = text
+        # Whole blocks are looked at: there must be something behind the text.
+        self._padded = ctypes.create_string_buffer(text, len(text) + 64)
+        source = Path(__file__).parents[1] / "flowconv" / "kernel" / "src" / "delimiters.c"
+        with tempfile.TemporaryDirectory() as folder:
+            library = Path(folder) / "delimiters.so"
+            flags = ("-std=c11", "-O3", "-funroll-loops", "-shared", "-fPIC")
+            subprocess.run([*COMPILER, *flags, str(source), "-o", str(library)], check=True)
+            loaded = ctypes.CDLL(str(library))
+        loaded.find_delimiters_of.restype = ctypes.CFUNCTYPE(
+            None, ctypes.c_void_p, ctypes.c_size_t, ctypes.c_void_p
+        )
+        self._find = loaded.find_delimiters_of(ctypes.byref(ctypes.c_int32(speed)))
+        room = STRETCH_BYTES + 64
+        self._memory = [ctypes.create_string_buffer(4 * room) for _ in range(3)]
+        offsets, line_ends, blocks = map(ctypes.addressof, self._memory)
+        self._found = _Delimiters(offsets=offsets, line_ends=line_ends, blocks=blocks)
+
+    def count_lines(self) -> int:
+        """Look at the text stretch by stretch; return its lines."""
+        address = ctypes.addressof(self._padded)
+        lines = start = 0
+        while start < len(self._text):
+            stop = self._text.rfind(b"\n", start, start + STRETCH_BYTES) + 1
+            self._find(address + start, stop - start, ctypes.addressof(self._found))
+            lines += self._found.lines
+            start = stop
+        return lines
+
+
 def gigabytes_a_second(parse: Callable[[], int], size: int, rows: int, rounds: int) -> float:
     """The best of some rounds, by processor time: others may use the machine, too.
 
@@ -101,6 +159,15 @@ def gigabytes_a_second(parse: Callable[[], int], size: int, rows: int, rounds: i
             raise SystemExit("the parsers disagree about the number of rows")
         found.append(size / 1e9 / (time.process_time() - start))
     return max(found)
+
+
+def delimiters_alone(text: bytes, rounds: int) -> dict[str, float]:
+    figures = {}
+    for speed in speeds():
+        find = DelimiterFinder(text, speed).count_lines
+        size, lines = len(text), text.count(b"\n")
+        figures[speed.name.lower()] = gigabytes_a_second(find, size, lines, rounds)
+    return figures
 
 
 def main() -> None:
@@ -137,6 +204,13 @@ def main() -> None:
         )  # fmt: skip
         results[kind] = figures
         print(f"| {kind:<21} | " + " | ".join(f"{s:>7.2f}" for s in figures.values()) + " |")
+    if shutil.which(COMPILER[0]) is None:
+        print(f"there is no {COMPILER[0]}, so finding delimiters alone is left out")
+    else:
+        name = "delimiters alone"
+        results[name] = delimiters_alone(plain, rounds)
+        cells = [f"{speed:>7.2f}" for speed in results[name].values()]
+        print(f"| {name:<21} | " + " | ".join([*cells, " " * 7]) + " |")
     if arguments.json:
         arguments.json.write_text(json.dumps(results, indent=1), encoding="utf-8")
 

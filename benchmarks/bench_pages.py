@@ -50,8 +50,8 @@ STEPS: dict[str, tuple[Any, str]] = {
 }
 
 
-def rows_of_logs(rows: int) -> pa.Table:
-    """Generate logs and read them; texts are plain."""
+def rows_of_logs(rows: int) -> tuple[pa.Table, int]:
+    """Generate logs and read them; texts are plain. Also return the size of the logs' text."""
     options = GenerateOptions(
         versions=(5,),
         accounts=1,
@@ -62,11 +62,11 @@ def rows_of_logs(rows: int) -> pa.Table:
         custom_orders=False,
     )
     with tempfile.TemporaryDirectory() as folder:
-        generate(Path(folder) / "logs", options)
+        text_bytes = generate(Path(folder) / "logs", options).text_bytes
         table = pa.Table.from_batches(flowconv.read(f"{folder}/logs"))
     if table.num_rows != rows:
         raise SystemExit(f"read {table.num_rows} rows, but the logs have {rows}")
-    return table.cast(table_schema(Table.VPC)).combine_chunks()
+    return table.cast(table_schema(Table.VPC)).combine_chunks(), text_bytes
 
 
 def as_dictionaries(table: pa.Table) -> pa.Table:
@@ -148,7 +148,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there")
     arguments = parser.parse_args()
     rows, rounds = (2_000, 1) if arguments.smoke else (ROW_GROUP_ROWS, arguments.rounds)
-    texts = rows_of_logs(rows)
+    texts, text_bytes = rows_of_logs(rows)
     schema = texts.schema
     coded = as_dictionaries(texts)
     cases: dict[str, tuple[pa.Table, tuple[str, ...], dict[str, Any]]] = {
@@ -163,7 +163,7 @@ def main() -> None:
         ),
     }
     results: dict[str, Any] = {}
-    print(f"\n{rows:,} rows of {len(schema)} columns\n")
+    print(f"\n{rows:,} rows of {len(schema)} columns, {text_bytes / 1e6:.0f} MB of text\n")
     print("| writer | CPU ms | MB |\n| --- | ---: | ---: |")
     for name, table in (("Arrow, texts", texts), ("Arrow, dictionaries", coded)):
         cpu_s, size_bytes = least_cpu(lambda table=table: write_arrow(table, schema), rounds)  # type: ignore[misc]
@@ -180,7 +180,10 @@ def main() -> None:
         print(f"| flowconv, {name} | {cpu_s * 1e3:.1f} | {size_bytes / 1e6:.3f} |")
     for name in cases:
         steps = sorted(results[name]["steps_s"].items(), key=lambda step: -step[1])
-        print(f"\n{name}: " + ", ".join(f"{step} {1e3 * took:.1f}" for step, took in steps))
+        print(f"\n{name}, CPU ms (GB/s of text):")
+        print(
+            ", ".join(f"{s} {1e3 * took:.1f} ({text_bytes / 1e9 / took:.1f})" for s, took in steps)
+        )
     if arguments.json:
         arguments.json.write_text(json.dumps(results, indent=2) + "\n")
 
