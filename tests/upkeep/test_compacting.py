@@ -531,7 +531,9 @@ def test_kept_files(place: Place) -> None:
     assert not list((place.lake / "_flowconv/intents").iterdir())
 
 
-def test_a_reader_sees_the_same_rows_meanwhile(place: Place) -> None:
+@pytest.mark.parametrize(("workers", "keep"), [(1, 0), (2, 24)])
+def test_a_reader_sees_the_same_rows_meanwhile(place: Place, workers: int, keep: int) -> None:
+    """Of two workers, one may remove what a reader within the other has begun to read."""
     before = rows_of(place)
     seen = []
 
@@ -547,7 +549,7 @@ def test_a_reader_sees_the_same_rows_meanwhile(place: Place) -> None:
         return mock.patch.object(Ledger, name, see)
 
     with seeing("compact"), seeing("end"):
-        compact(place)
+        compact(place, workers=workers, keep=keep)
     assert len(seen) >= 6
     assert all(rows == before for rows in seen)
 
