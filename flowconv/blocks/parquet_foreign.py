@@ -14,10 +14,8 @@ from pyarrow import types
 from flowconv.blocks.block import BLOCK_BYTES
 from flowconv.blocks.parquet_footer import Footer
 from flowconv.blocks.parquet_pages import ColumnPages, row_too_long, rows_at_once
-from flowconv.blocks.parquet_types import Column, one_by_one
+from flowconv.blocks.parquet_types import CODED_TEXT, Column, one_by_one
 from flowconv.kernel.decoding import measure_places
-
-_CODED = pa.dictionary(pa.int32(), pa.string())
 
 # Of large row groups, this much of a column is read at a time.
 _STREAM_BYTES = 64 << 10
@@ -108,7 +106,7 @@ def _size_one_by_one(column: Column) -> int:
     """Return how many bytes a column takes whose values lie one by one."""
     size = 0
     for chunk in column.chunks:
-        if chunk.type == _CODED:
+        if chunk.type == CODED_TEXT:
             size += 4 * len(chunk) + _measure_coded(chunk)
         else:
             size += one_by_one(chunk).nbytes

@@ -14,7 +14,7 @@ from pyarrow import types
 
 from flowconv.blocks.parquet_footer import Chunk, Footer, ParquetColumn, RowGroup
 from flowconv.blocks.parquet_pages import ColumnPages, Page, unpack
-from flowconv.blocks.parquet_types import is_text
+from flowconv.blocks.parquet_types import CODED_TEXT, is_text
 from flowconv.kernel.decoding import (
     NO_PLACE,
     PageReader,
@@ -27,7 +27,6 @@ from flowconv.kernel.decoding import (
 _TYPES: dict[str, Any] = {"INT32": pa.int32(), "INT64": pa.int64(), "BYTE_ARRAY": pa.string()}
 
 _NO_TEXTS: Any = pa.array([], pa.string())
-_CODED: Any = pa.dictionary(pa.int32(), pa.string())
 
 # What AWS's delivery has for a text that is missing.
 _MISSING = b"-"
@@ -197,7 +196,7 @@ class _Texts:
             place += count
         buffers = [validity if nulls else None, places]
         texts: Any = pa.DictionaryArray.from_buffers(
-            _CODED, place, buffers, self._dictionary, nulls
+            CODED_TEXT, place, buffers, self._dictionary, nulls
         )
         size_bytes = 4 * place + measure_places(places, buffers[0], 0, place, self._offsets)
         if self._is_coded and not self._has_others:

@@ -8,6 +8,9 @@ from pyarrow import types
 # A column of whatever type Parquet has.
 Column = Any
 
+# Texts as places in their dictionary.
+CODED_TEXT: Any = pa.dictionary(pa.int32(), pa.string())
+
 
 def is_simple(type_: Any) -> bool:
     """Tell whether a field that AWS does not document may have a type."""

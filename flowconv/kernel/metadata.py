@@ -129,7 +129,6 @@ class _Footer(ctypes.Structure):
 
 
 # As they lie in memory.
-_PLACE = np.dtype("u4, u4")
 _SCHEMA_PART = np.dtype("u4, u4, i4, i4, i4, i4, i4, i4")
 _ROW_GROUP = np.dtype("i8, i8, u8")
 _CHUNK_PLACE = np.dtype("i8, i8, i8, i8, i4, u4")
@@ -146,7 +145,7 @@ def read_footer(footer: bytes) -> FooterParts:
     read = _library().fc_read_footer
     found = _Footer()
     address = ctypes.addressof(found)
-    _check(read(footer, len(footer), address))
+    _check(read(footer, len(footer), address), "the footer is damaged")
     schema, groups, chunks, pairs = (
         np.empty(count, type_)
         for count, type_ in (
@@ -159,7 +158,7 @@ def read_footer(footer: bytes) -> FooterParts:
     found.schema, found.groups, found.chunks, found.pairs = map(
         _address, (schema, groups, chunks, pairs)
     )
-    _check(read(footer, len(footer), address))
+    _check(read(footer, len(footer), address), "the footer is damaged")
     return FooterParts(
         rows=found.rows,
         schema=tuple(
@@ -198,7 +197,8 @@ def read_page_headers(
     headers = np.empty(_HEADERS_AT_ONCE, _PAGE_HEADER)
     places = ctypes.byref(place), stop, ctypes.byref(left)
     while left.value > 0:
-        count = _check(read(address, *places, _address(headers), _HEADERS_AT_ONCE))
+        found = read(address, *places, _address(headers), _HEADERS_AT_ONCE)
+        count = _check(found, "the header of a page is damaged")
         yield from headers[:count].tolist()
 
 
@@ -206,9 +206,9 @@ def _address(array: "np.ndarray[Any, Any]") -> int:
     return pa.py_buffer(array).address  # type: ignore[arg-type]
 
 
-def _check(result: int) -> int:
+def _check(result: int, otherwise: str) -> int:
     if result < 0:
-        raise ValueError("a footer, or a page's header, is damaged")
+        raise ValueError(otherwise)
     return result
 
 

@@ -106,7 +106,7 @@ def test_damaged_footers() -> None:
     whole = footer_bytes(parquet({"a": [1, 2], "b": ["x", "y"]}))
     assert metadata.read_footer(whole).rows == 2
     for end in range(len(whole)):
-        with pytest.raises(ValueError, match="a footer, or a page's header, is damaged"):
+        with pytest.raises(ValueError, match=r"^the footer is damaged$"):
             metadata.read_footer(whole[:end])
     rng = random.Random(1)
     for _ in range(3000):
@@ -116,7 +116,7 @@ def test_damaged_footers() -> None:
         try:
             metadata.read_footer(bytes(changed))
         except ValueError as error:
-            assert "is damaged" in str(error)  # noqa: PT017
+            assert str(error) == "the footer is damaged"  # noqa: PT017
 
 
 @pytest.mark.parametrize(
@@ -134,7 +134,7 @@ def test_damaged_footers() -> None:
     ],
 )
 def test_footers_that_cannot_be(footer: bytes) -> None:
-    with pytest.raises(ValueError, match="is damaged"):
+    with pytest.raises(ValueError, match=r"^the footer is damaged$"):
         metadata.read_footer(footer)
 
 
@@ -153,5 +153,5 @@ def test_page_headers() -> None:
     assert pages[-1].start + pages[-1].packed_bytes == stop
     # One value more than its pages have, and an end before theirs.
     for stop_, count in ((stop, len(values) + 1), (stop - 1, len(values))):
-        with pytest.raises(ValueError, match="is damaged"):
+        with pytest.raises(ValueError, match=r"^the header of a page is damaged$"):
             list(metadata.read_page_headers(memoryview(body), start, stop_, count))
